@@ -1,0 +1,1 @@
+"""Targets, statistics and evidence of how long an appraisal takes."""

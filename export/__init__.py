@@ -1,0 +1,1 @@
+"""From PyTorch to TFLite and Core ML, quantised, and packed as a bundle."""

@@ -1,0 +1,57 @@
+"""The entry point of the command line: finds the commands of every room, turns errors into exit codes."""
+
+import sys
+from collections.abc import Sequence
+from importlib.metadata import EntryPoint, entry_points
+
+import click
+
+COMMANDS = "mien.commands"
+
+
+def _missing_extra(entry: EntryPoint, error: ImportError) -> click.ClickException:
+    problem = click.ClickException(
+        f"'mien {entry.name}' needs {error.name}, which is not installed: pip install 'mien[export]'"
+    )
+    problem.exit_code = 2
+    return problem
+
+
+class RoomCommands(click.Group):
+    """A click group whose commands are the entry points ``mien.commands``, imported when called."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Name every installed command."""
+        return sorted(entry.name for entry in entry_points(group=COMMANDS))
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Import the command ``cmd_name``, or say which install brings it."""
+        for entry in entry_points(group=COMMANDS, name=cmd_name):
+            try:
+                command = entry.load()
+            except ImportError as error:
+                raise _missing_extra(entry, error) from error
+            assert isinstance(command, click.Command), f"{entry.value} is not a click command"  # noqa: S101
+            return command
+        return None
+
+
+@click.command(cls=RoomCommands, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="mien")
+def root() -> None:
+    """Turn a facial-anomaly appraisal pipeline into a verified app bundle."""
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the command line and exit: 0 all well, 1 a gate failed, 2 wrong use or bad input.
+
+    Every room's own errors carry ``exit_code`` and a one-line message; anything else is a defect of
+    mien and keeps its traceback.
+    """
+    try:
+        root.main(args=arguments, prog_name="mien")
+    except Exception as error:
+        if not hasattr(error, "exit_code"):
+            raise
+        click.echo(f"mien: {error}", err=True)
+        sys.exit(error.exit_code)

@@ -1,0 +1,1 @@
+"""The PyTorch components, the composed pipeline, checkpoints and training."""
