@@ -1,0 +1,146 @@
+"""From a photograph to the aligned face: two looks of the detector, then one similarity transform.
+
+Coordinates are pixels with the first pixel's centre at (0, 0), x to the right and y down.
+"""
+
+import math
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from .detector import INPUT_SIZE, BlazeFace
+from .errors import NoFaceError
+
+
+@dataclass(frozen=True)
+class AlignmentRule:
+    """How a face is found and framed.
+
+    ``template`` holds where the right eye, left eye, nose tip and mouth of the detector shall lie in
+    the face of ``size`` x ``size`` pixels. ``second_look`` is the side of the second look's square in
+    units of the box found by the first. ``smallest`` is the least side of a usable box, in pixels.
+    """
+
+    size: int
+    template: tuple[tuple[float, float], ...]
+    score: float = 0.5
+    overlap: float = 0.3
+    second_look: float = 2.0
+    smallest: float = 64.0
+
+
+@dataclass(frozen=True)
+class AlignedFace:
+    """A face cut from a photograph.
+
+    ``pixels``: uint8 [3, size, size]; ``matrix``: [2, 3], photograph pixels to face pixels, float64;
+    ``faces``: how many faces the photograph shows, of which this is the largest.
+    """
+
+    pixels: Tensor
+    matrix: Tensor
+    faces: int
+
+
+def align(photo: Tensor, detector: BlazeFace, rule: AlignmentRule) -> AlignedFace:
+    """Find the largest face of ``photo`` (uint8 [3, H, W]) and frame it.
+
+    Raises:
+        NoFaceError: there is no face, or it is smaller than the rule allows.
+    """
+    height, width = photo.shape[1:]
+    side = float(max(height, width))
+    found = _look(photo, (width / 2, height / 2, side), detector, rule)
+    if not found:
+        raise NoFaceError("no face found; give a photograph with one upright, frontal face")
+    largest = max(found, key=lambda face: float(face[2] * face[3]))
+    box = float(torch.maximum(largest[2], largest[3]))
+    if box < rule.smallest:
+        raise NoFaceError(
+            f"the largest face is {box:.0f} pixels wide, at least {rule.smallest:.0f} are needed; "
+            "give a closer or larger photograph"
+        )
+    square = (float(largest[0]) + 0.5, float(largest[1]) + 0.5, rule.second_look * box)
+    closer = _look(photo, square, detector, rule)
+    face = max(closer, key=lambda face: float(face[2] * face[3])) if closer else largest
+    matrix = similarity(face[4:12].reshape(4, 2), torch.tensor(rule.template))
+    return AlignedFace(warp(photo, matrix, rule.size), matrix, len(found))
+
+
+def similarity(points: Tensor, target: Tensor) -> Tensor:
+    """Return the 2x3 similarity that takes ``points`` to ``target`` (both [K, 2]) with least squares.
+
+    With the points as complex numbers z and w the answer is w = a z + b, a = <z, w> / <z, z> about the
+    centroids.
+    """
+    z, w = (torch.view_as_complex(p.double().contiguous()) for p in (points, target))
+    z_mean, w_mean = z.mean(), w.mean()
+    a = torch.vdot(z - z_mean, w - w_mean) / torch.vdot(z - z_mean, z - z_mean)
+    b = w_mean - a * z_mean
+    return torch.stack([torch.stack([a.real, -a.imag, b.real]), torch.stack([a.imag, a.real, b.imag])])
+
+
+def warp(photo: Tensor, matrix: Tensor, size: int) -> Tensor:
+    """Cut ``size`` x ``size`` pixels from ``photo`` (uint8 [3, H, W]) through ``matrix`` (to the cut).
+
+    Where the photograph is larger it is first reduced by a whole box filter, so that no pixel is
+    skipped; then sampled bilinearly, its border repeated; then rounded to uint8.
+    """
+    scale = math.sqrt(abs(float(torch.linalg.det(matrix[:, :2]))))
+    box = max(1, min(int(1 / scale), *photo.shape[1:]))
+    reduced = F.avg_pool2d(photo[None].double(), box)
+    height, width = reduced.shape[2:]
+    inverse = torch.linalg.inv(torch.cat([matrix, torch.tensor([[0.0, 0.0, 1.0]]).double()]))[:2]
+    v, u = torch.meshgrid(torch.arange(size), torch.arange(size), indexing="ij")
+    target = torch.stack([u, v, torch.ones_like(u)], dim=-1).double()
+    source = (target @ inverse.T + 0.5) / box
+    grid = source / torch.tensor([width, height]) * 2 - 1
+    cut = F.grid_sample(reduced, grid[None], mode="bilinear", padding_mode="border", align_corners=False)
+    return torch.floor(cut[0] + 0.5).to(torch.uint8)
+
+
+def _look(
+    photo: Tensor, square: tuple[float, float, float], detector: BlazeFace, rule: AlignmentRule
+) -> list[Tensor]:
+    """Detect faces inside a square (centre x, y and side, pixel edges at whole numbers).
+
+    Each face is (x, y, width, height, six keypoints) in pixels of the photograph.
+    """
+    x, y, side = square
+    zoom = INPUT_SIZE / side
+    left, top = x - side / 2, y - side / 2
+    matrix = torch.tensor(
+        [[zoom, 0, (0.5 - left) * zoom - 0.5], [0, zoom, (0.5 - top) * zoom - 0.5]],
+        dtype=torch.float64,
+    )
+    with torch.inference_mode():
+        candidates = detector(warp(photo, matrix, INPUT_SIZE)[None].float())[0].double()
+    likely = candidates[candidates[:, 0] >= rule.score]
+    values = likely[:, 1:] * side
+    corner = torch.tensor([left - 0.5, top - 0.5], dtype=torch.float64)
+    values[:, :2] += corner
+    values[:, 4:] += corner.repeat(6)
+    return _merge(likely[:, 0], values, rule.overlap)
+
+
+def _merge(scores: Tensor, boxes: Tensor, overlap: float) -> list[Tensor]:
+    """Blend candidates that overlap, weighted by score: blending moves steadily where picking jumps."""
+    faces = []
+    while len(scores):
+        best = int(scores.argmax())
+        same = _overlap(boxes[best], boxes) > overlap
+        same[best] = True
+        weights = scores[same, None]
+        faces.append((boxes[same] * weights).sum(dim=0) / weights.sum())
+        scores, boxes = scores[~same], boxes[~same]
+    return faces
+
+
+def _overlap(box: Tensor, boxes: Tensor) -> Tensor:
+    """Return intersection over union of one box with many, each (x, y, width, height) about its centre."""
+    low = torch.maximum(box[:2] - box[2:4] / 2, boxes[:, :2] - boxes[:, 2:4] / 2)
+    high = torch.minimum(box[:2] + box[2:4] / 2, boxes[:, :2] + boxes[:, 2:4] / 2)
+    shared = (high - low).clamp(min=0).prod(dim=1)
+    return shared / (box[2:4].prod() + boxes[:, 2:4].prod(dim=1) - shared)

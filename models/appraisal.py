@@ -1,0 +1,144 @@
+"""The composed pipeline: from the aligned face to score, final heatmap, mask and normalised face.
+
+Method: Hayajneh, Serpedin, Stotland, "Facial Anomaly Appraisal Using Discrepancy Optimization-Driven
+Automatic Inpainting", IEEE JBHI 2025 (doi 10.1109/JBHI.2025.3569290), in a form a phone can run.
+"""
+
+import math
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from .inpainter import Inpainter
+from .layers import unit_channels, upsample
+from .student import HEAT_SIZE, HeatmapHead, Student
+from .teacher import Features, Teacher
+
+FACE_SIZE = 256
+
+
+@dataclass(frozen=True)
+class AppraisalRule:
+    """What the composed pipeline must know beside its weights.
+
+    The face region is a superellipse in pixels of the aligned face. Heat above what is normal at its
+    place becomes mask by a ramp from ``mask_from`` to ``mask_to`` rather than by a step, so that a
+    small difference in heat stays a small difference in the score; ``mask_growth`` (odd, in heatmap
+    pixels) is the window of its dilation. ``change_gain`` weighs the comparison against the heat.
+    """
+
+    region_centre: tuple[float, float] = (128.0, 143.0)
+    region_radii: tuple[float, float] = (70.0, 84.0)
+    region_exponent: float = 2.3
+    mask_from: float = 0.15
+    mask_to: float = 0.45
+    mask_growth: int = 5
+    change_gain: float = 1.0
+
+
+class Appraisal(NamedTuple):
+    """What the pipeline says of faces.
+
+    ``score`` [N], 0..100, 100 typical; ``heatmap`` (the final one) [N, 1, 256, 256], 0 where nothing is
+    unusual; ``mask`` [N, 1, 256, 256], 0..1; ``normalised`` [N, 3, 256, 256], 0..255.
+    """
+
+    score: Tensor
+    heatmap: Tensor
+    mask: Tensor
+    normalised: Tensor
+
+
+def face_region(rule: AppraisalRule, size: int = HEAT_SIZE) -> Tensor:
+    """Draw the face region, [1, 1, size, size], 1 inside and falling to 0 over some pixels."""
+    places = (torch.arange(size) + 0.5) * (FACE_SIZE / size)
+    y, x = torch.meshgrid(places, places, indexing="ij")
+    dx = ((x - rule.region_centre[0]) / rule.region_radii[0]).abs()
+    dy = ((y - rule.region_centre[1]) / rule.region_radii[1]).abs()
+    radius = (dx**rule.region_exponent + dy**rule.region_exponent) ** (1 / rule.region_exponent)
+    return ((1.05 - radius) / 0.1).clamp(0, 1)[None, None]
+
+
+def blur(x: Tensor) -> Tensor:
+    """Blur [N, 1, h, w] by a Gaussian of one heatmap pixel, separably."""
+    taps = [math.exp(-(d**2) / 2) for d in range(-2, 3)]
+    kernel = torch.tensor([t / sum(taps) for t in taps], device=x.device)
+    x = F.conv2d(x, kernel.view(1, 1, 1, 5), padding=(0, 2))
+    return F.conv2d(x, kernel.view(1, 1, 5, 1), padding=(2, 0))
+
+
+def grow(x: Tensor, window: int) -> Tensor:
+    """Dilate a map [N, 1, h, w] by a square ``window`` and soften its edge."""
+    return blur(F.max_pool2d(x, window, stride=1, padding=window // 2))
+
+
+def feature_change(before: Features, after: Features) -> Tensor:
+    """Compare two faces: the squared distance of unit features, 0..4, mean of three scales, [N, 1, 64, 64]."""
+    maps = [
+        upsample(2 - 2 * (unit_channels(a) * unit_channels(b)).sum(dim=1, keepdim=True), HEAT_SIZE)
+        for a, b in zip(before, after, strict=True)
+    ]
+    return (maps[0] + maps[1] + maps[2]) / 3
+
+
+class AppraisalNet(nn.Module):
+    """All stages as one module. Its buffers hold what calibration found to be normal.
+
+    ``normal_heat`` and ``normal_change`` [1, 1, 64, 64]: what untouched faces reach at each place;
+    ``tolerated_evidence`` [1]: the evidence at which the score is 50.
+    """
+
+    region: Tensor
+    normal_heat: Tensor
+    normal_change: Tensor
+    tolerated_evidence: Tensor
+
+    def __init__(self, rule: AppraisalRule) -> None:
+        super().__init__()
+        self.rule = rule
+        self.teacher = Teacher()
+        self.student = Student()
+        self.head = HeatmapHead()
+        self.inpainter = Inpainter()
+        self.register_buffer("region", face_region(rule), persistent=False)
+        self.register_buffer("normal_heat", torch.zeros(1, 1, HEAT_SIZE, HEAT_SIZE))
+        self.register_buffer("normal_change", torch.zeros(1, 1, HEAT_SIZE, HEAT_SIZE))
+        self.register_buffer("tolerated_evidence", torch.ones(1))
+
+    def forward(self, pixels: Tensor) -> Appraisal:
+        """Appraise aligned faces, RGB [N, 3, 256, 256] in 0..255."""
+        face = pixels / 255
+        features = self.teacher(face)
+        heat = self.heat(face, features)
+        mask = self.mask(heat)
+        normalised = self.inpainter(face, mask)
+        change = feature_change(features, self.teacher(normalised))
+        score, heatmap = self.rate(heat, change)
+        return Appraisal(score, heatmap, mask, normalised * 255)
+
+    def heat(self, face: Tensor, features: Features) -> Tensor:
+        """Stage 1: where teacher and student disagree, [N, 1, 64, 64] in 0..1."""
+        return torch.sigmoid(self.head(features, self.student(face)).logit) * self.region
+
+    def mask(self, heat: Tensor) -> Tensor:
+        """Stage 2: what is to be inpainted, [N, 1, 256, 256] in 0..1."""
+        unusual = F.relu(heat - self.normal_heat)
+        ramp = (unusual - self.rule.mask_from) * (1 / (self.rule.mask_to - self.rule.mask_from))
+        return upsample(grow(ramp.clamp(0, 1), self.rule.mask_growth), FACE_SIZE)
+
+    def rate(self, heat: Tensor, change: Tensor) -> tuple[Tensor, Tensor]:
+        """Stages 4 to 6: reduce noise by what is normal at each place, then score.
+
+        Returns the score [N] and the final heatmap [N, 1, 256, 256]. The evidence is the mean of the
+        final heatmap over the face region, summed in blocks: a float16 sum of thousands of values
+        would lose bits. The score falls from 100 with the evidence and is 50 at the tolerated one.
+        """
+        unusual = F.relu(heat - self.normal_heat)
+        changed = F.relu(change - self.normal_change) * self.rule.change_gain
+        final = blur(unusual + changed) * self.region
+        evidence = F.avg_pool2d(final, 8).mean(dim=(1, 2, 3)) * (1 / self.region.mean())
+        score = 100 * self.tolerated_evidence / (self.tolerated_evidence + evidence)
+        return score, upsample(final, FACE_SIZE)

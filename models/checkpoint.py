@@ -1,0 +1,162 @@
+"""Checkpoints: a folder with ``config.json`` and ``model.safetensors``. Nothing in it is ever unpickled."""
+
+import json
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any, Self
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from .alignment import AlignmentRule
+from .appraisal import FACE_SIZE, AppraisalNet, AppraisalRule
+from .detector import BlazeFace
+from .errors import CheckpointError
+
+CONFIG = "config.json"
+WEIGHTS = "model.safetensors"
+FORMAT = 1
+REFERENCE = Path(__file__).parent / "reference"
+"""The checkpoint that ships with mien."""
+TEMPLATE = ((90.0, 100.0), (166.0, 100.0), (128.0, 139.0), (128.0, 179.0))
+"""Where eyes, nose tip and mouth of the average of the training faces lie when the eyes are 76 pixels apart."""
+_MAX_CONFIG_BYTES = 1 << 16
+_MAX_WEIGHTS_BYTES = 256 << 20
+
+
+@dataclass(frozen=True)
+class Config:
+    """What a checkpoint says beside its weights."""
+
+    name: str
+    alignment: AlignmentRule = AlignmentRule(FACE_SIZE, TEMPLATE)
+    appraisal: AppraisalRule = AppraisalRule()
+
+    def to_json(self) -> str:
+        """Write the config as JSON text."""
+        return json.dumps({"format": FORMAT, **asdict(self)}, indent=2) + "\n"
+
+    @classmethod
+    def from_json(cls, text: str) -> Self:
+        """Read what ``to_json`` wrote; an unknown or a missing key is an error."""
+        try:
+            values = json.loads(text)
+            version = values.pop("format")
+            if version != FORMAT:
+                raise CheckpointError(
+                    f"checkpoint format {version!r} is unknown, expected {FORMAT}; update mien or train anew"
+                )
+            return cls(
+                name=values.pop("name"),
+                alignment=_record(AlignmentRule, values.pop("alignment")),
+                appraisal=_record(AppraisalRule, values.pop("appraisal")),
+                **values,
+            )
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise CheckpointError(f"{CONFIG} is not a checkpoint's config: {error}") from error
+
+
+def _record(kind: type[Any], values: dict[str, Any]) -> Any:
+    """Build a frozen record, lists becoming tuples and every field being required."""
+    missing = {field.name for field in fields(kind)} - values.keys()
+    if missing:
+        raise KeyError(f"{kind.__name__} lacks {', '.join(sorted(missing))}")
+    return kind(**{key: _frozen(value) for key, value in values.items()})
+
+
+def _frozen(value: Any) -> Any:
+    return tuple(_frozen(item) for item in value) if isinstance(value, list) else value
+
+
+class Checkpoint(nn.Module):
+    """The float pipeline: a detector that frames a face, and the net that appraises it."""
+
+    def __init__(self, config: Config) -> None:
+        super().__init__()
+        self.config = config
+        self.detector = BlazeFace()
+        self.appraisal = AppraisalNet(config.appraisal)
+
+
+def save_checkpoint(checkpoint: Checkpoint, folder: Path) -> None:
+    """Write a checkpoint into ``folder``, which is made if need be."""
+    folder.mkdir(parents=True, exist_ok=True)
+    tensors = {name: tensor.contiguous() for name, tensor in checkpoint.state_dict().items()}
+    counters = [name for name in tensors if name.endswith("num_batches_tracked")]
+    save_file({name: tensors[name] for name in sorted(tensors.keys() - set(counters))}, folder / WEIGHTS)
+    (folder / CONFIG).write_text(checkpoint.config.to_json())
+
+
+def load_checkpoint(path: Path) -> Checkpoint:
+    """Load a checkpoint folder, or a ``.pt`` file of the same tensors with the default config.
+
+    The result is in evaluation mode.
+
+    Raises:
+        CheckpointError: the path is no checkpoint, is a pickle with more than tensors in it, or its
+            tensors do not fit: one is missing, foreign, of another shape, or not finite.
+    """
+    config, tensors = _read_folder(path) if path.is_dir() else _read_pt(path)
+    checkpoint = Checkpoint(config)
+    expected = checkpoint.state_dict()
+    counters = {name for name in expected if name.endswith("num_batches_tracked")}
+    _check(tensors, {name: tensor for name, tensor in expected.items() if name not in counters})
+    checkpoint.load_state_dict(tensors, strict=False)
+    return checkpoint.eval()
+
+
+def _read_folder(folder: Path) -> tuple[Config, dict[str, Tensor]]:
+    for name, limit in ((CONFIG, _MAX_CONFIG_BYTES), (WEIGHTS, _MAX_WEIGHTS_BYTES)):
+        file = folder / name
+        if not file.is_file():
+            raise CheckpointError(f"{folder} has no {name}; a checkpoint holds {CONFIG} and {WEIGHTS}")
+        if file.stat().st_size > limit:
+            raise CheckpointError(f"{file} has {file.stat().st_size} bytes, at most {limit} are read")
+    try:
+        tensors = load_file(folder / WEIGHTS)
+    except SafetensorError as error:
+        raise CheckpointError(
+            f"{folder / WEIGHTS} is not a safetensors file ({error}); pickled weights are not read from here"
+        ) from error
+    return Config.from_json((folder / CONFIG).read_text(encoding="utf-8", errors="replace")), tensors
+
+
+def _read_pt(file: Path) -> tuple[Config, dict[str, Tensor]]:
+    if not file.is_file():
+        raise CheckpointError(f"{file} does not exist; give a checkpoint folder or a .pt file of tensors")
+    if file.stat().st_size > _MAX_WEIGHTS_BYTES:
+        raise CheckpointError(
+            f"{file} has {file.stat().st_size} bytes, at most {_MAX_WEIGHTS_BYTES} are read"
+        )
+    try:
+        tensors = torch.load(file, map_location="cpu", weights_only=True)
+    except Exception as error:  # torch raises many kinds for a foreign file
+        raise CheckpointError(
+            f"{file} is not a file of plain tensors; save it with torch.save(model.state_dict(), ...) or as safetensors"
+        ) from error
+    if not isinstance(tensors, dict) or not all(isinstance(t, Tensor) for t in tensors.values()):
+        raise CheckpointError(f"{file} holds {type(tensors).__name__}, expected a dictionary of tensors")
+    named = {name: t for name, t in tensors.items() if not name.endswith("num_batches_tracked")}
+    return Config(name=file.stem), named
+
+
+def _check(tensors: dict[str, Tensor], expected: dict[str, Tensor]) -> None:
+    """Refuse tensors that are not exactly what the pipeline needs."""
+    for kind, names in (
+        ("lacks", expected.keys() - tensors.keys()),
+        ("has a foreign", tensors.keys() - expected.keys()),
+    ):
+        if names:
+            first = min(names)
+            raise CheckpointError(
+                f"the checkpoint {kind} tensor {first} ({len(names)} in all); was it made for this pipeline?"
+            )
+    for name, tensor in tensors.items():
+        if tensor.shape != expected[name].shape:
+            raise CheckpointError(
+                f"tensor {name} has shape {tuple(tensor.shape)}, expected {tuple(expected[name].shape)}"
+            )
+        if not torch.isfinite(tensor).all():
+            raise CheckpointError(f"tensor {name} has values that are not finite; train or save it again")

@@ -1,0 +1,74 @@
+"""The student and the head that turns its disagreement with the teacher into a heatmap."""
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from .layers import InvertedResidual, same_conv, unit_channels, upsample
+from .teacher import CHANNELS, Features
+
+HEAT_SIZE = 64
+"""Rows and columns of the heatmap inside the pipeline: a quarter of the face's."""
+_WIDTHS = (24, 48, 96)
+_HEAD_WIDTH = 16
+
+
+class Student(nn.Module):
+    """A small network that imitates the teacher on normal faces and parts from it on anomalies."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem = nn.Sequential(same_conv(3, 16, 3, 2), nn.BatchNorm2d(16), nn.ReLU6())
+        self.stages = nn.ModuleList()
+        self.taps = nn.ModuleList()
+        channels = 16
+        for blocks, kernel, width, out in zip((2, 3, 3), (5, 5, 3), _WIDTHS, CHANNELS, strict=True):
+            stage = nn.Sequential(InvertedResidual(channels, width, kernel, 2, 3))
+            stage.extend(InvertedResidual(width, width, kernel, 1, 3) for _ in range(blocks - 1))
+            self.stages.append(stage)
+            self.taps.append(nn.Conv2d(width, out, 1))
+            channels = width
+
+    def forward(self, face: Tensor) -> Features:
+        """Map a face [N, 3, 256, 256] in 0..1 to features shaped as the teacher's."""
+        x = self.stem(face * 2 - 1)
+        taps = []
+        for stage, tap in zip(self.stages, self.taps, strict=True):
+            x = stage(x)
+            taps.append(tap(x))
+        return Features(*taps)
+
+
+class Disagreement(NamedTuple):
+    """What teacher and student make of one face.
+
+    ``distances``: squared distance of the unit features, 0..4, per scale: [N, 1, 64, 64], [N, 1, 32, 32],
+    [N, 1, 16, 16]. ``logit``: the head's verdict, [N, 1, 64, 64]; its sigmoid is the heatmap.
+    """
+
+    distances: tuple[Tensor, Tensor, Tensor]
+    logit: Tensor
+
+
+class HeatmapHead(nn.Module):
+    """Segments anomalies from products of unit features, as DeSTSeg does (arXiv 2211.11317)."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.project = nn.ModuleList(nn.Conv2d(channels + 1, _HEAD_WIDTH, 1) for channels in CHANNELS)
+        self.mix = nn.Sequential(
+            InvertedResidual(_HEAD_WIDTH, _HEAD_WIDTH, 5, 1, 4),
+            InvertedResidual(_HEAD_WIDTH, _HEAD_WIDTH, 5, 1, 4),
+            nn.Conv2d(_HEAD_WIDTH, 1, 1),
+        )
+
+    def forward(self, teacher: Features, student: Features) -> Disagreement:
+        """Compare the features of the same faces."""
+        distances, maps = [], []
+        for project, t, s in zip(self.project, teacher, student, strict=True):
+            product = unit_channels(t) * unit_channels(s)
+            distance = 2 - 2 * product.sum(dim=1, keepdim=True)
+            distances.append(distance)
+            maps.append(upsample(project(torch.cat([product, distance], dim=1)), HEAT_SIZE))
+        return Disagreement((distances[0], distances[1], distances[2]), self.mix(sum(maps)))
