@@ -127,7 +127,7 @@ def _intersection_over_union(box: Floats, boxes: Floats) -> Floats:
 
 
 def similarity(points: Floats, target: Floats) -> Floats:
-    """Return the 2x3 turn, scale and shift that takes ``points`` to ``target`` ([K, 2]) with least squares."""
+    """Return the turn, scale and shift, 2x3, that takes ``points`` to ``target`` ([K, 2]) best."""
     rows = np.zeros((2 * len(points), 4))
     rows[0::2] = np.stack([points[:, 0], -points[:, 1], np.ones(len(points)), np.zeros(len(points))], 1)
     rows[1::2] = np.stack([points[:, 1], points[:, 0], np.zeros(len(points)), np.ones(len(points))], 1)
@@ -168,4 +168,4 @@ def _reduce(photograph: Pixels, first: NDArray[np.int64], last: NDArray[np.int64
     """Average boxes of ``box`` x ``box`` pixels, only those from ``first`` to ``last`` (x, y)."""
     columns, rows = last - first + 1
     part = photograph[first[1] * box : (last[1] + 1) * box, first[0] * box : (last[0] + 1) * box]
-    return part.reshape(rows, box, columns, box, 3).mean(axis=(1, 3), dtype=np.float64)
+    return np.asarray(part.reshape(rows, box, columns, box, 3).mean(axis=(1, 3), dtype=np.float64))

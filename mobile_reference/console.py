@@ -2,19 +2,25 @@
 
 import sys
 from collections.abc import Sequence
-from importlib.metadata import EntryPoint, entry_points
+from importlib.metadata import entry_points
+from typing import NoReturn
 
 import click
 
 COMMANDS = "mien.commands"
 
 
-def _missing_extra(entry: EntryPoint, error: ImportError) -> click.ClickException:
-    problem = click.ClickException(
-        f"'mien {entry.name}' needs {error.name}, which is not installed: pip install 'mien[export]'"
-    )
-    problem.exit_code = 2
-    return problem
+# Modules that the light install lacks, and what brings them.
+_EXTRAS = {
+    "torch": "export",
+    "safetensors": "export",
+    "scipy": "export",
+    "onnx": "export",
+    "onnx2tf": "export",
+    "ai_edge_quantizer": "export",
+    "coremltools": "export",
+    "tensorflow": "tensorflow",
+}
 
 
 class RoomCommands(click.Group):
@@ -27,10 +33,7 @@ class RoomCommands(click.Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         """Import the command ``cmd_name``, or say which install brings it."""
         for entry in entry_points(group=COMMANDS, name=cmd_name):
-            try:
-                command = entry.load()
-            except ImportError as error:
-                raise _missing_extra(entry, error) from error
+            command = entry.load()
             assert isinstance(command, click.Command), f"{entry.value} is not a click command"  # noqa: S101
             return command
         return None
@@ -50,8 +53,17 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """
     try:
         root.main(args=arguments, prog_name="mien")
+    except ModuleNotFoundError as error:
+        extra = _EXTRAS.get((error.name or "").split(".")[0])
+        if extra is None:
+            raise
+        _fail(f"this needs {error.name}, which is not installed; pip install 'mien[{extra}]'", 2)
     except Exception as error:
         if not hasattr(error, "exit_code"):
             raise
-        click.echo(f"mien: {error}", err=True)
-        sys.exit(error.exit_code)
+        _fail(str(error), error.exit_code)
+
+
+def _fail(message: str, exit_code: int) -> NoReturn:
+    click.echo(f"mien: {message}", err=True)
+    sys.exit(exit_code)

@@ -37,7 +37,7 @@ def panel(appraisal: Appraisal) -> Pixels:
 
 
 def write_appraisal(appraisal: Appraisal, folder: Path, stem: str) -> None:
-    """Write ``<stem>.overlay.png``, ``.mask.png``, ``.normalised.png``, ``.panel.png`` and ``.heatmap.npy``."""
+    """Write ``<stem>.{overlay,mask,normalised,panel}.png`` and ``<stem>.heatmap.npy``."""
     pictures = {
         "overlay": overlay(appraisal.face, appraisal.heatmap),
         "mask": np.round(appraisal.mask * 255).astype(np.uint8),

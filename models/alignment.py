@@ -36,12 +36,14 @@ class AlignedFace:
     """A face cut from a photograph.
 
     ``pixels``: uint8 [3, size, size]; ``matrix``: [2, 3], photograph pixels to face pixels, float64;
-    ``faces``: how many faces the photograph shows, of which this is the largest.
+    ``faces``: how many faces the photograph shows, of which this is the largest; ``picture``: what the
+    detector saw at its second look, uint8 [3, 128, 128].
     """
 
     pixels: Tensor
     matrix: Tensor
     faces: int
+    picture: Tensor
 
 
 def align(photo: Tensor, detector: BlazeFace, rule: AlignmentRule) -> AlignedFace:
@@ -51,8 +53,7 @@ def align(photo: Tensor, detector: BlazeFace, rule: AlignmentRule) -> AlignedFac
         NoFaceError: there is no face, or it is smaller than the rule allows.
     """
     height, width = photo.shape[1:]
-    side = float(max(height, width))
-    found = _look(photo, (width / 2, height / 2, side), detector, rule)
+    found = _detect(_look(photo, Square(width / 2, height / 2, max(height, width))), detector, rule)
     if not found:
         raise NoFaceError("no face found; give a photograph with one upright, frontal face")
     largest = max(found, key=lambda face: float(face[2] * face[3]))
@@ -62,11 +63,12 @@ def align(photo: Tensor, detector: BlazeFace, rule: AlignmentRule) -> AlignedFac
             f"the largest face is {box:.0f} pixels wide, at least {rule.smallest:.0f} are needed; "
             "give a closer or larger photograph"
         )
-    square = (float(largest[0]) + 0.5, float(largest[1]) + 0.5, rule.second_look * box)
-    closer = _look(photo, square, detector, rule)
+    square = Square(float(largest[0]) + 0.5, float(largest[1]) + 0.5, rule.second_look * box)
+    look = _look(photo, square)
+    closer = _detect(look, detector, rule)
     face = max(closer, key=lambda face: float(face[2] * face[3])) if closer else largest
     matrix = similarity(face[4:12].reshape(4, 2), torch.tensor(rule.template))
-    return AlignedFace(warp(photo, matrix, rule.size), matrix, len(found))
+    return AlignedFace(warp(photo, matrix, rule.size), matrix, len(found), look.picture)
 
 
 def similarity(points: Tensor, target: Tensor) -> Tensor:
@@ -101,25 +103,38 @@ def warp(photo: Tensor, matrix: Tensor, size: int) -> Tensor:
     return torch.floor(cut[0] + 0.5).to(torch.uint8)
 
 
-def _look(
-    photo: Tensor, square: tuple[float, float, float], detector: BlazeFace, rule: AlignmentRule
-) -> list[Tensor]:
-    """Detect faces inside a square (centre x, y and side, pixel edges at whole numbers).
+@dataclass(frozen=True)
+class Square:
+    """A square of a photograph by its centre and side; whole numbers are edges of pixels."""
 
-    Each face is (x, y, width, height, six keypoints) in pixels of the photograph.
-    """
-    x, y, side = square
-    zoom = INPUT_SIZE / side
-    left, top = x - side / 2, y - side / 2
-    matrix = torch.tensor(
-        [[zoom, 0, (0.5 - left) * zoom - 0.5], [0, zoom, (0.5 - top) * zoom - 0.5]],
-        dtype=torch.float64,
-    )
+    x: float
+    y: float
+    side: float
+
+
+@dataclass(frozen=True)
+class Look:
+    """What the detector sees of a photograph: a ``picture``, uint8 [3, 128, 128], of a ``square`` in it."""
+
+    picture: Tensor
+    square: Square
+
+
+def _look(photo: Tensor, square: Square) -> Look:
+    zoom = INPUT_SIZE / square.side
+    x, y = ((0.5 - centre + square.side / 2) * zoom - 0.5 for centre in (square.x, square.y))
+    matrix = torch.tensor([[zoom, 0, x], [0, zoom, y]], dtype=torch.float64)
+    return Look(warp(photo, matrix, INPUT_SIZE), square)
+
+
+def _detect(look: Look, detector: BlazeFace, rule: AlignmentRule) -> list[Tensor]:
+    """Detect faces: each is (x, y, width, height, six keypoints) in pixels of the photograph."""
     with torch.inference_mode():
-        candidates = detector(warp(photo, matrix, INPUT_SIZE)[None].float())[0].double()
+        candidates = detector(look.picture[None].float())[0].double()
     likely = candidates[candidates[:, 0] >= rule.score]
-    values = likely[:, 1:] * side
-    corner = torch.tensor([left - 0.5, top - 0.5], dtype=torch.float64)
+    square = look.square
+    values = likely[:, 1:] * square.side
+    corner = torch.tensor([square.x, square.y], dtype=torch.float64) - square.side / 2 - 0.5
     values[:, :2] += corner
     values[:, 4:] += corner.repeat(6)
     return _merge(likely[:, 0], values, rule.overlap)

@@ -76,7 +76,7 @@ def grow(x: Tensor, window: int) -> Tensor:
 
 
 def feature_change(before: Features, after: Features) -> Tensor:
-    """Compare two faces: the squared distance of unit features, 0..4, mean of three scales, [N, 1, 64, 64]."""
+    """Compare two faces by unit features: squared distance, 0..4, mean of three scales, [N, 1, 64, 64]."""
     maps = [
         upsample(2 - 2 * (unit_channels(a) * unit_channels(b)).sum(dim=1, keepdim=True), HEAT_SIZE)
         for a, b in zip(before, after, strict=True)

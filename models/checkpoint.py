@@ -1,7 +1,7 @@
 """Checkpoints: a folder with ``config.json`` and ``model.safetensors``. Nothing in it is ever unpickled."""
 
 import json
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any, Self
 
@@ -21,7 +21,7 @@ FORMAT = 1
 REFERENCE = Path(__file__).parent / "reference"
 """The checkpoint that ships with mien."""
 TEMPLATE = ((90.0, 100.0), (166.0, 100.0), (128.0, 139.0), (128.0, 179.0))
-"""Where eyes, nose tip and mouth of the average of the training faces lie when the eyes are 76 pixels apart."""
+"""Eyes, nose tip and mouth of the training faces' average, scaled to eyes 76 pixels apart."""
 _MAX_CONFIG_BYTES = 1 << 16
 _MAX_WEIGHTS_BYTES = 256 << 20
 
@@ -31,8 +31,8 @@ class Config:
     """What a checkpoint says beside its weights."""
 
     name: str
-    alignment: AlignmentRule = AlignmentRule(FACE_SIZE, TEMPLATE)
-    appraisal: AppraisalRule = AppraisalRule()
+    alignment: AlignmentRule = field(default_factory=lambda: AlignmentRule(FACE_SIZE, TEMPLATE))
+    appraisal: AppraisalRule = field(default_factory=AppraisalRule)
 
     def to_json(self) -> str:
         """Write the config as JSON text."""
@@ -60,7 +60,7 @@ class Config:
 
 def _record(kind: type[Any], values: dict[str, Any]) -> Any:
     """Build a frozen record, lists becoming tuples and every field being required."""
-    missing = {field.name for field in fields(kind)} - values.keys()
+    missing = {f.name for f in fields(kind)} - values.keys()
     if missing:
         raise KeyError(f"{kind.__name__} lacks {', '.join(sorted(missing))}")
     return kind(**{key: _frozen(value) for key, value in values.items()})
@@ -134,7 +134,7 @@ def _read_pt(file: Path) -> tuple[Config, dict[str, Tensor]]:
         tensors = torch.load(file, map_location="cpu", weights_only=True)
     except Exception as error:  # torch raises many kinds for a foreign file
         raise CheckpointError(
-            f"{file} is not a file of plain tensors; save it with torch.save(model.state_dict(), ...) or as safetensors"
+            f"{file} is not a file of plain tensors; save it with torch.save(model.state_dict(), ...)"
         ) from error
     if not isinstance(tensors, dict) or not all(isinstance(t, Tensor) for t in tensors.values()):
         raise CheckpointError(f"{file} holds {type(tensors).__name__}, expected a dictionary of tensors")

@@ -27,7 +27,7 @@ def smooth_noise(channels: int, cells: int, size: int, chance: Generator) -> Ten
 
 
 def random_window(size: int, reach: Tensor, chance: Generator) -> Tensor:
-    """Draw a soft, ragged ellipse [1, size, size] whose centre lies where ``reach`` [size, size] is positive."""
+    """Draw a soft, ragged ellipse [1, size, size] centred where ``reach`` [size, size] is positive."""
     centre = int(torch.multinomial(reach.flatten(), 1, generator=chance))
     long = math.exp(uniform(math.log(0.025), math.log(0.2), chance))
     radii = (long, long * uniform(0.25, 1.0, chance))

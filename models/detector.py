@@ -11,6 +11,7 @@ from .layers import SameConv
 
 if TYPE_CHECKING:
     import numpy as np
+    from numpy.typing import NDArray
 
 INPUT_SIZE = 128
 KEYPOINTS = ("right eye", "left eye", "nose tip", "mouth", "right ear", "left ear")
@@ -125,7 +126,7 @@ def packaged_detector(model: Path) -> BlazeFace:
     return detector
 
 
-def _copy(layer: nn.Module, tensors: "dict[str, np.ndarray]", name: str) -> None:
+def _copy(layer: nn.Module, tensors: "dict[str, NDArray[np.float32]]", name: str) -> None:
     """Load a convolution from TFLite's [out, h, w, in] (depthwise: [1, h, w, channels])."""
     assert isinstance(layer, nn.Conv2d)  # noqa: S101
     kernel = torch.from_numpy(tensors[f"{name}/Kernel"].copy())

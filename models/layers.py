@@ -25,7 +25,7 @@ def same_conv(channels: int, out: int, kernel: int, stride: int = 1, *, groups: 
 
 
 class InvertedResidual(nn.Module):
-    """MobileNetV2's block (arXiv 1801.04381): expand, depthwise, project; ReLU6; identity where shapes allow."""
+    """MobileNetV2's block (arXiv 1801.04381): expand, depthwise, project, add where shapes allow."""
 
     def __init__(
         self,

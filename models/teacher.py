@@ -21,6 +21,8 @@ TAPS = (1, 2, 4)
 """Indices into ``STAGES`` of the features that are compared: strides 4, 8 and 16."""
 CHANNELS = tuple(STAGES[tap][4] for tap in TAPS)
 _EPSILON = 1e-3
+# The features' lengths are of no consequence, but the sums of their squares must stay within float16.
+_TAP_SCALE = 1 / 16
 
 
 class Features(NamedTuple):
@@ -67,7 +69,7 @@ class Teacher(nn.Module):
         for index, stage in enumerate(self.stages):
             x = stage(x)
             if index in TAPS:
-                taps.append(x)
+                taps.append(x * _TAP_SCALE)
         return Features(*taps)
 
 

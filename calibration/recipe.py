@@ -1,0 +1,104 @@
+"""The recipe of a checkpoint: faces cut and multiplied, parts trained, normality and scale fitted."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import torch
+from mien.models.checkpoint import REFERENCE, Checkpoint, Config, load_checkpoint, save_checkpoint
+from mien.models.detector import packaged_detector
+from mien.models.teacher import packaged_teacher
+from mien.models.training import Schedule, tasks, train
+from torch import Tensor
+
+from .images import FaceSet, cut_faces, read_portraits
+from .morphs import morphed_faces
+from .normal import fit_normal
+
+SCHEDULES = {
+    "student": Schedule(steps=5200, batch=8, learning_rate=2e-3),
+    "inpainter": Schedule(steps=5600, batch=4, learning_rate=1e-3),
+}
+"""What the shipped checkpoint was trained with."""
+MORPHS_PER_FACE = 2
+
+Report = Callable[[str, int, int, str], None]
+"""Told the step's name, how much of how much is done, and a remark such as the loss."""
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """What to train: portraits in ``faces``, a checkpoint to make in ``output``.
+
+    ``work`` keeps the resumable states. ``steps`` scales all schedules. The frozen parts come from
+    the files of the packages that publish them, or from the shipped checkpoint where none is named.
+    """
+
+    faces: Path
+    output: Path
+    work: Path
+    device: str = "cpu"
+    seed: int = 0
+    steps: float = 1.0
+    teacher: Path | None = None
+    detector: Path | None = None
+
+
+def follow(recipe: Recipe, report: Report) -> Checkpoint:
+    """Train a checkpoint, save it and return it; a run that was stopped goes on where it was.
+
+    Raises:
+        ImageSetError: the folder has no usable portraits.
+    """
+    checkpoint = _untrained(recipe)
+    faces = _cut(recipe, checkpoint, report)
+    morphs = morphed_faces(faces, MORPHS_PER_FACE * len(faces.faces), recipe.seed)
+    training = torch.cat([faces.faces, morphs])
+    net = checkpoint.appraisal.to(memory_format=torch.channels_last).to(recipe.device)
+    for task in tasks(net):
+        plan = SCHEDULES[task.name]
+        schedule = replace(plan, steps=max(1, round(plan.steps * recipe.steps)), seed=recipe.seed)
+
+        def progress(step: int, loss: float, name: str = task.name, total: int = schedule.steps) -> None:
+            report(f"training the {name}", step, total, f"loss {loss:.3f}")
+
+        train(task, training, schedule, recipe.work / f"{task.name}.state", progress)
+    checkpoint.to("cpu").eval()
+    calibrate(checkpoint, faces.faces, report)
+    save_checkpoint(checkpoint, recipe.output)
+    return checkpoint
+
+
+def calibrate(checkpoint: Checkpoint, faces: Tensor, report: Report) -> None:
+    """Fit what is normal at each place, and the score's scale, on untouched faces."""
+
+    def progress(done: int, total: int) -> None:
+        report("fitting what is normal", done, total, "")
+
+    fit_normal(checkpoint.appraisal, faces, progress)
+
+
+def _untrained(recipe: Recipe) -> Checkpoint:
+    """Return a checkpoint whose trained parts are drawn from the seed."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(recipe.seed)
+        checkpoint = Checkpoint(Config(recipe.output.name))
+    teacher = packaged_teacher(recipe.teacher) if recipe.teacher else _shipped().appraisal.teacher
+    detector = packaged_detector(recipe.detector) if recipe.detector else _shipped().detector
+    checkpoint.appraisal.teacher.load_state_dict(teacher.state_dict())
+    checkpoint.detector.load_state_dict(detector.state_dict())
+    return checkpoint.eval()
+
+
+def _shipped() -> Checkpoint:
+    return load_checkpoint(REFERENCE)
+
+
+def _cut(recipe: Recipe, checkpoint: Checkpoint, report: Report) -> FaceSet:
+    portraits = read_portraits(recipe.faces)
+    chosen = [p for p in portraits if p.split in ("", "train")]
+
+    def progress(done: int, total: int) -> None:
+        report("aligning faces", done, total, "")
+
+    return cut_faces(chosen, checkpoint, progress)

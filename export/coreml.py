@@ -1,0 +1,62 @@
+"""PyTorch -> Core ML ML Program in float16, for iOS 16 and later.
+
+Nothing of Apple's runs on Linux: what is made here is written and described, not executed.
+"""
+
+import warnings
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from mien.models.checkpoint import Checkpoint
+from torch import Tensor, nn
+
+from .graphs import Graph, TensorSpec
+
+MINIMUM = "iOS16"
+
+
+def to_coreml(graph: Graph, checkpoint: Checkpoint, package: Path) -> None:
+    """Convert a graph and save it as an ``.mlpackage`` folder.
+
+    uint8 inputs become RGB images, so that an app passes pixels; the other tensors are float32 arrays,
+    channels second.
+    """
+    import coremltools as ct
+
+    examples = tuple(torch.rand(spec.shape) for spec in graph.specs(graph.inputs))
+    with warnings.catch_warnings():
+        # Tracing warns of shapes taken as constants, which is what a graph of fixed size wants.
+        warnings.simplefilter("ignore")
+        traced = torch.jit.trace(_Single(graph.build(checkpoint)).eval(), examples)  # type: ignore[no-untyped-call]
+        model = ct.convert(
+            traced,
+            convert_to="mlprogram",
+            minimum_deployment_target=getattr(ct.target, MINIMUM),
+            compute_precision=ct.precision.FLOAT16,
+            inputs=[_input(spec) for spec in graph.specs(graph.inputs)],
+            outputs=[ct.TensorType(name=name, dtype=np.float32) for name in graph.outputs],
+            skip_model_load=True,
+        )
+    model.save(str(package))
+
+
+class _Single(nn.Module):
+    """Returns a tensor where the module returns a tuple of one, as Core ML's converter wants."""
+
+    def __init__(self, module: nn.Module) -> None:
+        super().__init__()
+        self.module = module
+
+    def forward(self, *inputs: Tensor) -> Tensor | tuple[Tensor, ...]:
+        outputs: tuple[Tensor, ...] = self.module(*inputs)
+        return outputs[0] if len(outputs) == 1 else outputs
+
+
+def _input(spec: TensorSpec) -> Any:
+    import coremltools as ct
+
+    if spec.dtype == "uint8":
+        return ct.ImageType(name=spec.name, shape=spec.shape, color_layout=ct.colorlayout.RGB)
+    return ct.TensorType(name=spec.name, shape=spec.shape, dtype=np.float32)

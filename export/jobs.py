@@ -1,0 +1,108 @@
+"""The conversions of one export: one job for every graph and platform, each in a process of its own."""
+
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from mien.calibration.traces import Trace
+from mien.models.checkpoint import load_checkpoint
+from numpy.typing import NDArray
+from safetensors.numpy import load_file, save_file
+
+from .graphs import GRAPHS, graph_named
+from .isolation import Limits, run_isolated
+
+Progress = Callable[[str, int, int], None]
+"""Told what was finished, how many steps are done, and of how many."""
+TFLITE_VARIANTS = ("tflite-fp32", "tflite-fp16", "tflite-int8")
+COREML_VARIANTS = ("coreml-fp16",)
+
+
+@dataclass(frozen=True)
+class Job:
+    """One conversion: ``work`` runs it in the current process."""
+
+    title: str
+    log: Path
+    work: Callable[[], None]
+
+    def run(self) -> str:
+        """Run the conversion in a process of its own, and return its title."""
+        run_isolated(self.work, self.log, Limits(), self.title)
+        return self.title
+
+
+def plan(checkpoint: Path, traces: Path, folder: Path) -> list[Job]:
+    """List the conversions of a checkpoint; what they make lies under ``folder``/<variant>/."""
+    jobs = []
+    for graph in sorted(GRAPHS, key=lambda graph: graph.name != "appraisal"):
+        for platform, work in (("tflite", convert_tflite), ("coreml", convert_coreml)):
+            title = f"{platform} {graph.name}"
+            log = folder / f"{platform}-{graph.name}.log"
+            jobs.append(Job(title, log, partial(work, graph.name, checkpoint, traces, folder)))
+    return jobs
+
+
+def run_jobs(jobs: Sequence[Job], workers: int, progress: Progress) -> None:
+    """Run conversions, ``workers`` at a time; the first failure is raised after the others ended.
+
+    Raises:
+        ConversionError: a converter failed.
+    """
+    with ThreadPoolExecutor(workers) as pool:
+        futures = [pool.submit(job.run) for job in jobs]
+        for done, future in enumerate(as_completed(futures), start=1):
+            if future.exception() is None:
+                progress(future.result(), done, len(jobs))
+    for future in futures:
+        future.result()
+
+
+def save_traces(traces: Sequence[Trace], folder: Path) -> None:
+    """Write traces where the converters' processes find them, channels last."""
+    from .tflite import channels_last
+
+    folder.mkdir(parents=True)
+    for number, trace in enumerate(traces):
+        arrays = {name: channels_last(tensor.numpy()) for name, tensor in trace.tensors.items()}
+        save_file(arrays, folder / f"{number:04}.safetensors")
+
+
+def load_traces(folder: Path) -> list[dict[str, NDArray[Any]]]:
+    """Read what ``save_traces`` wrote."""
+    return [load_file(file) for file in sorted(folder.glob("*.safetensors"))]
+
+
+def convert_tflite(name: str, checkpoint: Path, traces: Path, folder: Path) -> None:
+    """Make the three TFLite variants of a graph, the float one checked against the traces."""
+    from . import tflite
+    from .onnx2tf_route import to_tflite
+    from .ranges import activation_ranges, write_ranges
+
+    graph, samples = graph_named(name), load_traces(traces)
+    work = folder / "work" / name
+    work.mkdir(parents=True)
+    model = to_tflite(graph, load_checkpoint(checkpoint), work)
+    tflite.check_contract(graph, model)
+    tflite.check_float(graph, model, samples)
+    ranges = activation_ranges(graph, model, samples)
+    write_ranges(ranges, folder / "ranges" / f"{name}.json")
+    made = (model.read_bytes(), tflite.to_float16(model), tflite.to_int8(graph, model, ranges))
+    for variant, content in zip(TFLITE_VARIANTS, made, strict=True):
+        target = folder / variant / f"{name}.tflite"
+        target.parent.mkdir(exist_ok=True)
+        target.write_bytes(content)
+        tflite.check_contract(graph, target)
+
+
+def convert_coreml(name: str, checkpoint: Path, traces: Path, folder: Path) -> None:
+    """Make the Core ML variant of a graph."""
+    from .coreml import to_coreml
+
+    (variant,) = COREML_VARIANTS
+    target = folder / variant / f"{name}.mlpackage"
+    target.parent.mkdir(exist_ok=True)
+    to_coreml(graph_named(name), load_checkpoint(checkpoint), target)

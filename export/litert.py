@@ -1,0 +1,49 @@
+"""LiteRT as the exporter needs it: any tensor of a model can be read."""
+
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from ai_edge_litert.interpreter import Interpreter, OpResolverType
+from numpy.typing import NDArray
+
+
+class Runner:
+    """A TFLite file under LiteRT, for checks and ranges. Tensors are taken by position."""
+
+    def __init__(self, model: Path | bytes, resolver: OpResolverType = OpResolverType.AUTO) -> None:
+        source = {"model_content": model} if isinstance(model, bytes) else {"model_path": str(model)}
+        with warnings.catch_warnings():
+            # Reading every tensor costs memory, which is what it is for.
+            warnings.simplefilter("ignore", UserWarning)
+            self._interpreter = Interpreter(
+                **source,
+                num_threads=1,
+                experimental_op_resolver_type=resolver,
+                experimental_preserve_all_tensors=resolver is not OpResolverType.AUTO,
+            )
+        self._interpreter.allocate_tensors()
+
+    def run(self, inputs: Sequence[NDArray[Any]]) -> list[NDArray[Any]]:
+        """Run once, inputs and outputs in the file's order."""
+        for detail, value in zip(self._interpreter.get_input_details(), inputs, strict=True):
+            self._interpreter.set_tensor(detail["index"], value)
+        self._interpreter.invoke()
+        return [self._interpreter.get_tensor(d["index"]) for d in self._interpreter.get_output_details()]
+
+    def tensors(self, names: frozenset[str]) -> dict[str, NDArray[Any]]:
+        """Return tensors of the last run by name."""
+        return {
+            detail["name"]: self._interpreter.get_tensor(detail["index"])
+            for detail in self._interpreter.get_tensor_details()
+            if detail["name"] in names
+        }
+
+    def signature(self) -> tuple[list[tuple[tuple[int, ...], str]], ...]:
+        """Return shapes and types of inputs and of outputs."""
+        return tuple(
+            [(tuple(int(n) for n in d["shape"]), np.dtype(d["dtype"]).name) for d in details]
+            for details in (self._interpreter.get_input_details(), self._interpreter.get_output_details())
+        )

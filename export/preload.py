@@ -1,0 +1,18 @@
+"""Imported once by the server that converters are forked from; see ``isolation``."""
+
+import logging
+import warnings
+
+# coremltools tells of parts that exist on macOS alone, and of a PyTorch newer than its tests.
+logging.disable(logging.WARNING)
+warnings.simplefilter("ignore")
+
+import torch  # noqa: E402, F401, I001 - torch goes first: coremltools has crashed when it did
+
+import onnx  # noqa: E402, F401
+import onnx2tf  # noqa: E402, F401
+import ai_edge_quantizer  # noqa: E402, F401
+import coremltools  # noqa: E402, F401
+
+logging.disable(logging.NOTSET)
+warnings.resetwarnings()
