@@ -5,7 +5,6 @@ MIEN := $(VENV)/bin/mien
 PY := $(VENV)/bin/python
 READY := $(VENV)/ready
 DEMO := build/demo
-UV := 0.13.9
 
 .PHONY: demo test lint setup clean
 
@@ -36,7 +35,7 @@ setup: $(READY)
 $(READY): pyproject.toml requirements.lock
 	@echo "== set-up: environment in $(VENV) (some 6 GB; minutes the first time)"
 	@python=$$(sh .ci/find-python) && rm -rf $(VENV) && $$python -m venv $(VENV)
-	@$(PY) -m pip install --quiet --disable-pip-version-check uv==$(UV)
+	@$(PY) -m pip install --quiet --disable-pip-version-check $$(grep '^uv==' requirements.lock)
 	@$(VENV)/bin/uv pip install --python $(PY) --requirements requirements.lock
 	@$(VENV)/bin/uv pip install --quiet --python $(PY) --no-deps --editable .
 	@touch $(READY)

@@ -42,10 +42,11 @@ def activation_names(model: bytes) -> frozenset[str]:
         for operator in graph.operators
         for index in (*operator.inputs, *operator.outputs)
         if index >= 0 and graph.tensors[index].type == schema.TensorType.FLOAT32
-        if not _has_data(parsed, graph.tensors[index])
+        if constant_data(parsed, graph.tensors[index]) is None
     )
 
 
-def _has_data(parsed: Any, tensor: Any) -> bool:
+def constant_data(parsed: Any, tensor: Any) -> Any | None:
+    """Return the bytes of a constant tensor, or None for one that is computed."""
     data = parsed.buffers[tensor.buffer].data
-    return data is not None and len(data) > 0
+    return data if data is not None and len(data) else None

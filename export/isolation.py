@@ -5,6 +5,7 @@ import os
 import resource
 import sys
 import sysconfig
+import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from multiprocessing.context import ForkServerContext
@@ -62,6 +63,8 @@ def _enter(task: Callable[[], None], log: Path, memory: int) -> None:
     resource.setrlimit(resource.RLIMIT_DATA, (memory, memory))
     # onnx2tf calls the program onnxsim from PATH, and without it makes a model that cannot be loaded.
     os.environ["PATH"] = os.pathsep.join([sysconfig.get_path("scripts"), os.environ.get("PATH", "")])
+    # What a converter leaves behind goes with the export's own scratch folder.
+    tempfile.tempdir = str(log.parent)
     # One thread for each converter: as many converters run as there are cores.
     torch.set_num_threads(1)
     task()

@@ -16,7 +16,7 @@ import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 from numpy.typing import NDArray
 
-from .flatbuffer import LAYOUT_OPERATIONS, operation_name, parse, serialise
+from .flatbuffer import LAYOUT_OPERATIONS, constant_data, operation_name, parse, serialise
 
 _TO_LAST = (0, 2, 3, 1)
 _TO_FIRST = (0, 3, 1, 2)
@@ -91,8 +91,8 @@ class _Pass:
 
     def _constant(self, index: int) -> NDArray[Any] | None:
         tensor = self.graph.tensors[index]
-        data = self.model.buffers[tensor.buffer].data
-        if data is None or not len(data):
+        data = constant_data(self.model, tensor)
+        if data is None:
             return None
         if tensor.type not in _NUMPY:
             raise _UnsupportedError

@@ -16,6 +16,7 @@ import onnx
 import torch
 from mien.models.checkpoint import Checkpoint
 
+from .fusion import fuse_relu
 from .graphs import Graph
 from .layout import channels_last_model
 
@@ -51,7 +52,8 @@ def shield_shared(model: onnx.ModelProto) -> None:
     rank = {v.name: len(v.type.tensor_type.shape.dim) for v in (*inferred.value_info, *inferred.output)}
     outputs = {output.name for output in model.graph.output}
     readers = Counter(name for node in model.graph.node for name in set(node.input))
-    convolved = {node.input[0] for node in model.graph.node if node.op_type == "Conv"}
+    made = {name for node in model.graph.node for name in node.output}
+    convolved = made & {node.input[0] for node in model.graph.node if node.op_type == "Conv"}
     nodes: list[onnx.NodeProto] = []
     for node in model.graph.node:
         if node.op_type != "Conv":
@@ -85,10 +87,10 @@ def to_tflite(graph: Graph, checkpoint: Checkpoint, folder: Path) -> Path:
 
     source = folder / f"{graph.name}.onnx"
     to_onnx(graph, checkpoint, source)
-    model = onnx.load(str(source))
-    shield_shared(model)
+    shielded = onnx.load(str(source))
+    shield_shared(shielded)
     copy = folder / f"{graph.name}.copy.onnx"
-    onnx.save(model, str(copy))
+    onnx.save(shielded, str(copy))
     made = folder / f"{graph.name}.onnx2tf"
     onnx2tf.convert(
         input_onnx_file_path=str(copy),
@@ -97,6 +99,7 @@ def to_tflite(graph: Graph, checkpoint: Checkpoint, folder: Path) -> Path:
         non_verbose=True,
     )
     result = folder / f"{graph.name}.tflite"
-    result.write_bytes(channels_last_model((made / f"{copy.stem}_float32.tflite").read_bytes()))
+    model = (made / f"{copy.stem}_float32.tflite").read_bytes()
+    result.write_bytes(fuse_relu(channels_last_model(model)))
     shutil.rmtree(made)
     return result

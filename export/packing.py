@@ -150,6 +150,7 @@ def _tensor(spec: TensorSpec) -> dict[str, Any]:
         "name": spec.name,
         "shape": list(spec.channels_last),
         "dtype": spec.dtype,
+        "full_scale": spec.full_scale,
         "meaning": spec.meaning,
     }
 

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .errors import ConversionError
+from .fusion import halve_biases
 from .graphs import Graph, TensorSpec
 from .litert import Runner
 from .ranges import Range
@@ -73,11 +74,11 @@ def to_float16(model: Path) -> bytes:
         ),
         algorithm_key=quantizer.AlgorithmName.FLOAT_CASTING,
     )
-    return bytes(job.quantize().quantized_model)
+    return halve_biases(bytes(job.quantize().quantized_model))
 
 
 def to_int8(graph: Graph, model: Path, ranges: Mapping[str, Range]) -> bytes:
-    """Quantise the graph's int8 parts: weights per channel, activations by their ranges."""
+    """Quantise the graph's int8 parts: weights per channel, activations by their ``ranges``."""
     if not graph.int8:
         return model.read_bytes()
     from ai_edge_quantizer import qtyping, quantizer

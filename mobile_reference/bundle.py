@@ -31,11 +31,15 @@ _MAX_VECTOR_BYTES = 64 << 20
 
 @dataclass(frozen=True)
 class Tensor:
-    """One input or output of a graph: ``shape`` with the batch of 1, ``dtype`` as numpy names it."""
+    """One input or output of a graph: ``shape`` with the batch of 1, ``dtype`` as numpy names it.
+
+    ``full_scale`` is the span of its values, by which a difference is judged.
+    """
 
     name: str
     shape: tuple[int, ...]
     dtype: str
+    full_scale: float
     meaning: str
 
 
@@ -209,7 +213,7 @@ def _graph(values: Mapping[str, Any]) -> GraphSpec:
 
 
 def _tensor(values: Mapping[str, Any]) -> Tensor:
-    return Tensor(values["name"], tuple(values["shape"]), values["dtype"], values["meaning"])
+    return Tensor(**{**values, "shape": tuple(values["shape"])})
 
 
 def _variant(root: Path, manifest: Mapping[str, Any], values: Mapping[str, Any]) -> Variant:

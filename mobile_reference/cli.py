@@ -188,7 +188,7 @@ def _verification_record(bundle: Bundle, found: Verification) -> dict[str, Any]:
 
 def _print_verification(bundle: Bundle, found: Verification) -> None:
     table = Table(title=f"parity with the float pipeline, worst of {len(bundle.goldens)} golden faces")
-    for heading in ("variant", "stage", "SNR dB", "score error", "gate", ""):
+    for heading in ("variant", "stage", "PSNR dB", "score error", "gate", ""):
         table.add_column(heading, justify="left" if heading in ("variant", "stage") else "right")
     for result in found.results:
         table.add_row(*_row(result), end_section=result.stage == "photograph")

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .alignment import align
-from .bundle import APPRAISAL, DETECTOR, STAGES, Bundle, Golden, Variant
+from .bundle import APPRAISAL, DETECTOR, STAGES, Bundle, Golden, Tensor, Variant
 from .errors import UsageError
 from .graphs import Graph, executable, load_graph
 from .photograph import Pixels
@@ -40,7 +40,7 @@ _EVIDENCE = {
 class Deviation:
     """One comparison with the float pipeline on one golden face.
 
-    ``decibels`` is the signal-to-noise ratio of the stage's output (infinite when equal), ``points``
+    ``decibels`` is the peak signal-to-noise ratio of the stage's output (infinite when equal), ``points``
     the error of the score that it leads to.
     """
 
@@ -81,13 +81,14 @@ class Verification:
         return tuple(result for result in self.results if not result.passed)
 
 
-def signal_to_noise(reference: NDArray[Any], other: NDArray[Any]) -> float:
-    """Return the ratio of ``reference`` to the difference, in decibels; infinite when they are equal."""
-    signal = reference.astype(np.float64)
-    noise = np.square(other.astype(np.float64) - signal).sum()
-    if noise == 0:
-        return float("inf")
-    return float(10 * np.log10(max(float(np.square(signal).sum()), 1e-12) / noise))
+def peak_signal_to_noise(tensor: Tensor, reference: NDArray[Any], other: NDArray[Any]) -> float:
+    """Return the ratio of a tensor's full scale to its root mean square error, in decibels.
+
+    The full scale and not the signal: the heatmap of a typical face is almost nothing, and what
+    matters is how far it is from something. Infinite when the two are equal.
+    """
+    error = float(np.sqrt(np.square(other.astype(np.float64) - reference).mean()))
+    return float(20 * np.log10(tensor.full_scale / error)) if error else float("inf")
 
 
 class _Pipeline:
@@ -132,8 +133,9 @@ class _Judge:
         return Deviation(self.subject.variant.name, stage, self.golden.name, decibels, points)
 
     def _fidelity(self, stage: str, outputs: Mapping[str, NDArray[Any]]) -> float:
-        name = _EVIDENCE[stage]
-        return signal_to_noise(self.float_[name], outputs[name])
+        graph = self.subject.bundle.graphs[stage]
+        tensor = next(tensor for tensor in graph.outputs if tensor.name == _EVIDENCE[stage])
+        return peak_signal_to_noise(tensor, self.float_[tensor.name], outputs[tensor.name])
 
     def isolated(self) -> Iterator[Deviation]:
         """Judge every stage on its own."""

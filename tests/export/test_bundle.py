@@ -1,0 +1,137 @@
+"""The golden path: the real converters, the real LiteRT, from the shipped checkpoint to a verified bundle."""
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from mien.export.flatbuffer import LAYOUT_OPERATIONS, operation_names
+from mien.export.graphs import GRAPHS
+from mien.mobile_reference.bundle import Bundle, manifest_validator, open_bundle
+from mien.mobile_reference.parity import deviations, verify
+from mien.mobile_reference.photograph import read_photograph
+from mien.mobile_reference.runner import BundleAppraiser
+from mien.models.appraiser import open_checkpoint
+
+from tests.commands import run_mien
+
+TFLITE = ("tflite-fp32", "tflite-fp16", "tflite-int8")
+
+
+@pytest.fixture(scope="module")
+def bundle(exported: Path) -> Bundle:
+    return open_bundle(exported)
+
+
+def test_has_every_variant_of_every_graph(bundle: Bundle) -> None:
+    assert [variant.name for variant in bundle.variants] == [*TFLITE, "coreml-fp16"]
+    for variant in bundle.variants:
+        assert set(variant.files) == {graph.name for graph in GRAPHS}
+        assert all(file.exists() for file in variant.files.values())
+
+
+def test_manifest_fits_its_schema_and_states_its_origin(bundle: Bundle) -> None:
+    manifest_validator().validate(dict(bundle.manifest))
+    provenance = bundle.manifest["provenance"]
+    assert len(provenance["checkpoint"]) == len(provenance["calibration"]["sha256"]) == 64
+    assert {"torch", "onnx2tf", "ai-edge-quantizer", "coremltools"} <= provenance["versions"].keys()
+    assert provenance["calibration"]["faces"] == 12
+
+
+def test_one_graph_models_are_small_enough_for_an_app(bundle: Bundle) -> None:
+    int8 = bundle.variant("tflite-int8").files["appraisal"].stat().st_size
+    package = bundle.variant("coreml-fp16").files["appraisal"]
+    coreml = sum(file.stat().st_size for file in package.rglob("*") if file.is_file())
+    assert int8 + coreml <= 12_000_000
+
+
+@pytest.mark.parametrize("graph", [graph.name for graph in GRAPHS if graph.name != "detector"])
+def test_no_operation_only_moves_data(bundle: Bundle, graph: str) -> None:
+    model = bundle.variant("tflite-fp32").files[graph].read_bytes()
+    assert [name for name in operation_names(model) if name in LAYOUT_OPERATIONS] == []
+
+
+def test_int8_weights_are_stored_in_a_byte(bundle: Bundle) -> None:
+    sizes = [bundle.variant(name).files["inpaint"].stat().st_size for name in TFLITE]
+    assert sizes[0] > 1.8 * sizes[1] > 1.8 * sizes[2]
+
+
+def test_every_gate_holds(bundle: Bundle) -> None:
+    found = verify(bundle, lambda deviation: None)
+    assert found.failures == ()
+    assert {result.variant for result in found.results} == set(TFLITE)
+    assert found.not_executed == ("coreml-fp16",)
+
+
+def test_stages_in_a_row_give_what_the_one_graph_gives(bundle: Bundle) -> None:
+    cascade = {d.face: d for d in deviations(bundle, "tflite-fp32") if d.stage == "cascade"}
+    one_graph = {d.face: d for d in deviations(bundle, "tflite-fp32") if d.stage == "appraisal"}
+    assert cascade.keys() == one_graph.keys() == {golden.name for golden in bundle.goldens}
+    for face, deviation in cascade.items():
+        assert abs(deviation.points - one_graph[face].points) < 1e-3
+
+
+@pytest.mark.parametrize("threads", [1, 4])
+def test_bundle_rates_as_the_checkpoint_does(bundle: Bundle, samples: Path, threads: int) -> None:
+    appraiser = BundleAppraiser(bundle, "tflite-fp32", threads)
+    for name in ("nobody-07.jpg", "nobody-12-cleft.jpg"):
+        photograph = read_photograph(samples / name)
+        ours = appraiser.appraise(photograph)
+        float_ = open_checkpoint(None, 1).appraise(photograph)
+        assert abs(ours.score - float_.score) <= 0.01
+        np.testing.assert_allclose(ours.alignment, float_.alignment, atol=1e-3)
+        # Half a level of 256: the two round the same sums.
+        np.testing.assert_allclose(ours.heatmap, float_.heatmap, atol=2e-3)
+
+
+def test_appraisals_do_not_depend_on_order_or_repetition(bundle: Bundle, samples: Path) -> None:
+    appraiser = BundleAppraiser(bundle, "tflite-int8")
+    photographs = [read_photograph(file) for file in sorted(samples.glob("*.jpg"))[:4]]
+    forward = [appraiser.appraise(p).score for p in photographs]
+    backward = [appraiser.appraise(p).score for p in reversed(photographs)]
+    assert forward == backward[::-1]
+
+
+def _sabotage(exported: Path, target: Path, graph: str, variant: str, replacement: str) -> Path:
+    """Copy a bundle and give one graph of a variant another variant's model, hashes made to fit."""
+    shutil.copytree(exported, target)
+    manifest = json.loads((target / "manifest.json").read_text())
+    source = f"models/{replacement}"
+    (target / f"models/{variant}/{graph}.tflite").write_bytes((target / source).read_bytes())
+    manifest["files"][f"models/{variant}/{graph}.tflite"] = manifest["files"][source]
+    (target / "manifest.json").write_text(json.dumps(manifest))
+    return target
+
+
+def test_a_failed_gate_exits_1_and_names_variant_and_stage(exported: Path, tmp_path: Path) -> None:
+    broken = _sabotage(
+        exported, tmp_path / "broken", "appraisal", "tflite-fp32", "tflite-int8/appraisal.tflite"
+    )
+    done = run_mien("verify", broken, expect=1)
+    assert "tflite-fp32: stage appraisal" in done.stderr
+    assert "FAILED" in done.stdout
+
+
+def test_verify_never_calls_coreml_passed(exported: Path) -> None:
+    report = json.loads(run_mien("verify", exported, "--json").stdout)
+    assert report["passed"] is True
+    assert report["not_executed"] == ["coreml-fp16"]
+    assert not [r for r in report["results"] if r["variant"].startswith("coreml")]
+
+
+def test_an_appraisal_writes_what_it_says(exported: Path, samples: Path, tmp_path: Path) -> None:
+    output = tmp_path / "appraisals"
+    photo = samples / "nobody-02-cleft.jpg"
+    options = ("--bundle", exported, "--variant", "tflite-int8", "--json", "-o", output)
+    done = run_mien("appraise", *options, photo)
+    record = json.loads(done.stdout)
+    assert record["photo"] == str(photo)
+    assert record["variant"] == "tflite-int8"
+    assert record["error"] is None
+    assert np.array(record["alignment"]).shape == (2, 3)
+    heatmap = np.load(output / "nobody-02-cleft.heatmap.npy")
+    assert heatmap.dtype == np.float32
+    assert heatmap.shape == (256, 256)
+    for kind in ("overlay", "mask", "normalised", "panel"):
+        assert (output / f"nobody-02-cleft.{kind}.png").is_file()

@@ -1,0 +1,88 @@
+"""Exports that cannot be made: one line, exit 2, nothing half-written."""
+
+import pickle
+from pathlib import Path
+
+import pytest
+import torch
+from mien.models.checkpoint import REFERENCE
+from safetensors.torch import load_file, save_file
+
+from tests.commands import run_mien
+
+
+def _refused(tmp_path: Path, *arguments: object) -> str:
+    output = tmp_path / "bundle"
+    done = run_mien("export", *arguments, "-o", output, expect=2)
+    assert not output.exists()
+    assert not list(tmp_path.glob(".bundle*"))
+    lines = [line for line in done.stderr.splitlines() if line.startswith("mien:")]
+    assert len(lines) == 1
+    return lines[0]
+
+
+def _copy(tmp_path: Path) -> tuple[Path, dict[str, torch.Tensor]]:
+    folder = tmp_path / "checkpoint"
+    folder.mkdir()
+    (folder / "config.json").write_text((REFERENCE / "config.json").read_text())
+    return folder, load_file(REFERENCE / "model.safetensors")
+
+
+def test_refuses_a_pickle(tmp_path: Path) -> None:
+    folder, _ = _copy(tmp_path)
+    (folder / "model.safetensors").write_bytes(pickle.dumps({"a": Path}))
+    assert "not a safetensors file" in _refused(tmp_path, folder)
+
+
+def test_refuses_a_missing_tensor(tmp_path: Path) -> None:
+    folder, tensors = _copy(tmp_path)
+    del tensors["appraisal.normal_heat"]
+    save_file(tensors, folder / "model.safetensors")
+    assert "lacks tensor appraisal.normal_heat" in _refused(tmp_path, folder)
+
+
+def test_refuses_a_value_that_is_not_a_number(tmp_path: Path) -> None:
+    folder, tensors = _copy(tmp_path)
+    tensors["appraisal.normal_heat"][0, 0, 3, 3] = torch.nan
+    save_file(tensors, folder / "model.safetensors")
+    assert "not finite" in _refused(tmp_path, folder)
+
+
+def test_refuses_a_calibration_folder_without_images(tmp_path: Path) -> None:
+    (tmp_path / "faces").mkdir()
+    assert "holds no image" in _refused(tmp_path, "--calibration", tmp_path / "faces")
+
+
+def test_refuses_too_few_calibration_faces(tmp_path: Path, samples: Path) -> None:
+    faces = tmp_path / "faces"
+    faces.mkdir()
+    (faces / "one.jpg").write_bytes((samples / "nobody-01.jpg").read_bytes())
+    assert "at least 4 are needed" in _refused(tmp_path, "--calibration", faces)
+
+
+def test_refuses_the_same_face_twice(tmp_path: Path, samples: Path) -> None:
+    faces = tmp_path / "faces"
+    faces.mkdir()
+    for copy in range(4):
+        (faces / f"{copy}.jpg").write_bytes((samples / "nobody-01.jpg").read_bytes())
+    assert "duplicates" in _refused(tmp_path, "--calibration", faces)
+
+
+def test_leaves_a_folder_that_is_not_ours(tmp_path: Path) -> None:
+    output = tmp_path / "bundle"
+    output.mkdir()
+    (output / "thesis.txt").write_text("mine")
+    done = run_mien("export", "-o", output, expect=2)
+    assert "is no bundle" in done.stderr
+    assert (output / "thesis.txt").read_text() == "mine"
+
+
+def test_says_when_a_checkpoint_does_not_exist(tmp_path: Path) -> None:
+    assert "does not exist" in _refused(tmp_path, tmp_path / "nothing")
+
+
+@pytest.mark.parametrize("output", ["file"])
+def test_refuses_a_file_as_output(tmp_path: Path, output: str) -> None:
+    target = tmp_path / output
+    target.write_text("")
+    assert "is a file" in run_mien("export", "-o", target, expect=2).stderr

@@ -1,0 +1,63 @@
+"""The light install: a wheel in an environment of its own, which must rate, verify and time without torch."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.commands import PROGRAMS, ROOT
+
+UV = PROGRAMS / "uv"
+
+
+def _run(*command: object) -> subprocess.CompletedProcess[str]:
+    done = subprocess.run([*map(str, command)], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done
+
+
+@pytest.fixture(scope="module")
+def light(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The programs of an environment that holds the wheel and what it depends on, nothing else."""
+    folder = tmp_path_factory.mktemp("light")
+    _run(UV, "build", "--quiet", "--wheel", "--python", sys.executable, "--out-dir", folder, ROOT)
+    (wheel,) = folder.glob("mien-*.whl")
+    _run(UV, "venv", "--quiet", "--python", sys.executable, folder / "env")
+    lock = ROOT / "requirements.lock"
+    _run(UV, "pip", "install", "--quiet", "--python", folder / "env/bin/python", "-c", lock, wheel)
+    return folder / "env" / "bin"
+
+
+def test_has_neither_torch_nor_converters(light: Path) -> None:
+    listed = _run(UV, "pip", "list", "--python", light / "python", "--format", "json").stdout
+    names = {package["name"] for package in json.loads(listed)}
+    assert "ai-edge-litert" in names
+    assert not names & {"torch", "onnx", "onnx2tf", "coremltools", "tensorflow", "safetensors"}
+
+
+def test_rates_verifies_and_times(light: Path, exported: Path, samples: Path, tmp_path: Path) -> None:
+    photo = samples / "nobody-01.jpg"
+    record = json.loads(_run(light / "mien", "appraise", "--json", "--bundle", exported, photo).stdout)
+    assert record["error"] is None
+    assert 0 <= record["score"] <= 100
+    _run(light / "mien", "verify", exported)
+    _run(light / "mien", "bench", exported, "--runs", "2", "-o", tmp_path / "bench.json")
+    assert (tmp_path / "bench.json").is_file()
+
+
+@pytest.mark.parametrize("command", ["appraise x.jpg", "export -o bundle", "train faces -o checkpoint"])
+def test_says_what_brings_the_rest(light: Path, command: str, tmp_path: Path) -> None:
+    program = [str(light / "mien"), *command.split()]
+    done = subprocess.run(program, capture_output=True, text=True, check=False, cwd=tmp_path)
+    assert done.returncode == 2
+    assert "pip install 'mien[export]'" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_every_command_explains_itself(light: Path) -> None:
+    listed = _run(light / "mien", "--help").stdout
+    for command in ("appraise", "verify", "bench", "train", "export"):
+        assert command in listed
+        assert "Usage: mien" in _run(light / "mien", command, "--help").stdout
