@@ -1,0 +1,73 @@
+"""Results as tables for a terminal of 80 columns."""
+
+from collections.abc import Iterable, Iterator
+
+from rich.console import Console
+from rich.table import Table
+
+from .records import BUDGET_MS, TOTAL, Result, Stage
+
+# What a stage is called in a table; the report keeps the short names.
+_TITLES = {
+    "decode": "decode photograph",
+    "align": "detect and align",
+    "appraisal": "appraisal (one graph)",
+    TOTAL: "photograph to score",
+}
+
+
+def print_latency(results: Iterable[Result]) -> None:
+    """Print the times of results of one kind."""
+    measured = list(results)
+    first = measured[0]
+    runs = first.latency.stages[0].summary.n if first.latency else 0
+    table = Table(
+        title=f"{first.device.kind}: ms of {runs} runs, {first.threads} thread(s)",
+        caption=f"{first.device.name}, {first.device.runtime}",
+    )
+    for heading in ("variant", "stage", "p50", "p90", "p99"):
+        table.add_column(heading, justify="left" if heading in ("variant", "stage") else "right")
+    for result in measured:
+        for row in _rows(result):
+            table.add_row(*row)
+        table.add_section()
+    Console().print(table)
+    for result in measured:
+        Console().print(verdict_line(result), highlight=False)
+    for note, variants in _notes(measured).items():
+        Console().print(f"note ({', '.join(variants)}): {note}", highlight=False)
+
+
+def _notes(results: Iterable[Result]) -> dict[str, list[str]]:
+    """Gather the variants that a note concerns."""
+    found: dict[str, list[str]] = {}
+    for result in results:
+        for note in result.notes:
+            found.setdefault(note, []).append(result.variant)
+    return found
+
+
+def _rows(result: Result) -> Iterator[tuple[str, ...]]:
+    stages = result.latency.stages if result.latency else ()
+    for position, stage in enumerate(stages):
+        yield (result.variant if position == 0 else "", _title(stage), *_times(stage))
+
+
+def _title(stage: Stage) -> str:
+    return _TITLES[stage.name] if stage.part == "chain" else f"  graph {stage.name}"
+
+
+def _times(stage: Stage) -> tuple[str, str, str]:
+    summary = stage.summary
+    return f"{summary.p50:.2f}", f"{summary.p90:.2f}", f"{summary.p99:.2f}"
+
+
+def verdict_line(result: Result) -> str:
+    """Say in one line whether the budget was kept, and on what."""
+    kind = result.device.kind
+    if result.p90_ms is None:
+        return f"{result.variant}: {result.verdict} of time: {kind} has none"
+    return (
+        f"{result.variant}: under {BUDGET_MS:.0f} ms {result.verdict} on this {kind} "
+        f"(p90 {result.p90_ms:.1f} ms); a {kind} is no phone"
+    )
