@@ -3,6 +3,7 @@
 import json
 import os
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 
 import click
@@ -12,9 +13,10 @@ from mien.mobile_reference.graphs import executable
 from mien.mobile_reference.photograph import read_photograph
 from rich.console import Console
 
+from .compare import INSTRUCTIONS, MS, compare
 from .host import HostTarget
-from .records import BenchSpec, Result, check_output, make_report, write_whole
-from .tables import print_latency
+from .records import BenchSpec, Result, check_output, make_report, read_report, write_whole
+from .tables import print_changes, print_latency
 
 _PATH = click.Path(path_type=Path)
 _MEASURE = "run"
@@ -113,6 +115,42 @@ def run(
     else:
         print_latency(results)
     _check_parity(results)
+
+
+@bench.command(name="compare")
+@click.argument("before", type=_PATH)
+@click.argument("after", type=_PATH)
+@click.option("--threshold", default=5.0, show_default=True, help="Percent of time that may be lost.")
+@click.option("--work-threshold", default=2.0, show_default=True, help="Percent of instructions, likewise.")
+@click.option("--json", "as_json", is_flag=True, help="Print the comparison as JSON.")
+def compare_reports(
+    before: Path,
+    after: Path,
+    threshold: float,
+    work_threshold: float,
+    as_json: bool,  # noqa: FBT001 - click passes flags so
+) -> None:
+    """Compare two reports; exit 1 when AFTER needs certainly more than BEFORE and the threshold.
+
+    Processes of equal number are paired; the interval is a 95 % bootstrap. Only the whole way from
+    photograph to score, and instruction counts, can fail.
+    """
+    thresholds = {MS: threshold / 100, INSTRUCTIONS: work_threshold / 100}
+    changes = compare(read_report(before), read_report(after))
+    if as_json:
+        records = [asdict(c) | {"verdict": c.verdict, "regressed": c.regressed(thresholds)} for c in changes]
+        click.echo(json.dumps(records, indent=1))
+    else:
+        print_changes(changes)
+    regressions = [change for change in changes if change.regressed(thresholds)]
+    for change in regressions:
+        click.echo(
+            f"mien: {change.variant}: {change.what} needs {change.ratio.estimate - 1:+.1%} {change.unit}, "
+            f"at most {thresholds[change.unit]:+.1%} are allowed",
+            err=True,
+        )
+    if regressions:
+        raise click.exceptions.Exit(1)
 
 
 def _chosen(bundle: Bundle, names: Sequence[str]) -> list[str]:

@@ -5,6 +5,7 @@ from collections.abc import Iterable, Iterator
 from rich.console import Console
 from rich.table import Table
 
+from .compare import MS, UNDECIDED, Change
 from .records import BUDGET_MS, TOTAL, Result, Stage
 
 # What a stage is called in a table; the report keeps the short names.
@@ -70,4 +71,28 @@ def verdict_line(result: Result) -> str:
     return (
         f"{result.variant}: under {BUDGET_MS:.0f} ms {result.verdict} on this {kind} "
         f"(p90 {result.p90_ms:.1f} ms); a {kind} is no phone"
+    )
+
+
+def print_changes(changes: Iterable[Change]) -> None:
+    """Print a comparison of two reports."""
+    table = Table(title="after / before, with its 95 % interval")
+    for heading in ("variant", "what", "before", "after", "ratio", "interval", ""):
+        table.add_column(heading, justify="left" if heading in ("variant", "what", "") else "right")
+    for change in changes:
+        table.add_row(*_change_row(change))
+    Console().print(table)
+
+
+def _change_row(change: Change) -> tuple[str, ...]:
+    form = "{:.2f}" if change.unit == MS else "{:,.0f}"
+    ratio = change.ratio
+    return (
+        change.variant,
+        change.what,
+        form.format(change.before),
+        form.format(change.after),
+        f"{ratio.estimate:.3f}",
+        f"{ratio.low:.2f}-{ratio.high:.2f}" if change.unit == MS else "exact",
+        change.verdict if change.verdict != UNDECIDED else "",
     )
