@@ -2,9 +2,10 @@
 
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import click
 from mien.mobile_reference.bundle import Bundle, open_bundle, sha256
@@ -13,13 +14,24 @@ from mien.mobile_reference.graphs import executable
 from mien.mobile_reference.photograph import read_photograph
 from rich.console import Console
 
+from .arm64 import DEFAULT_PRESET, PRESETS, Arm64Target
 from .compare import INSTRUCTIONS, MS, compare
 from .host import HostTarget
-from .records import BenchSpec, Result, check_output, make_report, read_report, write_whole
-from .tables import print_changes, print_latency
+from .records import HOST, BenchSpec, Result, Target, check_output, make_report, read_report, write_whole
+from .tables import print_changes, print_results
+from .userland import default_cache, open_userland, set_up
 
 _PATH = click.Path(path_type=Path)
 _MEASURE = "run"
+ARM64 = "arm64"
+_PRESET_HELP = f"Emulated processor of arm64; may be repeated (default {DEFAULT_PRESET})."
+# What only one target heeds.
+_OPTIONS_OF = {
+    HOST: ("threads", "cpus", "processes", "runs", "warmup"),
+    ARM64: ("presets", "setup", "cache"),
+}
+Options = Mapping[str, Any]
+Progress = Callable[[str], None]
 
 
 class BenchCommands(click.Group):
@@ -64,9 +76,10 @@ def _cpus(_: click.Context, __: click.Parameter, value: str | None) -> tuple[int
 
 
 @bench.command(name=_MEASURE)
-@click.argument("bundle", type=_PATH)
+@click.argument("bundle", type=_PATH, required=False)
 @click.option("--variant", "variants", multiple=True, help="Measure this variant only; may be repeated.")
 @click.option("--photo", type=_PATH, help="Photograph to appraise (default: the bundle's first golden one).")
+@click.option("--target", default=HOST, show_default=True, type=click.Choice([HOST, ARM64]))
 @click.option("--threads", default=1, show_default=True, type=click.IntRange(1, 64))
 @click.option("--cpus", callback=_cpus, help="Pin to these processors, e.g. 0,1.")
 @click.option("--processes", default=5, show_default=True, type=click.IntRange(1, 100))
@@ -76,45 +89,94 @@ def _cpus(_: click.Context, __: click.Parameter, value: str | None) -> tuple[int
 @click.option(
     "--warmup", default=3, show_default=True, type=click.IntRange(0, 1000), help="Untimed runs first."
 )
+@click.option("--preset", "presets", multiple=True, type=click.Choice(list(PRESETS)), help=_PRESET_HELP)
+@click.option("--setup", is_flag=True, help="Fetch what the target needs first (arm64: about 60 MB).")
+@click.option("--cache", type=_PATH, help="Where --setup keeps it (default: the user's cache folder).")
 @click.option("-o", "--output", type=_PATH, help="Write the JSON report, raw times included, into this file.")
 @click.option("--json", "as_json", is_flag=True, help="Print the JSON report.")
+@click.pass_context
 def run(
-    bundle: Path,
+    context: click.Context,
+    /,
+    bundle: Path | None,
     variants: tuple[str, ...],
     photo: Path | None,
-    threads: int,
-    cpus: tuple[int, ...],
-    processes: int,
-    runs: int,
-    warmup: int,
     output: Path | None,
     as_json: bool,  # noqa: FBT001 - click passes flags so
+    **options: Any,
 ) -> None:
     """Measure BUNDLE; the word 'run' may be left out.
+
+    The target 'host' times this machine. The target 'arm64' runs the bundle's TFLite models by
+    LiteRT's ARM64 kernels on an emulated processor: it counts instructions and checks the results
+    against the host's, and never tells a time.
 
     The exit code is 1 when a measured score is off by more than its variant's gate: a fast wrong
     answer is not a result.
     """
+    _refuse_foreign_options(context, options["target"])
     if output:
         check_output(output)
-    opened = open_bundle(bundle)
-    photograph = photo or opened.goldens[0].photograph
-    read_photograph(photograph)
-    specs = [
-        BenchSpec(opened, name, photograph, threads, warmup, runs, processes, cpus)
-        for name in _chosen(opened, variants)
-    ]
     with Console(stderr=True).status("measuring") as status:
-        target = HostTarget(lambda text: status.update(f"measuring {text}"))
-        results = tuple(target.run(spec) for spec in specs)
+        targets = _TARGETS[options["target"]](options, lambda text: status.update(f"measuring {text}"))
+        if bundle is None:
+            _finish_setup(setup=options["setup"])
+            return
+        opened = open_bundle(bundle)
+        specs = _specs(opened, variants, photo, options)
+        results = tuple(target.run(spec) for target in targets for spec in specs)
     report = json.dumps(make_report(opened, _settings(specs[0]), results), indent=1) + "\n"
     if output:
         write_whole(output, report)
     if as_json:
         click.echo(report, nl=False)
     else:
-        print_latency(results)
-    _check_parity(results)
+        print_results(results)
+    _report_failures(results)
+
+
+def _refuse_foreign_options(context: click.Context, target: str) -> None:
+    """Refuse an option that the target would silently not heed."""
+    for other, names in _OPTIONS_OF.items():
+        for name in names:
+            given = context.get_parameter_source(name) is not click.core.ParameterSource.DEFAULT
+            if other != target and given:
+                flag = name.removesuffix("s") if name == "presets" else name
+                raise UsageError(f"--{flag} was given, but it is for --target {other}; leave it out")
+
+
+def _finish_setup(*, setup: bool) -> None:
+    if not setup:
+        raise UsageError("no bundle was given; name its folder, e.g. mien bench build/demo/bundle")
+    click.echo("the target is ready")
+
+
+def _host_targets(_: Options, progress: Progress) -> list[Target]:
+    return [HostTarget(progress)]
+
+
+def _arm64_targets(options: Options, progress: Progress) -> list[Target]:
+    cache = options["cache"] or default_cache()
+    userland = set_up(cache, progress) if options["setup"] else open_userland(cache)
+    return [Arm64Target(preset, userland, progress) for preset in options["presets"] or (DEFAULT_PRESET,)]
+
+
+_TARGETS: dict[str, Callable[[Options, Progress], list[Target]]] = {
+    HOST: _host_targets,
+    ARM64: _arm64_targets,
+}
+
+
+def _specs(bundle: Bundle, variants: Sequence[str], photo: Path | None, options: Options) -> list[BenchSpec]:
+    """Say what to measure; an emulated run repeats itself, so that one is enough."""
+    photograph = photo or bundle.goldens[0].photograph
+    read_photograph(photograph)
+    counts = {key: options[key] for key in ("threads", "warmup", "runs", "cpus")}
+    blocks = options["processes"]
+    if options["target"] == ARM64:
+        counts, blocks = {"threads": 1, "warmup": 0, "runs": 1, "cpus": ()}, 1
+    names = _chosen(bundle, variants)
+    return [BenchSpec(bundle, name, photograph, blocks=blocks, **counts) for name in names]
 
 
 @bench.command(name="compare")
@@ -173,13 +235,9 @@ def _settings(spec: BenchSpec) -> dict[str, object]:
     }
 
 
-def _check_parity(results: Sequence[Result]) -> None:
-    failed = [(result, parity) for result in results for parity in result.parity if not parity.passed]
-    for result, parity in failed:
-        click.echo(
-            f"mien: {result.variant} on {result.device.kind}: {parity.name} is off by {parity.error:.3g} "
-            f"{parity.unit}, at most {parity.gate:g} are allowed",
-            err=True,
-        )
+def _report_failures(results: Sequence[Result]) -> None:
+    failed = [(result, failure) for result in results for failure in result.failures]
+    for result, failure in failed:
+        click.echo(f"mien: {result.variant} on {result.target}: {failure}", err=True)
     if failed:
         raise click.exceptions.Exit(1)

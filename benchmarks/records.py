@@ -5,9 +5,10 @@ an emulated processor has no times at all.
 """
 
 import json
+import math
 import os
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from functools import cache
 from importlib.metadata import version
@@ -105,11 +106,16 @@ class Parity:
 
 @dataclass(frozen=True)
 class Work:
-    """ARM64 instructions of one run of a graph, the share of each kernel, and the proof of a kernel kind."""
+    """ARM64 instructions of one run of a graph, and the share of each kernel.
+
+    ``dot_product`` is the share of the kernels that the processor's int8 products are for, or None
+    where the processor or the graph has none of them.
+    """
 
     graph: str
     instructions: int
     kernels: Mapping[str, float]
+    dot_product: float | None
 
 
 @dataclass(frozen=True)
@@ -129,6 +135,17 @@ class Result:
     def p90_ms(self) -> float | None:
         """The time that nine of ten appraisals keep, or None where no time was taken."""
         return self.latency.stage(TOTAL).summary.p90 if self.latency else None
+
+    @property
+    def failures(self) -> Iterator[str]:
+        """Say what makes the result worthless: a wrong answer, or kernels that a phone would not use."""
+        for parity in self.parity:
+            if not parity.passed:
+                off, unit = f"{parity.error:.3g}", parity.unit
+                yield f"{parity.name} is off by {off} {unit}, at most {parity.gate:g} are allowed"
+        for work in self.work:
+            if work.dot_product == 0:
+                yield f"{work.graph} ran without the processor's dot products, which it should have used"
 
     @property
     def verdict(self) -> str:
@@ -174,13 +191,24 @@ def make_report(bundle: Bundle, spec: Mapping[str, Any], results: tuple[Result, 
 
 def _record(result: Result) -> dict[str, Any]:
     record = asdict(result) | {"kind": result.device.kind}
-    record["parity"] = [asdict(parity) | {"passed": parity.passed} for parity in result.parity]
+    record["parity"] = [_parity_record(parity) for parity in result.parity]
     if result.latency:
         for stage, entry in zip(result.latency.stages, record["latency"]["stages"], strict=True):
             entry["summary"] = asdict(stage.summary)
     record["verdict"] = {"budget_ms": BUDGET_MS, "p90_ms": result.p90_ms, "state": result.verdict}
     plain: dict[str, Any] = json.loads(json.dumps(record))
     return plain
+
+
+def _parity_record(parity: Parity) -> dict[str, Any]:
+    """Keep an error that is no finite number as null, which JSON has."""
+    error = parity.error if math.isfinite(parity.error) else None
+    return asdict(parity) | {"error": error, "passed": parity.passed}
+
+
+def _read_parity(record: Mapping[str, Any]) -> Parity:
+    error = math.inf if record["error"] is None else record["error"]
+    return Parity(record["name"], error, record["gate"], record["unit"])
 
 
 @cache
@@ -230,7 +258,7 @@ def read_result(record: Mapping[str, Any]) -> Result:
         device=Device(**record["device"]),
         threads=record["threads"],
         latency=_latency(latency) if latency else None,
-        parity=tuple(Parity(p["name"], p["error"], p["gate"], p["unit"]) for p in record["parity"]),
+        parity=tuple(_read_parity(parity) for parity in record["parity"]),
         work=tuple(Work(**work) for work in record["work"]),
         notes=tuple(record["notes"]),
     )

@@ -6,7 +6,7 @@ from rich.console import Console
 from rich.table import Table
 
 from .compare import MS, UNDECIDED, Change
-from .records import BUDGET_MS, TOTAL, Result, Stage
+from .records import BUDGET_MS, TOTAL, Result, Stage, Work
 
 # What a stage is called in a table; the report keeps the short names.
 _TITLES = {
@@ -15,6 +15,17 @@ _TITLES = {
     "appraisal": "appraisal (one graph)",
     TOTAL: "photograph to score",
 }
+
+_SHOWN = 3
+
+
+def print_results(results: Iterable[Result]) -> None:
+    """Print results of one kind: times where there are some, else the work."""
+    measured = list(results)
+    if measured[0].latency:
+        print_latency(measured)
+    else:
+        print_work(measured)
 
 
 def print_latency(results: Iterable[Result]) -> None:
@@ -37,6 +48,42 @@ def print_latency(results: Iterable[Result]) -> None:
         Console().print(verdict_line(result), highlight=False)
     for note, variants in _notes(measured).items():
         Console().print(f"note ({', '.join(variants)}): {note}", highlight=False)
+
+
+def print_work(results: Iterable[Result]) -> None:
+    """Print instruction counts and parity of results without times."""
+    measured = list(results)
+    first = measured[0].device
+    table = Table(
+        title=f"{first.kind}: ARM64 instructions of one run, no time",
+        caption="dot: share of int8 dot products; error: against the host, of the largest\n"
+        f"{first.system.split(',')[0]}, {first.runtime}; an emulator is no phone",
+    )
+    for heading in ("processor", "variant", "graph", "instructions", "dot", "error"):
+        table.add_column(heading, justify="left" if heading in ("processor", "variant", "graph") else "right")
+    for result in measured:
+        for row in _work_rows(result):
+            table.add_row(*row)
+        table.add_section()
+    Console().print(table)
+    for result in measured:
+        _print_kernels(result, result.work[-1])
+
+
+def _work_rows(result: Result) -> Iterator[tuple[str, ...]]:
+    for position, work in enumerate(result.work):
+        names = (result.target.removeprefix("arm64-"), result.variant) if position == 0 else ("", "")
+        errors = [parity.error for parity in result.parity if parity.name.startswith(work.graph)]
+        dot = "" if work.dot_product is None else f"{work.dot_product:.0%}"
+        worst = max(errors, default=0.0)
+        yield (*names, work.graph, f"{work.instructions:,}", dot, f"{worst:.1e}" if worst else "exact")
+
+
+def _print_kernels(result: Result, work: Work) -> None:
+    Console().print(f"{result.target}, {result.variant}, {work.graph}:", highlight=False)
+    for name, share in list(work.kernels.items())[:_SHOWN]:
+        short = name.removeprefix("xnn_").replace("_ukernel", "")
+        Console().print(f"  {share:4.0%} {short[:70]}", highlight=False)
 
 
 def _notes(results: Iterable[Result]) -> dict[str, list[str]]:

@@ -39,7 +39,7 @@ def host_result(seed: int, ms: float) -> Result:
 
 
 def counted_result(instructions: int) -> Result:
-    work = (Work("appraisal", instructions, {"convolution": 0.9}),)
+    work = (Work("appraisal", instructions, {"convolution": 0.9}, 0.9),)
     return Result("arm64-emulation", "tflite-int8", EMULATED, 1, None, (), work)
 
 

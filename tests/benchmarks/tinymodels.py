@@ -23,6 +23,14 @@ _OPERATOR = schema.BuiltinOperator
 _OPTIONS = schema.BuiltinOptions
 
 
+class _AlignedBuilder(flatbuffers.Builder):  # type: ignore[misc] - flatbuffers is untyped
+    """Puts stored values at multiples of 16 bytes, as the schema of TFLite demands."""
+
+    def CreateNumpyVector(self, values: NDArray[Any]) -> int:  # noqa: N802 - overrides
+        self.Prep(16, values.nbytes)
+        return int(super().CreateNumpyVector(values))
+
+
 @dataclass
 class Maker:
     """Collects tensors and operators of one model; numbers of tensors stand for them."""
@@ -79,7 +87,7 @@ class Maker:
             for code in self.codes
         ]
         model = schema.ModelT(version=3, operatorCodes=codes, subgraphs=[graph], buffers=self.buffers)
-        builder = flatbuffers.Builder(1024)
+        builder = _AlignedBuilder(1024)
         builder.Finish(model.Pack(builder), b"TFL3")
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_bytes(bytes(builder.Output()))
@@ -129,87 +137,89 @@ def detector(file: Path) -> Path:
 
 
 def heatmap(file: Path) -> Path:
-    """Two convolutions, 3x3 of stride 4 and a depthwise one."""
+    """Two convolutions, 3x3 of stride 2 and a depthwise one."""
     maker = Maker()
     face = maker.tensor("face", [1, 256, 256, 3], "uint8")
     pixels = _cast(maker, face, "float", [1, 256, 256, 3])
     weights = _floats(maker, "w1", (8, 3, 3, 3), 1)
     wide = maker.convolve(
-        pixels, weights, _zeros(maker, "b1", 8), maker.tensor("wide", [1, 64, 64, 8]), stride=4
+        pixels, weights, _zeros(maker, "b1", 8), maker.tensor("wide", [1, 128, 128, 8]), stride=2
     )
     depth = maker.depthwise(
         wide,
         _floats(maker, "w2", (1, 3, 3, 8), 2),
         _zeros(maker, "b2", 8),
-        maker.tensor("depth", [1, 64, 64, 8]),
+        maker.tensor("depth", [1, 128, 128, 8]),
     )
     heat = maker.convolve(
         depth,
         _floats(maker, "w3", (1, 1, 1, 8), 3),
         _zeros(maker, "b3", 1),
-        maker.tensor("heat", [1, 64, 64, 1]),
+        maker.tensor("heat", [1, 128, 128, 1]),
     )
     return maker.write(file, [face], [heat])
 
 
+def _appraisal_weights() -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    generator = np.random.default_rng(4)
+    wide = generator.normal(0, 0.2, (32, 3, 3, 3)).astype(np.float32)
+    return wide, generator.normal(0, 0.2, (1, 1, 1, 32)).astype(np.float32)
+
+
 def appraisal(file: Path) -> Path:
-    """Rate by the mean of a convolution of the face."""
+    """Rate by the mean of two convolutions of the face, 3x3 of stride 2 and 1x1."""
     maker = Maker()
     face = maker.tensor("face", [1, 256, 256, 3], "uint8")
     pixels = _cast(maker, face, "float", [1, 256, 256, 3])
-    heat = maker.convolve(
-        pixels,
-        _floats(maker, "w1", (1, 3, 3, 3), 4),
-        _zeros(maker, "b1", 1),
-        maker.tensor("heatmap", [1, 256, 256, 1]),
-    )
+    first, second = (maker.constant(f"w{n}", weights) for n, weights in enumerate(_appraisal_weights()))
+    wide = maker.tensor("wide", [1, 128, 128, 32])
+    maker.convolve(pixels, first, _zeros(maker, "b1", 32), wide, stride=2)
+    heat = maker.tensor("heatmap", [1, 128, 128, 1])
+    maker.convolve(wide, second, _zeros(maker, "b2", 1), heat)
     return maker.write(file, [face], [_mean(maker, heat, "score"), heat])
 
 
-def int8_network(file: Path, channels: int = 32) -> Path:
-    """Convolve 3x3 and 1x1 in int8 with weights by channel; uint8 in, float out."""
+def int8_appraisal(file: Path) -> Path:
+    """Do the same in int8, with weights by channel; uint8 in, float out."""
     maker = Maker()
-    pixels = maker.tensor("face", [1, 32, 32, 3], "uint8", scale=[1.0], zeroPoint=[0])
-    signed = maker.tensor("signed", [1, 32, 32, 3], "int8", scale=[1.0], zeroPoint=[-128])
-    maker.add(_OPERATOR.QUANTIZE, [pixels], signed)
-    wide = _int8_convolution(maker, signed, 1.0, (channels, 3, 3, 3), 8.0)
-    narrow = _int8_convolution(maker, wide, 8.0, (channels, 1, 1, channels), 16.0)
-    last = maker.tensor("out", [1, 32, 32, channels])
-    maker.add(_OPERATOR.DEQUANTIZE, [narrow], last)
-    return maker.write(file, [pixels], [last])
+    face = maker.tensor("face", [1, 256, 256, 3], "uint8", scale=[1.0], zeroPoint=[0])
+    signed = maker.tensor("signed", [1, 256, 256, 3], "int8", scale=[1.0], zeroPoint=[-128])
+    maker.add(_OPERATOR.QUANTIZE, [face], signed)
+    first, second = _appraisal_weights()
+    wide = maker.tensor("wide", [1, 128, 128, 32], "int8", scale=[8.0], zeroPoint=[0])
+    _int8_convolution(maker, signed, 1.0, first, wide, stride=2)
+    heat = maker.tensor("heat", [1, 128, 128, 1], "int8", scale=[8.0], zeroPoint=[0])
+    _int8_convolution(maker, wide, 8.0, second, heat, stride=1)
+    axes = maker.constant("axes", np.array([1, 2, 3], np.int32))
+    mean = maker.tensor("mean", [1], "int8", scale=[2.0], zeroPoint=[0])
+    options = schema.ReducerOptionsT(keepDims=False)
+    maker.add(_OPERATOR.MEAN, [heat, axes], mean, _OPTIONS.ReducerOptions, options)
+    score, heatmap_ = maker.tensor("score", [1]), maker.tensor("heatmap", [1, 128, 128, 1])
+    maker.add(_OPERATOR.DEQUANTIZE, [mean], score)
+    maker.add(_OPERATOR.DEQUANTIZE, [heat], heatmap_)
+    return maker.write(file, [face], [score, heatmap_])
 
 
 def _int8_convolution(
-    maker: Maker, source: int, scale: float, shape: tuple[int, ...], output_scale: float
-) -> int:
-    generator = np.random.default_rng(shape[-1])
-    name, count = f"conv{len(maker.tensors)}", shape[0]
-    scales = generator.uniform(0.005, 0.01, count).tolist()
-    weights = maker.constant(
-        name + "_w",
-        generator.integers(-127, 128, shape).astype(np.int8),
-        scale=scales,
-        zeroPoint=[0] * count,
-        quantizedDimension=0,
-    )
-    bias = maker.constant(
-        name + "_b",
-        generator.integers(-500, 500, count).astype(np.int32),
-        scale=[scale * one for one in scales],
-        zeroPoint=[0] * count,
-        quantizedDimension=0,
-    )
-    output = maker.tensor(name, [1, 32, 32, count], "int8", scale=[output_scale], zeroPoint=[0])
-    return maker.convolve(source, weights, bias, output)
+    maker: Maker, source: int, scale: float, weights: NDArray[np.float32], output: int, stride: int
+) -> None:
+    count = len(weights)
+    scales = np.abs(weights).max(axis=(1, 2, 3)) / 127
+    values = np.rint(weights / scales[:, None, None, None]).astype(np.int8)
+    channels: dict[str, Any] = {"zeroPoint": [0] * count, "quantizedDimension": 0}
+    stored = maker.constant(f"w{output}", values, scale=scales.tolist(), **channels)
+    nothing = np.zeros(count, np.int32)
+    bias = maker.constant(f"b{output}", nothing, scale=(scale * scales).tolist(), **channels)
+    maker.convolve(source, stored, bias, output, stride)
 
 
 _GRAPHS = {
     "detector": (detector, [("picture", [1, 128, 128, 3], "uint8")], [("candidates", [1, 2, 17])]),
-    "heatmap": (heatmap, [("face", [1, 256, 256, 3], "uint8")], [("heat", [1, 64, 64, 1])]),
+    "heatmap": (heatmap, [("face", [1, 256, 256, 3], "uint8")], [("heat", [1, 128, 128, 1])]),
     "appraisal": (
         appraisal,
         [("face", [1, 256, 256, 3], "uint8")],
-        [("score", [1]), ("heatmap", [1, 256, 256, 1])],
+        [("score", [1]), ("heatmap", [1, 128, 128, 1])],
     ),
 }
 _VECTORS = ("picture", "candidates", "face", "heat", "mask", "normalised", "heatmap", "score")
@@ -292,10 +302,11 @@ def write_manifest(folder: Path, score: float) -> None:
 
 
 def tiny_bundle(folder: Path) -> Path:
-    """Make a bundle of two variants with the same tiny models, and a photograph of noise."""
+    """Make a bundle of two variants whose one graph differs, and a photograph of noise."""
     for variant in ("tflite-fp32", "tflite-int8"):
         for name, (make, _, _) in _GRAPHS.items():
             make(folder / variant / f"{name}.tflite")
+    int8_appraisal(folder / "tflite-int8" / "appraisal.tflite")
     pixels = np.random.default_rng(7).integers(0, 256, (300, 300, 3)).astype(np.uint8)
     Image.fromarray(pixels).save(folder / "noise.png")
     np.save(folder / "vector.npy", np.zeros(1, np.float32))
