@@ -16,19 +16,22 @@ from rich.console import Console
 
 from .arm64 import DEFAULT_PRESET, PRESETS, Arm64Target
 from .compare import INSTRUCTIONS, MS, compare
+from .estimate import chosen_variants, estimates, make_estimate_report
+from .fit import fit_all
 from .host import HostTarget
 from .records import HOST, BenchSpec, Result, Target, check_output, make_report, read_report, write_whole
-from .tables import print_changes, print_results
+from .tables import print_changes, print_estimates, print_results
 from .userland import default_cache, open_userland, set_up
 
 _PATH = click.Path(path_type=Path)
 _MEASURE = "run"
-ARM64 = "arm64"
+ARM64, ESTIMATE = "arm64", "estimate"
 _PRESET_HELP = f"Emulated processor of arm64; may be repeated (default {DEFAULT_PRESET})."
 # What only one target heeds.
 _OPTIONS_OF = {
     HOST: ("threads", "cpus", "processes", "runs", "warmup"),
     ARM64: ("presets", "setup", "cache"),
+    ESTIMATE: ("estimate",),
 }
 Options = Mapping[str, Any]
 Progress = Callable[[str], None]
@@ -92,6 +95,7 @@ def _cpus(_: click.Context, __: click.Parameter, value: str | None) -> tuple[int
 @click.option("--preset", "presets", multiple=True, type=click.Choice(list(PRESETS)), help=_PRESET_HELP)
 @click.option("--setup", is_flag=True, help="Fetch what the target needs first (arm64: about 60 MB).")
 @click.option("--cache", type=_PATH, help="Where --setup keeps it (default: the user's cache folder).")
+@click.option("--estimate", is_flag=True, help="Measure nothing: compare with published times of phones.")
 @click.option("-o", "--output", type=_PATH, help="Write the JSON report, raw times included, into this file.")
 @click.option("--json", "as_json", is_flag=True, help="Print the JSON report.")
 @click.pass_context
@@ -114,15 +118,18 @@ def run(
     The exit code is 1 when a measured score is off by more than its variant's gate: a fast wrong
     answer is not a result.
     """
-    _refuse_foreign_options(context, options["target"])
+    _refuse_foreign_options(context, ESTIMATE if options["estimate"] else options["target"])
     if output:
         check_output(output)
+    if options["estimate"]:
+        _estimate(bundle, variants, output, as_json=as_json)
+        return
     with Console(stderr=True).status("measuring") as status:
         targets = _TARGETS[options["target"]](options, lambda text: status.update(f"measuring {text}"))
-        if bundle is None:
-            _finish_setup(setup=options["setup"])
+        if bundle is None and options["setup"]:
+            click.echo("the target is ready")
             return
-        opened = open_bundle(bundle)
+        opened = open_bundle(_named(bundle))
         specs = _specs(opened, variants, photo, options)
         results = tuple(target.run(spec) for target in targets for spec in specs)
     report = json.dumps(make_report(opened, _settings(specs[0]), results), indent=1) + "\n"
@@ -135,6 +142,26 @@ def run(
     _report_failures(results)
 
 
+def _estimate(bundle: Path | None, names: Sequence[str], output: Path | None, *, as_json: bool) -> None:
+    """Print what published times say about a bundle."""
+    opened = open_bundle(_named(bundle))
+    variants = [opened.variant(name) for name in names] or chosen_variants(opened)
+    found = [estimate for variant in variants for estimate in estimates(opened, variant)]
+    report = json.dumps(make_estimate_report(opened, found), indent=1) + "\n"
+    if output:
+        write_whole(output, report)
+    if as_json:
+        click.echo(report, nl=False)
+    else:
+        print_estimates(found)
+
+
+def _named(bundle: Path | None) -> Path:
+    if bundle is None:
+        raise UsageError("no bundle was given; name its folder, e.g. mien bench build/demo/bundle")
+    return bundle
+
+
 def _refuse_foreign_options(context: click.Context, target: str) -> None:
     """Refuse an option that the target would silently not heed."""
     for other, names in _OPTIONS_OF.items():
@@ -143,12 +170,6 @@ def _refuse_foreign_options(context: click.Context, target: str) -> None:
             if other != target and given:
                 flag = name.removesuffix("s") if name == "presets" else name
                 raise UsageError(f"--{flag} was given, but it is for --target {other}; leave it out")
-
-
-def _finish_setup(*, setup: bool) -> None:
-    if not setup:
-        raise UsageError("no bundle was given; name its folder, e.g. mien bench build/demo/bundle")
-    click.echo("the target is ready")
 
 
 def _host_targets(_: Options, progress: Progress) -> list[Target]:
@@ -213,6 +234,19 @@ def compare_reports(
         )
     if regressions:
         raise click.exceptions.Exit(1)
+
+
+@bench.command(name="fit")
+@click.option("-o", "--output", type=_PATH, help="Write the fits into this file.")
+def fit(output: Path | None) -> None:
+    """Fit the published times again: makes the file that --estimate reads. Needs scipy."""
+    if output:
+        check_output(output)
+    fits = fit_all()
+    if output:
+        write_whole(output, fits)
+    else:
+        click.echo(fits, nl=False)
 
 
 def _chosen(bundle: Bundle, names: Sequence[str]) -> list[str]:

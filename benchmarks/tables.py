@@ -6,6 +6,8 @@ from rich.console import Console
 from rich.table import Table
 
 from .compare import MS, UNDECIDED, Change
+from .estimate import Estimate
+from .fit import CLAIM
 from .records import BUDGET_MS, TOTAL, Result, Stage, Work
 
 # What a stage is called in a table; the report keeps the short names.
@@ -143,3 +145,39 @@ def _change_row(change: Change) -> tuple[str, ...]:
         f"{ratio.low:.2f}-{ratio.high:.2f}" if change.unit == MS else "exact",
         change.verdict if change.verdict != UNDECIDED else "",
     )
+
+
+def print_estimates(found: Iterable[Estimate]) -> None:
+    """Print what published times say, one row for each class of phone and precision."""
+    estimates = list(found)
+    table = Table(
+        title=f"estimate: no phone was used; ms of the networks alone; claim = {CLAIM:g} x estimate",
+        caption="CPU: threads; p90: error of nine in ten networks that the fit had not seen",
+    )
+    for heading in ("phones", "unit", "precision", "estimate", "p90", "claim", f"< {BUDGET_MS:.0f} ms"):
+        table.add_column(heading, justify="right" if heading in ("estimate", "p90", "claim") else "left")
+    for estimate in estimates:
+        table.add_row(*_estimate_row(estimate))
+    Console().print(table)
+    for estimate in estimates:
+        _print_bracket(estimate)
+
+
+def _estimate_row(estimate: Estimate) -> tuple[str, ...]:
+    group = estimate.group
+    numbers = [
+        "-" if value is None else f"{value:.1f}" for value in (estimate.estimate_ms, estimate.claim_ms)
+    ]
+    p90 = f"{estimate.fit.p90_error:.0%}"
+    unit = group.unit.removesuffix(" threads")
+    return (group.phones, unit, group.precision, numbers[0], p90, numbers[1], estimate.verdict)
+
+
+def _print_bracket(estimate: Estimate) -> None:
+    """Print the heavier networks of the group, or why there is no estimate."""
+    group = estimate.group
+    heavier = ", ".join(f"{network.network} {network.ms:g} ms" for network in estimate.bracket)
+    text = f"as heavy or heavier: {heavier or 'none published'} ({group.source})"
+    if estimate.refused:
+        text = f"not estimated, {estimate.refused}; {text}"
+    Console().print(f"{group.device}, {group.unit}, {group.precision}: {text}", highlight=False)

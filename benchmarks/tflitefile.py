@@ -1,7 +1,8 @@
 """What a TFLite file holds: its operators, their tensors, and how much work they are."""
 
 import math
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -19,7 +20,7 @@ def _names(table: type) -> dict[int, str]:
 
 _OPERATORS = _names(schema.BuiltinOperator)
 _TYPES = _names(schema.TensorType)
-_CONVOLUTIONS = ("CONV_2D", "DEPTHWISE_CONV_2D", "TRANSPOSE_CONV", "FULLY_CONNECTED")
+_SHAPE_CHANGES = ("RESHAPE", "SQUEEZE", "EXPAND_DIMS")
 # Operators that change a number's type and compute nothing.
 _TYPE_CHANGES = ("QUANTIZE", "DEQUANTIZE", "CAST")
 
@@ -28,6 +29,7 @@ _TYPE_CHANGES = ("QUANTIZE", "DEQUANTIZE", "CAST")
 class TensorOf:
     """A tensor of a file; ``dtype`` as in the schema (``INT8``), ``constant`` if its values are stored."""
 
+    number: int
     shape: tuple[int, ...]
     dtype: str
     constant: bool
@@ -46,6 +48,38 @@ class Operator:
     inputs: tuple[TensorOf, ...]
     outputs: tuple[TensorOf, ...]
 
+    @property
+    def folded(self) -> bool:
+        """Tell whether it is done once, when the model is loaded: all its inputs are stored."""
+        return bool(self.inputs) and all(tensor.constant for tensor in self.inputs)
+
+    @property
+    def macs(self) -> int:
+        """Multiply-accumulates of one run, counted from the shapes; 0 for what is no product of weights."""
+        return _MACS[self.name](self) if self.name in _MACS else 0
+
+
+def _convolution_macs(operator: Operator) -> int:
+    # Weights are [out, height, width, in]; with groups, in is that of one group.
+    return operator.outputs[0].elements * math.prod(operator.inputs[1].shape[1:])
+
+
+def _depthwise_macs(operator: Operator) -> int:
+    return operator.outputs[0].elements * math.prod(operator.inputs[1].shape[1:3])
+
+
+def _transposed_macs(operator: Operator) -> int:
+    # Inputs are the output's shape, the weights [out, height, width, in], the picture.
+    return operator.inputs[2].elements * math.prod(operator.inputs[1].shape[:3])
+
+
+_MACS: Mapping[str, Callable[[Operator], int]] = {
+    "CONV_2D": _convolution_macs,
+    "FULLY_CONNECTED": _convolution_macs,
+    "DEPTHWISE_CONV_2D": _depthwise_macs,
+    "TRANSPOSE_CONV": _transposed_macs,
+}
+
 
 @dataclass(frozen=True)
 class TFLiteFile:
@@ -62,6 +96,39 @@ class TFLiteFile:
             if operator.name not in _TYPE_CHANGES
             for tensor in operator.outputs
         )
+
+    @property
+    def running(self) -> tuple[Operator, ...]:
+        """The operators that work in each run."""
+        return tuple(operator for operator in self.operators if not operator.folded)
+
+    @cached_property
+    def macs(self) -> Counter[str]:
+        """Multiply-accumulates of one run, by the operator's name."""
+        found: Counter[str] = Counter()
+        for operator in self.running:
+            found[operator.name] += operator.macs
+        return found
+
+    @cached_property
+    def activations(self) -> Counter[str]:
+        """Values written in one run, by the operator's name; a change of shape alone writes none."""
+        found: Counter[str] = Counter()
+        for operator in self.running:
+            if operator.name not in _SHAPE_CHANGES:
+                found[operator.name] += sum(tensor.elements for tensor in operator.outputs)
+        return found
+
+    @cached_property
+    def parameters(self) -> int:
+        """Stored numbers that operators compute with; axes and shapes are not among them."""
+        stored = {
+            tensor.number: tensor.elements
+            for operator in self.operators
+            for tensor in operator.inputs
+            if tensor.constant and (operator.name in _MACS or not tensor.dtype.startswith("INT32"))
+        }
+        return sum(stored.values())
 
     @cached_property
     def has_integer_convolution(self) -> bool:
@@ -84,14 +151,16 @@ def read_tflite(path: Path) -> TFLiteFile:
     if data[4:8] != b"TFL3":
         raise BundleError(f"{path} is no TFLite model; export the bundle again")
     try:
-        return TFLiteFile(tuple(_operators(schema.Model.GetRootAs(data))))
+        model = TFLiteFile(tuple(_operators(schema.Model.GetRootAs(data))))
+        _ = model.macs  # a convolution without weights shows here
     except Exception as error:  # the generated reader raises whatever a wrong offset leads to
         raise BundleError(f"{path} is a damaged TFLite model: {error}; export the bundle again") from error
+    return model
 
 
 def _operators(model: Any) -> Iterator[Operator]:
     graph = model.Subgraphs(0)
-    tensors = [_tensor(model, graph.Tensors(number)) for number in range(graph.TensorsLength())]
+    tensors = [_tensor(model, graph, number) for number in range(graph.TensorsLength())]
     for number in range(graph.OperatorsLength()):
         operator = graph.Operators(number)
         code = model.OperatorCodes(operator.OpcodeIndex())
@@ -102,8 +171,10 @@ def _operators(model: Any) -> Iterator[Operator]:
         )
 
 
-def _tensor(model: Any, tensor: Any) -> TensorOf:
+def _tensor(model: Any, graph: Any, number: int) -> TensorOf:
+    tensor = graph.Tensors(number)
     return TensorOf(
+        number=number,
         shape=tuple(tensor.Shape(axis) for axis in range(tensor.ShapeLength())),
         dtype=_TYPES[tensor.Type()],
         constant=model.Buffers(tensor.Buffer()).DataLength() > 0,

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 _TYPES = {
+    "float16": schema.TensorType.FLOAT16,
     "float32": schema.TensorType.FLOAT32,
     "uint8": schema.TensorType.UINT8,
     "int8": schema.TensorType.INT8,
@@ -198,6 +199,16 @@ def int8_appraisal(file: Path) -> Path:
     maker.add(_OPERATOR.DEQUANTIZE, [mean], score)
     maker.add(_OPERATOR.DEQUANTIZE, [heat], heatmap_)
     return maker.write(file, [face], [score, heatmap_])
+
+
+def softmax_of_products(file: Path) -> Path:
+    """Multiply two inputs as matrices, as attention does."""
+    maker = Maker()
+    query, key = (maker.tensor(name, [1, 16, 16]) for name in ("query", "key"))
+    options = schema.BatchMatMulOptionsT()
+    output = maker.tensor("weights", [1, 16, 16])
+    maker.add(_OPERATOR.BATCH_MATMUL, [query, key], output, _OPTIONS.BatchMatMulOptions, options)
+    return maker.write(file, [query, key], [output])
 
 
 def _int8_convolution(
