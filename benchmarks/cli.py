@@ -19,6 +19,7 @@ from .compare import INSTRUCTIONS, MS, compare
 from .estimate import chosen_variants, estimates, make_estimate_report
 from .fit import fit_all
 from .host import HostTarget
+from .page import make_page
 from .records import HOST, BenchSpec, Result, Target, check_output, make_report, read_report, write_whole
 from .tables import print_changes, print_estimates, print_results
 from .userland import default_cache, open_userland, set_up
@@ -234,6 +235,15 @@ def compare_reports(
         )
     if regressions:
         raise click.exceptions.Exit(1)
+
+
+@bench.command(name="page")
+@click.argument("report", type=_PATH)
+@click.option("-o", "--output", required=True, type=_PATH, help="The HTML file to write.")
+def page(report: Path, output: Path) -> None:
+    """Draw REPORT, which '-o' of a measurement wrote, as one HTML page."""
+    check_output(output)
+    write_whole(output, make_page(read_report(report)))
 
 
 @bench.command(name="fit")

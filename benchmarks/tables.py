@@ -18,7 +18,7 @@ _TITLES = {
     TOTAL: "photograph to score",
 }
 
-_SHOWN = 3
+_SHOWN = 5
 
 
 def print_results(results: Iterable[Result]) -> None:
@@ -100,10 +100,11 @@ def _notes(results: Iterable[Result]) -> dict[str, list[str]]:
 def _rows(result: Result) -> Iterator[tuple[str, ...]]:
     stages = result.latency.stages if result.latency else ()
     for position, stage in enumerate(stages):
-        yield (result.variant if position == 0 else "", _title(stage), *_times(stage))
+        yield (result.variant if position == 0 else "", stage_title(stage), *_times(stage))
 
 
-def _title(stage: Stage) -> str:
+def stage_title(stage: Stage) -> str:
+    """Name a stage for a reader; the report keeps the short names."""
     return _TITLES[stage.name] if stage.part == "chain" else f"  graph {stage.name}"
 
 
