@@ -47,7 +47,6 @@ def compare(before: Mapping[str, Any], after: Mapping[str, Any]) -> tuple[Change
         ReportError: the reports have no result in common, or were made on different devices, with
             other threads, processors or photographs.
     """
-    _check_settings(before["settings"], after["settings"])
     first, second = _results(before), _results(after)
     shared = [key for key in first if key in second]
     if not shared:
@@ -55,6 +54,8 @@ def compare(before: Mapping[str, Any], after: Mapping[str, Any]) -> tuple[Change
             f"the reports share no result: one has {_names(first)}, the other {_names(second)}; "
             "measure the same variants on the same target"
         )
+    if any(first[key].latency for key in shared):
+        _check_settings(before["settings"], after["settings"])
     return tuple(change for key in shared for change in _changes(first[key], second[key]))
 
 
@@ -76,8 +77,7 @@ def _names(results: Mapping[tuple[str, str], Result]) -> str:
 
 
 def _changes(before: Result, after: Result) -> Iterator[Change]:
-    for what in ("device", "threads"):
-        old, new = getattr(before, what), getattr(after, what)
+    for what, old, new in _identities(before, after):
         if old != new:
             raise ReportError(
                 f"{before.variant}: the reports differ in {what} ({old} and {new}); measure both alike"
@@ -91,6 +91,16 @@ def _changes(before: Result, after: Result) -> Iterator[Change]:
     for work in before.work:
         if work.graph in counted:
             yield _work_change(before.variant, work, counted[work.graph])
+
+
+def _identities(before: Result, after: Result) -> Iterator[tuple[str, object, object]]:
+    """List what must be equal; neither the host nor the emulator's release changes instruction counts."""
+    yield "threads", before.threads, after.threads
+    if before.latency:
+        yield "device", before.device, after.device
+    else:
+        yield "processor", before.device.name, after.device.name
+        yield "runtime", before.device.runtime, after.device.runtime
 
 
 def _time_change(variant: str, before: Stage, after: Stage) -> Change:

@@ -7,7 +7,7 @@ to estimate what lies outside the data.
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from importlib.metadata import version
 from typing import Any
 
@@ -35,17 +35,27 @@ TRANSPOSE SUB DIV SQRT RSQRT SQUARE SQUARED_DIFFERENCE SUM MAXIMUM MINIMUM ABS N
 MIRROR_PAD SLICE STRIDED_SLICE SPLIT SPLIT_V PACK UNPACK TILE BROADCAST_TO SPACE_TO_DEPTH REDUCE_MAX
 REDUCE_MIN GREATER GREATER_EQUAL LESS SELECT SELECT_V2 FLOOR
 """
+# Operators whose outputs the tables count as activations; the rest is assumed fused into them.
+_COUNTED = """
+CONV_2D DEPTHWISE_CONV_2D FULLY_CONNECTED TRANSPOSE_CONV ADD CONCATENATION MAX_POOL_2D AVERAGE_POOL_2D MEAN
+RESIZE_BILINEAR RESIZE_NEAREST_NEIGHBOR
+"""
 # Above this share of the activations a graph is no longer of the kind that was published.
 _MOST_RARE = 0.25
 
 
 @dataclass(frozen=True)
 class Part:
-    """A graph of the bundle, how often one appraisal runs it, and its size."""
+    """A graph of the bundle, how often one appraisal runs it, and its size.
+
+    ``size`` counts all values that are written and is what an estimate is made from: the more careful
+    way. ``comparable`` counts the activations as the tables do and is what is compared with them.
+    """
 
     graph: str
     times: int
     size: Size
+    comparable: Size
 
 
 @dataclass(frozen=True)
@@ -90,6 +100,12 @@ def size_of(model: TFLiteFile) -> Size:
     )
 
 
+def comparable_size_of(model: TFLiteFile) -> Size:
+    """Count a graph as the published networks were counted."""
+    counted = sum(model.activations[name] for name in _COUNTED.split())
+    return replace(size_of(model), activations_m=counted / 1e6)
+
+
 def precision_of(model: TFLiteFile) -> str:
     """Tell which published precision a graph is to be compared with."""
     return INT8 if model.has_integer_convolution else FLOAT
@@ -106,7 +122,7 @@ def estimates(bundle: Bundle, variant: Variant) -> Iterator[Estimate]:
 
 def _estimate(variant: str, models: dict[str, TFLiteFile], group: Group, fit: Fit) -> Estimate:
     """Estimate by the one graph, or by the stages one after the other where only they are in range."""
-    ways = [way for way in _ways(models) if way]
+    ways = list(_ways(models))
     refusals = [_refusal(way, models, group) for way in ways]
     chosen = refusals.index(None) if None in refusals else 0
     parts = ways[chosen]
@@ -123,16 +139,19 @@ def _estimate(variant: str, models: dict[str, TFLiteFile], group: Group, fit: Fi
 
 
 def _ways(models: dict[str, TFLiteFile]) -> Iterator[tuple[Part, ...]]:
-    detector = Part(DETECTOR, LOOKS, size_of(models[DETECTOR]))
-    yield detector, Part(APPRAISAL, 1, size_of(models[APPRAISAL]))
+    yield _part(models, DETECTOR, LOOKS), _part(models, APPRAISAL, 1)
     if all(stage in models for stage in STAGES):
-        yield detector, *(Part(stage, 1, size_of(models[stage])) for stage in STAGES)
+        yield _part(models, DETECTOR, LOOKS), *(_part(models, stage, 1) for stage in STAGES)
+
+
+def _part(models: dict[str, TFLiteFile], graph: str, times: int) -> Part:
+    return Part(graph, times, size_of(models[graph]), comparable_size_of(models[graph]))
 
 
 def _refusal(parts: Sequence[Part], models: dict[str, TFLiteFile], group: Group) -> str | None:
     """Say why the data do not cover the parts, or nothing when they do."""
     for part in parts:
-        reason = _strange_operators(models[part.graph]) or _beyond(part.size, group)
+        reason = _strange_operators(models[part.graph]) or _beyond(part.comparable, group)
         if reason:
             return f"{part.graph}: {reason}"
     return None
@@ -160,8 +179,8 @@ def _beyond(size: Size, group: Group) -> str | None:
 
 def _bracket(parts: Sequence[Part], group: Group) -> list[Published]:
     """Find the lightest published networks that are at least as heavy as the whole."""
-    gmac = sum(part.times * part.size.gmac for part in parts)
-    activations = sum(part.times * part.size.activations_m for part in parts)
+    gmac = sum(part.times * part.comparable.gmac for part in parts)
+    activations = sum(part.times * part.comparable.activations_m for part in parts)
     heavier = [
         published
         for published in group.times

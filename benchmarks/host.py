@@ -10,8 +10,6 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from mien.mobile_reference.bundle import Bundle
-
 from .errors import TargetError
 from .records import HOST, BenchSpec, Device, Latency, Parity, Result, Stage, stability_notes
 
@@ -57,7 +55,7 @@ class HostTarget:
             device=self.probe(),
             threads=spec.threads,
             latency=latency,
-            parity=tuple(score_parity(spec.bundle, spec, [answer["score"] for answer in answers])),
+            parity=tuple(score_parity(spec, [answer["score"] for answer in answers])),
             notes=(*notes, *stability_notes(stages)),
         )
 
@@ -77,12 +75,12 @@ class HostTarget:
             )
 
 
-def score_parity(bundle: Bundle, spec: BenchSpec, scores: list[float]) -> Iterator[Parity]:
+def score_parity(spec: BenchSpec, scores: list[float]) -> Iterator[Parity]:
     """Compare the scores of the measured runs with the float score, where the photograph has one."""
-    for golden in bundle.goldens:
+    for golden in spec.bundle.goldens:
         if golden.photograph == spec.photograph:
             error = max(abs(score - golden.score) for score in scores)
-            gate = bundle.variant(spec.variant).gate
+            gate = spec.bundle.variant(spec.variant).gate
             yield Parity(f"score of {golden.name}", error, gate, "points")
 
 

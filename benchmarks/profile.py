@@ -1,5 +1,6 @@
 """From counted instructions to the kernels that they belong to."""
 
+import re
 import subprocess
 from collections import Counter
 from dataclasses import dataclass
@@ -14,7 +15,6 @@ from .records import Work
 OUTSIDE = "outside LiteRT"
 """What the calling Python and the C library need."""
 _REST = "rest of LiteRT"
-_KERNEL_PREFIXES = ("xnn_", "kai_")
 # How XNNPACK names the kernels that multiply int8 by dot products or as matrices.
 _DOT_PRODUCTS = ("neondot", "neoni8mm")
 _SHOWN = 10
@@ -31,7 +31,7 @@ class Symbols:
 
 def read_symbols(library: Path) -> Symbols:
     """Read the functions of an unstripped library with ``nm``."""
-    command = ["nm", "--defined-only", "--numeric-sort", str(library)]
+    command = ["nm", "--defined-only", "--numeric-sort", "--demangle", str(library)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603
     lines = [line.split(maxsplit=2) for line in done.stdout.splitlines()]
     functions = [(int(words[0], 16), words[2]) for words in lines if len(words) == 3 and words[1] in "tTwW"]
@@ -41,6 +41,14 @@ def read_symbols(library: Path) -> Symbols:
         )
     addresses = np.array([address for address, _ in functions], dtype=np.uint64)
     return Symbols(addresses, tuple(name for _, name in functions), library.stat().st_size)
+
+
+def short_name(name: str) -> str:
+    """Shorten a C++ signature to class and function: ``f<int>(a::B<c> const&)`` to ``f``."""
+    name = name.replace("(anonymous namespace)::", "")
+    while (shorter := re.sub(r"<[^<>]*>", "", name)) != name:
+        name = shorter
+    return "::".join(name.partition("(")[0].split(" ")[-1].split("::")[-2:])
 
 
 def work_of(graph: str, counts: Path, symbols: Symbols, base: int, *, expect_dot: bool) -> Work:
@@ -67,8 +75,8 @@ def _by_name(counts: Path, symbols: Symbols, base: int) -> Counter[str]:
 def _kernel(offset: int, symbols: Symbols) -> str:
     if not 0 <= offset < symbols.size:
         return OUTSIDE
-    name = symbols.names[int(np.searchsorted(symbols.addresses, offset, side="right")) - 1]
-    return name if name.startswith(_KERNEL_PREFIXES) else _REST
+    place = int(np.searchsorted(symbols.addresses, offset, side="right")) - 1
+    return short_name(symbols.names[place]) if place >= 0 else _REST
 
 
 def _shares(by_name: Counter[str], total: int) -> dict[str, float]:

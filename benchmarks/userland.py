@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from importlib.resources import as_file, files
+from importlib.util import find_spec
 from pathlib import Path
 
 from .errors import SetupError
@@ -100,6 +101,8 @@ def set_up(cache: Path, progress: Callable[[str], None]) -> Userland:
     for tool in _TOOLS:
         _require(tool)
     _check_qemu()
+    if find_spec("pip") is None:
+        raise SetupError("this Python has no pip to fetch LiteRT for ARM64 with; python -m ensurepip")
     folder = cache / _name()
     if (folder / _READY).is_file():
         return Userland(folder)

@@ -76,6 +76,17 @@ def test_instruction_counts_have_a_threshold_of_their_own(
     assert change.regressed(THRESHOLDS) == regressed
 
 
+def test_counts_are_compared_whatever_the_emulators_release(make: Callable[..., dict[str, Any]]) -> None:
+    before, after = make(counted_result(1_000_000)), make(counted_result(1_000_000))
+    after["results"][0]["device"]["system"] = "another qemu"
+    after["settings"]["photograph_sha256"] = "1" * 64
+    (change,) = compare(before, after)
+    assert change.ratio.estimate == 1
+    after["results"][0]["device"]["name"] = "cortex-a53"
+    with pytest.raises(ReportError, match="differ in processor"):
+        compare(before, after)
+
+
 def test_the_command_exits_1_and_names_the_regression(
     make: Callable[..., dict[str, Any]], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -9,11 +9,19 @@ from typing import Any
 
 import numpy as np
 import pytest
-from mien.benchmarks.estimate import FLOAT, INT8, Estimate, estimates, precision_of, size_of
+from mien.benchmarks.estimate import (
+    FLOAT,
+    INT8,
+    Estimate,
+    comparable_size_of,
+    estimates,
+    precision_of,
+    size_of,
+)
 from mien.benchmarks.fit import CLAIM, fit_group
 from mien.benchmarks.published import Group, Published, Size, read_fits, read_groups
 from mien.benchmarks.tflitefile import read_tflite
-from mien.mobile_reference.bundle import open_bundle
+from mien.mobile_reference.bundle import STAGES, open_bundle
 from mien.mobile_reference.console import main
 from mien.mobile_reference.errors import BundleError
 from tinymodels import Maker, appraisal, heatmap, int8_appraisal, schema, softmax_of_products
@@ -41,6 +49,13 @@ def test_int8_and_float_count_alike(tmp_path: Path) -> None:
     assert (precision_of(exact), precision_of(quantised)) == (FLOAT, INT8)
     assert quantised.integer_only
     assert not exact.integer_only
+
+
+def test_activations_are_compared_as_the_tables_count_them(tmp_path: Path) -> None:
+    model = read_tflite(heatmap(tmp_path / "m.tflite"))
+    written, compared = size_of(model), comparable_size_of(model)
+    assert written.activations_m - compared.activations_m == pytest.approx(256 * 256 * 3 / 1e6)
+    assert written.gmac == compared.gmac
 
 
 def test_what_is_done_at_loading_is_not_counted(tmp_path: Path) -> None:
@@ -126,20 +141,22 @@ def test_an_estimate_is_the_sum_of_its_runs(found: list[Estimate]) -> None:
 
 def test_the_bracket_is_at_least_as_heavy(found: list[Estimate]) -> None:
     for estimate in found:
-        gmac = sum(part.times * part.size.gmac for part in estimate.parts)
+        gmac = sum(part.times * part.comparable.gmac for part in estimate.parts)
+        values = sum(part.times * part.comparable.activations_m for part in estimate.parts)
         assert estimate.bracket
         assert all(published.size.gmac >= gmac for published in estimate.bracket)
+        assert all(published.size.activations_m >= values for published in estimate.bracket)
         assert all(published.kind == "cnn" for published in estimate.bracket)
 
 
-def _bundle_with(bundle: Path, tmp_path: Path, model: Path) -> list[Estimate]:
+def _bundle_with(bundle: Path, model: Path) -> list[Estimate]:
     opened = open_bundle(bundle)
     variant = opened.variants[0]
     return list(estimates(opened, replace(variant, files={**variant.files, "appraisal": model})))
 
 
 def test_operators_that_no_published_network_has_are_refused(bundle: Path, tmp_path: Path) -> None:
-    for estimate in _bundle_with(bundle, tmp_path, softmax_of_products(tmp_path / "m.tflite")):
+    for estimate in _bundle_with(bundle, softmax_of_products(tmp_path / "m.tflite")):
         assert estimate.refused == "appraisal: no published network has BATCH_MATMUL"
         assert (estimate.estimate_ms, estimate.claim_ms) == (None, None)
         assert estimate.verdict == "no evidence"
@@ -152,10 +169,26 @@ def test_sizes_beyond_the_data_are_refused(bundle: Path, tmp_path: Path) -> None
     bias = maker.constant("b", np.zeros(128, np.float32))
     output = maker.convolve(face, weights, bias, maker.tensor("out", [1, 4096, 4096, 128]))
     model = maker.write(tmp_path / "m.tflite", [face], [output])
-    for estimate in _bundle_with(bundle, tmp_path, model):
+    for estimate in _bundle_with(bundle, model):
         assert estimate.refused is not None
         assert "the published networks end at" in estimate.refused
         assert estimate.verdict == "no evidence"
+
+
+def test_stages_that_are_covered_stand_in_for_one_graph_that_is_not(bundle: Path, tmp_path: Path) -> None:
+    opened = open_bundle(bundle)
+    stages = {stage: heatmap(tmp_path / "stage.tflite") for stage in STAGES}
+    maker = Maker()
+    face = maker.tensor("face", [1, 4096, 4096, 2])
+    twice = maker.add(schema.BuiltinOperator.ADD, [face, face], maker.tensor("out", [1, 4096, 4096, 2]))
+    large = maker.write(tmp_path / "large.tflite", [face], [twice])
+    variant = opened.variants[0]
+    files_ = {**variant.files, **stages, "appraisal": large}
+    (estimate,) = (
+        e for e in estimates(opened, replace(variant, files=files_)) if e.group.name == "sd660-cpu"
+    )
+    assert [part.graph for part in estimate.parts] == ["detector", *STAGES]
+    assert estimate.estimate_ms is not None
 
 
 @pytest.mark.parametrize(
