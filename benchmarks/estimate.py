@@ -6,6 +6,7 @@ are mostly classifiers; ours makes pictures. Hence the claim at three times the 
 to estimate what lies outside the data.
 """
 
+import json
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from importlib.metadata import version
@@ -15,7 +16,7 @@ from mien.mobile_reference.bundle import APPRAISAL, DETECTOR, MANIFEST, STAGES, 
 
 from .fit import CLAIM
 from .published import ATTENTION, Fit, Group, Published, Size, read_fits, read_groups, sizes_of
-from .records import BUDGET_MS, MET, NO_EVIDENCE, NOT_MET
+from .records import BUDGET_MS, ESTIMATE_SCHEMA, FORMAT, MET, NO_EVIDENCE, NOT_MET, check_report
 from .tflitefile import TFLiteFile, read_tflite
 
 LOOKS = 2
@@ -202,8 +203,8 @@ def chosen_variants(bundle: Bundle) -> list[Variant]:
 
 def make_estimate_report(bundle: Bundle, found: Sequence[Estimate]) -> dict[str, Any]:
     """Make the JSON of estimates; its ``kind`` keeps it apart from every measurement."""
-    return {
-        "format": 1,
+    report = {
+        "format": FORMAT,
         "kind": "estimate",
         "mien": version("mien"),
         "bundle": {"name": bundle.name, "manifest_sha256": sha256(bundle.path / MANIFEST)},
@@ -211,6 +212,9 @@ def make_estimate_report(bundle: Bundle, found: Sequence[Estimate]) -> dict[str,
         "claim": f"{CLAIM:g} times the estimate",
         "estimates": [_record(estimate) for estimate in found],
     }
+    plain: dict[str, Any] = json.loads(json.dumps(report))
+    check_report(plain, ESTIMATE_SCHEMA)
+    return plain
 
 
 def _record(estimate: Estimate) -> dict[str, Any]:

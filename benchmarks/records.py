@@ -24,6 +24,8 @@ from .errors import ReportError
 from .stats import Blocks, Summary, block_spread, summarise
 
 FORMAT = 1
+REPORT_SCHEMA = "report.schema.json"
+ESTIMATE_SCHEMA = "estimate.schema.json"
 BUDGET_MS = 1000.0
 """The promise: from the encoded photograph to the score in less than a second."""
 HOST = "host"
@@ -212,18 +214,17 @@ def _read_parity(record: Mapping[str, Any]) -> Parity:
 
 
 @cache
-def report_validator() -> Draft202012Validator:
-    """Return the validator of the JSON Schema that ships with mien."""
-    return Draft202012Validator(json.loads(files(__package__).joinpath("report.schema.json").read_text()))
+def _validator(schema: str) -> Draft202012Validator:
+    return Draft202012Validator(json.loads(files(__package__).joinpath(schema).read_text()))
 
 
-def check_report(report: Any) -> None:
-    """Check a report against its schema.
+def check_report(report: Any, schema: str = REPORT_SCHEMA) -> None:
+    """Check a report against a JSON Schema that ships with mien.
 
     Raises:
         ReportError: the report is not as the schema says.
     """
-    problems = sorted(report_validator().iter_errors(report), key=lambda e: list(map(str, e.path)))
+    problems = sorted(_validator(schema).iter_errors(report), key=lambda e: list(map(str, e.path)))
     if problems:
         where = "/".join(str(part) for part in problems[0].path) or "the report"
         raise ReportError(f"{where}: {problems[0].message[:200]}; make the report again with 'mien bench'")

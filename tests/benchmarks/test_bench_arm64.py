@@ -18,6 +18,7 @@ from mien.benchmarks.userland import Userland, open_userland, set_up
 from mien.mobile_reference.bundle import open_bundle
 from mien.mobile_reference.console import main
 
+BASELINE = Path(__file__).with_name("arm64_baseline.json")
 MISSING = [tool for tool in ("qemu-aarch64", "gcc", "nm", "apt-get", "dpkg") if shutil.which(tool) is None]
 needs_emulator = pytest.mark.skipif(
     bool(MISSING), reason=f"no {', '.join(MISSING)}: apt-get install qemu-user gcc libc6-dev binutils"
@@ -90,6 +91,16 @@ def test_a_processor_without_dot_products_needs_far_more(measure: Callable[[str,
     assert baseline.work[1].dot_product is None
     assert not any("neondot" in name for name in baseline.work[1].kernels)
     assert instructions(typical) < 0.6 * instructions(baseline)
+
+
+@needs_emulator
+@pytest.mark.parametrize("preset", PRESETS)
+def test_the_work_of_the_int8_kernels_has_not_grown(
+    measure: Callable[[str, str], Result], preset: str
+) -> None:
+    stored = json.loads(BASELINE.read_text())["instructions"][preset]
+    # More than 2 % is a regression of LiteRT or of how it is called, and so far less is a changed baseline.
+    assert instructions(measure(preset, "tflite-int8")) == pytest.approx(stored, rel=0.02)
 
 
 @needs_emulator

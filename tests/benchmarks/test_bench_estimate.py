@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from mien.benchmarks.errors import ReportError
 from mien.benchmarks.estimate import (
     FLOAT,
     INT8,
@@ -20,6 +21,7 @@ from mien.benchmarks.estimate import (
 )
 from mien.benchmarks.fit import CLAIM, fit_group
 from mien.benchmarks.published import Group, Published, Size, read_fits, read_groups
+from mien.benchmarks.records import ESTIMATE_SCHEMA, check_report
 from mien.benchmarks.tflitefile import read_tflite
 from mien.mobile_reference.bundle import STAGES, open_bundle
 from mien.mobile_reference.console import main
@@ -207,7 +209,10 @@ def test_the_command(bundle: Path, tmp_path: Path, capsys: pytest.CaptureFixture
     assert "no phone was used" in out
     assert max(map(len, out.splitlines())) <= 80
     report: dict[str, Any] = json.loads(file.read_text())
+    check_report(report, ESTIMATE_SCHEMA)
     assert report["kind"] == "estimate"
+    with pytest.raises(ReportError, match="kind"):
+        check_report(report | {"kind": "phone"}, ESTIMATE_SCHEMA)
     assert len(report["estimates"]) == len(read_groups())
 
 
