@@ -92,9 +92,9 @@ class Arm64Target:
             folder = Path(name)
             for number, graph in enumerate(_GRAPHS):
                 _save(folder, number, spec.bundle, graph, inputs[graph])
-            self._check(self._emulate(folder, variant))
+            base = self._base(self._emulate(folder, variant))
             found = {graph: _load(folder, n, spec.bundle, graph) for n, graph in enumerate(_GRAPHS)}
-            work = tuple(self._work(folder, variant))
+            work = tuple(self._work(folder, variant, base))
         return Result(
             target=f"arm64-{self._name}",
             variant=spec.variant,
@@ -138,20 +138,20 @@ class Arm64Target:
         settings = [word for setting in environment for word in ("-E", setting)]
         return [*emulator, *plugin, *settings, str(userland.python), "-S", "-B"]
 
-    def _check(self, facts: Mapping[str, Any]) -> None:
-        """Make sure that the program saw the processor which the preset promises."""
+    def _base(self, facts: Mapping[str, Any]) -> int:
+        """Return where LiteRT was loaded, once it is sure that the processor was the preset's."""
         wanted = {"machine": "aarch64", "page_size": self._preset.pages}
         missing = [name for name in self._preset.features if name not in facts["features"]]
         if missing or any(facts[key] != value for key, value in wanted.items()):
             raise TargetError(f"the emulated system is not {self._name}: {facts}; update qemu-user")
-        self._base = int(facts["base"])
+        return int(facts["base"])
 
-    def _work(self, folder: Path, variant: Variant) -> Iterator[Work]:
+    def _work(self, folder: Path, variant: Variant, base: int) -> Iterator[Work]:
         symbols = read_symbols(self._userland.litert)
         for number, graph in enumerate(_GRAPHS):
             model = read_tflite(variant.files[graph])
             uses_dot = bool(self._preset.features) and model.has_integer_convolution
-            yield work_of(graph, folder / f"count.{number}", symbols, self._base, expect_dot=uses_dot)
+            yield work_of(graph, folder / f"count.{number}", symbols, base, expect_dot=uses_dot)
 
 
 def _qemu_version() -> str:
