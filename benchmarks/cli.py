@@ -1,0 +1,287 @@
+"""The commands ``mien bench BUNDLE`` and ``mien bench compare A B``."""
+
+import json
+import os
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import click
+from mien.mobile_reference.bundle import Bundle, open_bundle, sha256
+from mien.mobile_reference.errors import UsageError
+from mien.mobile_reference.graphs import executable
+from mien.mobile_reference.photograph import read_photograph
+from rich.console import Console
+
+from .arm64 import DEFAULT_PRESET, PRESETS, Arm64Target
+from .compare import INSTRUCTIONS, MS, compare
+from .estimate import chosen_variants, estimates, make_estimate_report
+from .fit import fit_all
+from .host import HostTarget
+from .page import make_page
+from .records import HOST, BenchSpec, Result, Target, check_output, make_report, read_report, write_whole
+from .tables import print_changes, print_estimates, print_results
+from .userland import default_cache, open_userland, set_up
+
+_PATH = click.Path(path_type=Path)
+_MEASURE = "run"
+ARM64, ESTIMATE = "arm64", "estimate"
+_PRESET_HELP = f"Emulated processor of arm64; may be repeated (default {DEFAULT_PRESET})."
+# What only one target heeds.
+_OPTIONS_OF = {
+    HOST: ("threads", "cpus", "processes", "runs", "warmup"),
+    ARM64: ("presets", "setup", "cache"),
+    ESTIMATE: ("estimate",),
+}
+Options = Mapping[str, Any]
+Progress = Callable[[str], None]
+
+
+class BenchCommands(click.Group):
+    """A group whose command ``run`` may be left out: ``mien bench BUNDLE`` is ``mien bench run BUNDLE``."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Put ``run`` in front of what is no command; a folder named like one is ``./compare``."""
+        if not args or args[0] not in {*self.commands, *ctx.help_option_names}:
+            args = [_MEASURE, *args]
+        return super().parse_args(ctx, args)
+
+    def format_usage(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Show the short form first."""
+        formatter.write_usage(ctx.command_path, "[OPTIONS] BUNDLE")
+        formatter.write_usage(ctx.command_path, "COMMAND [ARGS]...")
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Show the options of ``run``, then the commands."""
+        self.commands[_MEASURE].format_options(ctx, formatter)
+        self.format_commands(ctx, formatter)
+
+
+@click.group(cls=BenchCommands)
+def bench() -> None:
+    """Measure how long the appraisals of BUNDLE take, from the encoded photograph to the score.
+
+    Every result says on what it was measured; only a phone's time is evidence for a phone.
+    """
+
+
+def _cpus(_: click.Context, __: click.Parameter, value: str | None) -> tuple[int, ...]:
+    """Read a list such as 0,2,3 of processors that this process may use."""
+    if value is None:
+        return ()
+    if not hasattr(os, "sched_getaffinity"):
+        raise UsageError("--cpus was given, but this system cannot pin processes; leave it out")
+    allowed = os.sched_getaffinity(0)
+    parts = value.split(",")
+    if not all(part.isdecimal() and int(part) in allowed for part in parts):
+        raise UsageError(f"--cpus is {value!r}, expected numbers of {sorted(allowed)}, e.g. 0 or 0,1")
+    return tuple(sorted({int(part) for part in parts}))
+
+
+@bench.command(name=_MEASURE)
+@click.argument("bundle", type=_PATH, required=False)
+@click.option("--variant", "variants", multiple=True, help="Measure this variant only; may be repeated.")
+@click.option("--photo", type=_PATH, help="Photograph to appraise (default: the bundle's first golden one).")
+@click.option("--target", default=HOST, show_default=True, type=click.Choice([HOST, ARM64]))
+@click.option("--threads", default=1, show_default=True, type=click.IntRange(1, 64))
+@click.option("--cpus", callback=_cpus, help="Pin to these processors, e.g. 0,1.")
+@click.option("--processes", default=5, show_default=True, type=click.IntRange(1, 100))
+@click.option(
+    "--runs", default=10, show_default=True, type=click.IntRange(1, 10_000), help="In each process."
+)
+@click.option(
+    "--warmup", default=3, show_default=True, type=click.IntRange(0, 1000), help="Untimed runs first."
+)
+@click.option("--preset", "presets", multiple=True, type=click.Choice(list(PRESETS)), help=_PRESET_HELP)
+@click.option("--setup", is_flag=True, help="Fetch what the target needs first (arm64: about 60 MB).")
+@click.option("--cache", type=_PATH, help="Where --setup keeps it (default: the user's cache folder).")
+@click.option("--estimate", is_flag=True, help="Measure nothing: compare with published times of phones.")
+@click.option("-o", "--output", type=_PATH, help="Write the JSON report, raw times included, into this file.")
+@click.option("--json", "as_json", is_flag=True, help="Print the JSON report.")
+@click.pass_context
+def run(
+    context: click.Context,
+    /,
+    bundle: Path | None,
+    variants: tuple[str, ...],
+    photo: Path | None,
+    output: Path | None,
+    as_json: bool,  # noqa: FBT001 - click passes flags so
+    **options: Any,
+) -> None:
+    """Measure BUNDLE; the word 'run' may be left out.
+
+    The target 'host' times this machine. The target 'arm64' runs the bundle's TFLite models by
+    LiteRT's ARM64 kernels on an emulated processor: it counts instructions and checks the results
+    against the host's, and never tells a time.
+
+    The exit code is 1 when a measured score is off by more than its variant's gate: a fast wrong
+    answer is not a result.
+    """
+    _refuse_foreign_options(context, ESTIMATE if options["estimate"] else options["target"])
+    if output:
+        check_output(output)
+    if options["estimate"]:
+        _estimate(bundle, variants, output, as_json=as_json)
+        return
+    with Console(stderr=True).status("measuring") as status:
+        targets = _TARGETS[options["target"]](options, lambda text: status.update(f"measuring {text}"))
+        if bundle is None and options["setup"]:
+            click.echo("the target is ready")
+            return
+        opened = open_bundle(_named(bundle))
+        specs = _specs(opened, variants, photo, options)
+        results = tuple(target.run(spec) for target in targets for spec in specs)
+    report = json.dumps(make_report(opened, _settings(specs[0]), results), indent=1) + "\n"
+    if output:
+        write_whole(output, report)
+    if as_json:
+        click.echo(report, nl=False)
+    else:
+        print_results(results)
+    _report_failures(results)
+
+
+def _estimate(bundle: Path | None, names: Sequence[str], output: Path | None, *, as_json: bool) -> None:
+    """Print what published times say about a bundle."""
+    opened = open_bundle(_named(bundle))
+    variants = [opened.variant(name) for name in names] or chosen_variants(opened)
+    found = [estimate for variant in variants for estimate in estimates(opened, variant)]
+    report = json.dumps(make_estimate_report(opened, found), indent=1) + "\n"
+    if output:
+        write_whole(output, report)
+    if as_json:
+        click.echo(report, nl=False)
+    else:
+        print_estimates(found)
+
+
+def _named(bundle: Path | None) -> Path:
+    if bundle is None:
+        raise UsageError("no bundle was given; name its folder, e.g. mien bench build/demo/bundle")
+    return bundle
+
+
+def _refuse_foreign_options(context: click.Context, target: str) -> None:
+    """Refuse an option that the target would silently not heed."""
+    for other, names in _OPTIONS_OF.items():
+        for name in names:
+            given = context.get_parameter_source(name) is not click.core.ParameterSource.DEFAULT
+            if other != target and given:
+                flag = name.removesuffix("s") if name == "presets" else name
+                raise UsageError(f"--{flag} was given, but it is for --target {other}; leave it out")
+
+
+def _host_targets(_: Options, progress: Progress) -> list[Target]:
+    return [HostTarget(progress)]
+
+
+def _arm64_targets(options: Options, progress: Progress) -> list[Target]:
+    cache = options["cache"] or default_cache()
+    userland = set_up(cache, progress) if options["setup"] else open_userland(cache)
+    return [Arm64Target(preset, userland, progress) for preset in options["presets"] or (DEFAULT_PRESET,)]
+
+
+_TARGETS: dict[str, Callable[[Options, Progress], list[Target]]] = {
+    HOST: _host_targets,
+    ARM64: _arm64_targets,
+}
+
+
+def _specs(bundle: Bundle, variants: Sequence[str], photo: Path | None, options: Options) -> list[BenchSpec]:
+    """Say what to measure; an emulated run repeats itself, so that one is enough."""
+    photograph = photo or bundle.goldens[0].photograph
+    read_photograph(photograph)
+    counts = {key: options[key] for key in ("threads", "warmup", "runs", "cpus")}
+    blocks = options["processes"]
+    if options["target"] == ARM64:
+        counts, blocks = {"threads": 1, "warmup": 0, "runs": 1, "cpus": ()}, 1
+    names = _chosen(bundle, variants)
+    return [BenchSpec(bundle, name, photograph, blocks=blocks, **counts) for name in names]
+
+
+@bench.command(name="compare")
+@click.argument("before", type=_PATH)
+@click.argument("after", type=_PATH)
+@click.option("--threshold", default=5.0, show_default=True, help="Percent of time that may be lost.")
+@click.option("--work-threshold", default=2.0, show_default=True, help="Percent of instructions, likewise.")
+@click.option("--json", "as_json", is_flag=True, help="Print the comparison as JSON.")
+def compare_reports(
+    before: Path,
+    after: Path,
+    threshold: float,
+    work_threshold: float,
+    as_json: bool,  # noqa: FBT001 - click passes flags so
+) -> None:
+    """Compare two reports; exit 1 when AFTER needs certainly more than BEFORE and the threshold.
+
+    Processes of equal number are paired; the interval is a 95 % bootstrap. Only the whole way from
+    photograph to score, and instruction counts, can fail.
+    """
+    thresholds = {MS: threshold / 100, INSTRUCTIONS: work_threshold / 100}
+    changes = compare(read_report(before), read_report(after))
+    if as_json:
+        records = [asdict(c) | {"verdict": c.verdict, "regressed": c.regressed(thresholds)} for c in changes]
+        click.echo(json.dumps(records, indent=1))
+    else:
+        print_changes(changes)
+    regressions = [change for change in changes if change.regressed(thresholds)]
+    for change in regressions:
+        click.echo(
+            f"mien: {change.variant}: {change.what} needs {change.ratio.estimate - 1:+.1%} {change.unit}, "
+            f"at most {thresholds[change.unit]:+.1%} are allowed",
+            err=True,
+        )
+    if regressions:
+        raise click.exceptions.Exit(1)
+
+
+@bench.command(name="page")
+@click.argument("report", type=_PATH)
+@click.option("-o", "--output", required=True, type=_PATH, help="The HTML file to write.")
+def page(report: Path, output: Path) -> None:
+    """Draw REPORT, which '-o' of a measurement wrote, as one HTML page."""
+    check_output(output)
+    write_whole(output, make_page(read_report(report)))
+
+
+@bench.command(name="fit")
+@click.option("-o", "--output", type=_PATH, help="Write the fits into this file.")
+def fit(output: Path | None) -> None:
+    """Fit the published times again: makes the file that --estimate reads. Needs scipy."""
+    if output:
+        check_output(output)
+    fits = fit_all()
+    if output:
+        write_whole(output, fits)
+    else:
+        click.echo(fits, nl=False)
+
+
+def _chosen(bundle: Bundle, names: Sequence[str]) -> list[str]:
+    if names:
+        return list(dict.fromkeys(bundle.variant(name).name for name in names))
+    ready = [variant.name for variant in bundle.variants if executable(variant)]
+    if not ready:
+        raise UsageError("no variant of this bundle can be executed here; export a tflite variant too")
+    return ready
+
+
+def _settings(spec: BenchSpec) -> dict[str, object]:
+    return {
+        "photograph": spec.photograph.name,
+        "photograph_sha256": sha256(spec.photograph),
+        "blocks": spec.blocks,
+        "runs": spec.runs,
+        "warmup": spec.warmup,
+        "cpus": list(spec.cpus),
+    }
+
+
+def _report_failures(results: Sequence[Result]) -> None:
+    failed = [(result, failure) for result in results for failure in result.failures]
+    for result, failure in failed:
+        click.echo(f"mien: {result.variant} on {result.target}: {failure}", err=True)
+    if failed:
+        raise click.exceptions.Exit(1)

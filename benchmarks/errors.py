@@ -1,0 +1,21 @@
+"""What can go wrong when measuring, beside the errors of the reference runner.
+
+MienError
+├── ReportError    a file that is no report of ``mien bench``, or two that cannot be compared
+└── TargetError    a target that is missing something, or failed while it ran
+    └── SetupError a target that has not been set up, or whose set-up failed
+"""
+
+from mien.mobile_reference.errors import MienError
+
+
+class ReportError(MienError):
+    """A report cannot be read or used."""
+
+
+class TargetError(MienError):
+    """A target cannot measure."""
+
+
+class SetupError(TargetError):
+    """A target is not ready."""

@@ -1,0 +1,167 @@
+"""A report as one HTML page that needs nothing else: no script, no font, no network."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from html import escape
+from typing import Any
+
+from .records import TOTAL, Result, Stage, read_result
+from .tables import stage_title, verdict_line
+
+_WIDTH, _ROW = 640, 22
+_COLOURS = ("#4878a8", "#e49444", "#6a9f58", "#a87c9f", "#967662")
+_STYLE = """
+body { font: 15px/1.5 sans-serif; max-width: 60rem; margin: 2rem auto; padding: 0 1rem; color: #222 }
+table { border-collapse: collapse; margin: 1rem 0 }
+td, th { padding: .15rem .7rem; border-bottom: 1px solid #ddd }
+td.n, th.n { text-align: right; font-variant-numeric: tabular-nums }
+.kind { background: #eee; padding: 0 .4rem }
+dt { font-weight: bold }
+"""
+_MEANINGS = {
+    "kind": (
+        "What the result was made on. Results of different kinds are never put side by side: a host"
+        " is no phone, and an emulated processor has no time at all."
+    ),
+    "photograph to score": (
+        "From the bytes of the encoded photograph to the score: decode, detect and align, one "
+        "graph. Loading the models and the first appraisal of each process are not in it."
+    ),
+    "graph ...": (
+        "One model alone, fed by the models before it. The separate stages do the work of the one "
+        "graph again, so they are not part of the sum."
+    ),
+    "p50, p90, p99": (
+        "The smallest time that 50, 90, 99 per cent of the runs did not exceed. The verdict is that"
+        " of the p90."
+    ),
+    "instructions": (
+        "ARM64 instructions of one run on one thread: a measure of work that repeats, not of time."
+    ),
+    "error": (
+        "Of the score: distance from the float pipeline in points. Of an emulated run: distance "
+        "from the same model on the host, as a share of its largest value."
+    ),
+}
+
+
+def make_page(report: Mapping[str, Any]) -> str:
+    """Make the page of a report that ``records.check_report`` accepts."""
+    results = [read_result(record) for record in report["results"]]
+    kinds = dict.fromkeys(result.device.kind for result in results)
+    sections = [_kind(kind, [r for r in results if r.device.kind == kind]) for kind in kinds]
+    settings = report["settings"]
+    name = escape(report["bundle"]["name"])
+    facts = (
+        f"bundle {name} ({report['bundle']['manifest_sha256'][:12]}), photograph "
+        f"{escape(settings['photograph'])}, {settings['blocks']} processes of {settings['runs']} runs after "
+        f"{settings['warmup']} to warm up; mien {escape(report['mien'])}"
+    )
+    meanings = "".join(f"<dt>{escape(k)}</dt><dd>{escape(v)}</dd>" for k, v in _MEANINGS.items())
+    return (
+        f'<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><title>mien bench: {name}</title>'
+        f"<style>{_STYLE}</style></head>\n<body><h1>mien bench: {name}</h1><p>{facts}</p>\n"
+        + "\n".join(sections)
+        + f"\n<h2>What each number is</h2><dl>{meanings}</dl></body></html>\n"
+    )
+
+
+def _kind(kind: str, results: Sequence[Result]) -> str:
+    device = results[0].device
+    about = f"{device.name}, {device.isa}, {device.cores} core(s), {device.system}, {device.runtime}"
+    parts = [f'<h2><span class="kind">{escape(kind)}</span></h2><p>{escape(about)}</p>']
+    parts += [_result(result) for result in results]
+    return "\n".join(parts)
+
+
+def _result(result: Result) -> str:
+    parts = [f"<h3>{escape(result.variant)} on {escape(result.target)}, {result.threads} thread(s)</h3>"]
+    parts.append(f"<p><strong>{escape(verdict_line(result))}</strong></p>")
+    parts += [f"<p>{escape(text)}</p>" for text in (*result.failures, *result.notes)]
+    if result.latency:
+        parts += [_bars(result), _times(result), _distribution(result.latency.stage(TOTAL))]
+        parts.append(
+            f"<p>models loaded in {result.latency.load_ms[0]:.0f} ms, first appraisal "
+            f"{result.latency.first_ms[0]:.0f} ms</p>"
+        )
+    parts += [_work(work.graph, work.instructions, work.kernels) for work in result.work]
+    parts.append(_parity(result))
+    return "\n".join(parts)
+
+
+def _bars(result: Result) -> str:
+    """Draw the medians of the chain's steps as one bar."""
+    stages = result.latency.stages if result.latency else ()
+    steps = [s for s in stages if s.part == "chain" and s.name != TOTAL]
+    total = sum(step.summary.p50 for step in steps)
+    left, shapes = 0.0, []
+    for step, colour in zip(steps, _COLOURS, strict=False):
+        width = _WIDTH * step.summary.p50 / max(total, 1e-9)
+        label = f"{stage_title(step).strip()}: {step.summary.p50:.1f} ms"
+        shapes.append(
+            f'<rect x="{left:.1f}" y="0" width="{width:.1f}" height="{_ROW}" fill="{colour}">'
+            f"<title>{escape(label)}</title></rect>"
+        )
+        left += width
+    legend = " ".join(
+        f'<span style="color:{colour}">&#9632;</span> {escape(stage_title(step).strip())}'
+        for step, colour in zip(steps, _COLOURS, strict=False)
+    )
+    return f"{_svg(_ROW, shapes, 'median time of each step')}<p>{legend}</p>"
+
+
+def _times(result: Result) -> str:
+    stages = result.latency.stages if result.latency else ()
+    rows = [
+        (stage_title(s), *(f"{getattr(s.summary, name):.2f}" for name in ("p50", "p90", "p99", "mad")))
+        for s in stages
+    ]
+    return _table(("stage, ms", "p50", "p90", "p99", "MAD"), rows)
+
+
+def _distribution(stage: Stage) -> str:
+    """Draw every run as a dot in its order, a new colour for each process; the top is the slowest."""
+    height, runs = 120, [time for block in stage.blocks for time in block]
+    scale, step = height / max(runs), _WIDTH / max(len(runs), 1)
+    dots, position = [], 0
+    for number, block in enumerate(stage.blocks):
+        for time in block:
+            x, y = (position + 0.5) * step, height - time * scale
+            colour = _COLOURS[number % len(_COLOURS)]
+            dots.append(f'<circle cx="{x:.1f}" cy="{y + 3:.1f}" r="2.5" fill="{colour}"/>')
+            position += 1
+    caption = f"every run, in its order: 0 at the bottom, {max(runs):.1f} ms at the top"
+    return f"{_svg(height + 6, dots, caption)}<p>{caption}; a colour is a process</p>"
+
+
+def _work(graph: str, instructions: int, kernels: Mapping[str, float]) -> str:
+    rows = [(name, f"{share:.1%}", f"{share * instructions:,.0f}") for name, share in kernels.items()]
+    rows.append(("all", "100.0%", f"{instructions:,}"))
+    return _table((f"{graph}: kernel", "share", "instructions"), rows)
+
+
+def _parity(result: Result) -> str:
+    rows = [
+        (p.name, f"{p.error:.3g}", f"{p.gate:g}", p.unit, "passed" if p.passed else "FAILED")
+        for p in result.parity
+    ]
+    return _table(("result", "error", "gate", "unit", ""), rows) if rows else "<p>nothing to compare with</p>"
+
+
+def _svg(height: int, shapes: Sequence[str], title: str) -> str:
+    return (
+        f'<svg role="img" aria-label="{escape(title)}" viewBox="0 0 {_WIDTH} {height}" width="{_WIDTH}" '
+        f'height="{height}">{"".join(shapes)}</svg>'
+    )
+
+
+def _table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    return f"<table>{''.join(_table_rows(headings, rows))}</table>"
+
+
+def _table_rows(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> Iterator[str]:
+    for tag, cells in (("th", headings), *(("td", row) for row in rows)):
+        inside = [
+            f"<{tag}{'' if position == 0 else ' class=n'}>{escape(cell)}</{tag}>"
+            for position, cell in enumerate(cells)
+        ]
+        yield f"<tr>{''.join(inside)}</tr>"

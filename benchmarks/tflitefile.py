@@ -1,0 +1,181 @@
+"""What a TFLite file holds: its operators, their tensors, and how much work they are."""
+
+import math
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from ai_edge_litert import schema_py_generated as schema
+from mien.mobile_reference.errors import BundleError
+
+_MAX_BYTES = 512 << 20
+
+
+def _names(table: type) -> dict[int, str]:
+    return {number: name for name, number in vars(table).items() if isinstance(number, int)}
+
+
+_OPERATORS = _names(schema.BuiltinOperator)
+_TYPES = _names(schema.TensorType)
+_SHAPE_CHANGES = ("RESHAPE", "SQUEEZE", "EXPAND_DIMS")
+# Operators that change a number's type and compute nothing.
+_TYPE_CHANGES = ("QUANTIZE", "DEQUANTIZE", "CAST")
+
+
+@dataclass(frozen=True)
+class TensorOf:
+    """A tensor of a file; ``dtype`` as in the schema (``INT8``), ``constant`` if its values are stored."""
+
+    number: int
+    shape: tuple[int, ...]
+    dtype: str
+    constant: bool
+
+    @property
+    def elements(self) -> int:
+        """The number of values."""
+        return math.prod(self.shape)
+
+
+@dataclass(frozen=True)
+class Operator:
+    """An operator by its name in the schema; a missing optional input is left out."""
+
+    name: str
+    inputs: tuple[TensorOf, ...]
+    outputs: tuple[TensorOf, ...]
+
+    @property
+    def folded(self) -> bool:
+        """Tell whether it is done once, when the model is loaded: all its inputs are stored."""
+        return bool(self.inputs) and all(tensor.constant for tensor in self.inputs)
+
+    @property
+    def macs(self) -> int:
+        """Multiply-accumulates of one run, counted from the shapes; 0 for what is no product of weights."""
+        return _MACS[self.name](self) if self.name in _MACS else 0
+
+
+def _convolution_macs(operator: Operator) -> int:
+    # Weights are [out, height, width, in]; with groups, in is that of one group.
+    return operator.outputs[0].elements * math.prod(operator.inputs[1].shape[1:])
+
+
+def _depthwise_macs(operator: Operator) -> int:
+    return operator.outputs[0].elements * math.prod(operator.inputs[1].shape[1:3])
+
+
+def _transposed_macs(operator: Operator) -> int:
+    # Inputs are the output's shape, the weights [out, height, width, in], the picture.
+    return operator.inputs[2].elements * math.prod(operator.inputs[1].shape[:3])
+
+
+_MACS: Mapping[str, Callable[[Operator], int]] = {
+    "CONV_2D": _convolution_macs,
+    "FULLY_CONNECTED": _convolution_macs,
+    "DEPTHWISE_CONV_2D": _depthwise_macs,
+    "TRANSPOSE_CONV": _transposed_macs,
+}
+
+
+@dataclass(frozen=True)
+class TFLiteFile:
+    """The operators of a model's main graph."""
+
+    operators: tuple[Operator, ...]
+
+    @cached_property
+    def integer_only(self) -> bool:
+        """Tell whether all arithmetic is on integers, which every processor must do alike."""
+        return not any(
+            tensor.dtype.startswith(("FLOAT", "BFLOAT"))
+            for operator in self.operators
+            if operator.name not in _TYPE_CHANGES
+            for tensor in operator.outputs
+        )
+
+    @property
+    def running(self) -> tuple[Operator, ...]:
+        """The operators that work in each run."""
+        return tuple(operator for operator in self.operators if not operator.folded)
+
+    @cached_property
+    def macs(self) -> Counter[str]:
+        """Multiply-accumulates of one run, by the operator's name."""
+        found: Counter[str] = Counter()
+        for operator in self.running:
+            found[operator.name] += operator.macs
+        return found
+
+    @cached_property
+    def activations(self) -> Counter[str]:
+        """Values written in one run, by the operator's name; a change of shape alone writes none."""
+        found: Counter[str] = Counter()
+        for operator in self.running:
+            if operator.name not in _SHAPE_CHANGES:
+                found[operator.name] += sum(tensor.elements for tensor in operator.outputs)
+        return found
+
+    @cached_property
+    def parameters(self) -> int:
+        """Stored numbers that operators compute with; axes and shapes are not among them."""
+        stored = {
+            tensor.number: tensor.elements
+            for operator in self.operators
+            for tensor in operator.inputs
+            if tensor.constant and (operator.name in _MACS or not tensor.dtype.startswith("INT32"))
+        }
+        return sum(stored.values())
+
+    @cached_property
+    def has_integer_convolution(self) -> bool:
+        """Tell whether a dense convolution takes and gives int8."""
+        return any(
+            operator.name == "CONV_2D" and operator.inputs[0].dtype == operator.outputs[0].dtype == "INT8"
+            for operator in self.operators
+        )
+
+
+def read_tflite(path: Path) -> TFLiteFile:
+    """Read a model.
+
+    Raises:
+        BundleError: the file is no TFLite model or larger than any phone would take.
+    """
+    if path.stat().st_size > _MAX_BYTES:
+        raise BundleError(f"{path} is larger than {_MAX_BYTES} bytes; export the bundle again")
+    data = path.read_bytes()
+    if data[4:8] != b"TFL3":
+        raise BundleError(f"{path} is no TFLite model; export the bundle again")
+    try:
+        model = TFLiteFile(tuple(_operators(schema.Model.GetRootAs(data))))
+        _ = model.macs  # a convolution without weights shows here
+    except Exception as error:  # the generated reader raises whatever a wrong offset leads to
+        raise BundleError(f"{path} is a damaged TFLite model: {error}; export the bundle again") from error
+    return model
+
+
+def _operators(model: Any) -> Iterator[Operator]:
+    graph = model.Subgraphs(0)
+    tensors = [_tensor(model, graph, number) for number in range(graph.TensorsLength())]
+    for number in range(graph.OperatorsLength()):
+        operator = graph.Operators(number)
+        code = model.OperatorCodes(operator.OpcodeIndex())
+        yield Operator(
+            name=_OPERATORS[max(code.BuiltinCode(), code.DeprecatedBuiltinCode())],
+            inputs=tuple(tensors[i] for i in map(operator.Inputs, range(operator.InputsLength())) if i >= 0),
+            outputs=tuple(tensors[i] for i in map(operator.Outputs, range(operator.OutputsLength()))),
+        )
+
+
+def _tensor(model: Any, graph: Any, number: int) -> TensorOf:
+    tensor = graph.Tensors(number)
+    return TensorOf(
+        number=number,
+        shape=tuple(tensor.Shape(axis) for axis in range(tensor.ShapeLength())),
+        dtype=_TYPES[tensor.Type()],
+        constant=model.Buffers(tensor.Buffer()).DataLength() > 0,
+    )

@@ -1,0 +1,225 @@
+"""The ARM64 programs that the emulation runs: Debian's Python and libc, LiteRT's own ARM64 wheel.
+
+They are unpacked into a cache folder. The host's own packages are left as they are: apt works on a
+state of its own in that folder, for the architecture arm64, and nothing is installed.
+"""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import zipfile
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from importlib.metadata import version
+from importlib.resources import as_file, files
+from importlib.util import find_spec
+from pathlib import Path
+
+from .errors import SetupError
+
+QEMU = "qemu-aarch64"
+_READY = "ready.json"
+_PACKAGES = ("python3-minimal", "libpython3-stdlib", "libstdc++6", "libgcc-s1", "zlib1g")
+_TOOLS = {
+    QEMU: "apt-get install qemu-user",
+    "gcc": "apt-get install gcc libc6-dev",
+    "nm": "apt-get install binutils",
+    "apt-get": "use Debian, or a container of it",
+    "dpkg": "use Debian, or a container of it",
+}
+_TIME_LIMIT_S = 900
+_PLUGIN = "qcount.so"
+# QEMU 9 took the call away that adds to a counter without looking which processor it runs on.
+_QEMU_MAJORS = (7, 8)
+
+
+@dataclass(frozen=True)
+class Userland:
+    """A folder with everything that the emulation needs; ``root`` is the emulated system's file tree."""
+
+    folder: Path
+
+    @property
+    def root(self) -> Path:
+        """The ARM64 system."""
+        return self.folder / "root"
+
+    @property
+    def plugin(self) -> Path:
+        """The instruction counter, for the host's processor."""
+        return self.folder / _PLUGIN
+
+    @property
+    def python(self) -> Path:
+        """The ARM64 Python."""
+        (found,) = sorted((self.root / "usr/bin").glob("python3.*[0-9]"))
+        return found
+
+    @property
+    def packages(self) -> Path:
+        """The folder of the unpacked wheels, as the emulated Python sees it."""
+        return self.folder / "wheels"
+
+    @property
+    def litert(self) -> Path:
+        """The ARM64 library that holds LiteRT and its kernels, with symbols."""
+        return self.packages / "ai_edge_litert/libpywrap_litert_common.so"
+
+
+def default_cache() -> Path:
+    """Return the folder where this user's programs keep what they can make again."""
+    base = os.environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")
+    return Path(base) / "mien"
+
+
+def _name() -> str:
+    return f"arm64-litert-{version('ai-edge-litert')}"
+
+
+def open_userland(cache: Path) -> Userland:
+    """Find what ``set_up`` made.
+
+    Raises:
+        SetupError: it is not there, or the emulator is not.
+    """
+    folder = cache / _name()
+    if not (folder / _READY).is_file():
+        raise SetupError(f"{folder} has not been set up; run 'mien bench --target arm64 --setup'")
+    _require(QEMU)
+    return Userland(folder)
+
+
+def set_up(cache: Path, progress: Callable[[str], None]) -> Userland:
+    """Fetch and unpack what the emulation needs, about 60 MB; does nothing when it is there.
+
+    Raises:
+        SetupError: a tool is missing, or a download failed.
+    """
+    for tool in _TOOLS:
+        _require(tool)
+    _check_qemu()
+    if find_spec("pip") is None:
+        raise SetupError("this Python has no pip to fetch LiteRT for ARM64 with; python -m ensurepip")
+    folder = cache / _name()
+    if (folder / _READY).is_file():
+        return Userland(folder)
+    cache.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=cache, prefix="setup-") as name:
+        part = Userland(Path(name) / "userland")
+        part.root.mkdir(parents=True)
+        progress("fetching Debian's ARM64 packages")
+        packages = _unpack_packages(part, Path(name) / "apt")
+        progress("fetching LiteRT for ARM64")
+        wheels = _unpack_wheels(part, Path(name) / "pip")
+        progress("compiling the instruction counter")
+        compile_plugin(part.plugin)
+        (part.folder / _READY).write_text(json.dumps({"packages": packages, "wheels": wheels}, indent=1))
+        shutil.rmtree(folder, ignore_errors=True)
+        part.folder.rename(folder)
+    return Userland(folder)
+
+
+def _require(tool: str) -> None:
+    if shutil.which(tool) is None:
+        raise SetupError(f"'{tool}' was not found, the ARM64 emulation needs it; {_TOOLS[tool]}")
+
+
+def _check_qemu() -> None:
+    first = _call([QEMU, "--version"]).split("version ")[-1]
+    major = int(first.split(".")[0])
+    if major not in _QEMU_MAJORS:
+        raise SetupError(f"{QEMU} is version {major}, the instruction counter needs 7 or 8; use Debian 12's")
+    if "-plugin" not in _call([QEMU, "--help"]):
+        raise SetupError(f"this {QEMU} takes no plugins (a static build?); {_TOOLS[QEMU]}")
+
+
+def _call(command: Sequence[str | Path], **environment: str) -> str:
+    """Run a tool and return what it printed."""
+    done = subprocess.run(  # noqa: S603 - our own argument lists
+        command,
+        capture_output=True,
+        text=True,
+        env=os.environ | environment,
+        timeout=_TIME_LIMIT_S,
+        check=False,
+    )
+    if done.returncode:
+        last = (done.stderr.strip().splitlines() or ["it said nothing"])[-1]
+        raise SetupError(f"'{command[0]}' failed: {last}; check the network and try again")
+    return done.stdout
+
+
+def _sources() -> Iterator[str]:
+    """List the host's own Debian sources, so that its mirror is used."""
+    form = "$(ORIGIN) $(SITE) $(RELEASE) $(COMPONENT)"
+    for line in dict.fromkeys(
+        _call(["apt-get", "indextargets", "--format", form, "Created-By: Packages"]).splitlines()
+    ):
+        origin, _, source = line.partition(" ")
+        if origin == "Debian":
+            yield f"deb {source}\n"
+
+
+def _apt_configuration(state: Path) -> Path:
+    """Write an apt configuration whose every folder lies in ``state``; the host's keys are used."""
+    for name in ("lists/partial", "archives/partial"):
+        (state / name).mkdir(parents=True)
+    (state / "status").write_text("")
+    sources = "".join(_sources())
+    if not sources:
+        raise SetupError("apt knows no Debian source; run 'apt-get update' on a Debian system first")
+    (state / "sources.list").write_text(sources)
+    configuration = state / "apt.conf"
+    configuration.write_text(
+        f'''APT::Architecture "arm64";
+APT::Architectures {{ "arm64"; }};
+APT::Install-Recommends "false";
+APT::Sandbox::User "";
+Dir::State "{state}";
+Dir::State::status "{state}/status";
+Dir::State::lists "{state}/lists";
+Dir::Cache "{state}";
+Dir::Cache::archives "{state}/archives";
+Dir::Etc::sourcelist "{state}/sources.list";
+Dir::Etc::sourceparts "-";
+Dir::Log "{state}";
+Debug::NoLocking "true";
+'''
+    )
+    return configuration
+
+
+def _unpack_packages(part: Userland, state: Path) -> list[str]:
+    """Fetch Debian packages with all they depend on, and unpack them."""
+    configuration = str(_apt_configuration(state))
+    _call(["apt-get", "-q", "update"], APT_CONFIG=configuration)
+    _call(["apt-get", "-q", "-y", "--download-only", "install", *_PACKAGES], APT_CONFIG=configuration)
+    archives = sorted((state / "archives").glob("*.deb"))
+    for archive in archives:
+        _call(["dpkg", "-x", archive, part.root])
+    return [archive.name for archive in archives]
+
+
+def _unpack_wheels(part: Userland, folder: Path) -> list[str]:
+    """Fetch LiteRT of the host's own version, and what it imports, for the emulated Python."""
+    python = part.python.name.removeprefix("python")
+    platforms = ("manylinux_2_27_aarch64", "manylinux_2_28_aarch64", "manylinux2014_aarch64")
+    selection = ["--no-deps", "--only-binary=:all:", "--python-version", python]
+    selection += [f"--platform={name}" for name in platforms]
+    wanted = [f"ai-edge-litert=={version('ai-edge-litert')}", "numpy>=2,<3", "flatbuffers"]
+    pip = [sys.executable, "-m", "pip", "download", "--quiet", "--dest", str(folder)]
+    _call([*pip, *selection, *wanted])
+    wheels = sorted(folder.glob("*.whl"))
+    for wheel in wheels:
+        with zipfile.ZipFile(wheel) as archive:
+            archive.extractall(part.packages)
+    return [wheel.name for wheel in wheels]
+
+
+def compile_plugin(output: Path) -> None:
+    """Compile the instruction counter for the host's processor."""
+    with as_file(files(__package__).joinpath("qcount.c")) as source:
+        _call(["gcc", "-shared", "-fPIC", "-O2", "-Wall", "-Wextra", "-o", output, source])
