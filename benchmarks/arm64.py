@@ -16,12 +16,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
+
 from mien.mobile_reference.alignment import align
 from mien.mobile_reference.bundle import APPRAISAL, DETECTOR, Bundle, Variant
 from mien.mobile_reference.graphs import load_graph
 from mien.mobile_reference.photograph import Pixels, read_photograph
 from mien.mobile_reference.runner import as_detector
-from numpy.typing import NDArray
 
 from .errors import TargetError
 from .host import score_parity

@@ -8,11 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import click
+from rich.console import Console
+
 from mien.mobile_reference.bundle import Bundle, open_bundle, sha256
 from mien.mobile_reference.errors import UsageError
 from mien.mobile_reference.graphs import executable
 from mien.mobile_reference.photograph import read_photograph
-from rich.console import Console
 
 from .arm64 import DEFAULT_PRESET, PRESETS, Arm64Target
 from .compare import INSTRUCTIONS, MS, compare

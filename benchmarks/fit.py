@@ -10,8 +10,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 
 import numpy as np
-from mien.mobile_reference.errors import UsageError
 from numpy.typing import NDArray
+
+from mien.mobile_reference.errors import UsageError
 
 from .published import Fit, Group, Published, read_groups, sizes_of
 

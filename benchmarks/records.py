@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from jsonschema import Draft202012Validator
+
 from mien.mobile_reference.bundle import MANIFEST, Bundle, sha256
 from mien.mobile_reference.errors import UsageError
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ai_edge_litert import schema_py_generated as schema
+
 from mien.mobile_reference.errors import BundleError
 
 _MAX_BYTES = 512 << 20

@@ -13,12 +13,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
+
 from mien.mobile_reference.bundle import APPRAISAL, GRAPHS, Bundle, Variant, open_bundle
 from mien.mobile_reference.errors import MienError
 from mien.mobile_reference.graphs import load_graph
 from mien.mobile_reference.photograph import read_photograph
 from mien.mobile_reference.runner import BundleAppraiser
-from numpy.typing import NDArray
 
 from .records import TOTAL
 

@@ -7,11 +7,12 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from PIL import Image, ImageOps, UnidentifiedImageError
+from torch import Tensor
+
 from mien.models.alignment import AlignedFace, align
 from mien.models.checkpoint import Checkpoint
 from mien.models.errors import NoFaceError
-from PIL import Image, ImageOps, UnidentifiedImageError
-from torch import Tensor
 
 from .errors import ImageSetError
 

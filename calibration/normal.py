@@ -4,8 +4,9 @@ from collections.abc import Callable
 
 import torch
 import torch.nn.functional as F
-from mien.models.appraisal import AppraisalNet, blur, feature_change
 from torch import Tensor
+
+from mien.models.appraisal import AppraisalNet, blur, feature_change
 
 # Of the untouched faces, seen plain and mirrored, this share stays below what is called normal.
 NORMAL_SHARE = 0.98

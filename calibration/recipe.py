@@ -5,11 +5,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
+from torch import Tensor
+
 from mien.models.checkpoint import REFERENCE, Checkpoint, Config, load_checkpoint, save_checkpoint
 from mien.models.detector import packaged_detector
 from mien.models.teacher import packaged_teacher
 from mien.models.training import Schedule, tasks, train
-from torch import Tensor
 
 from .images import FaceSet, cut_faces, read_portraits
 from .morphs import morphed_faces

@@ -11,10 +11,11 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from mien.models.alignment import warp
-from mien.models.checkpoint import REFERENCE, load_checkpoint
 from numpy.typing import NDArray
 from PIL import Image
+
+from mien.models.alignment import warp
+from mien.models.checkpoint import REFERENCE, load_checkpoint
 
 from .anomalies import ANOMALIES, FacePlan, draw
 from .images import FaceSet, Portrait, cut_faces, read_image, read_portraits

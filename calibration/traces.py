@@ -4,10 +4,11 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 import torch
+from torch import Tensor
+
 from mien.models.alignment import AlignedFace, align
 from mien.models.appraisal import feature_change
 from mien.models.checkpoint import Checkpoint
-from torch import Tensor
 
 from .errors import ImageSetError
 

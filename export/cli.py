@@ -17,10 +17,11 @@ _PATH = click.Path(path_type=Path)
 )
 def export(checkpoint: Path | None, output: Path, calibration: Path | None) -> None:
     """Turn CHECKPOINT (default: the one that ships with mien) into a bundle for Android and iOS."""
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
     from mien.calibration.images import read_portraits
     from mien.calibration.sample_portraits import SAMPLES
     from mien.models.checkpoint import REFERENCE
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
     from .exporter import ExportRequest, export_bundle
     from .packing import check_output
@@ -35,6 +36,9 @@ def export(checkpoint: Path | None, output: Path, calibration: Path | None) -> N
         def progress(title: str, done: int, total: int) -> None:
             bar.update(task, description=f"converted {title}", completed=done, total=total)
 
-        export_bundle(request, progress)
+        report = export_bundle(request, progress)
     size = sum(file.stat().st_size for file in output.rglob("*") if file.is_file())
-    click.echo(f"bundle: {output} ({size / 1e6:.1f} MB)")
+    click.echo(
+        f"bundle: {output}, {size / 1e6:.1f} MB, in {report.seconds:.0f} s, "
+        f"largest converter {report.peak_memory / 1e9:.1f} GB"
+    )

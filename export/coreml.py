@@ -9,8 +9,9 @@ from typing import Any
 
 import numpy as np
 import torch
-from mien.models.checkpoint import Checkpoint
 from torch import Tensor, nn
+
+from mien.models.checkpoint import Checkpoint
 
 from .graphs import Graph, TensorSpec
 

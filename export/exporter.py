@@ -2,6 +2,7 @@
 
 import os
 import tempfile
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from hashlib import sha256
@@ -25,7 +26,15 @@ class ExportRequest:
     output: Path
 
 
-def export_bundle(request: ExportRequest, progress: Progress) -> None:
+@dataclass(frozen=True)
+class ExportReport:
+    """What an export took: seconds of time, and the peak memory of its largest converter in bytes."""
+
+    seconds: float
+    peak_memory: int
+
+
+def export_bundle(request: ExportRequest, progress: Progress) -> ExportReport:
     """Make a bundle, or leave nothing.
 
     Raises:
@@ -33,6 +42,7 @@ def export_bundle(request: ExportRequest, progress: Progress) -> None:
         CheckpointError: the checkpoint cannot be used.
         ImageSetError, NoFaceError: a portrait cannot be used.
     """
+    start = time.monotonic()
     check_output(request.output)
     checkpoint = load_checkpoint(request.checkpoint)
     traces = [trace(read_image(portrait.image), checkpoint) for portrait in request.calibration]
@@ -41,8 +51,9 @@ def export_bundle(request: ExportRequest, progress: Progress) -> None:
     with staged(request.output) as folder, tempfile.TemporaryDirectory() as scratch:
         work = Path(scratch)
         save_traces(traces, work / "traces")
-        run_jobs(plan(request.checkpoint, work / "traces", work), os.cpu_count() or 1, progress)
+        peak = run_jobs(plan(request.checkpoint, work / "traces", work), os.cpu_count() or 1, progress)
         pack(folder, work, checkpoint, goldens, CalibrationRecord(len(traces), _hash(traces)))
+    return ExportReport(time.monotonic() - start, peak)
 
 
 def _golden(portrait: Portrait, checkpoint: Checkpoint) -> GoldenFace:

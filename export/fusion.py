@@ -21,11 +21,11 @@ def fuse_relu(model: bytes) -> bytes:
     for graph in parsed.subgraphs:
         readers = Counter(int(i) for operator in graph.operators for i in operator.inputs)
         readers.update(int(i) for i in graph.outputs)
-        makers = {int(i): operator for operator in graph.operators for i in operator.outputs}
+        makers: dict[int, Any] = {int(i): operator for operator in graph.operators for i in operator.outputs}
         kept = []
         for operator in graph.operators:
             source = int(operator.inputs[0])
-            maker = makers.get(source)
+            maker: Any = makers.get(source)
             if operation_name(parsed, operator) == "RELU" and readers[source] == 1 and _plain(parsed, maker):
                 maker.builtinOptions.fusedActivationFunction = schema.ActivationFunctionType.RELU
                 maker.outputs = operator.outputs

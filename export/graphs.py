@@ -3,10 +3,11 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from torch import Tensor, nn
+
 from mien.models.appraisal import AppraisalNet, feature_change
 from mien.models.checkpoint import Checkpoint
 from mien.models.detector import BlazeFace
-from torch import Tensor, nn
 
 
 @dataclass(frozen=True)

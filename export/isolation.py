@@ -16,6 +16,7 @@ import torch
 from .errors import ConversionError
 
 _TAIL_LINES = 3
+_PEAK = ".peak"
 
 
 @dataclass(frozen=True)
@@ -33,10 +34,10 @@ def converter_context() -> ForkServerContext:
     return context
 
 
-def run_isolated(task: Callable[[], None], log: Path, limits: Limits, title: str) -> None:
+def run_isolated(task: Callable[[], None], log: Path, limits: Limits, title: str) -> int:
     """Run ``task`` (picklable, such as a ``functools.partial``) in a process of its own.
 
-    Its output goes to ``log``.
+    Its output goes to ``log``. Returns its peak memory in bytes.
 
     Raises:
         ConversionError: the process failed, was killed, or exceeded a limit; the message has the end of
@@ -53,6 +54,7 @@ def run_isolated(task: Callable[[], None], log: Path, limits: Limits, title: str
         reason = f"signal {-process.exitcode}" if process.exitcode < 0 else f"exit {process.exitcode}"
         lines = log.read_text(errors="replace").strip().splitlines()[-_TAIL_LINES:]
         raise ConversionError(f"{title}: the converter ended with {reason}: {' | '.join(lines)[-500:]}")
+    return int(log.with_suffix(_PEAK).read_text())
 
 
 def _enter(task: Callable[[], None], log: Path, memory: int) -> None:
@@ -68,3 +70,6 @@ def _enter(task: Callable[[], None], log: Path, memory: int) -> None:
     # One thread for each converter: as many converters run as there are cores.
     torch.set_num_threads(1)
     task()
+    # Linux counts in kilobytes.
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    log.with_suffix(_PEAK).write_text(str(peak))

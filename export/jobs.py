@@ -7,10 +7,11 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from mien.calibration.traces import Trace
-from mien.models.checkpoint import load_checkpoint
 from numpy.typing import NDArray
 from safetensors.numpy import load_file, save_file
+
+from mien.calibration.traces import Trace
+from mien.models.checkpoint import load_checkpoint
 
 from .graphs import GRAPHS, graph_named
 from .isolation import Limits, run_isolated
@@ -29,10 +30,9 @@ class Job:
     log: Path
     work: Callable[[], None]
 
-    def run(self) -> str:
-        """Run the conversion in a process of its own, and return its title."""
-        run_isolated(self.work, self.log, Limits(), self.title)
-        return self.title
+    def run(self) -> int:
+        """Run the conversion in a process of its own, and return its peak memory in bytes."""
+        return run_isolated(self.work, self.log, Limits(), self.title)
 
 
 def plan(checkpoint: Path, traces: Path, folder: Path) -> list[Job]:
@@ -46,19 +46,18 @@ def plan(checkpoint: Path, traces: Path, folder: Path) -> list[Job]:
     return jobs
 
 
-def run_jobs(jobs: Sequence[Job], workers: int, progress: Progress) -> None:
-    """Run conversions, ``workers`` at a time; the first failure is raised after the others ended.
+def run_jobs(jobs: Sequence[Job], workers: int, progress: Progress) -> int:
+    """Run conversions, ``workers`` at a time, and return the peak memory of the largest in bytes.
 
     Raises:
-        ConversionError: a converter failed.
+        ConversionError: a converter failed; raised after the others ended.
     """
     with ThreadPoolExecutor(workers) as pool:
-        futures = [pool.submit(job.run) for job in jobs]
+        futures = {pool.submit(job.run): job.title for job in jobs}
         for done, future in enumerate(as_completed(futures), start=1):
             if future.exception() is None:
-                progress(future.result(), done, len(jobs))
-    for future in futures:
-        future.result()
+                progress(futures[future], done, len(jobs))
+    return max(future.result() for future in futures)
 
 
 def save_traces(traces: Sequence[Trace], folder: Path) -> None:

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import onnx
 import torch
+
 from mien.models.checkpoint import Checkpoint
 
 from .fusion import fuse_relu

@@ -13,12 +13,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from PIL import Image
+
 from mien.calibration.images import Portrait
 from mien.calibration.traces import Trace
 from mien.mobile_reference.bundle import FORMAT, MANIFEST, STAGES, manifest_validator, sha256
 from mien.models.checkpoint import Checkpoint, Config
 from mien.models.detector import INPUT_SIZE, KEYPOINTS
-from PIL import Image
 
 from .coreml import MINIMUM
 from .errors import ExportError

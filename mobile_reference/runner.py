@@ -1,5 +1,6 @@
 """The torch-free reference runner: what an app does with a bundle, step by step."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -46,6 +47,10 @@ class Appraiser(Protocol):
 
     def appraise(self, photograph: Pixels) -> Appraisal:
         """Rate an RGB photograph [H, W, 3]."""
+        ...
+
+    def rate(self, face: Pixels) -> Mapping[str, NDArray[Any]]:
+        """Rate an aligned face [256, 256, 3]; returns the tensors of the graph ``appraisal``."""
         ...
 
 

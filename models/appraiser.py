@@ -35,6 +35,13 @@ class CheckpointAppraiser:
         self.variant = "float"
         self.checkpoint = checkpoint
 
+    def rate(self, face: NDArray[np.uint8]) -> dict[str, NDArray[np.float32]]:
+        """Run the pipeline on an aligned face [256, 256, 3]; tensors by name, channels second."""
+        pixels = torch.from_numpy(face).permute(2, 0, 1)[None]
+        with torch.inference_mode():
+            result = self.checkpoint.appraisal(pixels.float())
+        return {name: tensor.numpy() for name, tensor in result._asdict().items()}
+
     def appraise(self, photograph: NDArray[np.uint8]) -> FloatAppraisal:
         """Rate an RGB photograph [H, W, 3].
 

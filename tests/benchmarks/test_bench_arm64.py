@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+
 from mien.benchmarks import userland as userland_module
 from mien.benchmarks.arm64 import PRESETS, Arm64Target, relative_error
 from mien.benchmarks.errors import SetupError, TargetError

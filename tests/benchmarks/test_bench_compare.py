@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+
 from mien.benchmarks.compare import INSTRUCTIONS, MS, compare
 from mien.benchmarks.errors import ReportError
 from mien.benchmarks.records import Device, Latency, Result, Stage, Work, make_report

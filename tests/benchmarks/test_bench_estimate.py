@@ -9,6 +9,8 @@ from typing import Any
 
 import numpy as np
 import pytest
+from tinymodels import Maker, appraisal, heatmap, int8_appraisal, schema, softmax_of_products
+
 from mien.benchmarks.errors import ReportError
 from mien.benchmarks.estimate import (
     FLOAT,
@@ -26,7 +28,6 @@ from mien.benchmarks.tflitefile import read_tflite
 from mien.mobile_reference.bundle import STAGES, open_bundle
 from mien.mobile_reference.console import main
 from mien.mobile_reference.errors import BundleError
-from tinymodels import Maker, appraisal, heatmap, int8_appraisal, schema, softmax_of_products
 
 
 def test_counts_of_a_known_graph(tmp_path: Path) -> None:

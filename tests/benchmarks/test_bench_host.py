@@ -7,11 +7,12 @@ from typing import Any
 
 import numpy as np
 import pytest
+from PIL import Image
+from tinymodels import write_manifest
+
 from mien.benchmarks.records import check_report, read_report, read_result
 from mien.benchmarks.stats import summarise
 from mien.mobile_reference.console import main
-from PIL import Image
-from tinymodels import write_manifest
 
 QUICK = ("--processes", "2", "--runs", "3", "--warmup", "1")
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from mien.benchmarks.page import make_page
 from mien.benchmarks.records import Device, Latency, Parity, Result, Stage, Work, make_report
 from mien.mobile_reference.bundle import open_bundle

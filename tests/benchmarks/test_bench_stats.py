@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from mien.benchmarks.stats import block_spread, paired_ratio, quantile, summarise
 
 TIMES = st.lists(st.floats(0.001, 1e6), min_size=1, max_size=200)

@@ -8,10 +8,11 @@ from typing import Any
 import flatbuffers
 import numpy as np
 from ai_edge_litert import schema_py_generated as schema
-from mien.mobile_reference.bundle import MANIFEST, open_bundle, sha256
-from mien.mobile_reference.runner import BundleAppraiser
 from numpy.typing import NDArray
 from PIL import Image
+
+from mien.mobile_reference.bundle import MANIFEST, open_bundle, sha256
+from mien.mobile_reference.runner import BundleAppraiser
 
 _TYPES = {
     "float16": schema.TensorType.FLOAT16,

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 import torch
-from mien.models.checkpoint import REFERENCE
 from safetensors.torch import load_file, save_file
 
+from mien.models.checkpoint import REFERENCE
 from tests.commands import run_mien
 
 

@@ -6,6 +6,7 @@ from functools import partial
 from pathlib import Path
 
 import pytest
+
 from mien.export.errors import ConversionError
 from mien.export.isolation import Limits, run_isolated
 from mien.export.jobs import Job, run_jobs

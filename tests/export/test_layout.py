@@ -7,11 +7,12 @@ import onnx
 import pytest
 import torch
 import torch.nn.functional as F
+from torch import Tensor, nn
+
 from mien.export.flatbuffer import LAYOUT_OPERATIONS, operation_names
 from mien.export.layout import channels_last_model
 from mien.export.litert import Runner
 from mien.export.onnx2tf_route import shield_shared
-from torch import Tensor, nn
 
 
 class Gates(nn.Module):
