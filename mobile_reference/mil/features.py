@@ -48,7 +48,9 @@ def _accept(feature: Feature, kind: TensorType, value: Any) -> Array:
     array = np.asarray(value)
     if isinstance(feature.kind, ImageFeature):
         return _image_in(feature.name, feature.kind, array).astype(kind.kind.dtype)
-    if isinstance(feature.kind, ArrayFeature):
+    if kind.shape == () and array.size == 1:  # an app gives a single number as an array of one
+        array = array.reshape(())
+    elif isinstance(feature.kind, ArrayFeature):
         _check_array(feature.name, feature.kind, array)
     return _cast(feature.name, array, kind)
 
@@ -57,7 +59,8 @@ def _default(feature: Feature, kind: TensorType) -> Array:
     array = feature.kind
     if not feature.optional or not isinstance(array, ArrayFeature) or not array.shapes[0]:
         raise EvaluationError(f"input '{feature.name}' is missing")
-    return np.full(array.shapes[0], array.default or 0.0, dtype=kind.kind.dtype)
+    shape = () if kind.shape == () else array.shapes[0]
+    return np.full(shape, array.default or 0.0, dtype=kind.kind.dtype)
 
 
 def _cast(name: str, array: Array, kind: TensorType) -> Array:

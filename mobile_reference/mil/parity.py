@@ -6,6 +6,7 @@ imported only when asked for.
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -105,7 +106,7 @@ def _for_source(array: Array) -> Array:
 
 def _run_onnx(path: Path, values: Mapping[str, Array]) -> list[Array]:
     try:
-        import onnxruntime
+        onnxruntime: Any = import_module("onnxruntime")
     except ImportError as error:
         raise UsageError(
             "comparing with .onnx needs onnxruntime: pip install onnxruntime"

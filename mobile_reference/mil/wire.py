@@ -47,24 +47,35 @@ def signed(value: int) -> int:
 
 def fields(data: memoryview) -> Iterator[tuple[int, Payload]]:
     """Walk the fields of one message in file order: pairs of field number and payload."""
+    for number, payload, _ in raw_fields(data):
+        yield number, payload
+
+
+def raw_fields(data: memoryview) -> Iterator[tuple[int, Payload, memoryview]]:
+    """As `fields`, with the bytes of the whole field, its key included."""
     position = 0
     while position < len(data):
+        start = position
         key, position = varint(data, position)
         number, kind = key >> 3, key & 7
         if number == 0:
             raise PackageError("model.mlmodel holds a field number 0; it is no protobuf file")
+        payload: Payload
         if kind == VARINT:
-            value, position = varint(data, position)
-            yield number, value
-            continue
-        length, position = _length(data, position, kind)
-        if position + length > len(data):
-            raise PackageError(
-                f"model.mlmodel promises {length} bytes where {len(data) - position} are left; "
-                "the file is cut short"
-            )
-        yield number, data[position : position + length]
-        position += length
+            payload, position = varint(data, position)
+        else:
+            payload, position = _view(data, position, kind)
+        yield number, payload, data[start:position]
+
+
+def _view(data: memoryview, position: int, kind: int) -> tuple[memoryview, int]:
+    length, position = _length(data, position, kind)
+    if position + length > len(data):
+        raise PackageError(
+            f"model.mlmodel promises {length} bytes where {len(data) - position} are left; "
+            "the file is cut short"
+        )
+    return data[position : position + length], position + length
 
 
 def _length(data: memoryview, position: int, kind: int) -> tuple[int, int]:

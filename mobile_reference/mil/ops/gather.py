@@ -1,15 +1,37 @@
-"""Gathers and scatters. Negative indices count from the end; others outside are errors."""
+"""Gathers and scatters.
+
+Indices outside are errors. Negative ones count from the end up to CoreML6; from CoreML7 on they lie
+outside too, and Core ML leaves their result undefined unless ``validate_indices`` is set.
+"""
 # ruff: noqa: FBT001, FBT002  MIL's own parameters are truths
 
 from collections.abc import Callable
+from functools import wraps
 from typing import Any
 
 import numpy as np
 from mien.mobile_reference.errors import EvaluationError
 from mien.mobile_reference.mil.program import Array
-from mien.mobile_reference.mil.registry import exact, op
+from mien.mobile_reference.mil.registry import Rounding, register
 
 Update = Callable[[Any, Any, Any], None]
+
+
+def indexed[F: Callable[..., Any]](name: str, rounding: Rounding) -> Callable[[F], F]:
+    """Register an operation with ``indices``, for newer opsets with a check of their sign."""
+
+    def enter(function: F) -> F:
+        @wraps(function)
+        def checked(**arguments: Any) -> Any:
+            if (arguments["indices"] < 0).any():
+                raise EvaluationError("a negative index is undefined from CoreML7 on")
+            return function(**arguments)
+
+        register(name, function, rounding, ("CoreML5", "CoreML6"))
+        register(name, checked, rounding, ("CoreML7", "CoreML8"))
+        return function
+
+    return enter
 
 
 def _assign(data: Array, place: Any, updates: Array) -> None:
@@ -42,7 +64,7 @@ def _along(shape: tuple[int, ...], indices: Array, axis: int) -> tuple[Any, ...]
     return tuple(grid)
 
 
-@exact("gather")
+@indexed("gather", Rounding.NEVER)
 def gather(
     x: Array,
     indices: Array,
@@ -62,7 +84,7 @@ def gather(
     return np.stack(rows).reshape(*lead, *rows[0].shape)
 
 
-@exact("gather_along_axis")
+@indexed("gather_along_axis", Rounding.NEVER)
 def gather_along_axis(
     x: Array,
     indices: Array,
@@ -73,7 +95,7 @@ def gather_along_axis(
     return np.take_along_axis(x, indices.astype(np.int64), axis)
 
 
-@exact("gather_nd")
+@indexed("gather_nd", Rounding.NEVER)
 def gather_nd(
     x: Array,
     indices: Array,
@@ -91,7 +113,7 @@ def _named_places(shape: tuple[int, ...], indices: Array, batch_dims: int) -> tu
     return (*(walk.reshape(*walk.shape, *[1] * tail) for walk in lead), *inner)
 
 
-@op("scatter")
+@indexed("scatter", Rounding.ONCE)
 def scatter(
     data: Array,
     indices: Array,
@@ -105,7 +127,7 @@ def scatter(
     return _updated(data, place, updates, mode)
 
 
-@op("scatter_along_axis")
+@indexed("scatter_along_axis", Rounding.ONCE)
 def scatter_along_axis(
     data: Array,
     indices: Array,
@@ -119,7 +141,7 @@ def scatter_along_axis(
     return _updated(data, place, updates, mode)
 
 
-@op("scatter_nd")
+@indexed("scatter_nd", Rounding.ONCE)
 def scatter_nd(
     data: Array,
     indices: Array,

