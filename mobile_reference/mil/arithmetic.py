@@ -5,6 +5,7 @@ nothing more than the light install; `TorchArithmetic` gives the same answers up
 float sums, faster.
 """
 
+from dataclasses import dataclass
 from functools import cache
 from itertools import product
 from math import erf as exact_erf
@@ -18,6 +19,23 @@ Sizes = tuple[int, ...]
 Pads = tuple[tuple[int, int], ...]
 
 
+@dataclass(frozen=True)
+class Windows:
+    """How a kernel moves over its input.
+
+    Attributes:
+        strides: steps per spatial axis.
+        dilations: distances between the elements of the kernel.
+        groups: parts into which the channels are divided.
+        pads: zeros before and after each spatial axis.
+    """
+
+    strides: Sizes
+    dilations: Sizes
+    groups: int
+    pads: Pads
+
+
 class Arithmetic(Protocol):
     """The heavy operations, on float32 or float64 arrays (n, channels, *space)."""
 
@@ -26,12 +44,10 @@ class Arithmetic(Protocol):
     def matmul(self, a: Array, b: Array) -> Array:
         """The matrix product of the last two axes, the others broadcast."""
 
-    def conv(self, x: Array, weight: Array, strides: Sizes, dilations: Sizes, groups: int) -> Array:
-        """Convolve a padded ``x`` with ``weight`` (out, in / groups, *kernel)."""
+    def conv(self, x: Array, weight: Array, bias: Array | None, how: Windows) -> Array:
+        """Convolve ``x`` with ``weight`` (out, in / groups, *kernel) and add ``bias`` (out,)."""
 
-    def conv_transpose(
-        self, x: Array, weight: Array, strides: Sizes, dilations: Sizes, groups: int
-    ) -> Array:
+    def conv_transpose(self, x: Array, weight: Array, how: Windows) -> Array:
         """The uncropped transposed convolution; ``weight`` is (in, out / groups, *kernel)."""
 
     def erf(self, x: Array) -> Array:
@@ -48,39 +64,40 @@ class NumpyArithmetic:
         result: Array = np.matmul(a, b)
         return result
 
-    def conv(self, x: Array, weight: Array, strides: Sizes, dilations: Sizes, groups: int) -> Array:
-        """Convolve a padded ``x`` with ``weight`` (out, in / groups, *kernel)."""
-        n, _channels, *space = x.shape
+    def conv(self, x: Array, weight: Array, bias: Array | None, how: Windows) -> Array:
+        """Convolve ``x`` with ``weight`` (out, in / groups, *kernel) and add ``bias`` (out,)."""
+        x = padded(x, how.pads, 0.0)
+        n, _, *space = x.shape
         out, inner, *kernel = weight.shape
         size = [
             (s - (k - 1) * d - 1) // stride + 1
-            for s, k, d, stride in zip(space, kernel, dilations, strides, strict=True)
+            for s, k, d, stride in zip(space, kernel, how.dilations, how.strides, strict=True)
         ]
-        x = x.reshape(n, groups, inner, *space)
-        weight = weight.reshape(groups, out // groups, inner, *kernel)
+        x = x.reshape(n, how.groups, inner, *space)
+        weight = weight.reshape(how.groups, out // how.groups, inner, *kernel)
         total: Array | None = None
         for offset in product(*(range(k) for k in kernel)):
-            window = x[_windows(offset, size, strides, dilations)].reshape(n, groups, inner, -1)
+            window = x[_place(offset, size, how)].reshape(n, how.groups, inner, -1)
             part = self._products(weight[_at(offset)], window)
             total = part if total is None else self._add(total, part)
         assert total is not None  # noqa: S101  a kernel has at least one position
-        return total.reshape(n, out, *size)
+        result = total.reshape(n, out, *size)
+        return result if bias is None else result + bias.reshape(-1, *[1] * len(size))
 
-    def conv_transpose(
-        self, x: Array, weight: Array, strides: Sizes, dilations: Sizes, groups: int
-    ) -> Array:
+    def conv_transpose(self, x: Array, weight: Array, how: Windows) -> Array:
         """The uncropped transposed convolution; ``weight`` is (in, out / groups, *kernel)."""
         n, channels, *space = x.shape
-        inner, out, *kernel = channels // groups, weight.shape[1], *weight.shape[2:]
+        groups, inner = how.groups, channels // how.groups
+        _, out, *kernel = weight.shape
         size = [
             (s - 1) * stride + (k - 1) * d + 1
-            for s, k, d, stride in zip(space, kernel, dilations, strides, strict=True)
+            for s, k, d, stride in zip(space, kernel, how.dilations, how.strides, strict=True)
         ]
         x = x.reshape(n, groups, inner, -1)
         weight = np.swapaxes(weight.reshape(groups, inner, out, *kernel), 1, 2)
         total = np.zeros((n, groups, out, *size), dtype=x.dtype)
         for offset in product(*(range(k) for k in kernel)):
-            place = _windows(offset, space, strides, dilations)
+            place = _place(offset, space, how)
             part = self._products(weight[_at(offset)], x).reshape(n, groups, out, *space)
             total[place] = self._add(total[place], part)
         return total.reshape(n, groups * out, *size)
@@ -89,7 +106,7 @@ class NumpyArithmetic:
         """Cubic Hermite interpolation of a table, exact to 1e-12."""
         values, slopes = _erf_table()
         distance = np.minimum(np.abs(x.astype(np.float64)), _ERF_END) * _ERF_STEPS
-        cell = np.minimum(distance.astype(np.int64), len(values) - 2)
+        cell = np.minimum(np.nan_to_num(distance).astype(np.int64), len(values) - 2)
         t = distance - cell
         left, right = values[cell], values[cell + 1]
         bend = (slopes[cell] * (1 - t) - slopes[cell + 1] * t) / _ERF_STEPS
@@ -151,27 +168,32 @@ class TorchArithmetic:
         """The matrix product of the last two axes, the others broadcast."""
         return self._array(self._torch.matmul(self._tensor(a), self._tensor(b)))
 
-    def conv(self, x: Array, weight: Array, strides: Sizes, dilations: Sizes, groups: int) -> Array:
-        """Convolve a padded ``x`` with ``weight`` (out, in / groups, *kernel)."""
+    def conv(self, x: Array, weight: Array, bias: Array | None, how: Windows) -> Array:
+        """Convolve ``x`` with ``weight`` (out, in / groups, *kernel) and add ``bias`` (out,)."""
+        pads = tuple(before for before, _ in how.pads)
+        if any(before != after for before, after in how.pads):
+            x, pads = padded(x, how.pads, 0.0), (0,) * len(pads)
         run = self._conv[x.ndim - 2]
-        tensors = self._tensor(x), self._tensor(weight)
-        return self._array(run(*tensors, stride=strides, dilation=dilations, groups=groups))
+        tensors = [None if a is None else self._tensor(a) for a in (x, weight, bias)]
+        rules = (how.strides, pads, how.dilations, how.groups)
+        return self._array(run(*tensors, *rules))
 
-    def conv_transpose(
-        self, x: Array, weight: Array, strides: Sizes, dilations: Sizes, groups: int
-    ) -> Array:
+    def conv_transpose(self, x: Array, weight: Array, how: Windows) -> Array:
         """The uncropped transposed convolution; ``weight`` is (in, out / groups, *kernel)."""
         run = self._transpose[x.ndim - 2]
         tensors = self._tensor(x), self._tensor(weight)
-        return self._array(run(*tensors, stride=strides, dilation=dilations, groups=groups))
+        rules = {"stride": how.strides, "dilation": how.dilations, "groups": how.groups}
+        return self._array(run(*tensors, **rules))
 
     def erf(self, x: Array) -> Array:
         """The Gauss error function."""
         return self._array(self._torch.erf(self._tensor(x)))
 
     def _tensor(self, array: Array) -> Any:
-        plain = np.ascontiguousarray(array)
-        return self._torch.from_numpy(plain if plain.flags.writeable else plain.copy())
+        turned = any(stride < 0 for stride in array.strides)  # which torch does not take
+        return self._torch.from_numpy(
+            array.copy() if turned or not array.flags.writeable else array
+        )
 
     def _array(self, tensor: Any) -> Array:
         result: Array = tensor.detach().numpy()
@@ -203,15 +225,22 @@ def _at(offset: Sizes) -> Any:
     return (..., *offset)
 
 
-def _windows(offset: Sizes, size: Any, strides: Sizes, dilations: Sizes) -> Any:
+def _place(offset: Sizes, size: Any, how: Windows) -> Any:
     """The index of the elements that one position of the kernel meets."""
     return (
         ...,
         *(
             slice(o * d, o * d + (s - 1) * stride + 1, stride)
-            for o, s, stride, d in zip(offset, size, strides, dilations, strict=True)
+            for o, s, stride, d in zip(offset, size, how.strides, how.dilations, strict=True)
         ),
     )
+
+
+def padded(x: Array, pads: Pads, value: float) -> Array:
+    """``x`` with ``value`` around its spatial axes."""
+    if not any(before or after for before, after in pads):
+        return x
+    return np.pad(x, ((0, 0), (0, 0), *pads), constant_values=value)
 
 
 def _half(array: Array) -> Array:

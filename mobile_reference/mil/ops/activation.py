@@ -64,7 +64,7 @@ def sigmoid(x: Array) -> Any:
 @op("sigmoid_hard")
 def sigmoid_hard(x: Array, alpha: float, beta: float) -> Any:
     """min(max(alpha x + beta, 0), 1)."""
-    return np.clip(x * x.dtype.type(alpha) + x.dtype.type(beta), 0, 1)
+    return np.minimum(np.maximum(x * x.dtype.type(alpha) + x.dtype.type(beta), 0), 1)
 
 
 @op("silu")

@@ -4,11 +4,10 @@ from typing import Any
 
 import numpy as np
 from mien.mobile_reference.errors import EvaluationError
+from mien.mobile_reference.mil.arithmetic import Pads, Windows
 from mien.mobile_reference.mil.ops.activation import per_channel
 from mien.mobile_reference.mil.program import Array
 from mien.mobile_reference.mil.registry import Context, Ints, op
-
-Pads = tuple[tuple[int, int], ...]
 
 
 def pads_for(
@@ -38,17 +37,6 @@ def _same(size: int, kernel: int, stride: int, pad_type: str) -> tuple[int, int]
     return (less, more) if pad_type == "same" else (more, less)
 
 
-def padded(x: Array, pads: Pads, value: float) -> Any:
-    """``x`` with ``value`` around its spatial axes."""
-    if not any(before or after for before, after in pads):
-        return x
-    return np.pad(x, ((0, 0), (0, 0), *pads), constant_values=value)
-
-
-def _with_bias(x: Array, bias: Array | None) -> Any:
-    return x if bias is None else x + per_channel(bias, x.ndim)
-
-
 @op("conv")
 def conv(
     context: Context,
@@ -66,8 +54,7 @@ def conv(
     strides = strides or (1,) * len(space)
     dilations = dilations or (1,) * len(space)
     pads = pads_for(pad_type, pad, space, kernel, strides, dilations)
-    result = context.arithmetic.conv(padded(x, pads, 0.0), weight, strides, dilations, groups)
-    return _with_bias(result, bias)
+    return context.arithmetic.conv(x, weight, bias, Windows(strides, dilations, groups, pads))
 
 
 @op("conv_quantized")
@@ -111,11 +98,19 @@ def conv_transpose(
     """Transposed convolution; ``weight`` is (in, out / groups, *kernel)."""
     space = x.shape[2:]
     strides = strides or (1,) * len(space)
-    full = context.arithmetic.conv_transpose(
-        x, weight, strides, dilations or (1,) * len(space), groups
-    )
-    sizes = output_shape[2:] if output_shape else None
-    return _with_bias(_cropped(full, pad_type, pad, space, strides, sizes), bias)
+    dilations = dilations or (1,) * len(space)
+    how = Windows(strides, dilations, groups, ((0, 0),) * len(space))
+    full = context.arithmetic.conv_transpose(x, weight, how)
+    sizes = _sizes(output_shape, full)
+    part = _cropped(full, pad_type, pad, space, strides, sizes)
+    return part if bias is None else part + per_channel(bias, x.ndim)
+
+
+def _sizes(output_shape: Ints | None, full: Array) -> Ints | None:
+    """The spatial part of a declared shape, whose other part must be right."""
+    if output_shape and output_shape[:2] != full.shape[:2]:
+        raise EvaluationError(f"output_shape {output_shape} begins unlike {full.shape[:2]}")
+    return output_shape[2:] if output_shape else None
 
 
 def _cropped(

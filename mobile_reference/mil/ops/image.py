@@ -107,7 +107,7 @@ def upsample_bilinear(
     return _bilinear(x, mode, *_scaled(x, scale_factor_height, scale_factor_width))
 
 
-@op("resize")
+@op("resize", "CoreML7", "CoreML8")
 def resize(
     x: Array,
     shape: Ints,
@@ -279,8 +279,8 @@ def _sampled(x: Array, rows: Array, columns: Array, mode: str, padding: str, val
     if padding not in PADDING:
         raise EvaluationError(f"padding_mode '{padding}' is unknown")
     if mode == "nearest":
-        places = (np.floor(p + 0.5).astype(np.int64) for p in (rows, columns))
-        return _pick(x, *places, padding, value)
+        row, column = (np.floor(p + 0.5).astype(np.int64) for p in (rows, columns))
+        return _pick(x, row, column, padding, value)
     if mode != "bilinear":
         raise EvaluationError(f"sampling_mode '{mode}' is unknown")
     top, left = np.floor(rows).astype(np.int64), np.floor(columns).astype(np.int64)

@@ -95,7 +95,7 @@ def slice_by_index(
     return x[slices(begin, end, stride, begin_mask, end_mask, squeeze_mask)]
 
 
-@exact("slice_update")
+@exact("slice_update", "CoreML8")
 def slice_update(
     x: Array,
     update: Array,

@@ -48,7 +48,7 @@ def einsum(values: Arrays, equation: str) -> Any:
     return np.einsum(equation, *values, optimize=True).astype(values[0].dtype)
 
 
-@op("scaled_dot_product_attention")
+@op("scaled_dot_product_attention", "CoreML8")
 def attention(
     context: Context, query: Array, key: Array, value: Array, attn_mask: Array | None = None
 ) -> Any:

@@ -7,7 +7,8 @@ from math import prod
 from typing import Any
 
 import numpy as np
-from mien.mobile_reference.mil.ops.conv import Pads, padded, pads_for
+from mien.mobile_reference.mil.arithmetic import Pads, padded
+from mien.mobile_reference.mil.ops.conv import pads_for
 from mien.mobile_reference.mil.program import Array
 from mien.mobile_reference.mil.registry import Ints, op
 

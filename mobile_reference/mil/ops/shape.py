@@ -102,7 +102,7 @@ def pixel_shuffle(x: Array, upscale_factor: int) -> Any:
     return split.reshape(n, -1, h * f, w * f)
 
 
-@exact("pixel_unshuffle")
+@exact("pixel_unshuffle", "CoreML6", "CoreML7", "CoreML8")
 def pixel_unshuffle(x: Array, downscale_factor: int) -> Any:
     """The inverse of `pixel_shuffle`."""
     n, c, h, w = x.shape
