@@ -2,6 +2,8 @@
 
 import json
 import sys
+from contextlib import AbstractContextManager
+from math import isfinite
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -57,8 +59,9 @@ def run(
     """Execute PACKAGE on the given inputs."""
     import numpy as np
 
-    evaluator = _evaluator(package, policy, function)
-    results = evaluator(**_read_inputs(given, evaluator))
+    with _busy("executing"):
+        evaluator = _evaluator(package, policy, function)
+        results = evaluator(**_read_inputs(given, evaluator))
     arrays = {name: value for name, value in results.items() if isinstance(value, np.ndarray)}
     if output is not None:
         _save(output, arrays)
@@ -94,18 +97,26 @@ def check(
     """
     from mien.mobile_reference.mil.parity import reference_outputs, sample_inputs
 
-    evaluator = _evaluator(package, policy, function)
-    inputs = _read_inputs(given, evaluator) or sample_inputs(
-        evaluator.function, evaluator.interface, seed
-    )
-    expected = reference_outputs(against, inputs)
-    rows = _compared(evaluator(**inputs), expected)
+    with _busy("comparing"):
+        evaluator = _evaluator(package, policy, function)
+        inputs = _read_inputs(given, evaluator) or sample_inputs(
+            evaluator.function, evaluator.interface, seed
+        )
+        expected = reference_outputs(against, inputs)
+        rows = _compared(evaluator(**inputs), expected)
     limit = RELATIVE_FLOAT32 if tolerance is None and _is_float32(evaluator) else tolerance
     failed = limit is not None and any(not row["relative"] <= limit for row in rows.values())
     verdict = "not judged" if limit is None else ("failed" if failed else "passed")
     report = _report(evaluator) | {"tolerance": limit, "verdict": verdict, "outputs": rows}
     _print(report, ("output", "largest", "relative", "snr"), as_json=as_json)
     sys.exit(1 if failed else 0)
+
+
+def _busy(what: str) -> AbstractContextManager[Any]:
+    """A sign of life on a terminal's error stream; nothing elsewhere."""
+    from rich.console import Console
+
+    return Console(stderr=True).status(what)
 
 
 def _compared(results: dict[str, Any], expected: list[Any]) -> dict[str, dict[str, Any]]:
@@ -214,14 +225,14 @@ def _summary(value: Any) -> dict[str, Any]:
         return {"value": value if isinstance(value, str | int | dict) else str(value)}
     reals = value.astype(np.float64)
     summary = {"type": str(value.dtype), "shape": list(value.shape)}
-    if reals.size == 1:
-        return summary | {"value": reals.item()}
+    if reals.size <= 1:
+        return summary | {"value": reals.item() if reals.size else None}
     return summary | {"lowest": float(reals.min()), "highest": float(reals.max())}
 
 
 def _print(report: dict[str, Any], columns: tuple[str, ...], *, as_json: bool) -> None:
     if as_json:
-        click.echo(json.dumps(report, indent=2))
+        click.echo(json.dumps(_sayable(report), indent=2, allow_nan=False))
         return
     from rich.console import Console
     from rich.table import Table
@@ -233,6 +244,13 @@ def _print(report: dict[str, Any], columns: tuple[str, ...], *, as_json: bool) -
     for name, row in report["outputs"].items():
         table.add_row(name, *(_cell(row.get(column)) for column in columns[1:]))
     Console().print(table)
+
+
+def _sayable(value: Any) -> Any:
+    """Infinities and missing numbers as texts, which JSON has no numbers for."""
+    if isinstance(value, dict):
+        return {key: _sayable(entry) for key, entry in value.items()}
+    return str(value) if isinstance(value, float) and not isfinite(value) else value
 
 
 def _cell(value: Any) -> str:

@@ -89,12 +89,17 @@ def reference_outputs(path: Path, inputs: Mapping[str, Array]) -> list[Array]:
             names and by order otherwise. Float inputs arrive as float32, pixels as float32
             (1, channels, height, width).
     """
+    runners = {".onnx": _run_onnx, ".pt2": _run_exported}
+    if path.suffix not in runners:
+        raise UsageError(f"'{path.name}' is neither .onnx nor .pt2; export the source model to one")
     values = {name: _for_source(array) for name, array in inputs.items()}
-    if path.suffix == ".onnx":
-        return _run_onnx(path, values)
-    if path.suffix == ".pt2":
-        return _run_exported(path, values)
-    raise UsageError(f"'{path.name}' is neither .onnx nor .pt2; export the source model to one")
+    try:
+        return runners[path.suffix](path, values)
+    except UsageError:
+        raise
+    except Exception as error:  # what a foreign runtime raises has no common type
+        reason = str(error).partition("\n")[0]
+        raise UsageError(f"'{path.name}' cannot be executed on these inputs: {reason}") from error
 
 
 def _for_source(array: Array) -> Array:

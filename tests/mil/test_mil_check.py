@@ -2,6 +2,7 @@
 
 import json
 
+import mil_packages as build
 import numpy as np
 import pytest
 from click.testing import CliRunner
@@ -74,6 +75,24 @@ def test_a_source_of_another_kind_is_refused(small, tmp_path):
     (tmp_path / "net.h5").write_bytes(b"")
     result = invoke("check", small.single, "--against", tmp_path / "net.h5")
     assert "neither .onnx nor .pt2" in str(result.exception)
+
+
+@pytest.mark.parametrize("suffix", ["onnx", "pt2"])
+def test_a_damaged_source_is_one_line(small, tmp_path, suffix):
+    (tmp_path / f"net.{suffix}").write_bytes(b"not a model")
+    result = invoke("check", small.single, "--against", tmp_path / f"net.{suffix}")
+    assert "cannot be executed" in str(result.exception)
+    assert "\n" not in str(result.exception)
+
+
+def test_infinities_are_texts_in_json(tmp_path):
+    half = build.tensor_type("float16", (2, 3))
+    operations = [build.operation("square", {"x": "x"}, [("y", half)])]
+    model = build.add_one(operations=operations, inputs=[("x", half)])
+    np.save(tmp_path / "x.npy", np.full((2, 3), 1000, np.float32))
+    package = build.write(tmp_path, model)
+    result = invoke("run", package, "--input", tmp_path / "x.npy", "--json")
+    assert json.loads(result.stdout)["outputs"]["y"]["highest"] == "inf"
 
 
 def test_differences():
