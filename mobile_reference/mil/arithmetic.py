@@ -53,6 +53,9 @@ class Arithmetic(Protocol):
     def erf(self, x: Array) -> Array:
         """The Gauss error function, to the precision of the type of ``x``."""
 
+    def cast(self, x: Array, dtype: np.dtype[np.generic]) -> Array:
+        """``x`` in another float type, rounded to nearest, ties to even."""
+
 
 class NumpyArithmetic:
     """Plain numpy: one matrix product per position of the kernel."""
@@ -113,6 +116,12 @@ class NumpyArithmetic:
         even = left + (right - left) * t * t * (3 - 2 * t) + t * (1 - t) * bend
         result: Array = np.copysign(even, x).astype(x.dtype)
         return result
+
+    def cast(self, x: Array, dtype: np.dtype[np.generic]) -> Array:
+        """``x`` in another float type; from float16 by a table, which numpy reads faster."""
+        if x.dtype == np.float16 and dtype == np.float32:
+            return _half_table().take(x.view(np.uint16))
+        return x.astype(dtype, copy=False)
 
     def _products(self, weight: Array, window: Array) -> Array:
         if weight.shape[-1] == 1:  # depthwise: a product without a sum
@@ -189,6 +198,12 @@ class TorchArithmetic:
         """The Gauss error function."""
         return self._array(self._torch.erf(self._tensor(x)))
 
+    def cast(self, x: Array, dtype: np.dtype[np.generic]) -> Array:
+        """``x`` in another float type; on this the processor's own instructions are used."""
+        if x.dtype == dtype:
+            return x
+        return self._array(self._tensor(x).to(getattr(self._torch, dtype.name)))
+
     def _tensor(self, array: Array) -> Any:
         turned = any(stride < 0 for stride in array.strides)  # which torch does not take
         return self._torch.from_numpy(
@@ -218,6 +233,12 @@ def _erf_table() -> tuple[Any, Any]:
     values = np.array([exact_erf(node) for node in nodes])
     slopes = 2 / sqrt(pi) * np.exp(-nodes * nodes)
     return values, slopes
+
+
+@cache
+def _half_table() -> Array:
+    """Every float16 as float32, at the place of its bits."""
+    return np.arange(2**16, dtype=np.uint16).view(np.float16).astype(np.float32)
 
 
 def _at(offset: Sizes) -> Any:

@@ -285,7 +285,9 @@ class Evaluator:
             raise EvaluationError(f"{_called(operation)}: {error}") from error
 
     def _lifted(self, value: Value) -> Value:
-        return self.policy.lift(value) if isinstance(value, np.ndarray) else value
+        if isinstance(value, np.ndarray) and value.dtype.kind == "f":
+            return self._arithmetic.cast(value, self.policy.compute)
+        return value
 
     # -- execution -----------------------------------------------------------------------------
 
@@ -363,7 +365,7 @@ class Evaluator:
     ) -> Array:
         if spec.rounding is Rounding.NEVER or array.dtype.kind != "f" or rounded_to is None:
             return self.policy.store(array)
-        return array.astype(rounded_to, copy=False)
+        return self._arithmetic.cast(array, rounded_to)
 
     def _check(self, value: Value, declared: NamedType, what: str) -> None:
         kind = declared.type

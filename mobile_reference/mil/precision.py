@@ -44,10 +44,6 @@ class Policy:
         """Bring an array of declared type into the type that holds it."""
         return array.astype(self.stored(array.dtype), copy=False)
 
-    def lift(self, array: Array) -> Array:
-        """Bring a stored array into the type that operations compute in."""
-        return array.astype(self.compute, copy=False) if array.dtype.kind == "f" else array
-
 
 DECLARED = Policy(
     "float16-storage",

@@ -1,4 +1,5 @@
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -46,8 +47,10 @@ def twins(tmp_path_factory):
     packages = [folder / "one.mlpackage", folder / "two.mlpackage"]
     for seed, package in enumerate(packages, start=1):
         command = [sys.executable, "-W", "ignore", "-c", CONVERT, str(package)]
-        variables = {"PYTHONHASHSEED": str(seed), "PATH": "/usr/bin:/bin", "OMP_NUM_THREADS": "1"}
-        subprocess.run(command, check=True, env=variables, capture_output=True, timeout=300)
+        changes = {"PYTHONHASHSEED": str(seed), "OMP_NUM_THREADS": "1", "TMPDIR": str(folder)}
+        subprocess.run(
+            command, check=True, env=os.environ | changes, capture_output=True, timeout=300
+        )
     return packages
 
 

@@ -1,10 +1,20 @@
 """One small network in every form in which it can be compared."""
 
+import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import pytest
+
+
+@pytest.fixture(scope="session", autouse=True)
+def converter_leaves_nothing_behind(tmp_path_factory):
+    """The converter writes its own temporary packages; they belong below pytest's folder."""
+    usual = tempfile.tempdir
+    tempfile.tempdir = str(tmp_path_factory.mktemp("converter"))
+    yield
+    tempfile.tempdir = usual
 
 
 @dataclass(frozen=True)

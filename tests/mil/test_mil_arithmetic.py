@@ -70,6 +70,24 @@ def test_torch_takes_arrays_that_are_turned_or_read_only():
     np.testing.assert_array_equal(TorchArithmetic().matmul(x[::-1], x.T), x[::-1] @ x.T)
 
 
+HALVES = np.arange(2**16, dtype=np.uint16).view(np.float16)
+
+
+@pytest.mark.parametrize("arithmetic", [PLAIN, TorchArithmetic()], ids=["numpy", "torch"])
+def test_every_float16_survives_the_way_to_float32_and_back(arithmetic):
+    single = arithmetic.cast(HALVES, np.dtype("float32"))
+    np.testing.assert_array_equal(single, HALVES.astype(np.float32))
+    np.testing.assert_array_equal(arithmetic.cast(single, np.dtype("float16")), HALVES)
+
+
+@given(st.lists(st.floats(width=32), min_size=1))
+def test_rounding_agrees(values):
+    x = np.array(values, dtype=np.float32)
+    with np.errstate(all="ignore"):
+        expected = PLAIN.cast(x, np.dtype("float16"))
+    np.testing.assert_array_equal(TorchArithmetic().cast(x, np.dtype("float16")), expected)
+
+
 @given(st.floats(-8, 8))
 def test_erf(x):
     assert PLAIN.erf(np.array([x]))[0] == pytest.approx(erf(x), abs=1e-12)

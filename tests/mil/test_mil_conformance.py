@@ -19,7 +19,7 @@ def report(tmp_path_factory):
     path = tmp_path_factory.mktemp("conformance") / "report.json"
     command = [sys.executable, "-W", "ignore", str(FOLDER / "run.py"), "--one"]
     command += ["--known", str(FOLDER / "results.json"), "--report", str(path)]
-    variables = os.environ | {"OMP_NUM_THREADS": "1"}
+    variables = os.environ | {"OMP_NUM_THREADS": "1", "TMPDIR": str(path.parent)}
     subprocess.run(command, check=True, env=variables, capture_output=True, timeout=1200)
     return json.loads(path.read_text())
 
