@@ -39,11 +39,6 @@ class DataType:
         return np.dtype(self.carrier)
 
     @property
-    def is_float(self) -> bool:
-        """Whether elements are rounded reals."""
-        return self.carrier is not None and self.dtype.kind == "f"
-
-    @property
     def is_signed(self) -> bool:
         """Whether elements are signed integers."""
         return self.carrier is not None and self.dtype.kind == "i"
@@ -79,7 +74,7 @@ TYPES = (
 )
 BY_CODE = {kind.code: kind for kind in TYPES}
 BY_NAME = {kind.name: kind for kind in TYPES}
-BOOL, STRING, FP16, FP32, INT32 = (BY_NAME[n] for n in ("bool", "string", "fp16", "fp32", "int32"))
+STRING = BY_NAME["string"]
 
 
 def from_code(code: int) -> DataType:

@@ -6,7 +6,7 @@ included.
 """
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -89,7 +89,6 @@ class Plan:
 
     block: Block
     steps: tuple[Step, ...]
-    inner: Mapping[int, tuple["Plan", ...]] = field(default_factory=dict)
 
 
 class Evaluator:

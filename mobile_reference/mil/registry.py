@@ -227,6 +227,5 @@ _CONVERTERS: tuple[tuple[Any, Callable[[str, Values], Any]], ...] = (
     (str, _text),
     (State, _instance(State)),
     (TensorList, _instance(TensorList)),
-    (tuple, _instance(tuple)),
     (Values, _all),
 )

@@ -112,6 +112,7 @@ class Conformance:
         state=None,
         allow_mismatch_ratio=0.0,
     ):
+        # No element may differ, whatever share the suite allows by allow_mismatch_ratio.
         evaluator, results = self.predict(mlmodel, input_key_values, state)
         if _has_halves(evaluator):
             atol, rtol = max(atol, HALF_TOLERANCE), max(rtol, HALF_TOLERANCE)
