@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 
 from mien.mobile_reference.errors import PackageError, UnsupportedError
-from mien.mobile_reference.mil.program import Block, Function, Operation, walk
+from mien.mobile_reference.mil.program import Block, Constant, Function, Operation, walk
 from mien.mobile_reference.mil.registry import OPERATIONS, OPSETS
 
 MAX_SHOWN = 20  # names in one message; the count says how many there are
@@ -24,7 +24,11 @@ def check_function(function: Function) -> None:
             f"{_listed(missing)}; nothing was executed"
         )
     inputs = [named.name for named in function.inputs]
-    wrong = [*_block_names(function.body, set(), inputs), *_twice(function.body)]
+    wrong = [
+        *_empty_constants(function.body),
+        *_block_names(function.body, set(), inputs),
+        *_twice(function.body),
+    ]
     if wrong:
         raise PackageError(f"function '{function.name}' is no program: {_listed(wrong)}")
 
@@ -73,6 +77,14 @@ def _block_names(block: Block, outer: set[str], inputs: Iterable[str]) -> Iterat
     for name in block.outputs:
         if name not in known:
             yield f"a block gives '{name}', which nothing defines"
+
+
+def _empty_constants(body: Block) -> Iterator[str]:
+    for operation in walk(body):
+        value = operation.arguments.get("val", ())
+        sound = len(operation.outputs) == len(value) == 1 and isinstance(value[0], Constant)
+        if operation.type == "const" and not sound:
+            yield f"the constant '{operation.name}' has no value"
 
 
 def _twice(body: Block) -> Iterator[str]:

@@ -201,7 +201,9 @@ class Evaluator:
         """Compute what follows from constants alone."""
         for operation in block.operations:
             if operation.type == "const":
-                self.constants[operation.name] = self._constant(operation.arguments["val"][0])
+                value = self._constant(operation.arguments["val"][0])
+                self._check(value, operation.outputs[0], f"the constant '{operation.name}'")
+                self.constants[operation.name] = value
             elif self._is_constant(operation):
                 step = self._step(operation, ())
                 results = self._execute(step, Scope(self.constants))

@@ -73,7 +73,7 @@ def parse_model(data: memoryview | bytes, open_blob: OpenBlob) -> Program:
     reader = _Reader(open_blob)
     description = model.message(2)
     parsed = {name: reader.function(name, message) for name, message in functions.items()}
-    default = description.text(21) or ("main" if "main" in parsed else min(parsed))
+    default = description.name(21) or ("main" if "main" in parsed else min(parsed))
     if default not in parsed:
         raise PackageError(f"the default function '{default}' is not among {sorted(parsed)}")
     return Program(
@@ -102,7 +102,7 @@ class _Reader:
         self._open_blob = open_blob
 
     def function(self, name: str, message: Message) -> Function:
-        opset = message.text(2)
+        opset = message.name(2)
         blocks = message.entries(3)
         if opset not in blocks:
             raise PackageError(
@@ -112,7 +112,7 @@ class _Reader:
 
     def block(self, message: Message) -> Block:
         operations = tuple(self.operation(m) for m in message.messages(3))
-        return Block(_named_types(message, 1), operations, message.texts(2))
+        return Block(_named_types(message, 1), operations, message.names(2))
 
     def operation(self, message: Message) -> Operation:
         arguments = {
@@ -125,14 +125,14 @@ class _Reader:
             if name != "name"  # a label for people, not a parameter
         }
         return Operation(
-            type=message.text(1),
+            type=message.name(1),
             arguments=arguments | attributes,
             outputs=_named_types(message, 3),
             blocks=tuple(self.block(m) for m in message.messages(4)),
         )
 
     def binding(self, message: Message) -> Argument:
-        return Reference(message.text(1)) if 1 in message else self.value(message.message(2))
+        return Reference(message.name(1)) if 1 in message else self.value(message.message(2))
 
     def value(self, message: Message) -> Constant:
         kind = _value_type(message.message(2))
@@ -143,7 +143,7 @@ class _Reader:
     def blob(self, message: Message, kind: ValueType) -> BlobValue:
         if not isinstance(kind, TensorType) or kind.count is None:
             raise PackageError("a weight file can hold tensors of known shape only")
-        file = self._open_blob(message.text(1))
+        file = self._open_blob(message.name(1))
         offset = message.unsigned(2)
         file.check(offset, kind.kind, kind.count)
         return BlobValue(file, offset, kind)
@@ -158,7 +158,7 @@ class _Reader:
 
 
 def _named_types(message: Message, number: int) -> tuple[NamedType, ...]:
-    return tuple(NamedType(m.text(1), _value_type(m.message(2))) for m in message.messages(number))
+    return tuple(NamedType(m.name(1), _value_type(m.message(2))) for m in message.messages(number))
 
 
 def _value_type(message: Message) -> ValueType:
@@ -255,7 +255,7 @@ def _feature(message: Message) -> Feature:
         shape = _image(kind.message(4))
     elif 5 in kind:
         shape = _array(kind.message(5))
-    return Feature(message.text(1), shape, optional=bool(kind.integer(1000)))
+    return Feature(message.name(1), shape, optional=bool(kind.integer(1000)))
 
 
 def _image(message: Message) -> ImageFeature:

@@ -126,6 +126,14 @@ class Message:
         """The last payload of ``number`` as UTF-8 text; empty where absent."""
         return _text(self.view(number))
 
+    def name(self, number: int) -> str:
+        """A text that names something; messages repeat it, so it must fit on their one line."""
+        return _name(self.text(number))
+
+    def names(self, number: int) -> tuple[str, ...]:
+        """Every payload of ``number`` as a name."""
+        return tuple(_name(text) for text in self.texts(number))
+
     def texts(self, number: int) -> tuple[str, ...]:
         """Every payload of ``number`` as UTF-8 text."""
         return tuple(_text(_bytes(payload, number)) for payload in self.payloads.get(number, ()))
@@ -141,7 +149,7 @@ class Message:
 
     def entries(self, number: int) -> dict[str, "Message"]:
         """A map field with text keys and message values."""
-        return {entry.text(1): entry.message(2) for entry in self.messages(number)}
+        return {entry.name(1): entry.message(2) for entry in self.messages(number)}
 
     def integers(self, number: int) -> NDArray[np.int64]:
         """A repeated integer field, packed or not."""
@@ -179,6 +187,12 @@ def _text(view: memoryview) -> str:
         return str(view, "utf-8")
     except UnicodeDecodeError as error:
         raise PackageError("model.mlmodel holds a name that is not UTF-8") from error
+
+
+def _name(text: str) -> str:
+    if not text.isprintable():
+        raise PackageError(f"model.mlmodel holds the name {text[:40]!r}, which cannot be printed")
+    return text
 
 
 def _unpack_varints(view: memoryview) -> Iterator[int]:

@@ -7,7 +7,7 @@ import mil_packages as build
 import numpy as np
 import pytest
 from click.testing import CliRunner
-from mien.mobile_reference.errors import EvaluationError, PackageError, UnsupportedError
+from mien.mobile_reference.errors import EvaluationError, MienError, PackageError, UnsupportedError
 from mien.mobile_reference.mil import Evaluator, load_package
 from mien.mobile_reference.mil.cli import coreml
 
@@ -195,6 +195,36 @@ def test_constant_with_too_few_elements(tmp_path):
     operations = [build.const("one", short, build.F32)]
     package = build.write(tmp_path, build.add_one(operations=operations, outputs=["one"]))
     refused(package, PackageError, "1 elements")
+
+
+def test_constant_of_another_type_than_declared(tmp_path):
+    operations = [build.const("one", np.float32(1), build.tensor_type("int32", ()))]
+    package = build.write(tmp_path, build.add_one(operations=operations, outputs=["one"]))
+    refused(package, EvaluationError, "'one' has type float32")
+
+
+def test_constant_without_a_value(tmp_path):
+    empty = build.message((1, "const"), (3, build.named_type("one", build.F32)))
+    package = build.write(tmp_path, build.add_one(operations=[empty], outputs=["one"]))
+    refused(package, PackageError, "'one' has no value")
+
+
+def test_a_name_that_would_break_a_message(tmp_path):
+    operations = [build.operation("relu", {"x": "x"}, [("y\n\x1b[2J", build.F32)])]
+    package = build.write(tmp_path, build.add_one(operations=operations))
+    refused(package, PackageError, "cannot be printed")
+
+
+@pytest.mark.parametrize("seed", range(300))
+def test_random_faults_in_the_bytes_are_refused_or_harmless(tmp_path, seed):
+    generator = np.random.default_rng(seed)
+    raw = bytearray(build.add_one())
+    for _ in range(generator.integers(1, 4)):
+        raw[generator.integers(len(raw))] = generator.integers(256)
+    try:
+        Evaluator(load_package(build.write(tmp_path, bytes(raw))))(x=TINY)
+    except MienError as error:
+        assert "\n" not in str(error)  # noqa: PT017  harmless faults raise nothing
 
 
 def test_dangling_name(tmp_path):
