@@ -206,9 +206,7 @@ class TorchArithmetic:
 
     def _tensor(self, array: Array) -> Any:
         turned = any(stride < 0 for stride in array.strides)  # which torch does not take
-        return self._torch.from_numpy(
-            array.copy() if turned or not array.flags.writeable else array
-        )
+        return self._torch.from_numpy(array.copy() if turned or not array.flags.writeable else array)
 
     def _array(self, tensor: Any) -> Array:
         result: Array = tensor.detach().numpy()

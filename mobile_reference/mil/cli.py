@@ -30,9 +30,7 @@ policy_option = click.option(
     show_default=True,
     help="How reals are rounded: float16-storage, float32, float16-accumulation or ideal.",
 )
-function_option = click.option(
-    "--function", help="The function to run; the default one if left out."
-)
+function_option = click.option("--function", help="The function to run; the default one if left out.")
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 
 
@@ -75,9 +73,7 @@ def run(
 @input_option
 @policy_option
 @function_option
-@click.option(
-    "--seed", default=0, show_default=True, help="Seed of random inputs, if none are given."
-)
+@click.option("--seed", default=0, show_default=True, help="Seed of random inputs, if none are given.")
 @click.option("--tolerance", type=float, help="Largest relative difference that passes.")
 @json_option
 def check(
@@ -123,9 +119,7 @@ def _compared(results: dict[str, Any], expected: list[Any]) -> dict[str, dict[st
     from mien.mobile_reference.mil.parity import difference
 
     if len(results) != len(expected):
-        raise UsageError(
-            f"the package has {len(results)} outputs, the source model {len(expected)}"
-        )
+        raise UsageError(f"the package has {len(results)} outputs, the source model {len(expected)}")
     pairs = zip(results.items(), expected, strict=True)
     found = [difference(name, got, want) for (name, got), want in pairs]
     return {d.output: {"largest": d.largest, "relative": d.relative, "snr": d.snr} for d in found}
@@ -168,9 +162,7 @@ def _read(path: Path, evaluator: "Evaluator", name: str) -> Any:
     if not path.is_file():
         raise UsageError(f"the input file '{path}' does not exist")
     if path.stat().st_size > MAX_INPUT_BYTES:
-        raise UsageError(
-            f"'{path.name}' has {path.stat().st_size} bytes; {MAX_INPUT_BYTES} are read"
-        )
+        raise UsageError(f"'{path.name}' has {path.stat().st_size} bytes; {MAX_INPUT_BYTES} are read")
     if path.suffix != ".npy":
         return _picture(path, evaluator, name)
     try:

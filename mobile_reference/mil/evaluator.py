@@ -131,9 +131,7 @@ class Evaluator:
         self._plan(self.function.body)
         self._forget_unused_constants()
 
-    def __call__(
-        self, /, state: Mapping[str, State] | None = None, **inputs: Any
-    ) -> dict[str, Value]:
+    def __call__(self, /, state: Mapping[str, State] | None = None, **inputs: Any) -> dict[str, Value]:
         """Predict, with inputs as an app has them.
 
         Args:
@@ -180,9 +178,7 @@ class Evaluator:
     def _zeros(self, kind: Any) -> Array:
         return self.policy.store(np.zeros(kind.shape, dtype=kind.kind.dtype))
 
-    def _inputs(
-        self, inputs: Mapping[str, Array], state: Mapping[str, State]
-    ) -> Iterator[tuple[str, Value]]:
+    def _inputs(self, inputs: Mapping[str, Array], state: Mapping[str, State]) -> Iterator[tuple[str, Value]]:
         declared = {named.name: named for named in self.function.inputs}
         given: dict[str, Any] = {**inputs, **state}
         if declared.keys() != given.keys():
@@ -275,9 +271,7 @@ class Evaluator:
             return self.constants.get(argument.name)
         return self._constant(argument)
 
-    def _converted(
-        self, operation: Operation, spec: OperationSpec, name: str, values: Values
-    ) -> Any:
+    def _converted(self, operation: Operation, spec: OperationSpec, name: str, values: Values) -> Any:
         if spec.rounding is Rounding.ONCE:
             values = tuple(self._lifted(value) for value in values)
         try:
@@ -322,9 +316,7 @@ class Evaluator:
         except MienError as error:
             raise EvaluationError(f"{_called(operation)}: {error}") from error
         except (ValueError, IndexError, TypeError, RuntimeError, ArithmeticError) as error:
-            raise EvaluationError(
-                f"{_called(operation)} cannot take its inputs: {error}"
-            ) from error
+            raise EvaluationError(f"{_called(operation)} cannot take its inputs: {error}") from error
         results = result if isinstance(result, tuple) else (result,)
         return self._finish(step, results, rounded_to or step.anchor)
 
@@ -344,9 +336,7 @@ class Evaluator:
         half = self._half_sums if rounded_to == HALF else None
         return Context(operation, self.policy, half or self._arithmetic, run_block)
 
-    def _finish(
-        self, step: Step, results: Values, rounded_to: np.dtype[np.generic] | None
-    ) -> Values:
+    def _finish(self, step: Step, results: Values, rounded_to: np.dtype[np.generic] | None) -> Values:
         """Round what needs rounding and compare every result with its declaration."""
         outputs = step.operation.outputs
         if len(results) != len(outputs):
@@ -361,9 +351,7 @@ class Evaluator:
             finished.append(value)
         return tuple(finished)
 
-    def _rounded(
-        self, array: Array, spec: OperationSpec, rounded_to: np.dtype[np.generic] | None
-    ) -> Array:
+    def _rounded(self, array: Array, spec: OperationSpec, rounded_to: np.dtype[np.generic] | None) -> Array:
         if spec.rounding is Rounding.NEVER or array.dtype.kind != "f" or rounded_to is None:
             return self.policy.store(array)
         return self._arithmetic.cast(array, rounded_to)

@@ -68,9 +68,7 @@ def _cast(name: str, array: Array, kind: TensorType) -> Array:
     families = ({"f"}, {"i", "u", "b"})
     target = kind.kind.dtype
     if not any(array.dtype.kind in family and target.kind in family for family in families):
-        raise EvaluationError(
-            f"input '{name}' has type {array.dtype}, declared is {kind.kind.name}"
-        )
+        raise EvaluationError(f"input '{name}' has type {array.dtype}, declared is {kind.kind.name}")
     return array.astype(target, copy=False)
 
 
@@ -116,14 +114,10 @@ def _check_size(name: str, feature: ImageFeature, size: tuple[int, int]) -> None
 def deliver_outputs(results: Mapping[str, Value], interface: Interface | None) -> dict[str, Value]:
     """Bring results into the form in which an app gets them: images as uint8 in RGB order."""
     images = {
-        f.name: f.kind
-        for f in (interface.outputs if interface else ())
-        if isinstance(f.kind, ImageFeature)
+        f.name: f.kind for f in (interface.outputs if interface else ()) if isinstance(f.kind, ImageFeature)
     }
     return {
-        name: _image_out(value, images[name])
-        if name in images and isinstance(value, np.ndarray)
-        else value
+        name: _image_out(value, images[name]) if name in images and isinstance(value, np.ndarray) else value
         for name, value in results.items()
     }
 

@@ -104,9 +104,7 @@ def _inside(folder: Path, path: Path) -> Path:
     except (OSError, ValueError, RuntimeError) as error:
         raise PackageError(f"the path '{path.name}' cannot be resolved: {error}") from error
     if not resolved.is_relative_to(folder.resolve()):
-        raise PackageError(
-            f"the path '{path}' leaves the package; the package is not to be trusted"
-        )
+        raise PackageError(f"the path '{path}' leaves the package; the package is not to be trusted")
     return resolved
 
 

@@ -113,9 +113,7 @@ def _run_onnx(path: Path, values: Mapping[str, Array]) -> list[Array]:
     try:
         onnxruntime: Any = import_module("onnxruntime")
     except ImportError as error:
-        raise UsageError(
-            "comparing with .onnx needs onnxruntime: pip install onnxruntime"
-        ) from error
+        raise UsageError("comparing with .onnx needs onnxruntime: pip install onnxruntime") from error
     session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
     names = [entry.name for entry in session.get_inputs()]
     outputs: list[Array] = session.run(None, _matched(names, values))

@@ -171,8 +171,7 @@ def _scalar(kinds: str, form: Callable[[Any], Any]) -> Callable[[str, Values], A
         array = _array(name, values)
         if array.size != 1 or array.dtype.kind not in kinds:
             raise EvaluationError(
-                f"parameter '{name}' takes one {form.__name__} "
-                f"and got {array.dtype} of shape {array.shape}"
+                f"parameter '{name}' takes one {form.__name__} and got {array.dtype} of shape {array.shape}"
             )
         return form(array.reshape(()).item())
 

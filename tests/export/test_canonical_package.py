@@ -48,9 +48,7 @@ def twins(tmp_path_factory):
     for seed, package in enumerate(packages, start=1):
         command = [sys.executable, "-W", "ignore", "-c", CONVERT, str(package)]
         changes = {"PYTHONHASHSEED": str(seed), "OMP_NUM_THREADS": "1", "TMPDIR": str(folder)}
-        subprocess.run(
-            command, check=True, env=os.environ | changes, capture_output=True, timeout=300
-        )
+        subprocess.run(command, check=True, env=os.environ | changes, capture_output=True, timeout=300)
     return packages
 
 
@@ -67,12 +65,8 @@ def test_a_canonical_package_computes_the_same(twins, tmp_path):
     canonicalise(package)
     before, after = load_package(twins[0]), load_package(package)
     face = np.random.default_rng(0).integers(0, 256, (16, 16, 3), dtype=np.uint8)
-    np.testing.assert_array_equal(
-        Evaluator(before)(face=face)["map"], Evaluator(after)(face=face)["map"]
-    )
-    assert after.metadata.keys() == before.metadata.keys() - {
-        "com.github.apple.coremltools.conversion_date"
-    }
+    np.testing.assert_array_equal(Evaluator(before)(face=face)["map"], Evaluator(after)(face=face)["map"])
+    assert after.metadata.keys() == before.metadata.keys() - {"com.github.apple.coremltools.conversion_date"}
 
 
 def test_coremltools_still_reads_it(twins, tmp_path):

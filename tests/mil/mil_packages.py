@@ -37,8 +37,7 @@ def entry(number, key, value):
 
 def tensor_type(code, shape):
     dimensions = [
-        (3, message((2, b"")) if size is None else message((1, message((1, size)))))
-        for size in shape
+        (3, message((2, b"")) if size is None else message((1, message((1, size))))) for size in shape
     ]
     code = CODES.get(code, code)
     return message((1, message((1, code), (2, len(shape)), *dimensions)))
@@ -100,9 +99,7 @@ def block(operations, outputs, inputs=()):
 
 def model(operations, outputs, inputs, opset="CoreML5", description=b""):
     body = block(operations, outputs)
-    function = message(
-        *((1, named_type(*named)) for named in inputs), (2, opset), entry(3, opset, body)
-    )
+    function = message(*((1, named_type(*named)) for named in inputs), (2, opset), entry(3, opset, body))
     program = message((1, 1), entry(2, "main", function))
     return message((1, 6), (2, description), (502, program))
 

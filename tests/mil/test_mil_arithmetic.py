@@ -22,13 +22,9 @@ def convolutions(draw):
     """Arrays and rules of a convolution of one to three spatial axes."""
     rank = draw(st.integers(1, 3))
     groups, inner, outer = (draw(st.integers(1, 3)) for _ in range(3))
-    kernel, strides, dilations = (
-        tuple(draw(st.integers(1, 3)) for _ in range(rank)) for _ in range(3)
-    )
+    kernel, strides, dilations = (tuple(draw(st.integers(1, 3)) for _ in range(rank)) for _ in range(3))
     pads = tuple((draw(st.integers(0, 2)), draw(st.integers(0, 2))) for _ in range(rank))
-    space = tuple(
-        (k - 1) * d + draw(st.integers(1, 4)) for k, d in zip(kernel, dilations, strict=True)
-    )
+    space = tuple((k - 1) * d + draw(st.integers(1, 4)) for k, d in zip(kernel, dilations, strict=True))
     generator = np.random.default_rng(draw(st.integers(0, 1000)))
     x = generator.standard_normal((draw(st.integers(1, 2)), groups * inner, *space))
     how = Windows(strides, dilations, groups, pads)
@@ -55,9 +51,7 @@ def test_transposed_convolutions_agree(case):
     np.testing.assert_allclose(PLAIN.conv_transpose(x, weight, how), expected, rtol=1e-9, atol=1e-9)
 
 
-@pytest.mark.parametrize(
-    "shapes", [((3,), (3,)), ((2, 3), (3,)), ((4, 2, 3), (3, 5)), ((3,), (3, 2))]
-)
+@pytest.mark.parametrize("shapes", [((3,), (3,)), ((2, 3), (3,)), ((4, 2, 3), (3, 5)), ((3,), (3, 2))])
 def test_products_agree(shapes):
     generator = np.random.default_rng(0)
     a, b = (generator.standard_normal(shape) for shape in shapes)

@@ -117,9 +117,7 @@ def test_values_that_only_nested_blocks_use_stay_alive(tmp_path):
         build.operation("relu", {"x": "big"}, [("other", build.F32)]),
         build.operation("reduce_max", {"x": "other"}, [("most", ONE)]),
         build.operation("greater", {"x": "most", "y": "limit"}, [("test", BOOL)]),
-        build.operation(
-            "cond", {"pred": "test"}, [("y", build.F32)], [branch("x"), branch("zero")]
-        ),
+        build.operation("cond", {"pred": "test"}, [("y", build.F32)], [branch("x"), branch("zero")]),
     ]
     result = run(tmp_path, {"x": TINY}, operations=operations)
     np.testing.assert_array_equal(result["y"], TINY**2 + TINY)
@@ -267,12 +265,8 @@ def test_several_functions(tmp_path):
             (1, build.named_type("x", build.F32)), (2, "CoreML8"), build.entry(3, "CoreML8", body)
         )
 
-    program = build.message(
-        (1, 1), build.entry(2, "one", function(1)), build.entry(2, "two", function(2))
-    )
-    package = build.write(
-        tmp_path, build.message((1, 9), (2, build.message((21, "two"))), (502, program))
-    )
+    program = build.message((1, 1), build.entry(2, "one", function(1)), build.entry(2, "two", function(2)))
+    package = build.write(tmp_path, build.message((1, 9), (2, build.message((21, "two"))), (502, program)))
     loaded = load_package(package)
     assert Evaluator(loaded)(x=TINY)["y"][0, 0] == 2
     assert Evaluator(loaded, function="one")(x=TINY)["y"][0, 0] == 1

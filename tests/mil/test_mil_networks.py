@@ -11,9 +11,7 @@ import networks
 FLOAT32 = 1e-5
 
 
-@pytest.mark.parametrize(
-    "name", ["mobilenet_v3_small", "resnet18", "shufflenet_v2_x1_0", "squeezenet1_1"]
-)
+@pytest.mark.parametrize("name", ["mobilenet_v3_small", "resnet18", "shufflenet_v2_x1_0", "squeezenet1_1"])
 def test_a_network_agrees_with_pytorch(name, tmp_path):
     row = networks.measure(name, tmp_path, with_sums=False)
     assert row.operations > 40

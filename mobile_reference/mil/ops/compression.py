@@ -132,9 +132,7 @@ def lut_to_dense(indices: Array, lut: Array, vector_axis: int | None = None) -> 
     tables = lut
     for axis, want in enumerate(indices.shape):
         tables = np.repeat(tables, want // tables.shape[axis], axis)
-    picked = np.take_along_axis(tables, indices.astype(np.int64)[..., None, None], axis=-2)[
-        ..., 0, :
-    ]
+    picked = np.take_along_axis(tables, indices.astype(np.int64)[..., None, None], axis=-2)[..., 0, :]
     if picked.shape[-1] == 1:
         return picked[..., 0]
     if vector_axis is None:

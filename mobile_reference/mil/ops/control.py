@@ -37,8 +37,7 @@ def write_state(input: State, data: Array) -> Any:  # noqa: A002  MIL's own name
     """Replace the value of a state."""
     if data.shape != input.value.shape or data.dtype != input.value.dtype:
         raise EvaluationError(
-            f"a state of {input.value.dtype} {input.value.shape} "
-            f"cannot become {data.dtype} {data.shape}"
+            f"a state of {input.value.dtype} {input.value.shape} cannot become {data.dtype} {data.shape}"
         )
     input.value = data
     return ()

@@ -72,9 +72,7 @@ def resize_nearest_neighbor(x: Array, target_size_height: int, target_size_width
 
 
 @exact("upsample_nearest_neighbor")
-def upsample_nearest_neighbor(
-    x: Array, scale_factor_height: float = 1, scale_factor_width: float = 1
-) -> Any:
+def upsample_nearest_neighbor(x: Array, scale_factor_height: float = 1, scale_factor_width: float = 1) -> Any:
     """Nearest pixel, by factor."""
     return _nearest(x, *_scaled(x, scale_factor_height, scale_factor_width))
 
@@ -212,9 +210,7 @@ def crop_resize(
     pad_value: float = 0.0,
 ) -> Any:
     """Boxes (n, 4), each cut from the image that ``box_indices`` names."""
-    pixels = _pixel_boxes(
-        boxes, x, box_coordinate_mode, spatial_scale, normalised=normalized_coordinates
-    )
+    pixels = _pixel_boxes(boxes, x, box_coordinate_mode, spatial_scale, normalised=normalized_coordinates)
     images = range(len(boxes)) if box_indices is None else box_indices
     parts = [
         _cut_out(x[i], box, target_height, target_width, sampling_mode, pad_value)

@@ -70,9 +70,7 @@ def l2_norm(x: Array, epsilon: float = 1e-6) -> Any:
 
 
 @op("local_response_norm")
-def local_response_norm(
-    x: Array, size: int, alpha: float = 1e-4, beta: float = 0.75, k: float = 1.0
-) -> Any:
+def local_response_norm(x: Array, size: int, alpha: float = 1e-4, beta: float = 0.75, k: float = 1.0) -> Any:
     """X / (k + alpha / size * sum of squares of ``size`` neighbouring channels) ** beta."""
     before = size // 2
     widths = [(0, 0), (before, size - 1 - before), *[(0, 0)] * (x.ndim - 2)]

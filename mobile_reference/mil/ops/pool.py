@@ -36,9 +36,7 @@ def _ceiled(size: int, kernel: int, stride: int, before: int, after: int) -> tup
 
 def _windows(x: Array, kernel: Ints, strides: Ints, combine: Callable[..., Any]) -> Any:
     """Combine the shifted copies of ``x``, one for each position of the window."""
-    sizes = [
-        (s - k) // stride + 1 for s, k, stride in zip(x.shape[2:], kernel, strides, strict=True)
-    ]
+    sizes = [(s - k) // stride + 1 for s, k, stride in zip(x.shape[2:], kernel, strides, strict=True)]
     total = None
     for offset in product(*(range(k) for k in kernel)):
         slices = tuple(

@@ -24,9 +24,7 @@ def random_bernoulli(shape: Ints, prob: Array | None = None, seed: int = -1) -> 
 
 
 @exact("random_normal")
-def random_normal(
-    shape: Ints, mean: Array | None = None, stddev: Array | None = None, seed: int = -1
-) -> Any:
+def random_normal(shape: Ints, mean: Array | None = None, stddev: Array | None = None, seed: int = -1) -> Any:
     """Draws from a normal distribution."""
     centre: Any = np.float32(0) if mean is None else mean
     spread: Any = np.float32(1) if stddev is None else stddev
@@ -35,9 +33,7 @@ def random_normal(
 
 
 @exact("random_uniform")
-def random_uniform(
-    shape: Ints, low: Array | None = None, high: Array | None = None, seed: int = -1
-) -> Any:
+def random_uniform(shape: Ints, low: Array | None = None, high: Array | None = None, seed: int = -1) -> Any:
     """Draws from [low, high)."""
     start: Any = np.float32(0) if low is None else low
     end: Any = np.float32(1) if high is None else high

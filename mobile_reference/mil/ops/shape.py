@@ -37,9 +37,7 @@ def reshape(x: Array, shape: Ints) -> Array:
 
 
 @exact("reshape_like", "CoreML6", "CoreML7", "CoreML8")
-def reshape_like(
-    x: Array, ref_tensors: Arrays, begins: Arrays, ends: Arrays, end_masks: Arrays
-) -> Array:
+def reshape_like(x: Array, ref_tensors: Arrays, begins: Arrays, ends: Arrays, end_masks: Arrays) -> Array:
     """New shape put together from slices of other tensors' shapes."""
     rows = zip(ref_tensors, begins, ends, end_masks, strict=True)
     parts = [r.shape[int(begin) : None if all_ else int(end)] for r, begin, end, all_ in rows]

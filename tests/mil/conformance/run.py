@@ -162,9 +162,7 @@ def main():
     parser.add_argument("--variants", type=int, default=1)
     parser.add_argument("--report", type=Path, required=True)
     parser.add_argument("--only", default="", help="a part of the names of tests")
-    parser.add_argument(
-        "--one", action="store_true", help="one precision of each function, not both"
-    )
+    parser.add_argument("--one", action="store_true", help="one precision of each function, not both")
     parser.add_argument("--known", type=Path, help="an earlier report: skip what never reached")
     options = parser.parse_args()
     torch.set_num_threads(1)
@@ -191,9 +189,7 @@ def _report(plugin):
         "functions": sorted({_function(name) for name in reached}),
         "failed": {n: r["text"] for n, r in reached.items() if r["outcome"] != "passed"},
         "failed_before": {
-            n: r["text"]
-            for n, r in plugin.results.items()
-            if not r["reached"] and r["outcome"] == "failed"
+            n: r["text"] for n, r in plugin.results.items() if not r["reached"] and r["outcome"] == "failed"
         },
     }
 
