@@ -4,6 +4,10 @@ MienError
 ├── PhotographError   a file that is no usable photograph
 │   └── FaceError     a photograph without a face that can be appraised
 ├── BundleError       a bundle that is incomplete, changed or of an unknown version
+├── CoreMLError       a Core ML package that cannot be executed
+│   ├── PackageError      a package that is damaged, hostile or no ML Program
+│   ├── UnsupportedError  a program that needs operations or parameters the evaluator has not
+│   └── EvaluationError   a program or inputs that contradict what is declared
 └── UsageError        a request that cannot be met (an unknown variant, an output folder in use)
 
 Each message is one line: what was got, what was expected, what to do next. The command line prints it
@@ -27,6 +31,22 @@ class FaceError(PhotographError):
 
 class BundleError(MienError):
     """A bundle cannot be trusted."""
+
+
+class CoreMLError(MienError):
+    """A Core ML package cannot be executed."""
+
+
+class PackageError(CoreMLError):
+    """A Core ML package is damaged, hostile or of a kind that is no ML Program."""
+
+
+class UnsupportedError(CoreMLError):
+    """A program needs operations or parameters that the evaluator does not have."""
+
+
+class EvaluationError(CoreMLError):
+    """A program or its inputs contradict the shapes and types that the program declares."""
 
 
 class UsageError(MienError):
