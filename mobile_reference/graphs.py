@@ -10,11 +10,13 @@ from numpy.typing import NDArray
 
 from .bundle import Bundle, GraphSpec, Tensor, Variant
 from .errors import BundleError, UsageError
+from .mil import Evaluator, load_package
 
 Arrays = Mapping[str, NDArray[Any]]
 Graph = Callable[[Arrays], dict[str, NDArray[Any]]]
 """Maps inputs by name to outputs by name."""
 TFLITE = "tflite"
+COREML = "coreml"
 
 
 class TFLiteGraph:
@@ -54,8 +56,42 @@ def _match(model: Path, details: list[dict[str, Any]], expected: tuple[Tensor, .
     return [int(detail["index"]) for detail in details]
 
 
+class CoreMLGraph:
+    """A Core ML package executed by mien's evaluator, with tensors as the manifest has them.
+
+    The evaluator follows the published definitions of the operations, float16 stored and float32 summed;
+    it is not Apple's runtime, and nothing it says is validated on Apple hardware.
+    """
+
+    def __init__(self, model: Path, spec: GraphSpec, threads: int) -> None:
+        self._spec = spec
+        self._evaluator = Evaluator(load_package(model))
+
+    def __call__(self, inputs: Arrays) -> dict[str, NDArray[Any]]:
+        """Run the package once."""
+        outputs = self._evaluator(**{t.name: _as_package_has_it(inputs[t.name]) for t in self._spec.inputs})
+        return {
+            tensor.name: _as_manifest_has_it(outputs[tensor.name]).astype(tensor.dtype)
+            for tensor in self._spec.outputs
+        }
+
+
+def _as_package_has_it(array: NDArray[Any]) -> NDArray[Any]:
+    """Turn pixels [1, H, W, 3] into a picture [H, W, 3], and other maps channels second."""
+    if array.dtype == np.uint8:
+        return np.asarray(array[0])
+    return array.transpose(0, 3, 1, 2) if array.ndim == 4 else array
+
+
+def _as_manifest_has_it(array: NDArray[Any]) -> NDArray[Any]:
+    return array.transpose(0, 2, 3, 1) if array.ndim == 4 else array
+
+
 # Platforms whose models can be executed here.
-_RUNNERS: Mapping[str, Callable[[Path, GraphSpec, int], Graph]] = {TFLITE: TFLiteGraph}
+_RUNNERS: Mapping[str, Callable[[Path, GraphSpec, int], Graph]] = {
+    TFLITE: TFLiteGraph,
+    COREML: CoreMLGraph,
+}
 
 
 def executable(variant: Variant) -> bool:
