@@ -57,6 +57,8 @@ class Teacher(nn.Module):
                 channels = out
             self.stages.append(stage)
         self.requires_grad_(requires_grad=False)
+        # A module is born in training mode, and nothing need ever call train on it.
+        self.eval()
 
     def train(self, mode: bool = True) -> "Teacher":  # noqa: FBT001, FBT002 - torch's signature
         """Stay in evaluation mode: batch statistics of faces must not leak into ImageNet's."""
