@@ -1,0 +1,58 @@
+"""Real parts that many tests share: the shipped checkpoint and the sample portraits."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import mien.calibration
+import pytest
+from hypothesis import settings
+
+if TYPE_CHECKING:
+    from mien.models.checkpoint import Checkpoint
+    from torch import Tensor
+
+SAMPLES = Path(mien.calibration.__file__).parent / "samples"
+
+# The same examples in every run, and nothing written beside the tests.
+settings.register_profile("mien", derandomize=True, database=None, deadline=None, max_examples=40)
+settings.load_profile("mien")
+
+
+@pytest.fixture(scope="session")
+def samples() -> list[Path]:
+    """Every sample portrait, in the order of its name."""
+    found = sorted(SAMPLES.glob("*.jpg"))
+    assert len(found) == 18
+    return found
+
+
+@pytest.fixture(scope="session")
+def untouched(samples: list[Path]) -> Path:
+    """A sample portrait on which nothing is drawn."""
+    return samples[0]
+
+
+@pytest.fixture(scope="session")
+def checkpoint() -> "Checkpoint":
+    """The shipped checkpoint. Tests that change one load their own."""
+    import torch
+    from mien.models.checkpoint import REFERENCE, load_checkpoint
+
+    torch.set_num_threads(1)
+    return load_checkpoint(REFERENCE)
+
+
+@pytest.fixture(scope="session")
+def portrait(untouched: Path) -> "Tensor":
+    """The pixels of the untouched portrait, uint8 [3, 512, 512]."""
+    from mien.calibration.images import read_image
+
+    return read_image(untouched)
+
+
+@pytest.fixture(scope="session")
+def face(portrait: "Tensor", checkpoint: "Checkpoint") -> "Tensor":
+    """Its aligned face, uint8 [3, 256, 256]."""
+    from mien.models.alignment import align
+
+    return align(portrait, checkpoint.detector, checkpoint.config.alignment).pixels
