@@ -30,7 +30,8 @@ class TFLiteGraph:
             self._interpreter = Interpreter(str(model), num_threads=threads)
             self._interpreter.allocate_tensors()
         except (RuntimeError, ValueError) as error:
-            raise BundleError(f"LiteRT cannot load {model}: {error}; export the bundle again") from error
+            reason = " ".join(str(error).split())  # LiteRT's may take several lines
+            raise BundleError(f"LiteRT cannot load {model}: {reason}; export the bundle again") from error
         self._inputs = _match(model, self._interpreter.get_input_details(), spec.inputs)
         self._outputs = _match(model, self._interpreter.get_output_details(), spec.outputs)
 
