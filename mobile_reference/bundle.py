@@ -119,7 +119,8 @@ def read_vector(path: Path) -> NDArray[Any]:
         raise BundleError(f"{path} is larger than {_MAX_VECTOR_BYTES} bytes; export the bundle again")
     try:
         with np.errstate(over="ignore"):
-            return np.array(np.lib.format.open_memmap(path, mode="r"))
+            # Not np.load, which would open archives too; numpy has no types for its inner part.
+            return np.array(np.lib.format.open_memmap(path, mode="r"))  # type: ignore[no-untyped-call]
     except (ValueError, OSError, OverflowError, SyntaxError, TokenError) as error:
         raise BundleError(f"{path} is not a numpy array; export the bundle again") from error
 
