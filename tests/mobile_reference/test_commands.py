@@ -250,15 +250,32 @@ def test_a_turned_photograph_is_rated_upright(call: Call, untouched: Path, tmp_p
     assert first["alignment"] == second["alignment"]
 
 
-def test_names_that_are_no_utf_8_do_not_break_the_table(fake: Any, tmp_path: Path):
+def test_names_that_are_no_utf_8_do_not_break_the_table(tmp_path: Path):
     """In a process of its own, with the strict encoding that most terminals have."""
     environment = {**os.environ, "PYTHONIOENCODING": "utf-8:strict"}
     name = os.fsencode(tmp_path) + b"/caf\xe9.jpg"
     Path(os.fsdecode(name)).write_bytes(b"not a photograph")
     program = "from mien.mobile_reference.console import main; main()"
-    for option in ([], ["--json"]):
-        command = [sys.executable, "-c", program, "appraise", *option, name]
-        done = subprocess.run(command, capture_output=True, check=False, env=environment)
-        assert done.returncode == 2
-        assert b"Traceback" not in done.stderr
-        assert b"is not an image" in done.stdout
+    command = [sys.executable, "-c", program, "appraise", name]
+    done = subprocess.run(command, capture_output=True, check=False, env=environment)
+    assert done.returncode == 2
+    assert b"Traceback" not in done.stderr
+    assert b"is not an image" in done.stdout
+
+
+def test_a_bundle_needs_nothing_of_the_heavy_install(fake: Any, untouched: Path):
+    """In a process of its own: a bundle is opened up to its first model, and torch was not imported."""
+    program = (
+        "import sys\n"
+        "from mien.mobile_reference.console import main\n"
+        "try:\n"
+        "    main(sys.argv[1:])\n"
+        "finally:\n"
+        "    heavy = {'torch', 'scipy', 'safetensors', 'onnx', 'tensorflow', 'coremltools'}\n"
+        "    print('heavy:', sorted(heavy & set(sys.modules)))\n"
+    )
+    command = [sys.executable, "-c", program, "appraise", "--bundle", str(fake.path), str(untouched)]
+    done = subprocess.run(command, capture_output=True, check=False, text=True)
+    assert done.returncode == 2
+    assert "LiteRT cannot load" in done.stderr
+    assert done.stdout == "heavy: []\n"

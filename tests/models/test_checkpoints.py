@@ -116,6 +116,7 @@ class _Trap:
         return (Path.touch, (self.target,))
 
 
+@pytest.mark.filterwarnings("ignore:Detected pickle protocol")  # of the bare one; torch writes another
 def test_a_pickled_object_is_refused_and_not_executed(tmp_path: Path):
     sprung = tmp_path / "sprung"
     torch.save({"detector.stem.bias": _Trap(sprung)}, tmp_path / "trap.pt")
