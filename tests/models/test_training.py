@@ -107,6 +107,32 @@ def test_another_seed_draws_other_faces(face: Tensor, tmp_path: Path):
     assert losses[0] != losses[1]
 
 
+class Recorder:
+    """A task of one number that keeps what it was shown."""
+
+    name = "recorder"
+
+    def __init__(self) -> None:
+        self.number = torch.nn.Linear(1, 1, bias=False)
+        self.batches: list[Tensor] = []
+
+    def parts(self) -> torch.nn.Module:
+        return self.number
+
+    def loss(self, faces: Tensor, chance: Generator) -> Tensor:
+        self.batches.append(faces)
+        return self.number.weight.square().sum()
+
+
+def test_no_two_steps_and_no_two_seeds_draw_the_same_batch(face: Tensor, tmp_path: Path):
+    batches = []
+    for seed in (0, 1):
+        task = Recorder()
+        run(task, face, tmp_path / str(seed), Schedule(3, 2, 1e-3, seed=seed))
+        batches += task.batches
+    assert len({batch.numpy().tobytes() for batch in batches}) == 6
+
+
 @pytest.mark.parametrize("content", [b"", b"not a state"])
 def test_a_damaged_state_is_refused_by_name(face: Tensor, tmp_path: Path, content: bytes):
     (tmp_path / "student.state").write_bytes(content)
