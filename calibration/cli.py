@@ -37,6 +37,7 @@ def train(
     FACES holds portraits, and an index.csv with columns image, identity, split and landmarks if there
     is one: then only the split 'train' is used. Teacher and detector stay as published.
     """
+    from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
     from .recipe import Recipe, follow
@@ -58,7 +59,7 @@ def train(
         TextColumn("{task.fields[remark]}"),
         TimeRemainingColumn(),
     )
-    with Progress(*columns) as bar:
+    with Progress(*columns, console=Console(stderr=True)) as bar:
         rows = {}
 
         def report(step: str, done: int, total: int, remark: str) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageOps
 from torch import Tensor
 
 from mien.models.alignment import AlignedFace, align
@@ -17,6 +17,8 @@ from mien.models.errors import NoFaceError
 from .errors import ImageSetError
 
 INDEX = "index.csv"
+FORMATS = ("JPEG", "PNG", "WEBP")
+"""What a file may hold, whatever its name: of Pillow's other readers some start programs."""
 IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp"})
 MAX_PIXELS = 50_000_000
 
@@ -54,7 +56,7 @@ def read_portraits(folder: Path, split: str = "") -> list[Portrait]:
     Without an index every image is a portrait, and each is taken for a person of its own.
 
     Raises:
-        ImageSetError: the folder holds no image, or the index names what is not there.
+        ImageSetError: the folder holds no image, or its index cannot be read.
     """
     if not folder.is_dir():
         raise ImageSetError(f"{folder} is not a folder; give a folder of portraits")
@@ -69,10 +71,13 @@ def read_portraits(folder: Path, split: str = "") -> list[Portrait]:
 
 
 def _indexed(folder: Path) -> list[Portrait]:
-    with (folder / INDEX).open(newline="", encoding="utf-8") as lines:
-        rows = list(csv.DictReader(lines))
-    if not rows or not {"image", "identity"} <= rows[0].keys():
-        raise ImageSetError(f"{folder / INDEX} needs the columns image and identity")
+    try:
+        with (folder / INDEX).open(newline="", encoding="utf-8") as lines:
+            rows = list(csv.DictReader(lines, restval=""))
+    except (ValueError, csv.Error) as error:
+        raise ImageSetError(f"{folder / INDEX} is no CSV file in UTF-8: {error}") from error
+    if not rows or not all(row.get("image") and row.get("identity") for row in rows):
+        raise ImageSetError(f"{folder / INDEX} needs the columns image and identity, filled in every row")
     return [
         Portrait(
             image=folder / row["image"],
@@ -96,13 +101,13 @@ def read_image(path: Path) -> Tensor:
         ImageSetError: the file is no image, or too large.
     """
     try:
-        with Image.open(path) as image:
+        with Image.open(path, formats=FORMATS) as image:
             if image.width * image.height > MAX_PIXELS:
                 raise ImageSetError(
                     f"{path} has {image.width} x {image.height} pixels, at most {MAX_PIXELS} are read"
                 )
             upright = ImageOps.exif_transpose(image).convert("RGB")
-    except (OSError, UnidentifiedImageError, Image.DecompressionBombError, SyntaxError) as error:
+    except (OSError, ValueError, Image.DecompressionBombError, SyntaxError) as error:
         raise ImageSetError(f"{path} cannot be read as an image: {error}") from error
     return torch.from_numpy(np.array(upright)).permute(2, 0, 1).contiguous()
 
@@ -122,6 +127,8 @@ def cut_faces(portraits: Sequence[Portrait], checkpoint: Checkpoint, progress: P
         except (ImageSetError, NoFaceError) as error:
             skipped.append((portrait, str(error)))
         progress(done, len(portraits))
+    if not portraits:
+        raise ImageSetError("no portrait was chosen; give a folder with portraits of the right split")
     if not kept:
         raise ImageSetError(f"none of {len(skipped)} images shows a usable face; the first: {skipped[0][1]}")
     return FaceSet(

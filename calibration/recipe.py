@@ -7,11 +7,12 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from mien.models.checkpoint import REFERENCE, Checkpoint, Config, load_checkpoint, save_checkpoint
+from mien.models.checkpoint import CONFIG, REFERENCE, Checkpoint, Config, load_checkpoint, save_checkpoint
 from mien.models.detector import packaged_detector
 from mien.models.teacher import packaged_teacher
 from mien.models.training import Schedule, tasks, train
 
+from .errors import RecipeError
 from .images import FaceSet, cut_faces, read_portraits
 from .morphs import morphed_faces
 from .normal import fit_normal
@@ -50,7 +51,10 @@ def follow(recipe: Recipe, report: Report) -> Checkpoint:
 
     Raises:
         ImageSetError: the folder has no usable portraits.
+        RecipeError: the output is not ours to replace, or there is no such device.
+        CheckpointError: a file of the frozen parts is not what its package publishes.
     """
+    _check(recipe)
     checkpoint = _untrained(recipe)
     faces = _cut(recipe, checkpoint, report)
     morphs = morphed_faces(faces, MORPHS_PER_FACE * len(faces.faces), recipe.seed)
@@ -77,6 +81,21 @@ def calibrate(checkpoint: Checkpoint, faces: Tensor, report: Report) -> None:
         report("fitting what is normal", done, total, "")
 
     fit_normal(checkpoint.appraisal, faces, progress)
+
+
+def _check(recipe: Recipe) -> None:
+    """Find out before hours of training what would fail after them."""
+    output = recipe.output
+    if output.exists() and not output.is_dir():
+        raise RecipeError(f"{output} is a file; give a folder for the checkpoint")
+    if output.is_dir() and any(output.iterdir()) and not (output / CONFIG).is_file():
+        raise RecipeError(f"{output} exists and is no checkpoint; give a new folder")
+    try:
+        torch.zeros(1, device=recipe.device)
+    except (RuntimeError, AssertionError) as error:  # torch asserts that it was built for the device
+        raise RecipeError(
+            f"torch has no device '{recipe.device}' here; give cpu or a device it has"
+        ) from error
 
 
 def _untrained(recipe: Recipe) -> Checkpoint:

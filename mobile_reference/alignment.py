@@ -20,6 +20,9 @@ Detector = Callable[[Pixels], NDArray[np.float32]]
 
 _BOX = slice(1, 5)
 _SCORE = 0
+# Sides and zooms are often small fractions, so that exact halves are common; two ways of counting them
+# differ in a last bit and must not round apart.
+_HALF = 0.5 + 1e-6
 
 
 @dataclass(frozen=True)
@@ -157,7 +160,7 @@ def warp(photograph: Pixels, matrix: Floats, size: int) -> Pixels:
     share = (source - low)[..., None]
     top = _mix(reduced[near[..., 1], near[..., 0]], reduced[near[..., 1], far[..., 0]], share[..., 0, :])
     bottom = _mix(reduced[far[..., 1], near[..., 0]], reduced[far[..., 1], far[..., 0]], share[..., 0, :])
-    return np.floor(_mix(top, bottom, share[..., 1, :]) + 0.5).astype(np.uint8)
+    return np.floor(_mix(top, bottom, share[..., 1, :]) + _HALF).astype(np.uint8)
 
 
 def _mix(a: Floats, b: Floats, share: Floats) -> Floats:

@@ -2,11 +2,13 @@
 
 import hashlib
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
 from pathlib import Path, PurePosixPath
+from tokenize import TokenError
 from typing import Any
 
 import numpy as np
@@ -70,14 +72,25 @@ class Golden:
     score: float
     alignment: NDArray[np.float64]
     vectors: Mapping[str, Path]
+    tensors: Mapping[str, Tensor]
 
     def read_photograph(self) -> Pixels:
         """Read the photograph, [H, W, 3]."""
         return read_photograph(self.photograph)
 
     def read(self, name: str) -> NDArray[Any]:
-        """Read the float tensor ``name``, shaped as in the manifest's graphs."""
-        return read_vector(self.vectors[name])
+        """Read the float tensor ``name``, shaped as in the manifest's graphs.
+
+        Raises:
+            BundleError: the file is no array, or of another shape or type than the graphs'.
+        """
+        array, tensor = read_vector(self.vectors[name]), self.tensors[name]
+        if (array.shape, array.dtype.name) != (tensor.shape, tensor.dtype):
+            raise BundleError(
+                f"{self.vectors[name]} has shape {array.shape} of {array.dtype.name}, its manifest says "
+                f"{tensor.shape} of {tensor.dtype}; export the bundle again"
+            )
+        return array
 
 
 @dataclass(frozen=True)
@@ -102,14 +115,18 @@ class Bundle:
 
 
 def read_vector(path: Path) -> NDArray[Any]:
-    """Read a ``.npy`` file, unpickling nothing."""
+    """Read a ``.npy`` file, unpickling nothing.
+
+    It is mapped before it is copied: a header that promises more than the file holds allocates nothing.
+    """
     if path.stat().st_size > _MAX_VECTOR_BYTES:
         raise BundleError(f"{path} is larger than {_MAX_VECTOR_BYTES} bytes; export the bundle again")
     try:
-        array: NDArray[Any] = np.load(path, allow_pickle=False)
-    except (ValueError, OSError, EOFError) as error:
-        raise BundleError(f"{path} is not a numpy array: {error}") from error
-    return array
+        with np.errstate(over="ignore"):
+            # Not np.load, which would open archives too; numpy has no types for its inner part.
+            return np.array(np.lib.format.open_memmap(path, mode="r"))  # type: ignore[no-untyped-call]
+    except (ValueError, OSError, OverflowError, SyntaxError, TokenError) as error:
+        raise BundleError(f"{path} is not a numpy array; export the bundle again") from error
 
 
 def open_bundle(path: Path) -> Bundle:
@@ -153,7 +170,7 @@ def _read_manifest(path: Path) -> dict[str, Any]:
     if file.stat().st_size > _MAX_MANIFEST_BYTES:
         raise BundleError(f"{file} is larger than {_MAX_MANIFEST_BYTES} bytes; export the bundle again")
     try:
-        manifest = json.loads(file.read_bytes())
+        manifest = json.loads(file.read_bytes(), parse_float=_finite, parse_constant=_finite)
     except (ValueError, RecursionError) as error:
         raise BundleError(f"{file} is not JSON: {error}; export the bundle again") from error
     version = manifest.get("format") if isinstance(manifest, dict) else None
@@ -169,10 +186,20 @@ def _read_manifest(path: Path) -> dict[str, Any]:
     return result
 
 
+def _finite(text: str) -> float:
+    """Read a number; a gate of Infinity or NaN, which Python's JSON takes, would judge nothing."""
+    value = float(text)
+    if not math.isfinite(value):
+        raise ValueError(f"{text} is not a finite number")
+    return value
+
+
 def _check_file(root: Path, name: str, entry: Mapping[str, Any]) -> None:
     file = inside(root, name)
     if not file.is_file():
-        raise BundleError(f"{root} lacks {name}, which its manifest lists; export or copy the bundle again")
+        raise BundleError(
+            f"{root} lacks {name!r:.200}, which its manifest lists; export or copy the bundle again"
+        )
     size = file.stat().st_size
     if size != entry["bytes"] or sha256(file) != entry["sha256"]:
         raise BundleError(f"{file} is not the file that was packed (its hash differs); copy the bundle again")
@@ -182,9 +209,13 @@ def inside(root: Path, name: str) -> Path:
     """Resolve a manifest's path, which must stay inside the bundle and pass no symbolic link."""
     relative = PurePosixPath(name)
     file = root / relative
-    if relative.is_absolute() or ".." in relative.parts or "\\" in name:
+    if relative.is_absolute() or ".." in relative.parts or "\\" in name or not name.isprintable():
         raise BundleError(f"the manifest names {name!r}, which leaves the bundle; do not use this bundle")
-    if file.is_symlink() or not file.resolve().is_relative_to(root.resolve()):
+    try:
+        linked = file.is_symlink() or not file.resolve().is_relative_to(root.resolve())
+    except (OSError, RuntimeError) as error:  # a name too long for a file, or links in a circle
+        raise BundleError(f"the manifest names {name!r:.200}, which cannot be a file here") from error
+    if linked:
         raise BundleError(f"{file} is a link out of the bundle; do not use this bundle")
     return file
 
@@ -193,7 +224,7 @@ def _listed(root: Path, manifest: Mapping[str, Any], name: str) -> Path:
     """Return a file that the manifest names, which must be among its hashed files (or a folder of them)."""
     files_ = manifest["files"]
     if name not in files_ and not any(other.startswith(name + "/") for other in files_):
-        raise BundleError(f"the manifest names {name} without its hash; export the bundle again")
+        raise BundleError(f"the manifest names {name!r:.200} without its hash; export the bundle again")
     return inside(root, name)
 
 
@@ -218,14 +249,21 @@ def _tensor(values: Mapping[str, Any]) -> Tensor:
 
 def _variant(root: Path, manifest: Mapping[str, Any], values: Mapping[str, Any]) -> Variant:
     models = {graph: _listed(root, manifest, name) for graph, name in values["files"].items()}
+    if models.keys() != manifest["graphs"].keys():
+        raise BundleError(
+            f"{root}: variant {values['name']} has the graphs {', '.join(sorted(models))}, its manifest "
+            f"describes {', '.join(sorted(manifest['graphs']))}; export the bundle again"
+        )
     return Variant(values["name"], values["platform"], values["gate"], models)
 
 
 def _golden(root: Path, manifest: Mapping[str, Any], values: Mapping[str, Any]) -> Golden:
+    specs = [_graph(graph) for graph in manifest["graphs"].values()]
     return Golden(
         name=values["name"],
         photograph=_listed(root, manifest, values["photograph"]),
         score=values["score"],
         alignment=np.array(values["alignment"], dtype=np.float64),
         vectors={key: _listed(root, manifest, name) for key, name in values["vectors"].items()},
+        tensors={tensor.name: tensor for spec in specs for tensor in (*spec.inputs, *spec.outputs)},
     )

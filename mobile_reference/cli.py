@@ -15,6 +15,8 @@ from rich.table import Table
 
 from .bundle import Bundle, open_bundle
 from .errors import UsageError
+from .graphs import COREML
+from .mil import NOT_VALIDATED
 from .parity import Deviation, StageResult, Verification
 from .parity import verify as verify_bundle
 from .photograph import read_photograph
@@ -89,8 +91,11 @@ def _output_folder(output: Path | None, photographs: Sequence[Path]) -> Path | N
         raise UsageError(
             f"{count} photographs are named {stem}; rate them in calls with folders of their own"
         )
-    output.mkdir(parents=True, exist_ok=True)
-    (output / RECORDS).write_text("")
+    try:
+        output.mkdir(parents=True, exist_ok=True)
+        (output / RECORDS).write_text("")
+    except OSError as error:
+        raise UsageError(f"{output} cannot be made ({error.strerror}); give a folder elsewhere") from error
     return output
 
 
@@ -136,7 +141,9 @@ def _table_printer(photographs: Sequence[Path]) -> Callable[[str], None]:
         several = f"{record['faces']} faces, the largest was rated" if record["faces"] > 1 else ""
         name = record["photo"]
         shown = name if len(name) <= width else "..." + name[3 - width :]
-        click.echo(f"{shown:<{width}}  {score}  {record['error'] or several}".rstrip())
+        text = f"{shown:<{width}}  {score}  {record['error'] or several}".rstrip()
+        # A name of bytes that are no UTF-8 must not stop the table.
+        click.echo(text.encode("utf-8", "replace").decode())
 
     return show
 
@@ -149,6 +156,8 @@ def _table_printer(photographs: Sequence[Path]) -> Callable[[str], None]:
 def verify(bundle: Path, threads: int, as_json: bool, output: Path | None) -> None:  # noqa: FBT001
     """Check every variant of BUNDLE against its golden vectors; exit 1 when a gate fails."""
     opened = open_bundle(bundle)
+    if output and (output.is_dir() or not output.parent.is_dir()):
+        raise UsageError(f"{output} cannot be written; give a file in a folder that exists")
     console = Console(stderr=True)
     with console.status("verifying") as status:
 
@@ -178,12 +187,18 @@ def _verification_record(bundle: Bundle, found: Verification) -> dict[str, Any]:
         "bundle": bundle.name,
         "faces": len(bundle.goldens),
         "passed": not found.failures,
-        "results": [
-            asdict(r) | {"decibels": r.decibels if math.isfinite(r.decibels) else None, "passed": r.passed}
-            for r in found.results
-        ],
+        "results": [_result_record(result) for result in found.results],
         "not_executed": list(found.not_executed),
     }
+
+
+def _result_record(result: StageResult) -> dict[str, Any]:
+    """Describe a result; JSON has no infinity and no NaN, so null stands for both."""
+    finite = {
+        key: value if math.isfinite(value) else None
+        for key, value in (("decibels", result.decibels), ("points", result.points))
+    }
+    return asdict(result) | finite | {"passed": result.passed}
 
 
 def _print_verification(bundle: Bundle, found: Verification) -> None:
@@ -195,6 +210,8 @@ def _print_verification(bundle: Bundle, found: Verification) -> None:
     for name in found.not_executed:
         table.add_row(name, "all", "", "", "", "not executed here")
     Console().print(table)
+    if any(bundle.variant(result.variant).platform == COREML for result in found.results):
+        click.echo(f"Core ML was executed by mien's evaluator, not by Apple's runtime: {NOT_VALIDATED}.")
 
 
 def _row(result: StageResult) -> tuple[str, ...]:

@@ -32,7 +32,8 @@ class TFLiteGraph:
             self._interpreter = Interpreter(str(model), num_threads=threads)
             self._interpreter.allocate_tensors()
         except (RuntimeError, ValueError) as error:
-            raise BundleError(f"LiteRT cannot load {model}: {error}; export the bundle again") from error
+            reason = " ".join(str(error).split())  # LiteRT's may take several lines
+            raise BundleError(f"LiteRT cannot load {model}: {reason}; export the bundle again") from error
         self._inputs = _match(model, self._interpreter.get_input_details(), spec.inputs)
         self._outputs = _match(model, self._interpreter.get_output_details(), spec.outputs)
 
@@ -69,9 +70,10 @@ class CoreMLGraph:
 
     def __call__(self, inputs: Arrays) -> dict[str, NDArray[Any]]:
         """Run the package once."""
-        outputs = self._evaluator(**{t.name: _as_package_has_it(inputs[t.name]) for t in self._spec.inputs})
+        given = {t.name: _as_package_has_it(inputs[t.name]) for t in self._spec.inputs}
+        outputs = self._evaluator(state=None, **given)
         return {
-            tensor.name: _as_manifest_has_it(outputs[tensor.name]).astype(tensor.dtype)
+            tensor.name: _as_manifest_has_it(np.asarray(outputs[tensor.name])).astype(tensor.dtype)
             for tensor in self._spec.outputs
         }
 

@@ -1,5 +1,6 @@
 """Reading photographs: upright 8-bit RGB, or one line that says why not."""
 
+import stat
 import warnings
 from pathlib import Path
 
@@ -31,8 +32,8 @@ def read_photograph(path: Path) -> Pixels:
     _check_file(path)
     try:
         with warnings.catch_warnings():
-            # Pillow warns of bombs below its own limit; ours is lower and checked below.
-            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+            # Pillow warns of bombs, though our limit is lower and checked below, and of damage in EXIF.
+            warnings.simplefilter("ignore")
             with Image.open(path, formats=FORMATS) as image:
                 _check_size(path, image)
                 upright = ImageOps.exif_transpose(image)
@@ -46,11 +47,15 @@ def read_photograph(path: Path) -> Pixels:
 
 
 def _check_file(path: Path) -> None:
-    if path.is_dir():
+    try:
+        status = path.stat()
+    except (OSError, ValueError) as error:  # not there, or no name that a file could have
+        raise PhotographError(f"{path} does not exist; give the path of a photograph") from error
+    if stat.S_ISDIR(status.st_mode):
         raise PhotographError(f"{path} is a folder; name the photographs in it, e.g. {path}/*.jpg")
-    if not path.is_file():
-        raise PhotographError(f"{path} does not exist; give the path of a photograph")
-    size = path.stat().st_size
+    if not stat.S_ISREG(status.st_mode):
+        raise PhotographError(f"{path} is no regular file; give a JPEG, PNG or WebP file")
+    size = status.st_size
     if size == 0:
         raise PhotographError(f"{path} is empty (0 bytes); give a JPEG, PNG or WebP file")
     if size > MAX_BYTES:

@@ -13,6 +13,10 @@ from torch import Tensor
 from .detector import INPUT_SIZE, BlazeFace
 from .errors import NoFaceError
 
+# Sides and zooms are often small fractions, so that exact halves are common; two ways of counting them
+# differ in a last bit and must not round apart.
+_HALF = 0.5 + 1e-6
+
 
 @dataclass(frozen=True)
 class AlignmentRule:
@@ -100,7 +104,7 @@ def warp(photo: Tensor, matrix: Tensor, size: int) -> Tensor:
     source = (target @ inverse.T + 0.5) / box
     grid = source / torch.tensor([width, height]) * 2 - 1
     cut = F.grid_sample(reduced, grid[None], mode="bilinear", padding_mode="border", align_corners=False)
-    return torch.floor(cut[0] + 0.5).to(torch.uint8)
+    return torch.floor(cut[0] + _HALF).to(torch.uint8)
 
 
 @dataclass(frozen=True)

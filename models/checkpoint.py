@@ -1,6 +1,7 @@
 """Checkpoints: a folder with ``config.json`` and ``model.safetensors``. Nothing in it is ever unpickled."""
 
 import json
+import math
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any, Self
@@ -14,6 +15,7 @@ from .alignment import AlignmentRule
 from .appraisal import FACE_SIZE, AppraisalNet, AppraisalRule
 from .detector import BlazeFace
 from .errors import CheckpointError
+from .student import HEAT_SIZE
 
 CONFIG = "config.json"
 WEIGHTS = "model.safetensors"
@@ -40,7 +42,7 @@ class Config:
 
     @classmethod
     def from_json(cls, text: str) -> Self:
-        """Read what ``to_json`` wrote; an unknown or a missing key is an error."""
+        """Read what ``to_json`` wrote; unknown or missing keys and values of another kind are errors."""
         try:
             values = json.loads(text)
             version = values.pop("format")
@@ -48,14 +50,16 @@ class Config:
                 raise CheckpointError(
                     f"checkpoint format {version!r} is unknown, expected {FORMAT}; update mien or train anew"
                 )
-            return cls(
+            config = cls(
                 name=values.pop("name"),
                 alignment=_record(AlignmentRule, values.pop("alignment")),
                 appraisal=_record(AppraisalRule, values.pop("appraisal")),
                 **values,
             )
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            _check_values(config)
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
             raise CheckpointError(f"{CONFIG} is not a checkpoint's config: {error}") from error
+        return config
 
 
 def _record(kind: type[Any], values: dict[str, Any]) -> Any:
@@ -68,6 +72,35 @@ def _record(kind: type[Any], values: dict[str, Any]) -> Any:
 
 def _frozen(value: Any) -> Any:
     return tuple(_frozen(item) for item in value) if isinstance(value, list) else value
+
+
+def _check_values(config: Config) -> None:
+    """Refuse values of another kind than the defaults', and those that the networks cannot take."""
+    default = Config("default")
+    for pattern, record in ((default.alignment, config.alignment), (default.appraisal, config.appraisal)):
+        for key, example in asdict(pattern).items():
+            value = getattr(record, key)
+            if not _alike(value, example):
+                raise ValueError(f"{key} is {value!r:.60}, expected something like {example!r}")
+    rule = config.appraisal
+    if not isinstance(config.name, str):
+        raise ValueError(f"name is {config.name!r:.60}, expected text")
+    if config.alignment.size != FACE_SIZE:
+        raise ValueError(f"size is {config.alignment.size}, expected {FACE_SIZE}")
+    if not rule.mask_from < rule.mask_to:
+        raise ValueError(f"mask_from {rule.mask_from} is not below mask_to {rule.mask_to}")
+    if rule.mask_growth not in range(1, HEAT_SIZE, 2):
+        raise ValueError(f"mask_growth is {rule.mask_growth}, expected an odd number below {HEAT_SIZE}")
+
+
+def _alike(value: Any, example: Any) -> bool:
+    """Tell whether both are finite numbers, or the same type, or tuples that are alike item by item."""
+    if isinstance(example, tuple):
+        same_length = isinstance(value, tuple) and len(value) == len(example)
+        return same_length and all(map(_alike, value, example))
+    if isinstance(example, float):
+        return type(value) in (int, float) and math.isfinite(value)
+    return type(value) is type(example)
 
 
 class Checkpoint(nn.Module):
@@ -136,10 +169,19 @@ def _read_pt(file: Path) -> tuple[Config, dict[str, Tensor]]:
         raise CheckpointError(
             f"{file} is not a file of plain tensors; save it with torch.save(model.state_dict(), ...)"
         ) from error
-    if not isinstance(tensors, dict) or not all(isinstance(t, Tensor) for t in tensors.values()):
-        raise CheckpointError(f"{file} holds {type(tensors).__name__}, expected a dictionary of tensors")
+    if not _is_state(tensors):
+        raise CheckpointError(
+            f"{file} holds {type(tensors).__name__}, expected a dictionary of tensors by name; "
+            "save it with torch.save(model.state_dict(), ...)"
+        )
     named = {name: t for name, t in tensors.items() if not name.endswith("num_batches_tracked")}
     return Config(name=file.stem), named
+
+
+def _is_state(value: object) -> bool:
+    return isinstance(value, dict) and all(
+        isinstance(name, str) and isinstance(tensor, Tensor) for name, tensor in value.items()
+    )
 
 
 def _check(tensors: dict[str, Tensor], expected: dict[str, Tensor]) -> None:

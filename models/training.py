@@ -15,6 +15,7 @@ from torch import Generator, Tensor, nn
 
 from .appraisal import FACE_SIZE, AppraisalNet, grow
 from .corruptions import corrupt, random_window, smooth_noise, uniform, visible_change
+from .errors import CheckpointError
 from .layers import unit_channels, upsample
 from .student import HEAT_SIZE, Disagreement
 
@@ -50,6 +51,9 @@ def train(
     """Train ``task`` on aligned ``faces`` (uint8 [K, 3, 256, 256]), resuming from ``state`` if it exists.
 
     ``progress`` is told the step and its loss.
+
+    Raises:
+        CheckpointError: ``state`` is damaged or of another training.
     """
     parts = task.parts()
     device = next(parts.parameters()).device
@@ -92,10 +96,13 @@ def _save(parts: nn.Module, optimizer: torch.optim.Optimizer, step: int, state: 
 def _resume(parts: nn.Module, optimizer: torch.optim.Optimizer, state: Path) -> int:
     if not state.exists():
         return 0
-    saved: dict[str, Any] = torch.load(state, map_location="cpu", weights_only=True)
-    parts.load_state_dict(saved["parts"])
-    optimizer.load_state_dict(saved["optimizer"])
-    return int(saved["step"])
+    try:
+        saved: dict[str, Any] = torch.load(state, map_location="cpu", weights_only=True)
+        parts.load_state_dict(saved["parts"])
+        optimizer.load_state_dict(saved["optimizer"])
+        return int(saved["step"])
+    except Exception as error:  # torch raises many kinds for a foreign file
+        raise CheckpointError(f"{state} is no state of this training; delete it to start anew") from error
 
 
 def draw_batch(faces: Tensor, size: int, chance: Generator) -> Tensor:

@@ -1,16 +1,38 @@
-"""Fixtures that many tests share."""
+"""Real parts that many tests share: the shipped checkpoint and the sample portraits."""
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
+from hypothesis import settings
 
-from tests.commands import ROOT, run_mien
+import mien.calibration
+from tests.commands import run_mien
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from mien.models.checkpoint import Checkpoint
+
+SAMPLES = Path(mien.calibration.__file__).parent / "samples"
+
+# The same examples in every run, and nothing written beside the tests.
+settings.register_profile("mien", derandomize=True, database=None, deadline=None, max_examples=40)
+settings.load_profile("mien")
 
 
 @pytest.fixture(scope="session")
-def samples() -> Path:
-    """The sample portraits that ship with mien."""
-    return ROOT / "calibration" / "samples"
+def samples() -> list[Path]:
+    """Every sample portrait, in the order of its name."""
+    found = sorted(SAMPLES.glob("*.jpg"))
+    assert len(found) == 18
+    return found
+
+
+@pytest.fixture(scope="session")
+def sample_folder() -> Path:
+    """The folder of the sample portraits."""
+    return SAMPLES
 
 
 @pytest.fixture(scope="session")
@@ -19,3 +41,36 @@ def exported(tmp_path_factory: pytest.TempPathFactory) -> Path:
     output = tmp_path_factory.mktemp("exported") / "bundle"
     run_mien("export", "-o", output)
     return output
+
+
+@pytest.fixture(scope="session")
+def untouched(samples: list[Path]) -> Path:
+    """A sample portrait on which nothing is drawn."""
+    return samples[0]
+
+
+@pytest.fixture(scope="session")
+def checkpoint() -> "Checkpoint":
+    """The shipped checkpoint. Tests that change one load their own."""
+    import torch
+
+    from mien.models.checkpoint import REFERENCE, load_checkpoint
+
+    torch.set_num_threads(1)
+    return load_checkpoint(REFERENCE)
+
+
+@pytest.fixture(scope="session")
+def portrait(untouched: Path) -> "Tensor":
+    """The pixels of the untouched portrait, uint8 [3, 512, 512]."""
+    from mien.calibration.images import read_image
+
+    return read_image(untouched)
+
+
+@pytest.fixture(scope="session")
+def face(portrait: "Tensor", checkpoint: "Checkpoint") -> "Tensor":
+    """Its aligned face, uint8 [3, 256, 256]."""
+    from mien.models.alignment import align
+
+    return align(portrait, checkpoint.detector, checkpoint.config.alignment).pixels

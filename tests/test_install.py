@@ -37,8 +37,8 @@ def test_has_neither_torch_nor_converters(light: Path) -> None:
     assert not names & {"torch", "onnx", "onnx2tf", "coremltools", "tensorflow", "safetensors"}
 
 
-def test_rates_verifies_and_times(light: Path, exported: Path, samples: Path, tmp_path: Path) -> None:
-    photo = samples / "nobody-01.jpg"
+def test_rates_verifies_and_times(light: Path, exported: Path, sample_folder: Path, tmp_path: Path) -> None:
+    photo = sample_folder / "nobody-01.jpg"
     record = json.loads(_run(light / "mien", "appraise", "--json", "--bundle", exported, photo).stdout)
     assert record["error"] is None
     assert 0 <= record["score"] <= 100

@@ -13,6 +13,7 @@ from math import pi, sqrt
 from typing import Any, Protocol
 
 import numpy as np
+
 from mien.mobile_reference.mil.program import Array
 
 Sizes = tuple[int, ...]

@@ -14,9 +14,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
+
 from mien.mobile_reference.errors import PackageError
 from mien.mobile_reference.mil import dtypes
-from numpy.typing import NDArray
 
 ALIGNMENT = 64
 SENTINEL = 0xDEADBEEF

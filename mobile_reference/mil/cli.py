@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
+
 from mien.mobile_reference.errors import UsageError
 
 if TYPE_CHECKING:
@@ -173,8 +174,9 @@ def _read(path: Path, evaluator: "Evaluator", name: str) -> Any:
 
 def _picture(path: Path, evaluator: "Evaluator", name: str) -> Any:
     import numpy as np
-    from mien.mobile_reference.mil.program import ImageFeature
     from PIL import Image
+
+    from mien.mobile_reference.mil.program import ImageFeature
 
     features = {f.name: f.kind for f in evaluator.interface.inputs} if evaluator.interface else {}
     kind = features.get(name)

@@ -9,8 +9,9 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
-from mien.mobile_reference.errors import PackageError
 from numpy.typing import NDArray
+
+from mien.mobile_reference.errors import PackageError
 
 
 @dataclass(frozen=True)

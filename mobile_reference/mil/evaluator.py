@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+
 from mien.mobile_reference.errors import EvaluationError, MienError, UsageError
 from mien.mobile_reference.mil import ops as _ops  # noqa: F401  fills the table of operations
 from mien.mobile_reference.mil.arithmetic import Arithmetic, HalfSums, best_arithmetic

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+
 from mien.mobile_reference.errors import UsageError
 from mien.mobile_reference.mil.program import (
     Array,

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
+
 from mien.mobile_reference.errors import UsageError
 from mien.mobile_reference.mil.program import Array
 

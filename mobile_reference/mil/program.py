@@ -9,9 +9,10 @@ from enum import Enum
 from math import prod
 from typing import Any
 
+from numpy.typing import NDArray
+
 from mien.mobile_reference.mil.blob import BlobFile
 from mien.mobile_reference.mil.dtypes import DataType
-from numpy.typing import NDArray
 
 Array = NDArray[Any]
 

@@ -13,6 +13,7 @@ from types import NoneType
 from typing import Any, get_args
 
 import numpy as np
+
 from mien.mobile_reference.errors import EvaluationError
 from mien.mobile_reference.mil.arithmetic import Arithmetic
 from mien.mobile_reference.mil.precision import Policy

@@ -14,8 +14,9 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from mien.mobile_reference.errors import PackageError
 from numpy.typing import NDArray
+
+from mien.mobile_reference.errors import PackageError
 
 VARINT, FIXED64, BYTES, FIXED32 = 0, 1, 2, 5
 MAX_DEPTH = 64  # nested messages; blocks in blocks use about four levels each

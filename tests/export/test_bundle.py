@@ -60,8 +60,8 @@ def test_int8_weights_are_stored_in_a_byte(bundle: Bundle) -> None:
 def test_every_gate_holds(bundle: Bundle) -> None:
     found = verify(bundle, lambda deviation: None)
     assert found.failures == ()
-    assert {result.variant for result in found.results} == set(TFLITE)
-    assert found.not_executed == ("coreml-fp16",)
+    assert {result.variant for result in found.results} == {*TFLITE, "coreml-fp16"}
+    assert found.not_executed == ()
 
 
 def test_stages_in_a_row_give_what_the_one_graph_gives(bundle: Bundle) -> None:
@@ -73,10 +73,10 @@ def test_stages_in_a_row_give_what_the_one_graph_gives(bundle: Bundle) -> None:
 
 
 @pytest.mark.parametrize("threads", [1, 4])
-def test_bundle_rates_as_the_checkpoint_does(bundle: Bundle, samples: Path, threads: int) -> None:
+def test_bundle_rates_as_the_checkpoint_does(bundle: Bundle, sample_folder: Path, threads: int) -> None:
     appraiser = BundleAppraiser(bundle, "tflite-fp32", threads)
     for name in ("nobody-07.jpg", "nobody-12-cleft.jpg"):
-        photograph = read_photograph(samples / name)
+        photograph = read_photograph(sample_folder / name)
         ours = appraiser.appraise(photograph)
         float_ = open_checkpoint(None, 1).appraise(photograph)
         assert abs(ours.score - float_.score) <= 0.01
@@ -85,9 +85,9 @@ def test_bundle_rates_as_the_checkpoint_does(bundle: Bundle, samples: Path, thre
         np.testing.assert_allclose(ours.heatmap, float_.heatmap, atol=2e-3)
 
 
-def test_appraisals_do_not_depend_on_order_or_repetition(bundle: Bundle, samples: Path) -> None:
+def test_appraisals_do_not_depend_on_order_or_repetition(bundle: Bundle, sample_folder: Path) -> None:
     appraiser = BundleAppraiser(bundle, "tflite-int8")
-    photographs = [read_photograph(file) for file in sorted(samples.glob("*.jpg"))[:4]]
+    photographs = [read_photograph(file) for file in sorted(sample_folder.glob("*.jpg"))[:4]]
     forward = [appraiser.appraise(p).score for p in photographs]
     backward = [appraiser.appraise(p).score for p in reversed(photographs)]
     assert forward == backward[::-1]
@@ -113,16 +113,14 @@ def test_a_failed_gate_exits_1_and_names_variant_and_stage(exported: Path, tmp_p
     assert "FAILED" in done.stdout
 
 
-def test_verify_never_calls_coreml_passed(exported: Path) -> None:
-    report = json.loads(run_mien("verify", exported, "--json").stdout)
-    assert report["passed"] is True
-    assert report["not_executed"] == ["coreml-fp16"]
-    assert not [r for r in report["results"] if r["variant"].startswith("coreml")]
+def test_verify_says_what_executed_core_ml(exported: Path) -> None:
+    done = run_mien("verify", exported)
+    assert "not validated on Apple hardware" in " ".join(done.stdout.split())
 
 
-def test_an_appraisal_writes_what_it_says(exported: Path, samples: Path, tmp_path: Path) -> None:
+def test_an_appraisal_writes_what_it_says(exported: Path, sample_folder: Path, tmp_path: Path) -> None:
     output = tmp_path / "appraisals"
-    photo = samples / "nobody-02-cleft.jpg"
+    photo = sample_folder / "nobody-02-cleft.jpg"
     options = ("--bundle", exported, "--variant", "tflite-int8", "--json", "-o", output)
     done = run_mien("appraise", *options, photo)
     record = json.loads(done.stdout)

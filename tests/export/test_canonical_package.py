@@ -10,6 +10,7 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "mil"))  # the builder of small packages
 import mil_packages as build
+
 from mien.export.canonical_package import canonicalise, sorted_model
 from mien.mobile_reference.errors import PackageError
 from mien.mobile_reference.mil import Evaluator, load_package

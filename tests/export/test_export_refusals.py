@@ -53,18 +53,18 @@ def test_refuses_a_calibration_folder_without_images(tmp_path: Path) -> None:
     assert "holds no image" in _refused(tmp_path, "--calibration", tmp_path / "faces")
 
 
-def test_refuses_too_few_calibration_faces(tmp_path: Path, samples: Path) -> None:
+def test_refuses_too_few_calibration_faces(tmp_path: Path, sample_folder: Path) -> None:
     faces = tmp_path / "faces"
     faces.mkdir()
-    (faces / "one.jpg").write_bytes((samples / "nobody-01.jpg").read_bytes())
+    (faces / "one.jpg").write_bytes((sample_folder / "nobody-01.jpg").read_bytes())
     assert "at least 4 are needed" in _refused(tmp_path, "--calibration", faces)
 
 
-def test_refuses_the_same_face_twice(tmp_path: Path, samples: Path) -> None:
+def test_refuses_the_same_face_twice(tmp_path: Path, sample_folder: Path) -> None:
     faces = tmp_path / "faces"
     faces.mkdir()
     for copy in range(4):
-        (faces / f"{copy}.jpg").write_bytes((samples / "nobody-01.jpg").read_bytes())
+        (faces / f"{copy}.jpg").write_bytes((sample_folder / "nobody-01.jpg").read_bytes())
     assert "duplicates" in _refused(tmp_path, "--calibration", faces)
 
 

@@ -21,6 +21,7 @@ from pathlib import Path
 import numpy as np
 import torch  # before coremltools: the other order can crash
 import torchvision
+
 from mien.mobile_reference.mil import (
     DECLARED,
     FLOAT32,

@@ -7,6 +7,7 @@ import mil_packages as build
 import numpy as np
 import pytest
 from click.testing import CliRunner
+
 from mien.mobile_reference.errors import EvaluationError, MienError, PackageError, UnsupportedError
 from mien.mobile_reference.mil import Evaluator, load_package
 from mien.mobile_reference.mil.cli import coreml

@@ -6,6 +6,7 @@ import mil_packages as build
 import numpy as np
 import pytest
 from click.testing import CliRunner
+
 from mien.mobile_reference.mil import FLOAT32, NOT_VALIDATED, Evaluator, load_package
 from mien.mobile_reference.mil.cli import coreml
 from mien.mobile_reference.mil.parity import difference, reference_outputs

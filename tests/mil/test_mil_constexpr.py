@@ -8,6 +8,7 @@ ct = pytest.importorskip("coremltools")
 
 from coremltools.converters.mil.mil import Builder as mb  # noqa: E402, N813
 from coremltools.converters.mil.mil import types  # noqa: E402
+
 from mien.mobile_reference.mil import Evaluator, load_package  # noqa: E402
 
 SHAPE = (4, 6, 8)

@@ -4,10 +4,11 @@ import subprocess
 import sys
 from types import FunctionType
 
-import mien.mobile_reference.mil as mil
 import mil_packages as build
 import numpy as np
 import pytest
+
+import mien.mobile_reference.mil as mil
 from mien.mobile_reference.errors import EvaluationError, UsageError
 from mien.mobile_reference.mil import (
     FLOAT32,

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from mien.mobile_reference.errors import PackageError
 from mien.mobile_reference.mil import dtypes
 from mien.mobile_reference.mil.blob import BlobFile

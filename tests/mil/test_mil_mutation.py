@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+
 from mien.mobile_reference.errors import MienError
 from mien.mobile_reference.mil import FLOAT32, Evaluator, load_package
 from mien.mobile_reference.mil.parity import difference

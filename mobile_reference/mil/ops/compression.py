@@ -8,6 +8,7 @@ from math import log2, prod
 from typing import Any
 
 import numpy as np
+
 from mien.mobile_reference.errors import EvaluationError
 from mien.mobile_reference.mil import dtypes
 from mien.mobile_reference.mil.program import Array

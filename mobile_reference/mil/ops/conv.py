@@ -3,6 +3,7 @@
 from typing import Any
 
 import numpy as np
+
 from mien.mobile_reference.errors import EvaluationError
 from mien.mobile_reference.mil.arithmetic import Pads, Windows
 from mien.mobile_reference.mil.ops.activation import per_channel

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+
 from mien.mobile_reference.mil import dtypes
 from mien.mobile_reference.mil.program import Array
 from mien.mobile_reference.mil.registry import Context, Rounding, exact, op, register

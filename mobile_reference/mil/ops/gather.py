@@ -10,6 +10,7 @@ from functools import wraps
 from typing import Any
 
 import numpy as np
+
 from mien.mobile_reference.errors import EvaluationError
 from mien.mobile_reference.mil.program import Array
 from mien.mobile_reference.mil.registry import Rounding, register

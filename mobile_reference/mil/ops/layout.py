@@ -4,6 +4,7 @@
 from typing import Any
 
 import numpy as np
+
 from mien.mobile_reference.errors import EvaluationError
 from mien.mobile_reference.mil.ops.shape import room_for
 from mien.mobile_reference.mil.program import Array

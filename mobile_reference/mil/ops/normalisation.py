@@ -4,6 +4,7 @@ from math import prod
 from typing import Any
 
 import numpy as np
+
 from mien.mobile_reference.mil.ops.activation import per_channel
 from mien.mobile_reference.mil.program import Array
 from mien.mobile_reference.mil.registry import Ints, op

@@ -7,6 +7,7 @@ from math import prod
 from typing import Any
 
 import numpy as np
+
 from mien.mobile_reference.mil.arithmetic import Pads, padded
 from mien.mobile_reference.mil.ops.conv import pads_for
 from mien.mobile_reference.mil.program import Array

@@ -7,6 +7,7 @@ place.
 from typing import Any
 
 import numpy as np
+
 from mien.mobile_reference.mil.ops.shape import room_for
 from mien.mobile_reference.mil.program import Array
 from mien.mobile_reference.mil.registry import Ints, exact

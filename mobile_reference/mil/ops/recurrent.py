@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+
 from mien.mobile_reference.errors import EvaluationError
 from mien.mobile_reference.mil.program import Array
 from mien.mobile_reference.mil.registry import op

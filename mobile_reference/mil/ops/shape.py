@@ -4,6 +4,7 @@ from math import prod
 from typing import Any
 
 import numpy as np
+
 from mien.mobile_reference.errors import EvaluationError
 from mien.mobile_reference.mil.parse import MAX_ELEMENTS
 from mien.mobile_reference.mil.program import Array

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+
 from mien.mobile_reference.mil import dtypes
 from mien.mobile_reference.mil.ops.shape import room_for
 from mien.mobile_reference.mil.program import Array

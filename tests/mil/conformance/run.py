@@ -28,6 +28,7 @@ import numpy as np
 import pytest
 from coremltools.converters.mil.mil.ops.tests import testing_utils
 from coremltools.models import MLModel
+
 from mien.mobile_reference.errors import EvaluationError
 from mien.mobile_reference.mil import Evaluator, load_package
 from mien.mobile_reference.mil.program import TensorType, walk

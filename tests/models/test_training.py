@@ -1,0 +1,257 @@
+"""Training: losses, resuming, and the corruptions that stand for anomalies."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Generator, Tensor
+
+from mien.models.appraisal import AppraisalNet, AppraisalRule, face_region
+from mien.models.corruptions import (
+    CORRUPTIONS,
+    Corruption,
+    corrupt,
+    displace,
+    random_window,
+    smooth_noise,
+    visible_change,
+)
+from mien.models.errors import ModelsError
+from mien.models.training import (
+    InpainterTask,
+    Schedule,
+    StudentTask,
+    Task,
+    discrepancy,
+    draw_batch,
+    tasks,
+    train,
+    vary,
+)
+
+SEEDS = st.integers(0, 2**31 - 1)
+REACH = face_region(AppraisalRule(), 64)[0, 0]
+NAMES = ("student", "inpainter")
+
+
+def chance(seed: int) -> Generator:
+    return Generator().manual_seed(seed)
+
+
+@pytest.fixture(scope="module")
+def small(face: Tensor) -> Tensor:
+    """The face at 64x64, in 0..1."""
+    return torch.nn.functional.avg_pool2d(face[None].float() / 255, 4)[0]
+
+
+def new_task(name: str) -> Task:
+    torch.manual_seed(3)
+    net = AppraisalNet(AppraisalRule())
+    return next(task for task in tasks(net) if task.name == name)
+
+
+def weights(task: Task) -> dict[str, Tensor]:
+    return {name: tensor.clone() for name, tensor in task.parts().state_dict().items()}
+
+
+def run(task: Task, face: Tensor, state: Path, schedule: Schedule) -> list[float]:
+    losses: list[float] = []
+    train(task, torch.stack([face, face.flip(2)]), schedule, state, lambda _, loss: losses.append(loss))
+    return losses
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_stopped_run_goes_on_as_if_it_had_never_stopped(name: str, face: Tensor, tmp_path: Path):
+    schedule = Schedule(steps=3, batch=2, learning_rate=1e-3, seed=4, save_every=1)
+    whole = new_task(name)
+    losses = run(whole, face, tmp_path / "whole.state", schedule)
+    assert len(losses) == 3
+    assert torch.isfinite(torch.tensor(losses)).all()
+
+    def stop(step: int, loss: float) -> None:
+        if step == 3:
+            raise KeyboardInterrupt
+
+    faces = torch.stack([face, face.flip(2)])
+    stopped = new_task(name)
+    with pytest.raises(KeyboardInterrupt):
+        train(stopped, faces, schedule, tmp_path / "cut.state", stop)
+    resumed = new_task(name)
+    assert run(resumed, face, tmp_path / "cut.state", schedule) == losses[2:]
+    expected, found = weights(whole), weights(resumed)
+    assert expected.keys() == found.keys()
+    assert all(torch.equal(expected[key], found[key]) for key in expected)
+    # A run that is done does nothing more.
+    assert run(new_task(name), face, tmp_path / "cut.state", schedule) == []
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_step_changes_what_learns_and_leaves_the_teacher_alone(name: str, face: Tensor, tmp_path: Path):
+    torch.manual_seed(3)
+    net = AppraisalNet(AppraisalRule())
+    task = next(task for task in tasks(net) if task.name == name)
+    teacher = {key: tensor.clone() for key, tensor in net.teacher.state_dict().items()}
+    before = weights(task)
+    run(task, face, tmp_path / "state", Schedule(steps=1, batch=2, learning_rate=1e-3))
+    assert all(torch.equal(teacher[key], tensor) for key, tensor in net.teacher.state_dict().items())
+    assert any(not torch.equal(before[key], tensor) for key, tensor in weights(task).items())
+    assert not task.parts().training
+
+
+def test_another_seed_draws_other_faces(face: Tensor, tmp_path: Path):
+    losses = {
+        seed: run(new_task("student"), face, tmp_path / str(seed), Schedule(1, 2, 1e-3, seed=seed))[0]
+        for seed in (0, 1)
+    }
+    assert losses[0] != losses[1]
+
+
+class Recorder:
+    """A task of one number that keeps what it was shown."""
+
+    name = "recorder"
+
+    def __init__(self) -> None:
+        self.number = torch.nn.Linear(1, 1, bias=False)
+        self.batches: list[Tensor] = []
+
+    def parts(self) -> torch.nn.Module:
+        return self.number
+
+    def loss(self, faces: Tensor, chance: Generator) -> Tensor:
+        self.batches.append(faces)
+        return self.number.weight.square().sum()
+
+
+def test_no_two_steps_and_no_two_seeds_draw_the_same_batch(face: Tensor, tmp_path: Path):
+    batches = []
+    for seed in (0, 1):
+        task = Recorder()
+        run(task, face, tmp_path / str(seed), Schedule(3, 2, 1e-3, seed=seed))
+        batches += task.batches
+    assert len({batch.numpy().tobytes() for batch in batches}) == 6
+
+
+@pytest.mark.parametrize("content", [b"", b"not a state"])
+def test_a_damaged_state_is_refused_by_name(face: Tensor, tmp_path: Path, content: bytes):
+    (tmp_path / "student.state").write_bytes(content)
+    with pytest.raises(ModelsError, match=r"student\.state"):
+        run(new_task("student"), face, tmp_path / "student.state", Schedule(1, 2, 1e-3))
+
+
+def test_the_state_of_another_part_is_refused_by_name(face: Tensor, tmp_path: Path):
+    torch.save({"parts": {"a": torch.zeros(1)}, "optimizer": {}, "step": 1}, tmp_path / "student.state")
+    with pytest.raises(ModelsError, match=r"student\.state"):
+        run(new_task("student"), face, tmp_path / "student.state", Schedule(1, 2, 1e-3))
+
+
+def test_both_parts_are_trained_and_nothing_else():
+    net = AppraisalNet(AppraisalRule())
+    found = list(tasks(net))
+    assert [type(task) for task in found] == [StudentTask, InpainterTask]
+    learning = {id(p) for task in found for p in task.parts().parameters()}
+    assert learning == {id(p) for p in net.parameters() if p.requires_grad}
+
+
+def test_distances_that_part_where_the_change_is_are_rewarded():
+    grade = torch.zeros(1, 1, 16, 16)
+    grade[..., 4:8, 4:8] = 1
+    region = torch.ones_like(grade)
+    good, bad = discrepancy(grade * 3, grade, region), discrepancy((1 - grade) * 3, grade, region)
+    assert good < 0 < bad
+
+
+@given(SEEDS)
+@settings(max_examples=10)
+def test_a_varied_face_keeps_shape_and_range(face: Tensor, seed: int):
+    colours = face.float() / 255
+    varied = vary(colours, chance(seed))
+    assert varied.shape == face.shape
+    assert 0 <= varied.min() <= varied.max() <= 1
+    assert torch.equal(varied, vary(colours, chance(seed)))
+
+
+def test_a_batch_is_drawn_from_its_seed(face: Tensor):
+    faces = torch.stack([face, face.flip(2)])
+    first = draw_batch(faces, 3, chance(1))
+    assert first.shape == (3, 3, 256, 256)
+    assert torch.equal(first, draw_batch(faces, 3, chance(1)))
+    assert not torch.equal(first, draw_batch(faces, 3, chance(2)))
+
+
+@pytest.mark.parametrize("corruption", CORRUPTIONS)
+@given(seed=SEEDS)
+@settings(max_examples=15)
+def test_a_corruption_keeps_the_shape_and_leaves_what_lies_far(
+    small: Tensor, corruption: Corruption, seed: int
+):
+    source = chance(seed)
+    window = random_window(64, REACH, source)
+    changed = corruption(small, window, source)
+    assert changed.shape == small.shape
+    assert torch.isfinite(changed).all()
+    # Windows fall off smoothly and never reach 0: below 0.0001, colours move less than a grey level.
+    moved = (changed - small).abs() * (window < 1e-4)
+    assert moved.max() < 1 / 255
+
+
+@given(SEEDS)
+def test_a_corrupted_face_stays_in_range_and_follows_its_seed(small: Tensor, seed: int):
+    changed = corrupt(small, REACH, chance(seed))
+    assert changed.shape == small.shape
+    assert 0 <= changed.min() <= changed.max() <= 1
+    assert torch.equal(changed, corrupt(small, REACH, chance(seed)))
+
+
+def test_most_corruptions_can_be_seen(small: Tensor):
+    changed = torch.stack([corrupt(small, REACH, chance(seed)) for seed in range(20)])
+    grades = visible_change(small.expand(20, -1, -1, -1), changed, 64).amax(dim=(1, 2, 3))
+    assert (grades > 0.3).float().mean() > 0.5
+
+
+def test_equal_faces_show_no_change(small: Tensor):
+    assert visible_change(small[None], small[None], 16).abs().max() == 0
+
+
+def test_a_change_is_seen_where_it_is_and_grows_with_it(small: Tensor):
+    grades = []
+    for step in (0.02, 0.05, 0.3):
+        changed = small[None] * 0.5
+        other = changed.clone()
+        other[..., 24:40, 24:40] += step
+        grades.append(visible_change(changed, other, 16)[0, 0])
+    assert grades[0][8, 8] < grades[1][8, 8] < grades[2][8, 8] == 1
+    assert all(grade[:4].max() == 0 and grade[:, :4].max() == 0 for grade in grades)
+
+
+@given(SEEDS)
+def test_a_window_is_soft_and_lies_in_reach(seed: int):
+    window = random_window(64, REACH, chance(seed))
+    assert window.shape == (1, 64, 64)
+    assert 0 <= window.min() <= window.max() <= 1
+    assert window.max() > 0.5
+    # Its brightest places are near its centre, which was drawn inside the region; its longest radius is 0.2.
+    y, x = divmod(int(window.argmax()), 64)
+    near = REACH[max(y - 16, 0) : y + 17, max(x - 16, 0) : x + 17]
+    assert near.max() == 1
+
+
+def test_no_displacement_moves_nothing(small: Tensor):
+    # Places are computed in float32: a last bit of a coordinate is a little of a colour.
+    torch.testing.assert_close(displace(small, torch.zeros(2, 64, 64)), small, atol=1e-4, rtol=0)
+
+
+def test_a_displacement_of_whole_pixels_is_a_shift(small: Tensor):
+    field = torch.zeros(2, 64, 64)
+    field[0] = 3 / 64
+    moved = displace(small, field)
+    torch.testing.assert_close(moved[..., :-3], small[..., 3:], atol=1e-4, rtol=0)
+
+
+def test_noise_is_smooth_and_seeded():
+    noise = smooth_noise(2, 3, 64, chance(1))
+    assert noise.shape == (2, 64, 64)
+    assert torch.equal(noise, smooth_noise(2, 3, 64, chance(1)))
+    assert (noise[..., 1:] - noise[..., :-1]).abs().max() < 0.5 * noise.abs().max()
