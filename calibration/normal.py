@@ -1,6 +1,6 @@
 """What is normal at each place of a face, and the score's scale, from untouched faces."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import torch
 import torch.nn.functional as F
@@ -38,10 +38,11 @@ def fit_normal(net: AppraisalNet, faces: Tensor, progress: Callable[[int, int], 
     net.tolerated_evidence.fill_(float(there.clamp(min=1e-4) / (100 / SCORE_THERE - 1)))
 
 
-def _watched(faces: Tensor, progress: Callable[[int, int], None], turn: int, turns: int) -> list[Tensor]:
-    """Split faces one by one, telling the progress of this turn as they are asked for."""
-    progress(turn * len(faces), turns * len(faces))
-    return list(torch.split(faces, 1))
+def _watched(faces: Tensor, progress: Callable[[int, int], None], turn: int, turns: int) -> Iterator[Tensor]:
+    """Yield faces one by one, telling the progress of this turn among all."""
+    for done, face in enumerate(torch.split(faces, 1), start=1):
+        yield face
+        progress(turn * len(faces) + done, turns * len(faces))
 
 
 def _heat(net: AppraisalNet, face: Tensor) -> Tensor:

@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from mien.models.appraisal import FACE_SIZE
 from mien.models.checkpoint import Checkpoint
 
 from .canonical_package import canonicalise
@@ -37,7 +38,7 @@ def to_coreml(graph: Graph, checkpoint: Checkpoint, package: Path) -> None:
             traced,
             convert_to="mlprogram",
             minimum_deployment_target=getattr(ct.target, MINIMUM),
-            compute_precision=ct.transform.FP16ComputePrecision(_fits_float16),
+            compute_precision=_precision(graph),
             inputs=[_input(spec) for spec in graph.specs(graph.inputs)],
             outputs=[ct.TensorType(name=name, dtype=np.float32) for name in graph.outputs],
             skip_model_load=True,
@@ -46,9 +47,23 @@ def to_coreml(graph: Graph, checkpoint: Checkpoint, package: Path) -> None:
     canonicalise(package)
 
 
+def _precision(graph: Graph) -> Any:
+    """Choose float16 for the graphs that are worth quantising; detector and mask stay float32."""
+    import coremltools as ct
+
+    return ct.transform.FP16ComputePrecision(_fits_float16) if graph.int8 else ct.precision.FLOAT32
+
+
 def _fits_float16(operation: Any) -> bool:
-    """Keep single numbers in float32: a float16 score near 100 has steps of a sixteenth of a point."""
-    return any(math.prod(output.shape) != 1 for output in operation.outputs)
+    """Keep single numbers, and maps as large as the face, in float32.
+
+    A float16 score near 100 has steps of a sixteenth of a point; and where nothing is masked, the
+    composite must give back the photograph's own pixels, or the comparison sees a change.
+    """
+    shapes = [output.shape for output in operation.outputs]
+    return any(math.prod(shape) != 1 for shape in shapes) and not any(
+        len(shape) == 4 and shape[-1] >= FACE_SIZE for shape in shapes
+    )
 
 
 class _Single(nn.Module):

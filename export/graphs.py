@@ -143,10 +143,10 @@ class Graph:
 
 
 # What is quantised was found by the score: the first stages of teacher and student, whose linear outputs
-# span ten times what eight bits resolve, cost most of the error and hold few of the weights; so do the
-# last steps of the refinement.
-_FEATURES = r".*/(teacher/stages\.[34]|student/stages\.[12]).*"
-_PAINTERS = r".*/(coarse|refine/(down|context|up\.[01]))/.*"
+# span ten times what eight bits resolve, and the large maps of the refinement cost most of the error and
+# hold few of the weights.
+_FEATURES = r".*/(teacher/stages\.[34]|student/stages\.2).*"
+_PAINTERS = r".*/(coarse/(down|context|up\.0)|refine/context).*"
 GRAPHS: tuple[Graph, ...] = (
     # Keypoints place the face: eight bits would move it by pixels.
     Graph("detector", DetectorGraph, ("picture",), ("candidates",)),
