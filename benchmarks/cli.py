@@ -12,7 +12,7 @@ from rich.console import Console
 
 from mien.mobile_reference.bundle import Bundle, open_bundle, sha256
 from mien.mobile_reference.errors import UsageError
-from mien.mobile_reference.graphs import executable
+from mien.mobile_reference.graphs import timed
 from mien.mobile_reference.photograph import read_photograph
 
 from .arm64 import DEFAULT_PRESET, PRESETS, Arm64Target
@@ -263,7 +263,7 @@ def fit(output: Path | None) -> None:
 def _chosen(bundle: Bundle, names: Sequence[str]) -> list[str]:
     if names:
         return list(dict.fromkeys(bundle.variant(name).name for name in names))
-    ready = [variant.name for variant in bundle.variants if executable(variant)]
+    ready = [variant.name for variant in bundle.variants if timed(variant)]
     if not ready:
         raise UsageError("no variant of this bundle can be executed here; export a tflite variant too")
     return ready

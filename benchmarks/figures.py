@@ -17,7 +17,7 @@ from rich.console import Console
 from rich.table import Table
 
 from mien.mobile_reference.bundle import APPRAISAL, Bundle, open_bundle
-from mien.mobile_reference.graphs import executable
+from mien.mobile_reference.graphs import timed
 from mien.mobile_reference.photograph import Pixels, read_photograph
 from mien.mobile_reference.runner import Appraiser, BundleAppraiser
 
@@ -45,7 +45,7 @@ def figures(bundle: Bundle, runs: int) -> Iterator[Figure]:
     face: Pixels = bundle.goldens[0].read("face")[0]
     (entry,) = entry_points(group="mien.appraisers", name="checkpoint")
     ways: dict[str, Appraiser] = {FLOAT: entry.load()(None, 1)}
-    ways |= {v.name: BundleAppraiser(bundle, v.name) for v in bundle.variants if executable(v)}
+    ways |= {v.name: BundleAppraiser(bundle, v.name) for v in bundle.variants if timed(v)}
     face_ms = _by_turns({name: partial(way.rate, face) for name, way in ways.items()}, runs)
     photograph_ms = _by_turns(
         {name: partial(_from_file, way, photograph) for name, way in ways.items()}, runs

@@ -61,7 +61,6 @@ def test_every_gate_holds(bundle: Bundle) -> None:
     found = verify(bundle, lambda deviation: None)
     assert found.failures == ()
     assert {result.variant for result in found.results} == {*TFLITE, "coreml-fp16"}
-    assert found.not_executed == ()
 
 
 def test_stages_in_a_row_give_what_the_one_graph_gives(bundle: Bundle) -> None:

@@ -104,7 +104,7 @@ class FakeBundle:
 
 def _tensor(name: str) -> dict[str, Any]:
     shape, dtype = SHAPES[name]
-    return {"name": name, "shape": list(shape), "dtype": dtype, "meaning": "of a test"}
+    return {"name": name, "shape": list(shape), "dtype": dtype, "full_scale": 1, "meaning": "of a test"}
 
 
 def _variant(folder: Path, name: str, suffix: str, gate: float) -> dict[str, Any]:
