@@ -14,7 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .alignment import align
-from .bundle import APPRAISAL, DETECTOR, STAGES, Bundle, Golden, Tensor, Variant
+from .bundle import APPRAISAL, DETECTOR, GRAPHS, STAGES, Bundle, Golden, Tensor, Variant
+from .errors import UsageError
 from .graphs import Graph, load_graph
 from .photograph import Pixels
 from .runner import DEFAULT_VARIANT, as_detector
@@ -186,8 +187,14 @@ def verify(bundle: Bundle, progress: Callable[[Deviation], None], threads: int =
     """Judge every variant against its gate.
 
     Raises:
-        UsageError: the bundle lacks the float32 variant, with which isolated errors become points.
+        UsageError: the bundle lacks the float32 variant, with which isolated errors become points, or
+            the graphs of the stages.
     """
+    missing = set(GRAPHS) - bundle.graphs.keys()
+    if missing:
+        raise UsageError(
+            f"the bundle has no graph {', '.join(sorted(missing))}, so it cannot be judged by stages"
+        )
     found: dict[tuple[str, str], list[Deviation]] = {}
     for variant in bundle.variants:
         for deviation in deviations(bundle, variant.name, threads):

@@ -238,7 +238,7 @@ _VECTORS = ("picture", "candidates", "face", "heat", "mask", "normalised", "heat
 
 
 def _tensor(name: str, shape: list[int], dtype: str = "float32") -> dict[str, Any]:
-    return {"name": name, "shape": shape, "dtype": dtype, "meaning": "of a test"}
+    return {"name": name, "shape": shape, "dtype": dtype, "full_scale": 1, "meaning": "of a test"}
 
 
 def _manifest(score: float) -> dict[str, Any]:
