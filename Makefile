@@ -5,19 +5,25 @@ MIEN := $(VENV)/bin/mien
 PY := $(VENV)/bin/python
 READY := $(VENV)/ready
 DEMO := build/demo
+PORTRAITS := $(wildcard calibration/samples/nobody-0[1-6]*.jpg)
 
-.PHONY: demo test lint setup clean
+.PHONY: demo figures test lint setup clean
 
 demo: $(READY)
-	@echo "== 1/4 export: checkpoint -> bundle ($(DEMO)/bundle)"
+	@mkdir -p $(DEMO)
+	@echo "== 1/4 export: checkpoint -> bundle"
 	@$(MIEN) export -o $(DEMO)/bundle
-	@echo "== 2/4 appraise: photographs -> scores and pictures ($(DEMO)/appraisals)"
-	@$(MIEN) appraise --bundle $(DEMO)/bundle -o $(DEMO)/appraisals calibration/samples/nobody-0[1-6]*.jpg
-	@echo "== 3/4 verify: bundle against the float pipeline ($(DEMO)/parity.json)"
-	@$(MIEN) verify $(DEMO)/bundle -o $(DEMO)/parity.json
-	@echo "== 4/4 bench: on this host ($(DEMO)/bench.json)"
-	@$(MIEN) bench $(DEMO)/bundle -o $(DEMO)/bench.json
-	@echo "made: $(DEMO)/bundle $(DEMO)/appraisals $(DEMO)/parity.json $(DEMO)/bench.json"
+	@echo "== 2/4 appraise: photographs -> scores and pictures"
+	@$(MIEN) appraise --bundle $(DEMO)/bundle -o $(DEMO)/appraisals --json $(PORTRAITS) > $(DEMO)/appraise.log
+	@echo "== 3/4 verify: bundle against the float pipeline"
+	@$(MIEN) verify $(DEMO)/bundle -o $(DEMO)/parity.json > $(DEMO)/verify.log
+	@echo "== 4/4 bench: on this host"
+	@$(MIEN) bench $(DEMO)/bundle -o $(DEMO)/bench.json > $(DEMO)/bench.log
+	@$(PY) -m mien.benchmarks.summary $(DEMO)
+
+figures: demo
+	@echo "== figures: beside the float pipeline, one thread"
+	@$(PY) -m mien.benchmarks.figures $(DEMO)/bundle
 
 test: $(READY) lint
 	@echo "== tests"

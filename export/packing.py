@@ -34,7 +34,7 @@ _PACKAGES = ("torch", "onnx", "onnx2tf", "ai-edge-litert", "ai-edge-quantizer", 
 _COORDINATES = "pixels, x right and y down, the centre of the first pixel at (0, 0)"
 _RESAMPLING = (
     "reduce by a box filter of whole size max(1, floor(1 / scale)), then bilinear with the border repeated, "
-    "then round half up"
+    "then add 0.500001 and round down"
 )
 _SCORE_MAP = (
     "100 * tolerated_evidence / (tolerated_evidence + mean of the final heatmap over the face region)"
