@@ -158,8 +158,11 @@ def warp(photograph: Pixels, matrix: Floats, size: int) -> Pixels:
     reduced = _reduce(photograph, first, last, box)
     near, far = low - first, np.minimum(low + 1, limit) - first
     share = (source - low)[..., None]
-    top = _mix(reduced[near[..., 1], near[..., 0]], reduced[near[..., 1], far[..., 0]], share[..., 0, :])
-    bottom = _mix(reduced[far[..., 1], near[..., 0]], reduced[far[..., 1], far[..., 0]], share[..., 0, :])
+    pixels, columns = reduced.reshape(-1, 3), reduced.shape[1]
+    (left, upper), (right, lower) = np.moveaxis(near, -1, 0), np.moveaxis(far, -1, 0)
+    across = share[..., 0, :]
+    top = _mix(pixels.take(upper * columns + left, 0), pixels.take(upper * columns + right, 0), across)
+    bottom = _mix(pixels.take(lower * columns + left, 0), pixels.take(lower * columns + right, 0), across)
     return np.floor(_mix(top, bottom, share[..., 1, :]) + _HALF).astype(np.uint8)
 
 
@@ -171,4 +174,7 @@ def _reduce(photograph: Pixels, first: NDArray[np.int64], last: NDArray[np.int64
     """Average boxes of ``box`` x ``box`` pixels, only those from ``first`` to ``last`` (x, y)."""
     columns, rows = last - first + 1
     part = photograph[first[1] * box : (last[1] + 1) * box, first[0] * box : (last[0] + 1) * box]
-    return np.asarray(part.reshape(rows, box, columns, box, 3).mean(axis=(1, 3), dtype=np.float64))
+    # Whole numbers, rows first: a mean over two axes of five takes numpy ten times as long.
+    strips = part.reshape(rows, box, columns * box, 3).sum(axis=1, dtype=np.uint32) if box > 1 else part
+    total = sum(strips[:, column::box].astype(np.float64) for column in range(box))
+    return np.asarray(total / box**2)
