@@ -5,23 +5,14 @@ from dataclasses import dataclass
 
 from torch import Tensor, nn
 
+from mien.mobile_reference import bundle
 from mien.models.appraisal import AppraisalNet, feature_change
 from mien.models.checkpoint import Checkpoint
 from mien.models.detector import BlazeFace
 
 
-@dataclass(frozen=True)
-class TensorSpec:
-    """One input or output: ``shape`` with channels second, ``dtype`` as numpy names it.
-
-    ``full_scale`` is the span of its values, by which a difference is judged.
-    """
-
-    name: str
-    shape: tuple[int, ...]
-    dtype: str
-    full_scale: float
-    meaning: str
+class TensorSpec(bundle.Tensor):
+    """A tensor of the bundle as PyTorch has it: ``shape`` with channels second."""
 
     @property
     def channels_last(self) -> tuple[int, ...]:

@@ -27,7 +27,7 @@ from .graphs import GRAPHS, TensorSpec
 from .jobs import COREML_VARIANTS, TFLITE_VARIANTS
 from .tflite import channels_last
 
-# Largest score error allowed, in points. What is not executed here has a gate all the same.
+# Largest score error allowed, in points.
 GATES = {"tflite-fp32": 0.01, "tflite-fp16": 0.1, "tflite-int8": 2.0, "coreml-fp16": 0.1}
 _SUFFIXES = {"tflite": ".tflite", "coreml": ".mlpackage"}
 _PACKAGES = ("torch", "onnx", "onnx2tf", "ai-edge-litert", "ai-edge-quantizer", "coremltools", "numpy")
