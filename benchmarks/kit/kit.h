@@ -1,0 +1,48 @@
+/* The runner for a phone's processor: what its four files share.
+ *
+ * It does what an app does with a bundle, from the encoded photograph to the score, by the rule of the
+ * manifest (docs/manifest.md). Colours are RGB, 8 bits; coordinates are pixels, the first one's centre
+ * at (0, 0). Whatever fails ends the program with one line on standard error: see die().
+ */
+#ifndef MIEN_KIT_H
+#define MIEN_KIT_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+enum { POINTS = 4, CANDIDATE = 17 };
+
+/* Pixels [height, width, 3]. */
+typedef struct {
+  int width, height;
+  uint8_t *pixels;
+} Picture;
+
+/* How a face is found and framed: the manifest's alignment. */
+typedef struct {
+  int size, detector_size;
+  double score, overlap, second_look, smallest;
+  double template_[POINTS][2];
+} Rule;
+
+/* A compiled model with one input. */
+typedef struct Graph Graph;
+
+_Noreturn void die(const char *format, ...) __attribute__((format(printf, 1, 2)));
+void *allocate(size_t bytes);
+
+/* decode.c: a JPEG or PNG file in memory to pixels; the caller frees them. */
+Picture decode(const uint8_t *bytes, size_t count);
+
+/* graph.c: LiteRT on the processor. */
+Graph *open_graph(const char *model, int threads);
+void run_graph(Graph *graph, const void *input, size_t bytes);
+/* Copy the one output of a size in bytes; there must be exactly one of it. */
+void read_output(Graph *graph, void *values, size_t bytes);
+/* The size in bytes of the first output. */
+size_t output_bytes(const Graph *graph);
+
+/* align.c: cut the largest face, [rule.size, rule.size, 3], into ``face``. */
+void align(const Picture *photograph, Graph *detector, const Rule *rule, uint8_t *face);
+
+#endif
