@@ -3,7 +3,9 @@
 MienError
 ├── ReportError    a file that is no report of ``mien bench``, or two that cannot be compared
 └── TargetError    a target that is missing something, or failed while it ran
-    └── SetupError a target that has not been set up, or whose set-up failed
+    ├── SetupError a target that has not been set up, or whose set-up failed
+    └── DeviceError    a phone that cannot be used, or a program that failed on it
+        └── DeviceLost a phone that was there and is gone
 """
 
 from mien.mobile_reference.errors import MienError
@@ -19,3 +21,11 @@ class TargetError(MienError):
 
 class SetupError(TargetError):
     """A target is not ready."""
+
+
+class DeviceError(TargetError):
+    """A phone cannot be used, or a program failed on it."""
+
+
+class DeviceLost(DeviceError):
+    """A phone was there and is gone."""

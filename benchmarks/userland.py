@@ -111,7 +111,7 @@ def set_up(cache: Path, progress: Callable[[str], None]) -> Userland:
         part = Userland(Path(name) / "userland")
         part.root.mkdir(parents=True)
         progress("fetching Debian's ARM64 packages")
-        packages = _unpack_packages(part, Path(name) / "apt")
+        packages = unpack_packages(_PACKAGES, part.root, Path(name) / "apt")
         progress("fetching LiteRT for ARM64")
         wheels = _unpack_wheels(part, Path(name) / "pip")
         progress("compiling the instruction counter")
@@ -128,16 +128,20 @@ def _require(tool: str) -> None:
 
 
 def _check_qemu() -> None:
-    first = _call([QEMU, "--version"]).split("version ")[-1]
+    first = call_tool([QEMU, "--version"]).split("version ")[-1]
     major = int(first.split(".")[0])
     if major not in _QEMU_MAJORS:
         raise SetupError(f"{QEMU} is version {major}, the instruction counter needs 7 or 8; use Debian 12's")
-    if "-plugin" not in _call([QEMU, "--help"]):
+    if "-plugin" not in call_tool([QEMU, "--help"]):
         raise SetupError(f"this {QEMU} takes no plugins (a static build?); {_TOOLS[QEMU]}")
 
 
-def _call(command: Sequence[str | Path], **environment: str) -> str:
-    """Run a tool and return what it printed."""
+def call_tool(command: Sequence[str | Path], **environment: str) -> str:
+    """Run a tool and return what it printed.
+
+    Raises:
+        SetupError: it failed.
+    """
     done = subprocess.run(  # noqa: S603 - our own argument lists
         command,
         capture_output=True,
@@ -156,14 +160,14 @@ def _sources() -> Iterator[str]:
     """List the host's own Debian sources, so that its mirror is used."""
     form = "$(ORIGIN) $(SITE) $(RELEASE) $(COMPONENT)"
     for line in dict.fromkeys(
-        _call(["apt-get", "indextargets", "--format", form, "Created-By: Packages"]).splitlines()
+        call_tool(["apt-get", "indextargets", "--format", form, "Created-By: Packages"]).splitlines()
     ):
         origin, _, source = line.partition(" ")
         if origin == "Debian":
             yield f"deb {source}\n"
 
 
-def _apt_configuration(state: Path) -> Path:
+def _apt_configuration(state: Path, architecture: str) -> Path:
     """Write an apt configuration whose every folder lies in ``state``; the host's keys are used."""
     for name in ("lists/partial", "archives/partial"):
         (state / name).mkdir(parents=True)
@@ -174,8 +178,8 @@ def _apt_configuration(state: Path) -> Path:
     (state / "sources.list").write_text(sources)
     configuration = state / "apt.conf"
     configuration.write_text(
-        f'''APT::Architecture "arm64";
-APT::Architectures {{ "arm64"; }};
+        f'''APT::Architecture "{architecture}";
+APT::Architectures {{ "{architecture}"; }};
 APT::Install-Recommends "false";
 APT::Sandbox::User "";
 Dir::State "{state}";
@@ -192,34 +196,51 @@ Debug::NoLocking "true";
     return configuration
 
 
-def _unpack_packages(part: Userland, state: Path) -> list[str]:
-    """Fetch Debian packages with all they depend on, and unpack them."""
-    configuration = str(_apt_configuration(state))
-    _call(["apt-get", "-q", "update"], APT_CONFIG=configuration)
-    _call(["apt-get", "-q", "-y", "--download-only", "install", *_PACKAGES], APT_CONFIG=configuration)
+def unpack_packages(
+    names: Sequence[str], root: Path, state: Path, architecture: str = "arm64"
+) -> list[str]:
+    """Fetch Debian packages with all they depend on, and unpack them into ``root``.
+
+    Raises:
+        SetupError: apt knows no Debian source, or a download failed.
+    """
+    configuration = str(_apt_configuration(state, architecture))
+    call_tool(["apt-get", "-q", "update"], APT_CONFIG=configuration)
+    call_tool(["apt-get", "-q", "-y", "--download-only", "install", *names], APT_CONFIG=configuration)
     archives = sorted((state / "archives").glob("*.deb"))
     for archive in archives:
-        _call(["dpkg", "-x", archive, part.root])
+        call_tool(["dpkg", "-x", archive, root])
     return [archive.name for archive in archives]
+
+
+def unpack_wheels(
+    names: Sequence[str], target: Path, folder: Path, *, processor: str, python: str
+) -> list[str]:
+    """Fetch wheels for Linux on another processor, without what they depend on, and unpack them.
+
+    Raises:
+        SetupError: a download failed.
+    """
+    platforms = [f"manylinux{tag}_{processor}" for tag in ("_2_27", "_2_28", "2014")]
+    selection = ["--no-deps", "--only-binary=:all:", "--python-version", python]
+    selection += [f"--platform={name}" for name in platforms]
+    pip = [sys.executable, "-m", "pip", "download", "--quiet", "--dest", str(folder)]
+    call_tool([*pip, *selection, *names])
+    wheels = sorted(folder.glob("*.whl"))
+    for wheel in wheels:
+        with zipfile.ZipFile(wheel) as archive:
+            archive.extractall(target)
+    return [wheel.name for wheel in wheels]
 
 
 def _unpack_wheels(part: Userland, folder: Path) -> list[str]:
     """Fetch LiteRT of the host's own version, and what it imports, for the emulated Python."""
     python = part.python.name.removeprefix("python")
-    platforms = ("manylinux_2_27_aarch64", "manylinux_2_28_aarch64", "manylinux2014_aarch64")
-    selection = ["--no-deps", "--only-binary=:all:", "--python-version", python]
-    selection += [f"--platform={name}" for name in platforms]
     wanted = [f"ai-edge-litert=={version('ai-edge-litert')}", "numpy>=2,<3", "flatbuffers"]
-    pip = [sys.executable, "-m", "pip", "download", "--quiet", "--dest", str(folder)]
-    _call([*pip, *selection, *wanted])
-    wheels = sorted(folder.glob("*.whl"))
-    for wheel in wheels:
-        with zipfile.ZipFile(wheel) as archive:
-            archive.extractall(part.packages)
-    return [wheel.name for wheel in wheels]
+    return unpack_wheels(wanted, part.packages, folder, processor="aarch64", python=python)
 
 
 def compile_plugin(output: Path) -> None:
     """Compile the instruction counter for the host's processor."""
     with as_file(files(__package__).joinpath("qcount.c")) as source:
-        _call(["gcc", "-shared", "-fPIC", "-O2", "-Wall", "-Wextra", "-o", output, source])
+        call_tool(["gcc", "-shared", "-fPIC", "-O2", "-Wall", "-Wextra", "-o", output, source])
