@@ -108,7 +108,9 @@ def find_adb(given: Path | None) -> str:
         DeviceError: there is none.
     """
     home = os.environ.get("ANDROID_HOME", "")
-    places = [str(given)] if given else ["adb", *([str(Path(home) / "platform-tools" / "adb")] if home else [])]
+    places = (
+        [str(given)] if given else ["adb", *([str(Path(home) / "platform-tools" / "adb")] if home else [])]
+    )
     for place in places:
         if found := shutil.which(place):
             return found
@@ -123,7 +125,9 @@ def choose_device(program: str, serial: str | None) -> Adb:
     Raises:
         DeviceError: there is none, there are several, or it is not ready.
     """
-    done = subprocess.run([program, "devices"], capture_output=True, text=True, check=False, timeout=_CALL_LIMIT_S)  # noqa: S603
+    done = subprocess.run(
+        [program, "devices"], capture_output=True, text=True, check=False, timeout=_CALL_LIMIT_S
+    )  # noqa: S603
     lines = [line.split("\t", 1) for line in done.stdout.splitlines() if "\t" in line]
     states = {name: state.strip() for name, state in lines}
     if serial is None:
@@ -131,7 +135,9 @@ def choose_device(program: str, serial: str | None) -> Adb:
     if serial not in states:
         raise DeviceError(f"no device {serial}; 'adb devices' has {', '.join(states) or 'none'}")
     if states[serial] != _READY:
-        remedy = next((text for state, text in _REMEDIES.items() if states[serial].startswith(state)), "replug it")
+        remedy = next(
+            (text for state, text in _REMEDIES.items() if states[serial].startswith(state)), "replug it"
+        )
         raise DeviceError(f"{serial} is {states[serial]}; {remedy}")
     return Adb(program, serial)
 

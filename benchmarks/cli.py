@@ -3,7 +3,7 @@
 import json
 import os
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,13 +15,28 @@ from mien.mobile_reference.errors import UsageError
 from mien.mobile_reference.graphs import timed
 from mien.mobile_reference.photograph import read_photograph
 
+from .adb import choose_device, find_adb
+from .android import MODES, AndroidTarget
 from .arm64 import DEFAULT_PRESET, PRESETS, Arm64Target
 from .compare import INSTRUCTIONS, MS, compare
+from .errors import DeviceLost
 from .estimate import chosen_variants, estimates, make_estimate_report
 from .fit import fit_all
 from .host import HostTarget
+from .kit import ABIS, open_kit, set_up_kit
 from .page import make_page
-from .records import HOST, BenchSpec, Result, Target, check_output, make_report, read_report, write_whole
+from .phone import probe
+from .records import (
+    ANDROID,
+    HOST,
+    BenchSpec,
+    Result,
+    Target,
+    check_output,
+    make_report,
+    read_report,
+    write_whole,
+)
 from .tables import print_changes, print_estimates, print_results
 from .userland import default_cache, open_userland, set_up
 
@@ -33,6 +48,7 @@ _PRESET_HELP = f"Emulated processor of arm64; may be repeated (default {DEFAULT_
 _OPTIONS_OF = {
     HOST: ("threads", "cpus", "processes", "runs", "warmup"),
     ARM64: ("presets", "setup", "cache"),
+    ANDROID: ("serial", "mode", "adb", "threads", "setup", "cache"),
     ESTIMATE: ("estimate",),
 }
 Options = Mapping[str, Any]
@@ -84,7 +100,7 @@ def _cpus(_: click.Context, __: click.Parameter, value: str | None) -> tuple[int
 @click.argument("bundle", type=_PATH, required=False)
 @click.option("--variant", "variants", multiple=True, help="Measure this variant only; may be repeated.")
 @click.option("--photo", type=_PATH, help="Photograph to appraise (default: the bundle's first golden one).")
-@click.option("--target", default=HOST, show_default=True, type=click.Choice([HOST, ARM64]))
+@click.option("--target", default=HOST, show_default=True, type=click.Choice([HOST, ARM64, ANDROID]))
 @click.option("--threads", default=1, show_default=True, type=click.IntRange(1, 64))
 @click.option("--cpus", callback=_cpus, help="Pin to these processors, e.g. 0,1.")
 @click.option("--processes", default=5, show_default=True, type=click.IntRange(1, 100))
@@ -97,6 +113,11 @@ def _cpus(_: click.Context, __: click.Parameter, value: str | None) -> tuple[int
 @click.option("--preset", "presets", multiple=True, type=click.Choice(list(PRESETS)), help=_PRESET_HELP)
 @click.option("--setup", is_flag=True, help="Fetch what the target needs first (arm64: about 60 MB).")
 @click.option("--cache", type=_PATH, help="Where --setup keeps it (default: the user's cache folder).")
+@click.option("--serial", help="Which phone of 'adb devices', where there are several.")
+@click.option(
+    "--mode", default="quick", show_default=True, type=click.Choice(list(MODES)), help="On a phone."
+)
+@click.option("--adb", type=_PATH, help="The adb program (default: on PATH or in ANDROID_HOME).")
 @click.option("--estimate", is_flag=True, help="Measure nothing: compare with published times of phones.")
 @click.option("-o", "--output", type=_PATH, help="Write the JSON report, raw times included, into this file.")
 @click.option("--json", "as_json", is_flag=True, help="Print the JSON report.")
@@ -127,13 +148,14 @@ def run(
         _estimate(bundle, variants, output, as_json=as_json)
         return
     with Console(stderr=True).status("measuring") as status:
-        targets = _TARGETS[options["target"]](options, lambda text: status.update(f"measuring {text}"))
+        settings = options | {"no_bundle": bundle is None and options["setup"]}
+        targets = _TARGETS[options["target"]](settings, lambda text: status.update(f"measuring {text}"))
         if bundle is None and options["setup"]:
             click.echo("the target is ready")
             return
         opened = open_bundle(_named(bundle))
         specs = _specs(opened, variants, photo, options)
-        results = tuple(target.run(spec) for target in targets for spec in specs)
+        results = _run_all(targets, specs)
     report = json.dumps(make_report(opened, _settings(specs[0]), results), indent=1) + "\n"
     if output:
         write_whole(output, report)
@@ -142,6 +164,23 @@ def run(
     else:
         print_results(results)
     _report_failures(results)
+
+
+def _run_all(targets: Sequence[Target], specs: Sequence[BenchSpec]) -> tuple[Result, ...]:
+    """Measure everything; a phone that goes away does not take what was measured along."""
+    results: list[Result] = []
+    left = [spec.variant for spec in specs]
+    for target in targets:
+        for spec in specs:
+            try:
+                results.append(target.run(spec))
+            except DeviceLost as error:
+                if not results:
+                    raise
+                lost = f"not measured: {', '.join(left[len(results) :])}; {error}"
+                results[-1] = replace(results[-1], missing=(*results[-1].missing, lost))
+                return tuple(results)
+    return tuple(results)
 
 
 def _estimate(bundle: Path | None, names: Sequence[str], output: Path | None, *, as_json: bool) -> None:
@@ -169,7 +208,7 @@ def _refuse_foreign_options(context: click.Context, target: str) -> None:
     for other, names in _OPTIONS_OF.items():
         for name in names:
             given = context.get_parameter_source(name) is not click.core.ParameterSource.DEFAULT
-            if other != target and given:
+            if name not in _OPTIONS_OF[target] and given:
                 flag = name.removesuffix("s") if name == "presets" else name
                 raise UsageError(f"--{flag} was given, but it is for --target {other}; leave it out")
 
@@ -184,9 +223,22 @@ def _arm64_targets(options: Options, progress: Progress) -> list[Target]:
     return [Arm64Target(preset, userland, progress) for preset in options["presets"] or (DEFAULT_PRESET,)]
 
 
+def _android_targets(options: Options, progress: Progress) -> list[Target]:
+    cache = options["cache"] or default_cache()
+    if options["setup"]:
+        for abi in ABIS:
+            set_up_kit(cache, abi, progress)
+    if options["no_bundle"]:
+        return []
+    adb = choose_device(find_adb(options["adb"]), options["serial"])
+    phone = probe(adb)
+    return [AndroidTarget(adb, phone, open_kit(cache, phone.abi), MODES[options["mode"]], progress)]
+
+
 _TARGETS: dict[str, Callable[[Options, Progress], list[Target]]] = {
     HOST: _host_targets,
     ARM64: _arm64_targets,
+    ANDROID: _android_targets,
 }
 
 
@@ -198,6 +250,9 @@ def _specs(bundle: Bundle, variants: Sequence[str], photo: Path | None, options:
     blocks = options["processes"]
     if options["target"] == ARM64:
         counts, blocks = {"threads": 1, "warmup": 0, "runs": 1, "cpus": ()}, 1
+    if options["target"] == ANDROID:
+        mode = MODES[options["mode"]]
+        counts, blocks = counts | {"warmup": mode.warmup, "runs": mode.runs, "cpus": ()}, mode.blocks
     names = _chosen(bundle, variants)
     return [BenchSpec(bundle, name, photograph, blocks=blocks, **counts) for name in names]
 

@@ -27,5 +27,5 @@ class DeviceError(TargetError):
     """A phone cannot be used, or a program failed on it."""
 
 
-class DeviceLost(DeviceError):
+class DeviceLost(DeviceError):  # noqa: N818 - what happened, not that it is an error
     """A phone was there and is gone."""

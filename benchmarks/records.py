@@ -31,6 +31,8 @@ BUDGET_MS = 1000.0
 """The promise: from the encoded photograph to the score in less than a second."""
 HOST = "host"
 ARM64_EMULATION = "arm64-emulation"
+ANDROID = "android"
+ANDROID_EMULATOR = "android-emulator"
 TOTAL = "total"
 """The stage from the encoded photograph to the score."""
 MET, NOT_MET, NO_EVIDENCE = "met", "not met", "no evidence"
@@ -122,6 +124,24 @@ class Work:
 
 
 @dataclass(frozen=True)
+class Condition:
+    """How warm and how fast a phone was ``before`` or ``after`` a block; empty is what it did not say.
+
+    ``thermal_status`` is Android's 0 (none) to 6, ``temperatures`` are in degrees Celsius by sensor, the
+    clocks by processor.
+    """
+
+    block: int
+    when: str
+    thermal_status: int | None
+    temperatures: Mapping[str, float]
+    max_khz: Mapping[str, int]
+    current_khz: Mapping[str, int]
+    battery_percent: int | None
+    power_saver: bool
+
+
+@dataclass(frozen=True)
 class Result:
     """What a target found out about one variant. ``latency`` is None where time means nothing."""
 
@@ -133,6 +153,8 @@ class Result:
     parity: tuple[Parity, ...]
     work: tuple[Work, ...] = ()
     notes: tuple[str, ...] = field(default=())
+    conditions: tuple[Condition, ...] = ()
+    missing: tuple[str, ...] = ()
 
     @property
     def p90_ms(self) -> float | None:
@@ -142,6 +164,7 @@ class Result:
     @property
     def failures(self) -> Iterator[str]:
         """Say what makes the result worthless: a wrong answer, or kernels that a phone would not use."""
+        yield from self.missing
         for parity in self.parity:
             if not parity.passed:
                 off, unit = f"{parity.error:.3g}", parity.unit
@@ -153,7 +176,7 @@ class Result:
     @property
     def verdict(self) -> str:
         """Say whether the budget is kept by nine of ten appraisals."""
-        if self.p90_ms is None:
+        if self.p90_ms is None or self.device.kind == ANDROID_EMULATOR:
             return NO_EVIDENCE
         return MET if self.p90_ms < BUDGET_MS else NOT_MET
 
@@ -263,6 +286,8 @@ def read_result(record: Mapping[str, Any]) -> Result:
         parity=tuple(_read_parity(parity) for parity in record["parity"]),
         work=tuple(Work(**work) for work in record["work"]),
         notes=tuple(record["notes"]),
+        conditions=tuple(Condition(**condition) for condition in record.get("conditions", ())),
+        missing=tuple(record.get("missing", ())),
     )
 
 

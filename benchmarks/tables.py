@@ -8,7 +8,7 @@ from rich.table import Table
 from .compare import MS, UNDECIDED, Change
 from .estimate import Estimate
 from .fit import CLAIM
-from .records import BUDGET_MS, TOTAL, Result, Stage, Work
+from .records import ANDROID, BUDGET_MS, TOTAL, Result, Stage, Work
 
 # What a stage is called in a table; the report keeps the short names.
 _TITLES = {
@@ -118,10 +118,9 @@ def verdict_line(result: Result) -> str:
     kind = result.device.kind
     if result.p90_ms is None:
         return f"{result.variant}: {result.verdict} of time: {kind} has none"
-    return (
-        f"{result.variant}: under {BUDGET_MS:.0f} ms {result.verdict} on this {kind} "
-        f"(p90 {result.p90_ms:.1f} ms); a {kind} is no phone"
-    )
+    p90 = f"p90 {result.p90_ms:.1f} ms"
+    line = f"{result.variant}: under {BUDGET_MS:.0f} ms {result.verdict} on this {kind} ({p90})"
+    return line if kind == ANDROID else f"{line}; a {kind} is no phone"
 
 
 def print_changes(changes: Iterable[Change]) -> None:

@@ -196,9 +196,7 @@ Debug::NoLocking "true";
     return configuration
 
 
-def unpack_packages(
-    names: Sequence[str], root: Path, state: Path, architecture: str = "arm64"
-) -> list[str]:
+def unpack_packages(names: Sequence[str], root: Path, state: Path, architecture: str = "arm64") -> list[str]:
     """Fetch Debian packages with all they depend on, and unpack them into ``root``.
 
     Raises:
