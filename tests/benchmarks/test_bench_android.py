@@ -1,0 +1,352 @@
+"""The target android: the real adb client and server against a double whose shell is ARM64 mksh."""
+
+import json
+import os
+import shutil
+import socket
+import stat
+import subprocess
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from double.phone import MISSING, make_phone, make_system, running, write_heat, write_properties
+
+from mien.benchmarks import android
+from mien.benchmarks.adb import choose_device, find_adb
+from mien.benchmarks.android import MODES, AndroidTarget, thermal_notes
+from mien.benchmarks.errors import DeviceError, DeviceLost
+from mien.benchmarks.kit import Kit, set_up_kit
+from mien.benchmarks.phone import probe, read_condition
+from mien.benchmarks.records import BenchSpec, Result, read_report
+from mien.mobile_reference.bundle import open_bundle
+from mien.mobile_reference.console import main
+
+INSTALL = "apt-get install adb qemu-user-static gcc-aarch64-linux-gnu libc6-dev-arm64-cross util-linux"
+
+
+def _cannot() -> str:
+    """Say why there is no double here; it needs a binfmt_misc of its own (Linux 6.7)."""
+    missing = [*MISSING, *(["aarch64-linux-gnu-gcc"] if not shutil.which("aarch64-linux-gnu-gcc") else [])]
+    if missing:
+        return f"no {', '.join(missing)}: {INSTALL}"
+    mount = ["unshare", "-Urm", "mount", "-t", "binfmt_misc", "none", "/mnt"]
+    done = subprocess.run(mount, capture_output=True, text=True, check=False)
+    return f"the kernel allows no ARM64 shell in a namespace: {done.stderr.strip()}" if done.returncode else ""
+
+
+CANNOT = _cannot()
+needs_double = pytest.mark.skipif(bool(CANNOT), reason=CANNOT)
+MODE = replace(MODES["quick"], blocks=2, warmup=0, runs=3, limit=60, cool=0)
+Start = Callable[..., AbstractContextManager[str]]
+
+
+@pytest.fixture(scope="session")
+def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    kept = os.environ.get("MIEN_TEST_CACHE")
+    return Path(kept) if kept else tmp_path_factory.mktemp("android-cache")
+
+
+@pytest.fixture(scope="session")
+def kit(cache: Path) -> Kit:
+    return set_up_kit(cache, "arm64-v8a", lambda _: None)
+
+
+@pytest.fixture(scope="session")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """An adb server of the tests' own, which looks for no emulator and keeps its key to itself."""
+    with socket.create_server(("127.0.0.1", 0)) as free, pytest.MonkeyPatch.context() as patch:
+        patch.setenv("ANDROID_ADB_SERVER_PORT", str(free.getsockname()[1]))
+        free.close()
+        patch.setenv("HOME", str(tmp_path_factory.mktemp("home")))
+        patch.setenv("ADB_LOCAL_TRANSPORT_MAX_PORT", "5554")
+        yield
+        subprocess.run(["adb", "kill-server"], capture_output=True, check=False)
+
+
+@pytest.fixture
+def root(cache: Path, server: None) -> Iterator[Path]:
+    """One phone's files, beside the system's: they share the disk."""
+    place = cache / f"phone-{os.getpid()}"
+    shutil.rmtree(place, ignore_errors=True)
+    yield make_phone(make_system(cache), place)
+    shutil.rmtree(place, ignore_errors=True)
+
+
+@contextmanager
+def connected(root: Path, **settings: Any) -> Iterator[tuple[str, int]]:
+    """Start the double and let adb find it; gives serial number and process."""
+    with running(root, **settings) as (port, process):
+        serial = f"127.0.0.1:{port}"
+        subprocess.run(["adb", "connect", serial], capture_output=True, check=True, timeout=30)
+        yield serial, process
+        subprocess.run(["adb", "disconnect", serial], capture_output=True, check=False)
+
+
+def quiet(_: str) -> None:
+    return None
+
+
+def spec_of(bundle: Path) -> BenchSpec:
+    opened = open_bundle(bundle)
+    return BenchSpec(opened, "tflite-int8", opened.goldens[0].photograph, 1, MODE.warmup, MODE.runs, MODE.blocks)
+
+
+def measure(
+    bundle: Path, kit: Kit, progress: Callable[[str], None] = quiet, mode: android.Mode = MODE
+) -> Result:
+    adb = choose_device(find_adb(None), None)
+    return AndroidTarget(adb, probe(adb), kit, mode, progress).run(spec_of(bundle))
+
+
+def call(*arguments: str | Path) -> int:
+    with pytest.raises(SystemExit) as end:
+        main([str(argument) for argument in arguments])
+    return int(end.value.code or 0)
+
+
+@needs_double
+def test_the_command_measures_a_phone(
+    bundle: Path, kit: Kit, root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
+) -> None:
+    monkeypatch.setitem(android.MODES, "quick", MODE)
+    report, page = tmp_path / "bench.json", tmp_path / "bench.html"
+    with connected(root) as (serial, _):
+        options = ("--serial", serial, "--variant", "tflite-int8", "--cache", kit.folder.parent, "-o", report)
+        assert call("bench", bundle, "--target", "android", *options) == 0
+    assert max(map(len, capsys.readouterr().out.splitlines())) <= 90
+    (record,) = read_report(report)["results"]
+    assert record["kind"] == "android"
+    assert [len(block) for block in record["latency"]["stages"][3]["blocks"]] == [3, 3]
+    assert [(c["block"], c["when"]) for c in record["conditions"]] == [
+        (0, "before"),
+        (0, "after"),
+        (1, "before"),
+        (1, "after"),
+    ]
+    assert "cortex-a76" in record["device"]["name"]
+    # The score of the phone's own run, from the photograph on: the runner's alignment is a third one.
+    (parity,) = record["parity"]
+    assert parity["passed"]
+    assert 0 < parity["error"] < 2
+    assert call("bench", "page", report, "-o", page) == 0
+
+
+@needs_double
+def test_pinning_is_to_the_big_processors_or_said_to_be_refused(bundle: Path, kit: Kit, root: Path) -> None:
+    if os.cpu_count() == 1:
+        pytest.skip("one processor: nothing to choose")
+    with connected(root):
+        assert "pinned to the big processors 1" in measure(bundle, kit).notes
+        for name in ("cpuinfo_max_freq", "scaling_max_freq"):
+            file = root / "sys/devices/system/cpu/cpu900/cpufreq" / name
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.write_text("3300000\n")
+        assert any("refused to pin" in note for note in measure(bundle, kit).notes)
+
+
+@needs_double
+def test_a_stale_model_of_equal_name_and_size_is_replaced(bundle: Path, kit: Kit, root: Path) -> None:
+    with connected(root):
+        measure(bundle, kit)
+        model = root / "data/local/tmp/mien/tflite-int8/appraisal.tflite"
+        good = model.read_bytes()
+        model.write_bytes(good[:-1] + bytes([good[-1] ^ 1]))
+        photo = next((root / "data/local/tmp/mien/photo").iterdir())
+        untouched = photo.stat().st_mtime_ns
+        measure(bundle, kit)
+        assert model.read_bytes() == good
+        assert photo.stat().st_mtime_ns == untouched
+
+
+@needs_double
+def test_an_unplugged_phone_leaves_its_finished_blocks(bundle: Path, kit: Kit, root: Path) -> None:
+    with connected(root) as (_, process):
+
+        def unplug(text: str) -> None:
+            if "block 2" in text:
+                subprocess.run(["kill", "-9", str(process)], check=True)
+
+        result = measure(bundle, kit, unplug)
+    assert result.latency is not None
+    assert [len(stage.blocks) for stage in result.latency.stages] == [1] * 4
+    assert "blocks missing: 2 of 2" in next(result.failures)
+
+
+@needs_double
+def test_a_phone_that_goes_at_once_is_an_error(bundle: Path, kit: Kit, root: Path) -> None:
+    with connected(root) as (_, process), pytest.raises(DeviceLost, match="is gone"):
+        measure(bundle, kit, lambda _: subprocess.run(["kill", "-9", str(process)], check=True) and None)
+
+
+@needs_double
+@pytest.mark.parametrize("storage", ["size=1m", "ro"])
+def test_full_or_locked_storage(bundle: Path, kit: Kit, root: Path, storage: str) -> None:
+    with connected(root, storage=storage), pytest.raises(DeviceError, match="cannot write to"):
+        measure(bundle, kit)
+
+
+@needs_double
+def test_a_runner_that_fails_is_reported_with_its_last_line(
+    bundle: Path, kit: Kit, root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(AndroidTarget, "_settings", lambda *_: ["unknown=1"])
+    with connected(root), pytest.raises(DeviceError, match=r"ended with 3 on the phone: .*settings"):
+        measure(bundle, kit)
+
+
+@needs_double
+def test_a_hung_job_is_killed_on_the_phone(bundle: Path, kit: Kit, root: Path) -> None:
+    with connected(root) as (serial, _):
+        endless = replace(MODE, seconds=3000, limit=1)
+
+        def no_alarm(text: str) -> None:
+            del text
+
+        # The runner's own alarm ends it first; its exit is what adb then tells.
+        with pytest.raises(DeviceError, match="ended with 142|ended with 14|took longer"):
+            measure(bundle, kit, no_alarm, endless)
+        adb = choose_device(find_adb(None), serial)
+        alive = adb.shell("kill -0 $(cat /data/local/tmp/mien/pid)")
+    assert alive.code != 0
+
+
+@needs_double
+def test_a_job_without_an_alarm_is_killed_by_the_host(
+    bundle: Path, kit: Kit, root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given = AndroidTarget._settings
+
+    def endless(target: AndroidTarget, spec: BenchSpec, scores: str) -> Iterator[str]:
+        for setting in given(target, spec, scores):
+            yield "limit=0" if setting.startswith("limit=") else setting
+
+    monkeypatch.setattr(AndroidTarget, "_settings", endless)
+    with connected(root) as (serial, _):
+        with pytest.raises(DeviceError, match="the job was killed"):
+            measure(bundle, kit, mode=replace(MODE, seconds=3000, limit=-7))
+        time.sleep(0.2)
+        adb = choose_device(find_adb(None), serial)
+        alive = adb.shell("kill -0 $(cat /data/local/tmp/mien/pid)")
+    assert alive.code != 0
+
+
+@needs_double
+def test_a_phone_that_throttles_is_noted(bundle: Path, kit: Kit, root: Path) -> None:
+    def heat(text: str) -> None:
+        if "block 2" in text:
+            write_heat(root, 3, 48.0)
+            (root / "sys/devices/system/cpu/cpu1/cpufreq/scaling_max_freq").write_text("1200000\n")
+
+    with connected(root):
+        result = measure(bundle, kit, heat)
+    assert any("thermal status 3" in note for note in result.notes)
+    assert any("from 2.80 to 1.20 GHz" in note for note in result.notes)
+    assert any("did not cool down" in note for note in result.notes)
+
+
+@needs_double
+def test_it_waits_for_a_hot_phone(bundle: Path, kit: Kit, root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(android, "_POLL_S", 0.1)
+    write_heat(root, 2, 45.0)
+    with connected(root):
+        timer = threading.Timer(2.0, write_heat, (root, 0, 30.0))
+        result = measure(
+            bundle, kit, lambda text: timer.start() if "block 1 of" in text else None, replace(MODE, cool=30)
+        )
+    assert [condition.thermal_status for condition in result.conditions] == [0] * 4
+
+
+@needs_double
+def test_pages_of_16_kb(bundle: Path, kit: Kit, root: Path) -> None:
+    with connected(root, page=16384):
+        result = measure(bundle, kit)
+    assert "16 KB pages" in result.device.system
+    assert list(result.failures) == []
+
+
+@needs_double
+def test_an_emulator_is_labelled_and_never_judged_by_time(bundle: Path, kit: Kit, root: Path) -> None:
+    write_properties(root, **{"ro.kernel.qemu": "1"})
+    with connected(root):
+        result = measure(bundle, kit)
+    assert result.device.kind == "android-emulator"
+    assert result.p90_ms is not None
+    assert result.verdict == "no evidence"
+
+
+@needs_double
+def test_an_unauthorised_phone(root: Path) -> None:
+    with running(root, auth="deny") as (port, _):
+        serial = f"127.0.0.1:{port}"
+        subprocess.run(["adb", "connect", serial], capture_output=True, check=False, timeout=30)
+        with pytest.raises(DeviceError, match="unauthorized; unlock the phone"):
+            choose_device(find_adb(None), None)
+        subprocess.run(["adb", "disconnect", serial], capture_output=True, check=False)
+
+
+@needs_double
+def test_two_phones_need_a_choice(root: Path) -> None:
+    with connected(root) as (first, _):
+        # A second connection to the same double is a second device for adb.
+        second = first.replace("127.0.0.1", "localhost")
+        subprocess.run(["adb", "connect", second], capture_output=True, check=True, timeout=30)
+        with pytest.raises(DeviceError, match="2 devices: .*--serial"):
+            choose_device(find_adb(None), None)
+        assert choose_device(find_adb(None), second).serial == second
+        with pytest.raises(DeviceError, match="no device nobody"):
+            choose_device(find_adb(None), "nobody")
+        subprocess.run(["adb", "disconnect", second], capture_output=True, check=False)
+
+
+@pytest.mark.skipif(shutil.which("adb") is None, reason=f"no adb: {INSTALL}")
+def test_no_phone(server: None, bundle: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert call("bench", bundle, "--target", "android") == 2
+    assert "no device; plug a phone in" in capsys.readouterr().err
+
+
+def test_no_adb(bundle: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: Any) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.delenv("ANDROID_HOME", raising=False)
+    assert call("bench", bundle, "--target", "android") == 2
+    assert "apt-get install adb" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", MODES)
+def test_full_keeps_the_rule_of_mlperf(name: str) -> None:
+    mode = MODES[name]
+    assert mode.blocks * mode.runs >= 50
+    assert name != "full" or (mode.runs >= 1024 and mode.seconds >= 60)
+
+
+def test_what_a_phone_does_not_say_is_missing() -> None:
+    silent = read_condition("", 0, "before")
+    assert (silent.thermal_status, silent.battery_percent, dict(silent.temperatures)) == (None, None, {})
+    assert list(thermal_notes([silent, replace(silent, when="after")])) == []
+
+
+def test_the_kit_is_checked(kit_copy: Kit) -> None:
+    from mien.benchmarks.errors import SetupError
+    from mien.benchmarks.kit import open_kit
+
+    runner = kit_copy.folder / "runner"
+    runner.chmod(stat.S_IRWXU)
+    runner.write_bytes(b"another")
+    with pytest.raises(SetupError, match="was changed"):
+        open_kit(kit_copy.folder.parent, "arm64-v8a")
+    with pytest.raises(SetupError, match="no runner for mips"):
+        open_kit(kit_copy.folder.parent, "mips")
+
+
+@pytest.fixture
+def kit_copy(request: pytest.FixtureRequest, tmp_path: Path) -> Kit:
+    if CANNOT:
+        pytest.skip(CANNOT)
+    kit: Kit = request.getfixturevalue("kit")
+    shutil.copytree(kit.folder, tmp_path / kit.folder.name)
+    return replace(kit, folder=tmp_path / kit.folder.name)
