@@ -115,7 +115,8 @@ def find_adb(given: Path | None) -> str:
         if found := shutil.which(place):
             return found
     raise DeviceError(
-        f"'{places[0]}' was not found; apt-get install adb, or install Android's platform tools and name it by --adb"
+        f"'{places[0]}' was not found; apt-get install adb, or install Android's platform tools "
+        "and name it by --adb"
     )
 
 
@@ -125,9 +126,9 @@ def choose_device(program: str, serial: str | None) -> Adb:
     Raises:
         DeviceError: there is none, there are several, or it is not ready.
     """
-    done = subprocess.run(
+    done = subprocess.run(  # noqa: S603 - adb
         [program, "devices"], capture_output=True, text=True, check=False, timeout=_CALL_LIMIT_S
-    )  # noqa: S603
+    )
     lines = [line.split("\t", 1) for line in done.stdout.splitlines() if "\t" in line]
     states = {name: state.strip() for name, state in lines}
     if serial is None:

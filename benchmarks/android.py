@@ -26,6 +26,8 @@ _UPRIGHT, _ORIENTATION = (None, 1), 0x0112
 _WARMER = 2.0
 _LOW_BATTERY = 20
 _POLL_S = 5.0
+# What a shell makes of a program that its own alarm ended: 128 + SIGALRM.
+_ALARM = 142
 
 
 @dataclass(frozen=True)
@@ -171,7 +173,12 @@ class AndroidTarget:
             answer = self._adb.shell(script, self._mode.limit + 10)
         except TimeoutError as error:
             self._adb.shell(f"kill -9 $(cat {running})")
-            raise DeviceError(f"{spec.variant}: {error}; the job was killed, give another --mode") from error
+            raise DeviceError(f"{spec.variant}: {error}; the job was killed, try --mode quick") from error
+        if answer.code == _ALARM:
+            raise DeviceError(
+                f"{spec.variant}: a block took longer than {self._mode.limit} s and ended itself; "
+                "try --mode quick"
+            )
         if answer.code:
             raise DeviceError(
                 f"{spec.variant}: the runner ended with {answer.code} on the phone: {answer.last}; "
@@ -238,7 +245,8 @@ def thermal_notes(trace: Sequence[Condition]) -> Iterator[str]:
     for cpu, khz in trace[0].max_khz.items():
         low = min(now.max_khz.get(cpu, khz) for now in trace)
         if low < khz:
-            yield f"unstable: the clock of processor {cpu} was cut from {khz / 1e6:.2f} to {low / 1e6:.2f} GHz"
+            cut = f"from {khz / 1e6:.2f} to {low / 1e6:.2f} GHz"
+            yield f"unstable: the clock of processor {cpu} was cut {cut}"
     if any(now.power_saver for now in trace):
         yield "unstable: the battery saver is on"
     if any((now.battery_percent or 100) < _LOW_BATTERY for now in trace):

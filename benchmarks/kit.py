@@ -2,7 +2,7 @@
 
 LiteRT ships no program for Android, and no package has Android's C library. So the kit brings glibc
 and its loader along, besides LiteRT's own Linux library of the wheel: it needs nothing of Android but
-the kernel. It is built on the user's machine; mien ships its source alone (``kit/``).
+the kernel. It is built on the user's machine; mien ships its source alone (``runner/``).
 """
 
 import hashlib
@@ -23,7 +23,7 @@ from .userland import call_tool, unpack_packages, unpack_wheels
 
 RUNNER = "runner"
 LITERT = "2.1.2"
-"""The release whose interface ``kit/graph.c`` speaks; it is not stable yet."""
+"""The release whose interface ``runner/graph.c`` speaks; it is not stable yet."""
 _READY = "kit.json"
 _PACKAGES = ("libstdc++6", "libgcc-s1", "libpng16-16", "libturbojpeg0", "zlib1g")
 _LINKED = ("libLiteRt.so", "libturbojpeg.so.0", "libpng16.so.16", "libz.so.1")
@@ -69,7 +69,7 @@ class Kit:
 
 
 def _folder(cache: Path, abi: str) -> Path:
-    sources = files(__package__).joinpath("kit")
+    sources = files(__package__).joinpath("runner")
     code = b"".join(part.read_bytes() for part in sorted(sources.iterdir(), key=lambda part: part.name))
     return cache / f"android-{abi}-litert-{LITERT}-{hashlib.sha256(code).hexdigest()[:12]}"
 
@@ -143,7 +143,7 @@ def _collect(abi: Abi, part: Path, scratch: Path, progress: Callable[[str], None
 
 
 def _compile(abi: Abi, part: Path) -> None:
-    with as_file(files(__package__).joinpath("kit")) as sources:
+    with as_file(files(__package__).joinpath("runner")) as sources:
         code = [str(path) for path in sorted(sources.glob("*.c"))]
         libraries = [str(part / name) for name in _LINKED]
         # The libraries' own needs are met on the phone, by the kit's loader.

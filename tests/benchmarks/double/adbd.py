@@ -17,7 +17,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 VERSION, MOST = 0x01000001, 256 * 1024
-BANNER = b"device::ro.product.name=double;ro.product.model=Double;ro.product.device=double;features=shell_v2,cmd"
+BANNER = (
+    b"device::ro.product.name=double;ro.product.model=Double;ro.product.device=double;features=shell_v2,cmd"
+)
 ARM64 = r":arm64:M::\x7fELF\x02\x01\x01\x00\x00\x00\x00\x00\x00\x00\x00\x00\x02\x00\xb7\x00:" + (
     r"\xff\xff\xff\xff\xff\xff\xff\x00\xff\xff\xff\xff\xff\xff\xff\xff\xfe\xff\xff\xff:/usr/bin/qemu-aarch64-static:F"
 )
@@ -79,7 +81,9 @@ class Link:
                 stream = Stream(self, len(self.streams) + 1, first)
                 self.streams[stream.number] = stream
                 self.send(b"OKAY", stream.number, first)
-                threading.Thread(target=self.service, args=(stream, data.rstrip(b"\0").decode()), daemon=True).start()
+                threading.Thread(
+                    target=self.service, args=(stream, data.rstrip(b"\0").decode()), daemon=True
+                ).start()
             elif second in self.streams:
                 self.on_stream(command, self.streams[second], data)
 
@@ -105,8 +109,10 @@ class Link:
 
 
 def shell(stream: Stream, root: Path, command: str) -> None:
-    """Run a command; the program is killed when the client goes away, as Android's daemon does not promise."""
-    environment = {"PATH": "/system/bin", "HOME": "/"} | {k: v for k, v in os.environ.items() if k.startswith("QEMU_")}
+    """Run a command to its end, whether the client is still there or not."""
+    environment = {"PATH": "/system/bin", "HOME": "/"} | {
+        k: v for k, v in os.environ.items() if k.startswith("QEMU_")
+    }
     program = ["chroot", str(root), "/system/bin/sh", "-c", command]
     pipes = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
     job = subprocess.Popen(program, env=environment | {"PATH": "/system/bin:/usr/sbin:/usr/bin"}, **pipes)
@@ -118,7 +124,9 @@ def shell(stream: Stream, root: Path, command: str) -> None:
         thread.start()
     for thread in pumps:
         thread.join()
-    stream.send(struct.pack("<BIB", 3, 1, job.wait() & 0xFF))
+    code = job.wait()
+    # As Android's daemon reports a program that a signal ended.
+    stream.send(struct.pack("<BIB", 3, 1, code if code >= 0 else 128 - code))
 
 
 def pump(stream: Stream, number: int, pipe: object) -> None:
@@ -201,10 +209,15 @@ def mount(root: Path, storage: str) -> None:
 
 
 def main() -> None:
-    root, port, deny, storage = Path(sys.argv[1]).resolve(), int(sys.argv[2]), sys.argv[3] == "deny", sys.argv[4]
+    root, port, deny, storage = (
+        Path(sys.argv[1]).resolve(),
+        int(sys.argv[2]),
+        sys.argv[3] == "deny",
+        sys.argv[4],
+    )
     mount(root, storage)
     listener = socket.create_server(("127.0.0.1", port))
-    print(listener.getsockname()[1], flush=True)
+    print(listener.getsockname()[1], flush=True)  # noqa: T201 - how the port is told
     while True:
         connection, _ = listener.accept()
         threading.Thread(target=Link(root, connection).serve, kwargs={"deny": deny}, daemon=True).start()

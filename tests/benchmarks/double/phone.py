@@ -1,4 +1,4 @@
-"""Makes the phone behind the double: a folder with ARM64 mksh and toybox, and what Android says about itself."""
+"""Makes the phone behind the double: a folder with ARM64 mksh and toybox, and what Android would say."""
 
 import os
 import shutil
@@ -70,10 +70,22 @@ def write_heat(root: Path, status: int, skin: float) -> None:
 
 
 @contextmanager
-def running(root: Path, *, auth: str = "allow", storage: str = "", page: int = 4096) -> Iterator[tuple[int, int]]:
+def running(
+    root: Path, *, auth: str = "allow", storage: str = "", page: int = 4096
+) -> Iterator[tuple[int, int]]:
     """Start the double; gives its port and its process."""
     program = Path(__file__).with_name("adbd.py")
-    command = ["unshare", "-Urmpf", "--kill-child", sys.executable, str(program), str(root), "0", auth, storage]
+    command = [
+        "unshare",
+        "-Urmpf",
+        "--kill-child",
+        sys.executable,
+        str(program),
+        str(root),
+        "0",
+        auth,
+        storage,
+    ]
     environment = os.environ | {"QEMU_CPU": "cortex-a76", "QEMU_PAGESIZE": str(page)}
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment) as process:
         assert process.stdout
