@@ -17,6 +17,7 @@ _CALL_LIMIT_S = 120
 _READY = "device"
 _REMEDIES = {
     "unauthorized": "unlock the phone and accept this computer's key",
+    "authorizing": "unlock the phone and accept this computer's key",
     "offline": "unplug the phone and plug it in again, or run 'adb reconnect'",
     "no permissions": "see 'adb devices' about the udev rules that the phone needs",
 }

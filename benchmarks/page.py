@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from html import escape
 from typing import Any
 
-from .records import TOTAL, Result, Stage, read_result
+from .records import TOTAL, Condition, Result, Stage, read_result
 from .tables import stage_title, verdict_line
 
 _WIDTH, _ROW = 640, 22
@@ -83,6 +83,8 @@ def _result(result: Result) -> str:
             f"<p>models loaded in {result.latency.load_ms[0]:.0f} ms, first appraisal "
             f"{result.latency.first_ms[0]:.0f} ms</p>"
         )
+    if result.conditions:
+        parts.append(_trace(result.conditions))
     parts += [_work(work.graph, work.instructions, work.kernels) for work in result.work]
     parts.append(_parity(result))
     return "\n".join(parts)
@@ -131,6 +133,31 @@ def _distribution(stage: Stage) -> str:
             position += 1
     caption = f"every run, in its order: 0 at the bottom, {max(runs):.1f} ms at the top"
     return f"{_svg(height + 6, dots, caption)}<p>{caption}; a colour is a process</p>"
+
+
+def _trace(conditions: Sequence[Condition]) -> str:
+    """Draw the warmest sensor before and after every block, and list what else the phone said."""
+    heat = [max(c.temperatures.values(), default=0.0) for c in conditions]
+    height, step = 80, _WIDTH / max(len(heat), 1)
+    top = max(*heat, 1.0)
+    dots = [
+        f'<circle cx="{(n + 0.5) * step:.1f}" cy="{height - value / top * height + 4:.1f}" r="3" '
+        f'fill="{_COLOURS[c.block % len(_COLOURS)]}"/>'
+        for n, (value, c) in enumerate(zip(heat, conditions, strict=True))
+    ]
+    caption = f"heat and clock: the warmest sensor before and after every block, {top:.1f} degrees at the top"
+    rows = [
+        (
+            f"{c.block + 1} {c.when}",
+            "unknown" if c.thermal_status is None else str(c.thermal_status),
+            f"{value:.1f}" if c.temperatures else "unknown",
+            f"{max(c.max_khz.values()) / 1e6:.2f}" if c.max_khz else "unknown",
+            f"{max(c.current_khz.values()) / 1e6:.2f}" if c.current_khz else "unknown",
+        )
+        for value, c in zip(heat, conditions, strict=True)
+    ]
+    headings = ("block", "thermal status", "warmest, C", "most GHz allowed", "GHz now")
+    return f"{_svg(height + 8, dots, caption)}<p>{caption}</p>{_table(headings, rows)}"
 
 
 def _work(graph: str, instructions: int, kernels: Mapping[str, float]) -> str:

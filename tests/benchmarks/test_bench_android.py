@@ -85,8 +85,10 @@ def connected(root: Path, **settings: Any) -> Iterator[tuple[str, int]]:
     with running(root, **settings) as (port, process):
         serial = f"127.0.0.1:{port}"
         subprocess.run(["adb", "connect", serial], capture_output=True, check=True, timeout=30)
-        yield serial, process
-        subprocess.run(["adb", "disconnect", serial], capture_output=True, check=False)
+        try:
+            yield serial, process
+        finally:
+            subprocess.run(["adb", "disconnect"], capture_output=True, check=False)
 
 
 def quiet(_: str) -> None:
@@ -138,6 +140,7 @@ def test_the_command_measures_a_phone(
     assert parity["passed"]
     assert 0 < parity["error"] < 2
     assert call("bench", "page", report, "-o", page) == 0
+    assert "heat and clock" in page.read_text()
 
 
 @needs_double
@@ -281,14 +284,26 @@ def test_an_emulator_is_labelled_and_never_judged_by_time(bundle: Path, kit: Kit
     assert result.verdict == "no evidence"
 
 
+def _wait_until(state: str) -> None:
+    """adb tries its keys one after the other before it gives up."""
+    for _ in range(100):
+        listed = subprocess.run(["adb", "devices"], capture_output=True, text=True, check=True).stdout
+        if f"\t{state}" in listed:
+            return
+        time.sleep(0.1)
+
+
 @needs_double
 def test_an_unauthorised_phone(root: Path) -> None:
     with running(root, auth="deny") as (port, _):
         serial = f"127.0.0.1:{port}"
         subprocess.run(["adb", "connect", serial], capture_output=True, check=False, timeout=30)
-        with pytest.raises(DeviceError, match="unauthorized; unlock the phone"):
-            choose_device(find_adb(None), None)
-        subprocess.run(["adb", "disconnect", serial], capture_output=True, check=False)
+        try:
+            _wait_until("unauthorized")
+            with pytest.raises(DeviceError, match="unauthorized; unlock the phone"):
+                choose_device(find_adb(None), None)
+        finally:
+            subprocess.run(["adb", "disconnect"], capture_output=True, check=False)
 
 
 @needs_double
