@@ -13,12 +13,13 @@ import numpy as np
 from PIL import Image
 
 from mien.mobile_reference.bundle import APPRAISAL, DETECTOR, sha256
+from mien.mobile_reference.graphs import TFLITE
 
 from .adb import Adb
 from .errors import DeviceError, DeviceLost
 from .host import score_parity
 from .kit import LITERT, Kit
-from .phone import Phone, condition, probe
+from .phone import Phone, condition
 from .records import ANDROID, BenchSpec, Condition, Device, Latency, Result, Stage, stability_notes
 
 FOLDER = "/data/local/tmp/mien"
@@ -73,6 +74,8 @@ class AndroidTarget:
             DeviceError: nothing could be measured.
         """
         _check_photograph(spec.photograph)
+        if spec.bundle.variant(spec.variant).platform != TFLITE:
+            raise DeviceError(f"{spec.variant} is not for Android; choose a tflite variant with --variant")
         self._progress(f"{spec.variant}: copying to the phone")
         self._install(spec)
         answers: list[dict[str, Any]] = []
@@ -156,8 +159,9 @@ class AndroidTarget:
                 self._adb.push(files, folder)
         if stale and (wrong := self._stale(wanted)):
             raise DeviceError(f"{next(iter(wrong))} is not what was pushed to it; try another cable")
-        programs = [f"{FOLDER}/kit/{name}" for name in (self._kit.command[0], self._kit.command[-1])]
-        self._adb.shell(f"chmod 755 {shlex.join(programs)}")
+        if stale:
+            programs = [f"{FOLDER}/kit/{name}" for name in (self._kit.command[0], self._kit.command[-1])]
+            self._adb.shell(f"chmod 755 {shlex.join(programs)}")
 
     def _stale(self, wanted: dict[str, Path]) -> dict[str, Path]:
         listed = self._adb.shell(f"sha256sum {shlex.join(wanted)} 2>/dev/null").out
@@ -184,7 +188,10 @@ class AndroidTarget:
                 f"{spec.variant}: the runner ended with {answer.code} on the phone: {answer.last}; "
                 "run 'mien verify' first"
             )
-        result: dict[str, Any] = json.loads(answer.out)
+        try:
+            result: dict[str, Any] = json.loads(answer.out)
+        except ValueError as error:
+            raise DeviceError(f"{spec.variant}: the runner's answer is no JSON; run it again") from error
         if result["page_size"] != self._phone.page_size:
             raise DeviceError(f"the runner saw pages of {result['page_size']} bytes; report this phone")
         with tempfile.TemporaryDirectory(prefix="mien-android-") as folder:
@@ -251,6 +258,3 @@ def thermal_notes(trace: Sequence[Condition]) -> Iterator[str]:
         yield "unstable: the battery saver is on"
     if any((now.battery_percent or 100) < _LOW_BATTERY for now in trace):
         yield f"unstable: the battery is below {_LOW_BATTERY} %"
-
-
-__all__ = ["MODES", "AndroidTarget", "Mode", "probe"]
