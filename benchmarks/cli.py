@@ -136,7 +136,8 @@ def run(
 
     The target 'host' times this machine. The target 'arm64' runs the bundle's TFLite models by
     LiteRT's ARM64 kernels on an emulated processor: it counts instructions and checks the results
-    against the host's, and never tells a time.
+    against the host's, and never tells a time. The target 'android' times the phone that adb
+    reaches, block by block, and checks the scores that it gave.
 
     The exit code is 1 when a measured score is off by more than its variant's gate: a fast wrong
     answer is not a result.

@@ -1,11 +1,11 @@
 """Two reports side by side: is the second one slower, and can chance be ruled out?"""
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from .errors import ReportError
-from .records import TOTAL, Result, Stage, Work, read_result
+from .records import ANDROID_EMULATOR, TOTAL, Result, Stage, Work, read_result
 from .stats import Interval, paired_ratio
 
 MS, INSTRUCTIONS = "ms", "instructions"
@@ -86,7 +86,8 @@ def _changes(before: Result, after: Result) -> Iterator[Change]:
         later = {(stage.part, stage.name): stage for stage in after.latency.stages}
         for stage in before.latency.stages:
             if (stage.part, stage.name) in later:
-                yield _time_change(before.variant, stage, later[stage.part, stage.name])
+                change = _time_change(before.variant, stage, later[stage.part, stage.name])
+                yield replace(change, gated=change.gated and before.device.kind != ANDROID_EMULATOR)
     counted = {work.graph: work for work in after.work}
     for work in before.work:
         if work.graph in counted:
