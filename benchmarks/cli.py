@@ -15,6 +15,7 @@ from mien.mobile_reference.errors import UsageError
 from mien.mobile_reference.graphs import timed
 from mien.mobile_reference.photograph import read_photograph
 
+from .apple_package import core_ml_variants, make_spec, write_package
 from .arm64 import DEFAULT_PRESET, PRESETS, Arm64Target
 from .compare import INSTRUCTIONS, MS, compare
 from .estimate import chosen_variants, estimates, make_estimate_report
@@ -28,7 +29,9 @@ from .userland import default_cache, open_userland, set_up
 _PATH = click.Path(path_type=Path)
 _MEASURE = "run"
 ARM64, ESTIMATE = "arm64", "estimate"
+APPLE = ("macos", "ios")
 _PRESET_HELP = f"Emulated processor of arm64; may be repeated (default {DEFAULT_PRESET})."
+_OUTPUT_HELP = "Write the JSON report, raw times included, into this file; macos, ios: the package's folder."
 # What only one target heeds.
 _OPTIONS_OF = {
     HOST: ("threads", "cpus", "processes", "runs", "warmup"),
@@ -84,7 +87,7 @@ def _cpus(_: click.Context, __: click.Parameter, value: str | None) -> tuple[int
 @click.argument("bundle", type=_PATH, required=False)
 @click.option("--variant", "variants", multiple=True, help="Measure this variant only; may be repeated.")
 @click.option("--photo", type=_PATH, help="Photograph to appraise (default: the bundle's first golden one).")
-@click.option("--target", default=HOST, show_default=True, type=click.Choice([HOST, ARM64]))
+@click.option("--target", default=HOST, show_default=True, type=click.Choice([HOST, ARM64, *APPLE]))
 @click.option("--threads", default=1, show_default=True, type=click.IntRange(1, 64))
 @click.option("--cpus", callback=_cpus, help="Pin to these processors, e.g. 0,1.")
 @click.option("--processes", default=5, show_default=True, type=click.IntRange(1, 100))
@@ -98,7 +101,7 @@ def _cpus(_: click.Context, __: click.Parameter, value: str | None) -> tuple[int
 @click.option("--setup", is_flag=True, help="Fetch what the target needs first (arm64: about 60 MB).")
 @click.option("--cache", type=_PATH, help="Where --setup keeps it (default: the user's cache folder).")
 @click.option("--estimate", is_flag=True, help="Measure nothing: compare with published times of phones.")
-@click.option("-o", "--output", type=_PATH, help="Write the JSON report, raw times included, into this file.")
+@click.option("-o", "--output", type=_PATH, help=_OUTPUT_HELP)
 @click.option("--json", "as_json", is_flag=True, help="Print the JSON report.")
 @click.pass_context
 def run(
@@ -117,10 +120,18 @@ def run(
     LiteRT's ARM64 kernels on an emulated processor: it counts instructions and checks the results
     against the host's, and never tells a time.
 
+    The targets 'macos' and 'ios' write a Swift package that measures on Apple hardware; here they measure
+    nothing.
+
     The exit code is 1 when a measured score is off by more than its variant's gate: a fast wrong
     answer is not a result.
     """
+    if options["target"] in APPLE and photo:
+        raise UsageError("--photo was given, but the package measures with the golden faces; leave it out")
     _refuse_foreign_options(context, ESTIMATE if options["estimate"] else options["target"])
+    if options["target"] in APPLE:
+        _generate(bundle, variants, options["target"], output, as_json=as_json)
+        return
     if output:
         check_output(output)
     if options["estimate"]:
@@ -156,6 +167,25 @@ def _estimate(bundle: Path | None, names: Sequence[str], output: Path | None, *,
         click.echo(report, nl=False)
     else:
         print_estimates(found)
+
+
+def _generate(
+    bundle: Path | None, names: Sequence[str], platform: str, folder: Path | None, *, as_json: bool
+) -> None:
+    """Write the package that measures on Apple hardware, and say that nothing was measured."""
+    if folder is None:
+        raise UsageError(f"--target {platform} writes a Swift package; name its folder, e.g. -o {platform}")
+    opened = open_bundle(_named(bundle))
+    spec = make_spec(opened, core_ml_variants(opened, names))
+    write_package(opened, spec, platform, folder)
+    if as_json:
+        click.echo(
+            json.dumps({"target": platform, "package": str(folder), "id": spec["id"], "measured": False})
+        )
+    else:
+        click.echo(
+            f"{folder}: generated only, nothing was measured; on a Mac with Xcode run measure.sh in it"
+        )
 
 
 def _named(bundle: Path | None) -> Path:
