@@ -75,6 +75,12 @@ def make_spec(bundle: Bundle, variants: Sequence[Variant]) -> dict[str, Any]:
     return spec | {"id": hashlib.sha256(_text(spec).encode()).hexdigest()}
 
 
+def measured(spec: Mapping[str, Any], folder: Path) -> bool:
+    """Tell whether a folder holds this very package, and results of it."""
+    found = folder / PAYLOAD / SPEC
+    return (folder / RESULTS).is_dir() and found.is_file() and found.read_text() == _text(spec)
+
+
 def write_package(bundle: Bundle, spec: Mapping[str, Any], platform: str, folder: Path) -> None:
     """Write the package for ``macos`` or ``ios`` into a folder, whole or not at all.
 

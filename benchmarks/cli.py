@@ -15,7 +15,8 @@ from mien.mobile_reference.errors import UsageError
 from mien.mobile_reference.graphs import timed
 from mien.mobile_reference.photograph import read_photograph
 
-from .apple_package import core_ml_variants, make_spec, write_package
+from .apple_package import core_ml_variants, make_spec, measured, write_package
+from .apple_results import read_results
 from .arm64 import DEFAULT_PRESET, PRESETS, Arm64Target
 from .compare import INSTRUCTIONS, MS, compare
 from .estimate import chosen_variants, estimates, make_estimate_report
@@ -177,6 +178,9 @@ def _generate(
         raise UsageError(f"--target {platform} writes a Swift package; name its folder, e.g. -o {platform}")
     opened = open_bundle(_named(bundle))
     spec = make_spec(opened, core_ml_variants(opened, names))
+    if measured(spec, folder):
+        _report_measured(opened, spec, folder, as_json=as_json)
+        return
     write_package(opened, spec, platform, folder)
     if as_json:
         click.echo(
@@ -186,6 +190,22 @@ def _generate(
         click.echo(
             f"{folder}: generated only, nothing was measured; on a Mac with Xcode run measure.sh in it"
         )
+
+
+def _report_measured(bundle: Bundle, spec: Mapping[str, Any], folder: Path, *, as_json: bool) -> None:
+    """Report what ``measure.sh`` left in a package's folder."""
+    results = read_results(bundle, spec, folder)
+    golden = bundle.goldens[0].photograph
+    runs = {"blocks": len(results[0].latency.load_ms) if results[0].latency else 1, "runs": spec["runs"]}
+    settings = {"photograph": golden.name, "photograph_sha256": sha256(golden), "cpus": []}
+    report = make_report(bundle, settings | runs | {"warmup": spec["warmup"]}, results)
+    text = json.dumps(report, indent=1) + "\n"
+    write_whole(folder / "report.json", text)
+    if as_json:
+        click.echo(text, nl=False)
+    else:
+        print_results(results)
+    _report_failures(results)
 
 
 def _named(bundle: Path | None) -> Path:

@@ -94,6 +94,8 @@ def test_what_is_not_replaceable_is_left_alone(
 ) -> None:
     if keep == "notes.txt":
         shutil.rmtree(package)
+    else:  # results of another bundle
+        (package / PAYLOAD / SPEC).write_text("{}")
     (package / keep).parent.mkdir(parents=True, exist_ok=True)
     (package / keep).write_text("mine")
     assert "give a new folder" in bench(capsys, exported, "--target", "ios", "-o", package, expect=2)
