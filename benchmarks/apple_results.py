@@ -2,6 +2,9 @@
 
 import json
 import math
+import shutil
+import subprocess
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -9,7 +12,7 @@ from typing import Any
 from mien.mobile_reference.bundle import APPRAISAL, STAGES, Bundle
 
 from .apple_package import RESULTS
-from .errors import ReportError
+from .errors import ReportError, TargetError
 from .records import (
     IOS_SIMULATOR,
     IPHONE,
@@ -27,8 +30,32 @@ from .tables import APPLE
 RECORD_SCHEMA = "apple_record.schema.json"
 _MARK = "MIEN {"
 _MAX_BYTES = 64 << 20
+_TIME_LIMIT_S = 3600
 _NOT_IN_IT = "photograph decoding and alignment are not in it; Core ML chooses its threads"
 Block = Mapping[str, Any]
+
+
+def can_measure(platform: str) -> bool:
+    """Tell whether this is a Mac that can measure itself; an iPhone needs a team that signs."""
+    return (sys.platform, platform) == ("darwin", "macos") and shutil.which("swift") is not None
+
+
+def measure(folder: Path) -> None:
+    """Measure on this Mac.
+
+    Raises:
+        TargetError: the package did not build, or took too long.
+    """
+    script = folder.absolute() / "measure.sh"
+    try:
+        done = subprocess.run(  # noqa: S603 - the package's own script
+            [script], capture_output=True, text=True, timeout=_TIME_LIMIT_S, check=False
+        )
+    except subprocess.TimeoutExpired as error:
+        raise TargetError(f"{script} did not finish within {_TIME_LIMIT_S} s; run it by hand") from error
+    if done.returncode:
+        last = ((done.stderr + done.stdout).strip().splitlines() or ["it said nothing"])[-1]
+        raise TargetError(f"{script} ended with {done.returncode}: {last}; run it by hand")
 
 
 def read_results(bundle: Bundle, spec: Mapping[str, Any], folder: Path) -> tuple[Result, ...]:

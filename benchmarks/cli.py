@@ -16,7 +16,7 @@ from mien.mobile_reference.graphs import timed
 from mien.mobile_reference.photograph import read_photograph
 
 from .apple_package import core_ml_variants, make_spec, measured, write_package
-from .apple_results import read_results
+from .apple_results import can_measure, measure, read_results
 from .arm64 import DEFAULT_PRESET, PRESETS, Arm64Target
 from .compare import INSTRUCTIONS, MS, compare
 from .estimate import chosen_variants, estimates, make_estimate_report
@@ -121,8 +121,8 @@ def run(
     LiteRT's ARM64 kernels on an emulated processor: it counts instructions and checks the results
     against the host's, and never tells a time.
 
-    The targets 'macos' and 'ios' write a Swift package that measures on Apple hardware; here they measure
-    nothing.
+    The targets 'macos' and 'ios' write a Swift package that measures on Apple hardware, and report what
+    its measure.sh left in it. A Mac measures itself at once; elsewhere nothing is measured.
 
     The exit code is 1 when a measured score is off by more than its variant's gate: a fast wrong
     answer is not a result.
@@ -178,10 +178,14 @@ def _generate(
         raise UsageError(f"--target {platform} writes a Swift package; name its folder, e.g. -o {platform}")
     opened = open_bundle(_named(bundle))
     spec = make_spec(opened, core_ml_variants(opened, names))
+    if not measured(spec, folder):
+        write_package(opened, spec, platform, folder)
+        if can_measure(platform):
+            with Console(stderr=True).status("measuring on this Mac"):
+                measure(folder)
     if measured(spec, folder):
         _report_measured(opened, spec, folder, as_json=as_json)
         return
-    write_package(opened, spec, platform, folder)
     if as_json:
         click.echo(
             json.dumps({"target": platform, "package": str(folder), "id": spec["id"], "measured": False})

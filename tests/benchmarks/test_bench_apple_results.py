@@ -1,12 +1,14 @@
 """Reading what measure.sh leaves. The logs are made up: no Apple device has been measured."""
 
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from mien.benchmarks import apple_results
 from mien.benchmarks.apple_package import PAYLOAD, RESULTS, SPEC
 from mien.benchmarks.records import read_report
 from mien.mobile_reference.bundle import open_bundle
@@ -147,6 +149,30 @@ def test_what_is_no_measurement_is_refused(
     package.write(change)
     assert message in package.read(capsys, expect=2)
     assert not (package.folder / "report.json").exists()
+
+
+@pytest.mark.parametrize(("status", "message"), [(0, "p90 12.6 ms"), (3, "ended with 3: no such module")])
+def test_a_mac_measures_at_once(
+    package: Package,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    status: int,
+    message: str,
+) -> None:
+    """A script stands for the swift command: this shows how it is called, and nothing of a Mac."""
+    package.write()
+    log = (package.folder / RESULTS / "block-1.log").rename(package.folder.parent / "log")
+    folder = package.folder.parent / "fresh"
+    tools = package.folder.parent / "tools"
+    tools.mkdir()
+    script = f"echo no such module >&2; exit {status}" if status else f'[ "$1" = test ] && cat {log}'
+    (tools / "swift").write_text(f"#!/bin/sh\n{script}\ntrue\n")
+    (tools / "swift").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tools}:{os.environ['PATH']}")
+    monkeypatch.setattr(apple_results.sys, "platform", "darwin")
+    out = bench(capsys, package.bundle, "--target", "macos", "-o", folder, expect=2 if status else 0)
+    assert message in out
+    assert (folder / "report.json").exists() is (status == 0)
 
 
 def test_an_empty_log_says_so(package: Package, capsys: pytest.CaptureFixture[str]) -> None:
