@@ -17,6 +17,8 @@ from mien.mobile_reference.photograph import read_photograph
 
 from .adb import choose_device, find_adb
 from .android import MODES, AndroidTarget
+from .apple_package import core_ml_variants, make_spec, measured, write_package
+from .apple_results import can_measure, measure, read_results
 from .arm64 import DEFAULT_PRESET, PRESETS, Arm64Target
 from .compare import INSTRUCTIONS, MS, compare
 from .errors import DeviceLost
@@ -43,7 +45,9 @@ from .userland import default_cache, open_userland, set_up
 _PATH = click.Path(path_type=Path)
 _MEASURE = "run"
 ARM64, ESTIMATE = "arm64", "estimate"
+APPLE = ("macos", "ios")
 _PRESET_HELP = f"Emulated processor of arm64; may be repeated (default {DEFAULT_PRESET})."
+_OUTPUT_HELP = "Write the JSON report, raw times included, into this file; macos, ios: the package's folder."
 # What only one target heeds.
 _OPTIONS_OF = {
     HOST: ("threads", "cpus", "processes", "runs", "warmup"),
@@ -100,7 +104,9 @@ def _cpus(_: click.Context, __: click.Parameter, value: str | None) -> tuple[int
 @click.argument("bundle", type=_PATH, required=False)
 @click.option("--variant", "variants", multiple=True, help="Measure this variant only; may be repeated.")
 @click.option("--photo", type=_PATH, help="Photograph to appraise (default: the bundle's first golden one).")
-@click.option("--target", default=HOST, show_default=True, type=click.Choice([HOST, ARM64, ANDROID]))
+@click.option(
+    "--target", default=HOST, show_default=True, type=click.Choice([HOST, ARM64, ANDROID, *APPLE])
+)
 @click.option("--threads", default=1, show_default=True, type=click.IntRange(1, 64))
 @click.option("--cpus", callback=_cpus, help="Pin to these processors, e.g. 0,1.")
 @click.option("--processes", default=5, show_default=True, type=click.IntRange(1, 100))
@@ -119,7 +125,7 @@ def _cpus(_: click.Context, __: click.Parameter, value: str | None) -> tuple[int
 )
 @click.option("--adb", type=_PATH, help="The adb program (default: on PATH or in ANDROID_HOME).")
 @click.option("--estimate", is_flag=True, help="Measure nothing: compare with published times of phones.")
-@click.option("-o", "--output", type=_PATH, help="Write the JSON report, raw times included, into this file.")
+@click.option("-o", "--output", type=_PATH, help=_OUTPUT_HELP)
 @click.option("--json", "as_json", is_flag=True, help="Print the JSON report.")
 @click.pass_context
 def run(
@@ -139,10 +145,18 @@ def run(
     against the host's, and never tells a time. The target 'android' times the phone that adb
     reaches, block by block, and checks the scores that it gave.
 
+    The targets 'macos' and 'ios' write a Swift package that measures on Apple hardware, and report what
+    its measure.sh left in it. A Mac measures itself at once; elsewhere nothing is measured.
+
     The exit code is 1 when a measured score is off by more than its variant's gate: a fast wrong
     answer is not a result.
     """
+    if options["target"] in APPLE and photo:
+        raise UsageError("--photo was given, but the package measures with the golden faces; leave it out")
     _refuse_foreign_options(context, ESTIMATE if options["estimate"] else options["target"])
+    if options["target"] in APPLE:
+        _generate(bundle, variants, options["target"], output, as_json=as_json)
+        return
     if output:
         check_output(output)
     if options["estimate"]:
@@ -196,6 +210,48 @@ def _estimate(bundle: Path | None, names: Sequence[str], output: Path | None, *,
         click.echo(report, nl=False)
     else:
         print_estimates(found)
+
+
+def _generate(
+    bundle: Path | None, names: Sequence[str], platform: str, folder: Path | None, *, as_json: bool
+) -> None:
+    """Write the package that measures on Apple hardware, and say that nothing was measured."""
+    if folder is None:
+        raise UsageError(f"--target {platform} writes a Swift package; name its folder, e.g. -o {platform}")
+    opened = open_bundle(_named(bundle))
+    spec = make_spec(opened, core_ml_variants(opened, names))
+    if not measured(spec, folder):
+        write_package(opened, spec, platform, folder)
+        if can_measure(platform):
+            with Console(stderr=True).status("measuring on this Mac"):
+                measure(folder)
+    if measured(spec, folder):
+        _report_measured(opened, spec, folder, as_json=as_json)
+        return
+    if as_json:
+        click.echo(
+            json.dumps({"target": platform, "package": str(folder), "id": spec["id"], "measured": False})
+        )
+    else:
+        click.echo(
+            f"{folder}: generated only, nothing was measured; on a Mac with Xcode run measure.sh in it"
+        )
+
+
+def _report_measured(bundle: Bundle, spec: Mapping[str, Any], folder: Path, *, as_json: bool) -> None:
+    """Report what ``measure.sh`` left in a package's folder."""
+    results = read_results(bundle, spec, folder)
+    golden = bundle.goldens[0].photograph
+    runs = {"blocks": len(results[0].latency.load_ms) if results[0].latency else 1, "runs": spec["runs"]}
+    settings = {"photograph": golden.name, "photograph_sha256": sha256(golden), "cpus": []}
+    report = make_report(bundle, settings | runs | {"warmup": spec["warmup"]}, results)
+    text = json.dumps(report, indent=1) + "\n"
+    write_whole(folder / "report.json", text)
+    if as_json:
+        click.echo(text, nl=False)
+    else:
+        print_results(results)
+    _report_failures(results)
 
 
 def _named(bundle: Path | None) -> Path:

@@ -5,7 +5,7 @@ from html import escape
 from typing import Any
 
 from .records import TOTAL, Condition, Result, Stage, read_result
-from .tables import stage_title, verdict_line
+from .tables import stage_title, threads_text, verdict_line
 
 _WIDTH, _ROW = 640, 22
 _COLOURS = ("#4878a8", "#e49444", "#6a9f58", "#a87c9f", "#967662")
@@ -74,11 +74,11 @@ def _kind(kind: str, results: Sequence[Result]) -> str:
 
 
 def _result(result: Result) -> str:
-    parts = [f"<h3>{escape(result.variant)} on {escape(result.target)}, {result.threads} thread(s)</h3>"]
+    parts = [f"<h3>{escape(result.variant)} on {escape(result.target)}, {threads_text(result)}</h3>"]
     parts.append(f"<p><strong>{escape(verdict_line(result))}</strong></p>")
     parts += [f"<p>{escape(text)}</p>" for text in (*result.failures, *result.notes)]
     if result.latency:
-        parts += [_bars(result), _times(result), _distribution(result.latency.stage(TOTAL))]
+        parts += [_bars(result), _times(result), _distribution(result.latency.longest)]
         parts.append(
             f"<p>models loaded in {result.latency.load_ms[0]:.0f} ms, first appraisal "
             f"{result.latency.first_ms[0]:.0f} ms</p>"

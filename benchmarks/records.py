@@ -33,6 +33,7 @@ HOST = "host"
 ARM64_EMULATION = "arm64-emulation"
 ANDROID = "android"
 ANDROID_EMULATOR = "android-emulator"
+IPHONE, IOS_SIMULATOR, MAC = "iphone", "ios-simulator", "mac"
 TOTAL = "total"
 """The stage from the encoded photograph to the score."""
 MET, NOT_MET, NO_EVIDENCE = "met", "not met", "no evidence"
@@ -93,6 +94,16 @@ class Latency:
         """Find a step of the chain."""
         return next(stage for stage in self.stages if (stage.part, stage.name) == ("chain", name))
 
+    @property
+    def whole(self) -> bool:
+        """Tell whether the whole way from the photograph was timed, not only that from the aligned face."""
+        return any((stage.part, stage.name) == ("chain", TOTAL) for stage in self.stages)
+
+    @property
+    def longest(self) -> Stage:
+        """The step that says most: the whole way, or else the one graph."""
+        return self.stage(TOTAL if self.whole else "appraisal")
+
 
 @dataclass(frozen=True)
 class Parity:
@@ -143,12 +154,15 @@ class Condition:
 
 @dataclass(frozen=True)
 class Result:
-    """What a target found out about one variant. ``latency`` is None where time means nothing."""
+    """What a target found out about one variant.
+
+    ``latency`` is None where time means nothing, ``threads`` where the runtime chooses.
+    """
 
     target: str
     variant: str
     device: Device
-    threads: int
+    threads: int | None
     latency: Latency | None
     parity: tuple[Parity, ...]
     work: tuple[Work, ...] = ()
@@ -158,8 +172,8 @@ class Result:
 
     @property
     def p90_ms(self) -> float | None:
-        """The time that nine of ten appraisals keep, or None where no time was taken."""
-        return self.latency.stage(TOTAL).summary.p90 if self.latency else None
+        """The time that nine of ten appraisals keep, or None where the whole way was not timed."""
+        return self.latency.longest.summary.p90 if self.latency and self.latency.whole else None
 
     @property
     def failures(self) -> Iterator[str]:
@@ -195,8 +209,8 @@ class Target(Protocol):
 
 def stability_notes(stages: tuple[Stage, ...]) -> tuple[str, ...]:
     """Say which chain steps differ between processes by more than chance should allow."""
-    total = next(stage for stage in stages if (stage.part, stage.name) == ("chain", TOTAL))
-    spread = block_spread(total.blocks)
+    longest = Latency(stages, (), (), 0).longest
+    spread = block_spread(longest.blocks)
     if spread <= _UNSTABLE:
         return ()
     return (f"unstable: medians of the processes differ by {spread:.0%}, more than {_UNSTABLE:.0%}",)

@@ -14,11 +14,14 @@ from .records import ANDROID, BUDGET_MS, TOTAL, Result, Stage, Work
 _TITLES = {
     "decode": "decode photograph",
     "align": "detect and align",
+    "pixels": "pixel buffer",
     "appraisal": "appraisal (one graph)",
     TOTAL: "photograph to score",
 }
 
 _SHOWN = 5
+APPLE = "apple-"
+"""Begins the target of a result of Apple's runtime; the compute units follow."""
 
 
 def print_results(results: Iterable[Result]) -> None:
@@ -36,7 +39,7 @@ def print_latency(results: Iterable[Result]) -> None:
     first = measured[0]
     runs = first.latency.stages[0].summary.n if first.latency else 0
     table = Table(
-        title=f"{first.device.kind}: ms of {runs} runs, {first.threads} thread(s)",
+        title=f"{first.device.kind}: ms of {runs} runs, {threads_text(first)}",
         caption=f"{first.device.name}, {first.device.runtime}",
     )
     for heading in ("variant", "stage", "p50", "p90", "p99"):
@@ -99,8 +102,15 @@ def _notes(results: Iterable[Result]) -> dict[str, list[str]]:
 
 def _rows(result: Result) -> Iterator[tuple[str, ...]]:
     stages = result.latency.stages if result.latency else ()
+    units = result.target.removeprefix(APPLE) if result.target.startswith(APPLE) else ""
+    names = dict(enumerate((result.variant, units)))
     for position, stage in enumerate(stages):
-        yield (result.variant if position == 0 else "", stage_title(stage), *_times(stage))
+        yield (names.get(position, ""), stage_title(stage), *_times(stage))
+
+
+def threads_text(result: Result) -> str:
+    """Say on how many threads a result was made."""
+    return f"{result.threads} thread(s)" if result.threads else "threads of its own choice"
 
 
 def stage_title(stage: Stage) -> str:
@@ -116,6 +126,11 @@ def _times(stage: Stage) -> tuple[str, str, str]:
 def verdict_line(result: Result) -> str:
     """Say in one line whether the budget was kept, and on what."""
     kind = result.device.kind
+    if result.latency and not result.latency.whole:
+        return (
+            f"{result.variant} {result.target.removeprefix(APPLE)}: {result.verdict} of the whole way; from "
+            f"the face p90 {result.latency.longest.summary.p90:.1f} ms on this {kind}"
+        )
     if result.p90_ms is None:
         return f"{result.variant}: {result.verdict} of time: {kind} has none"
     p90 = f"p90 {result.p90_ms:.1f} ms"

@@ -70,7 +70,7 @@ class CoreMLGraph:
 
     def __call__(self, inputs: Arrays) -> dict[str, NDArray[Any]]:
         """Run the package once."""
-        given = {t.name: _as_package_has_it(inputs[t.name]) for t in self._spec.inputs}
+        given = {t.name: as_package_has_it(inputs[t.name]) for t in self._spec.inputs}
         outputs = self._evaluator(state=None, **given)
         return {
             tensor.name: _as_manifest_has_it(np.asarray(outputs[tensor.name])).astype(tensor.dtype)
@@ -78,7 +78,7 @@ class CoreMLGraph:
         }
 
 
-def _as_package_has_it(array: NDArray[Any]) -> NDArray[Any]:
+def as_package_has_it(array: NDArray[Any]) -> NDArray[Any]:
     """Turn pixels [1, H, W, 3] into a picture [H, W, 3], and other maps channels second."""
     if array.dtype == np.uint8:
         return np.asarray(array[0])

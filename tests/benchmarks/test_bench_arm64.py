@@ -1,7 +1,6 @@
 """The target arm64 with its real parts: Debian's ARM64 libc and Python, LiteRT's ARM64 wheel, QEMU."""
 
 import json
-import os
 import shutil
 from collections.abc import Callable
 from dataclasses import replace
@@ -24,13 +23,6 @@ MISSING = [tool for tool in ("qemu-aarch64", "gcc", "nm", "apt-get", "dpkg") if 
 needs_emulator = pytest.mark.skipif(
     bool(MISSING), reason=f"no {', '.join(MISSING)}: apt-get install qemu-user gcc libc6-dev binutils"
 )
-
-
-@pytest.fixture(scope="session")
-def userland(tmp_path_factory: pytest.TempPathFactory) -> Userland:
-    """Set the emulation up; MIEN_TEST_CACHE names a folder that outlives the tests."""
-    kept = os.environ.get("MIEN_TEST_CACHE")
-    return set_up(Path(kept) if kept else tmp_path_factory.mktemp("cache"), lambda _: None)
 
 
 @pytest.fixture(scope="session")

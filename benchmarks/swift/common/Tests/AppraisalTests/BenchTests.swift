@@ -1,0 +1,53 @@
+import Foundation
+import XCTest
+
+// The Xcode project for iPhones compiles the library's files into the tests.
+#if SWIFT_PACKAGE
+    import Appraisal
+#endif
+
+/// Measures every variant on every choice of compute units, and checks the scores.
+///
+/// Each measurement is printed as one line, "MIEN " and a JSON object.
+final class BenchTests: XCTestCase {
+    private func payload() throws -> URL {
+        #if SWIFT_PACKAGE
+            let bundle = Bundle.module
+        #else
+            let bundle = Bundle(for: BenchTests.self)
+        #endif
+        return try XCTUnwrap(bundle.resourceURL).appendingPathComponent("Payload")
+    }
+
+    func testEveryVariantOnEveryComputeUnit() async throws {
+        let folder = try payload()
+        let spec = try Spec.read(folder)
+        // Where to keep the outputs of Apple's runtime; unset on a phone.
+        let output = ProcessInfo.processInfo.environment["MIEN_OUTPUT"].map { URL(fileURLWithPath: $0) }
+        XCTAssertFalse(spec.variants.isEmpty)
+        for variant in spec.variants {
+            let bench = try await Bench(spec, folder, variant)
+            for (name, units) in computeUnits {
+                let record = try bench.measure(name, units, output: output)
+                try report(record)
+                for score in record.scores {
+                    check(score, variant, name)
+                }
+            }
+        }
+    }
+
+    private func report(_ record: Record) throws {
+        let encoder = JSONEncoder()
+        encoder.outputFormatting = [.sortedKeys, .withoutEscapingSlashes]
+        let line = String(decoding: try encoder.encode(record), as: UTF8.self)
+        print("MIEN \(line)")
+    }
+
+    private func check(_ score: ScoreError, _ variant: Variant, _ units: String) {
+        let place = "\(variant.name) on \(units), \(score.golden) from \(score.from)"
+        // An error that is no number is nil, and fails.
+        guard let points = score.points else { return XCTFail("\(place): the score is no number") }
+        XCTAssertLessThanOrEqual(points, variant.gate, place)
+    }
+}

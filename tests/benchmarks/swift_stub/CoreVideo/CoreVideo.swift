@@ -1,0 +1,46 @@
+// A stand-in for the part of CoreVideo that the measuring package uses, so that it compiles and runs
+// where there is no CoreVideo. It is no evidence of what Apple's does.
+import Foundation
+
+public typealias CFDictionary = NSDictionary
+public typealias CVReturn = Int32
+public typealias OSType = UInt32
+
+public let kCVPixelBufferIOSurfacePropertiesKey: NSString = "IOSurfaceProperties"
+public let kCVPixelFormatType_32BGRA: OSType = 0x4247_5241
+public let kCVReturnSuccess: CVReturn = 0
+public let kCFAllocatorDefault: Int? = nil
+
+public struct CVPixelBufferLockFlags: OptionSet, Sendable {
+    public let rawValue: UInt64
+    public init(rawValue: UInt64) { self.rawValue = rawValue }
+}
+
+public final class CVPixelBuffer {
+    public let width, height, stride: Int
+    public let base: UnsafeMutableRawPointer
+
+    init(_ width: Int, _ height: Int) {
+        // Rows are padded, as Apple's are.
+        (self.width, self.height, stride) = (width, height, width * 4 + 64)
+        base = .allocate(byteCount: stride * height, alignment: 64)
+    }
+
+    deinit { base.deallocate() }
+}
+
+public func CVPixelBufferCreate(
+    _ allocator: Int?, _ width: Int, _ height: Int, _ format: OSType, _ attributes: CFDictionary?,
+    _ made: UnsafeMutablePointer<CVPixelBuffer?>
+) -> CVReturn {
+    guard format == kCVPixelFormatType_32BGRA else { return -6680 }
+    made.pointee = CVPixelBuffer(width, height)
+    return kCVReturnSuccess
+}
+
+@discardableResult
+public func CVPixelBufferLockBaseAddress(_ buffer: CVPixelBuffer, _ flags: CVPixelBufferLockFlags) -> CVReturn { 0 }
+@discardableResult
+public func CVPixelBufferUnlockBaseAddress(_ buffer: CVPixelBuffer, _ flags: CVPixelBufferLockFlags) -> CVReturn { 0 }
+public func CVPixelBufferGetBaseAddress(_ buffer: CVPixelBuffer) -> UnsafeMutableRawPointer? { buffer.base }
+public func CVPixelBufferGetBytesPerRow(_ buffer: CVPixelBuffer) -> Int { buffer.stride }
