@@ -4,7 +4,7 @@ import json
 import math
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from importlib.metadata import entry_points
 from itertools import count
 from pathlib import Path
@@ -23,6 +23,7 @@ from .parity import Deviation, StageResult, Verification
 from .parity import verify as verify_bundle
 from .photograph import read_photograph
 from .pictures import write_appraisal
+from .repeatability import repeats
 from .runner import DEFAULT_VARIANT, Appraisal, Appraiser, BundleAppraiser
 from .verdict import CAVEAT, Figure, failures, fidelity_page, fidelity_record, fidelity_table, figures
 
@@ -232,9 +233,10 @@ def _judge_faces(
     for reason in held_out.skipped:
         click.echo(f"mien: left out {reason}", err=True)
     done = count(1)
-    return judge_fidelity(
+    judged = judge_fidelity(
         bundle, held_out.faces(), lambda name: progress(f"face {next(done)} of {held_out.count}: {name}")
     )
+    return replace(judged, repeats=tuple(repeats(bundle, progress)))
 
 
 def _exit_on_failures(found: Verification, judged: Sequence[Figure]) -> None:

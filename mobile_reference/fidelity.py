@@ -16,6 +16,7 @@ from .bundle import APPRAISAL, STAGES, Bundle
 from .graphs import COREML, TFLITE, Graph, load_graph
 from .photograph import Pixels
 from .pictures import overlay
+from .repeatability import Repeat
 from .runner import DEFAULT_VARIANT
 
 Arrays = Mapping[str, NDArray[Any]]
@@ -109,6 +110,7 @@ class Fidelity:
 
     variants: tuple[VariantFidelity, ...]
     agreements: tuple[Agreement, ...]
+    repeats: tuple[Repeat, ...] = ()
 
     @property
     def faces(self) -> int:

@@ -71,6 +71,8 @@ def _worst(likeness: Sequence[Likeness]) -> Likeness:
 def figures(bundle: Bundle, fidelity: Fidelity) -> list[Figure]:
     """List every figure of every variant and of every pair of platforms."""
     found = [figure for variant in fidelity.variants for figure in _variant_figures(bundle, variant)]
+    for repeat in fidelity.repeats:
+        found.append(_at_most(repeat.variant, f"moved by {repeat.changed}", repeat.points, repeat.limit))
     limit = bundle.manifest.get("agreement")
     for agreement in fidelity.agreements:
         found += _agreement_figures(agreement, limit)
