@@ -59,9 +59,38 @@ def largest_error(spec: TensorSpec, reference: NDArray[Any], other: NDArray[Any]
 
 def to_float16(model: Path) -> bytes:
     """Store the weights in half the bytes; arithmetic stays float32."""
+    from ai_edge_quantizer import quantizer
+
+    job = quantizer.Quantizer(str(model))
+    _halve_weights(job)
+    return halve_biases(bytes(job.quantize().quantized_model))
+
+
+def to_int8(graph: Graph, model: Path, ranges: Mapping[str, Range]) -> bytes:
+    """Quantise the graph's int8 parts: weights per channel, activations by their ``ranges``.
+
+    The other weights are stored in float16, unless nothing is to be quantised.
+    """
+    if not graph.int8:
+        return model.read_bytes()
     from ai_edge_quantizer import qtyping, quantizer
 
     job = quantizer.Quantizer(str(model))
+    _halve_weights(job)
+    # Of two rules that fit, the later one counts.
+    job.add_static_config(
+        regex=graph.int8,
+        operation_name=qtyping.TFLOperationName.ALL_SUPPORTED,
+        activation_num_bits=8,
+        weight_num_bits=8,
+    )
+    return halve_biases(bytes(job.quantize(dict(ranges)).quantized_model))
+
+
+def _halve_weights(job: Any) -> None:
+    """Ask for float16 weights everywhere."""
+    from ai_edge_quantizer import qtyping, quantizer
+
     job.update_quantization_recipe(
         regex=".*",
         operation_name=qtyping.TFLOperationName.ALL_SUPPORTED,
@@ -74,20 +103,3 @@ def to_float16(model: Path) -> bytes:
         ),
         algorithm_key=quantizer.AlgorithmName.FLOAT_CASTING,
     )
-    return halve_biases(bytes(job.quantize().quantized_model))
-
-
-def to_int8(graph: Graph, model: Path, ranges: Mapping[str, Range]) -> bytes:
-    """Quantise the graph's int8 parts: weights per channel, activations by their ``ranges``."""
-    if not graph.int8:
-        return model.read_bytes()
-    from ai_edge_quantizer import qtyping, quantizer
-
-    job = quantizer.Quantizer(str(model))
-    job.add_static_config(
-        regex=graph.int8,
-        operation_name=qtyping.TFLOperationName.ALL_SUPPORTED,
-        activation_num_bits=8,
-        weight_num_bits=8,
-    )
-    return bytes(job.quantize(dict(ranges)).quantized_model)

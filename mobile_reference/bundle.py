@@ -4,7 +4,7 @@ import hashlib
 import json
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache
 from importlib.resources import files
 from pathlib import Path, PurePosixPath
@@ -55,12 +55,17 @@ class GraphSpec:
 
 @dataclass(frozen=True)
 class Variant:
-    """One precision of one platform. ``gate`` is the largest score error allowed, in points."""
+    """One precision of one platform. ``gate`` is the largest score error allowed, in points.
+
+    ``fidelity`` holds limits over a set of faces: ``score_mean`` at most, ``rank``,
+    ``heatmap_correlation`` and ``mask_iou`` at least.
+    """
 
     name: str
     platform: str
     gate: float
     files: Mapping[str, Path]
+    fidelity: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -254,7 +259,7 @@ def _variant(root: Path, manifest: Mapping[str, Any], values: Mapping[str, Any])
             f"{root}: variant {values['name']} has the graphs {', '.join(sorted(models))}, its manifest "
             f"describes {', '.join(sorted(manifest['graphs']))}; export the bundle again"
         )
-    return Variant(values["name"], values["platform"], values["gate"], models)
+    return Variant(values["name"], values["platform"], values["gate"], models, values.get("fidelity", {}))
 
 
 def _golden(root: Path, manifest: Mapping[str, Any], values: Mapping[str, Any]) -> Golden:

@@ -4,8 +4,9 @@ import json
 import math
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from importlib.metadata import entry_points
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -15,15 +16,20 @@ from rich.table import Table
 
 from .bundle import Bundle, open_bundle
 from .errors import UsageError
+from .fidelity import Fidelity, judge_fidelity
 from .graphs import COREML
 from .mil import NOT_VALIDATED
 from .parity import Deviation, StageResult, Verification
 from .parity import verify as verify_bundle
 from .photograph import read_photograph
 from .pictures import write_appraisal
+from .repeatability import repeats
 from .runner import DEFAULT_VARIANT, Appraisal, Appraiser, BundleAppraiser
+from .verdict import CAVEAT, Figure, failures, fidelity_page, fidelity_record, fidelity_table, figures
 
 APPRAISERS = "mien.appraisers"
+REFERENCES = "mien.references"
+"""Who brings held-out faces with what the float pipeline makes of them."""
 RECORDS = "appraisals.jsonl"
 """The file that marks a folder as ours: one JSON object for every photograph of the last call."""
 _PATH = click.Path(path_type=Path)
@@ -150,44 +156,111 @@ def _table_printer(photographs: Sequence[Path]) -> Callable[[str], None]:
 
 @click.command()
 @click.argument("bundle", type=_PATH)
+@click.option(
+    "--faces", type=_PATH, help="Also judge by the held-out portraits in this folder; needs PyTorch."
+)
+@click.option("--checkpoint", type=_PATH, help="Checkpoint that rates them in float (default: mien's own).")
+@click.option("--page", type=_PATH, help="With --faces: write figures and worst faces as an HTML page.")
 @click.option("--threads", default=1, show_default=True, type=click.IntRange(1, 64))
 @click.option("--json", "as_json", is_flag=True, help="Print the result as one JSON object.")
 @click.option("-o", "--output", type=_PATH, help="Also write the JSON result into this file.")
-def verify(bundle: Path, threads: int, as_json: bool, output: Path | None) -> None:  # noqa: FBT001
-    """Check every variant of BUNDLE against its golden vectors; exit 1 when a gate fails."""
+def verify(
+    bundle: Path,
+    faces: Path | None,
+    checkpoint: Path | None,
+    page: Path | None,
+    threads: int,
+    as_json: bool,  # noqa: FBT001 - click passes flags so
+    output: Path | None,
+) -> None:
+    """Check every variant of BUNDLE against float; exit 1 when a gate fails.
+
+    The golden vectors judge stage by stage. With --faces, portraits that neither weights nor ranges were
+    made from judge score, heatmap and mask, plain and with drawn anomalies, and the platforms against
+    each other.
+    """
     opened = open_bundle(bundle)
-    if output and (output.is_dir() or not output.parent.is_dir()):
-        raise UsageError(f"{output} cannot be written; give a file in a folder that exists")
-    console = Console(stderr=True)
-    with console.status("verifying") as status:
+    _check_request(faces, (output, page), given=(checkpoint, page))
+    with Console(stderr=True).status("verifying") as status:
 
         def progress(deviation: Deviation) -> None:
             status.update(f"verifying {deviation.variant}: {deviation.face}, {deviation.stage}")
 
         found = verify_bundle(opened, progress, threads)
-    report = json.dumps(_verification_record(opened, found), indent=2)
+        held_out = _judge_faces(opened, faces, checkpoint, status.update) if faces else Fidelity((), ())
+    judged = figures(opened, held_out)
+    report = json.dumps(_verification_record(opened, found, held_out, judged), indent=2)
     if output:
         output.write_text(report + "\n")
+    if page:
+        page.write_text(fidelity_page(held_out, judged, opened.name), encoding="utf-8")
     if as_json:
         click.echo(report)
     else:
         _print_verification(opened, found)
+        _print_fidelity(held_out, judged)
+    _exit_on_failures(found, judged)
+
+
+def _check_request(faces: Path | None, files: Sequence[Path | None], given: Sequence[Path | None]) -> None:
+    """Find out before the work what would fail after it."""
+    for file in files:
+        if file and (file.is_dir() or not file.parent.is_dir()):
+            raise UsageError(f"{file} cannot be written; give a file in a folder that exists")
+    if any(given) and not faces:
+        raise UsageError("--checkpoint and --page concern held-out faces; give --faces FOLDER with them")
+
+
+def _print_fidelity(held_out: Fidelity, judged: Sequence[Figure]) -> None:
+    if judged:
+        Console().print(fidelity_table(judged, held_out.faces))
+        click.echo(CAVEAT)
+
+
+def _judge_faces(
+    bundle: Bundle, folder: Path, checkpoint: Path | None, progress: Callable[[str], None]
+) -> Fidelity:
+    """Let whoever can rate faces in float bring them, and judge by them."""
+    progress("aligning held-out faces")
+    (entry,) = entry_points(group=REFERENCES, name="portraits")
+    held_out = entry.load()(folder, checkpoint)
+    made_from = bundle.manifest["provenance"]["checkpoint"]
+    if held_out.checkpoint != made_from:
+        raise UsageError(
+            f"the bundle was made from checkpoint {made_from[:12]}, these faces would be rated by "
+            f"{held_out.checkpoint[:12]}; give the bundle's own with --checkpoint"
+        )
+    for reason in held_out.skipped:
+        click.echo(f"mien: left out {reason}", err=True)
+    done = count(1)
+    judged = judge_fidelity(
+        bundle, held_out.faces(), lambda name: progress(f"face {next(done)} of {held_out.count}: {name}")
+    )
+    return replace(judged, repeats=tuple(repeats(bundle, progress)))
+
+
+def _exit_on_failures(found: Verification, judged: Sequence[Figure]) -> None:
     for failure in found.failures:
         click.echo(
             f"mien: {failure.variant}: stage {failure.stage} moves the score of {failure.face} by "
             f"{failure.points:.3f} points, at most {failure.gate:g} are allowed",
             err=True,
         )
-    if found.failures:
+    for line in failures(judged):
+        click.echo(f"mien: {line}", err=True)
+    if found.failures or failures(judged):
         raise click.exceptions.Exit(1)
 
 
-def _verification_record(bundle: Bundle, found: Verification) -> dict[str, Any]:
+def _verification_record(
+    bundle: Bundle, found: Verification, held_out: Fidelity, judged: Sequence[Figure]
+) -> dict[str, Any]:
     return {
         "bundle": bundle.name,
         "faces": len(bundle.goldens),
-        "passed": not found.failures,
+        "passed": not found.failures and not failures(judged),
         "results": [_result_record(result) for result in found.results],
+        "fidelity": fidelity_record(judged, held_out.faces) if judged else None,
         "core_ml": f"executed by mien's evaluator, {NOT_VALIDATED}",
     }
 

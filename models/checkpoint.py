@@ -3,9 +3,11 @@
 import json
 import math
 from dataclasses import asdict, dataclass, field, fields
+from hashlib import sha256
 from pathlib import Path
 from typing import Any, Self
 
+import numpy as np
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
@@ -111,6 +113,15 @@ class Checkpoint(nn.Module):
         self.config = config
         self.detector = BlazeFace()
         self.appraisal = AppraisalNet(config.appraisal)
+
+
+def checkpoint_hash(checkpoint: Checkpoint) -> str:
+    """Hash a checkpoint's config and tensors, however they are stored."""
+    state = sha256(checkpoint.config.to_json().encode())
+    for name, tensor in sorted(checkpoint.state_dict().items()):
+        state.update(name.encode())
+        state.update(np.ascontiguousarray(tensor.numpy()).tobytes())
+    return state.hexdigest()
 
 
 def save_checkpoint(checkpoint: Checkpoint, folder: Path) -> None:

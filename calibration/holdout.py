@@ -1,0 +1,93 @@
+"""Held-out faces for ``mien verify``: aligned, plain and with drawn anomalies, and what float makes of each.
+
+The reference runner finds this by the entry-point group ``mien.references``: it draws and computes what
+the light install cannot.
+"""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from mien.models.checkpoint import REFERENCE, Checkpoint, checkpoint_hash, load_checkpoint
+
+from .anomalies import ANOMALIES, FacePlan, draw
+from .errors import ImageSetError
+from .images import Portrait, cut_faces, read_portraits
+from .traces import trace_face
+
+# What a bundle's weights and ranges may have been made from says nothing about faces it has not seen.
+SEEN = frozenset({"train", "calibration"})
+# Severity of the drawn anomalies, by turns; five, so that every kind meets every severity.
+_SEVERITIES = (0.8, 0.4, 1.0, 0.6, 0.2)
+
+
+@dataclass(frozen=True)
+class HeldOutFace:
+    """One aligned face and the float tensors of every stage by name, channels last with a batch of 1."""
+
+    name: str
+    tensors: dict[str, NDArray[np.generic]]
+
+
+@dataclass(frozen=True)
+class HeldOutFaces:
+    """Faces to judge by: how many there are, which checkpoint rates them, and the faces themselves.
+
+    ``skipped`` says which portraits were left out, and why. ``faces`` makes one after the other: an
+    evaluation never holds them all.
+    """
+
+    checkpoint: str
+    count: int
+    skipped: tuple[str, ...]
+    faces: Callable[[], Iterator[HeldOutFace]]
+
+
+def held_out_faces(folder: Path, checkpoint: Path | None) -> HeldOutFaces:
+    """Cut the faces of ``folder`` that are neither of split train nor of split calibration.
+
+    Each is rated plain and with every kind of drawn anomaly, its severity by turns.
+
+    Raises:
+        ImageSetError: the folder holds no such portrait, or none shows a usable face.
+        CheckpointError: the checkpoint cannot be used.
+    """
+    loaded = load_checkpoint(checkpoint or REFERENCE)
+    portraits = [portrait for portrait in read_portraits(folder) if portrait.split not in SEEN]
+    if not portraits:
+        raise ImageSetError(
+            f"every portrait of {folder} is of split train or calibration; give faces that were held out"
+        )
+    cut = cut_faces(portraits, loaded, lambda done, total: None)
+    skipped = tuple(f"{portrait.image.name}: {reason}" for portrait, reason in cut.skipped)
+    kinds = ("plain", *ANOMALIES)
+
+    def faces() -> Iterator[HeldOutFace]:
+        for place, (portrait, face) in enumerate(zip(cut.portraits, cut.faces, strict=True)):
+            picture = face.permute(1, 2, 0).contiguous().numpy()
+            for turn, kind in enumerate(kinds):
+                yield _rated(portrait, kind, _drawn(kind, picture, place + turn, loaded), loaded)
+
+    return HeldOutFaces(checkpoint_hash(loaded), len(cut.portraits) * len(kinds), skipped, faces)
+
+
+def _drawn(kind: str, picture: NDArray[np.uint8], turn: int, checkpoint: Checkpoint) -> NDArray[np.uint8]:
+    if kind == "plain":
+        return picture
+    right_eye, left_eye, nose, mouth = checkpoint.config.alignment.template
+    plan = FacePlan(right_eye, left_eye, nose, mouth, side=1 if turn % 2 else -1)
+    return draw(kind, picture, plan, _SEVERITIES[turn % len(_SEVERITIES)], seed=turn)
+
+
+def _rated(portrait: Portrait, kind: str, picture: NDArray[np.uint8], checkpoint: Checkpoint) -> HeldOutFace:
+    pixels = torch.from_numpy(picture).permute(2, 0, 1)[None].contiguous()
+    tensors = {name: _channels_last(value) for name, value in trace_face(pixels, checkpoint).items()}
+    return HeldOutFace(f"{portrait.image.stem} {kind}", tensors)
+
+
+def _channels_last(tensor: torch.Tensor) -> NDArray[np.generic]:
+    return (tensor.permute(0, 2, 3, 1).contiguous() if tensor.ndim == 4 else tensor).numpy()
