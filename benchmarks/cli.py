@@ -104,9 +104,7 @@ def _cpus(_: click.Context, __: click.Parameter, value: str | None) -> tuple[int
 @click.argument("bundle", type=_PATH, required=False)
 @click.option("--variant", "variants", multiple=True, help="Measure this variant only; may be repeated.")
 @click.option("--photo", type=_PATH, help="Photograph to appraise (default: the bundle's first golden one).")
-@click.option(
-    "--target", default=HOST, show_default=True, type=click.Choice([HOST, ARM64, ANDROID, *APPLE])
-)
+@click.option("--target", default=HOST, show_default=True, type=click.Choice([HOST, ARM64, ANDROID, *APPLE]))
 @click.option("--threads", default=1, show_default=True, type=click.IntRange(1, 64))
 @click.option("--cpus", callback=_cpus, help="Pin to these processors, e.g. 0,1.")
 @click.option("--processes", default=5, show_default=True, type=click.IntRange(1, 100))
