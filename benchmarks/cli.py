@@ -48,11 +48,12 @@ ARM64, ESTIMATE = "arm64", "estimate"
 APPLE = ("macos", "ios")
 _PRESET_HELP = f"Emulated processor of arm64; may be repeated (default {DEFAULT_PRESET})."
 _OUTPUT_HELP = "Write the JSON report, raw times included, into this file; macos, ios: the package's folder."
-# What only one target heeds.
-_OPTIONS_OF = {
+# What a target heeds beside what all do.
+_OPTIONS_OF: dict[str, tuple[str, ...]] = {
     HOST: ("threads", "cpus", "processes", "runs", "warmup"),
     ARM64: ("presets", "setup", "cache"),
     ANDROID: ("serial", "mode", "adb", "threads", "setup", "cache"),
+    **dict.fromkeys(APPLE, ()),
     ESTIMATE: ("estimate",),
 }
 Options = Mapping[str, Any]
