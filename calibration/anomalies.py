@@ -1,8 +1,10 @@
 """Drawn anomalies of graded severity, for samples and evaluation.
 
 They are drawn by rules of their own from the detector's keypoints, and share no code and no parameter
-with the corruptions that the student was trained on. Their severity is that of the drawing; it is no
-human judgement.
+with the corruptions that the student was trained on. Place, size, tone and outline follow the seed alone;
+severity then makes the same anomaly larger and stronger. Tones are shares of the face's own colours, so
+that a drawing is as plain on dark skin as on light. The severity is that of the drawing; it is no human
+judgement.
 """
 
 from collections.abc import Callable
@@ -33,6 +35,11 @@ class FacePlan:
         """The distance of the eyes."""
         return float(np.hypot(self.left_eye[0] - self.right_eye[0], self.left_eye[1] - self.right_eye[1]))
 
+    @property
+    def eye(self) -> tuple[float, float]:
+        """The eye on the drawn side."""
+        return self.left_eye if self.side > 0 else self.right_eye
+
     def place(self, origin: tuple[float, float], across: float, down: float) -> tuple[float, float]:
         """Return the point ``across`` (towards the drawn side) and ``down`` units from ``origin``."""
         return origin[0] + self.side * across * self.unit, origin[1] + down * self.unit
@@ -41,27 +48,95 @@ class FacePlan:
 Drawing = Callable[[Colours, FacePlan, float, np.random.Generator], Colours]
 """Maps a picture [H, W, 3] in 0..255, a plan, a severity 0..1 and a source of chance to a new picture."""
 
+# Lines and outlines are drawn so many times larger, then reduced: widths grow steadily, not by pixels.
+_FINER = 4
+
+
+@dataclass(frozen=True)
+class Dye:
+    """A tone by what it leaves of the skin's own colours and what it adds to them, in grey levels.
+
+    On dark skin little can be taken away, on light skin little added; a dye that does both shows on both.
+    """
+
+    kept: tuple[float, float, float]
+    added: tuple[float, float, float] = (0.0, 0.0, 0.0)
+
+
+_BROWN = Dye((0.46, 0.36, 0.30))
+_BLACK = Dye((0.24, 0.20, 0.20))
+_WINE = Dye((0.68, 0.34, 0.40), (12.0, 0.0, 4.0))
+_PIGMENTS = (_BROWN, _BLACK, _WINE)
+_FLUSH = Dye((0.96, 0.82, 0.80), (6.0, 0.0, 0.0))
+# A scar's line, and the skin beside it: pale in a red rim, red, darkened.
+_SCARS = (
+    (Dye((0.72, 0.72, 0.72), (72.0, 62.0, 60.0)), Dye((0.88, 0.66, 0.64), (14.0, 0.0, 0.0))),
+    (Dye((0.66, 0.44, 0.42), (52.0, 14.0, 14.0)), Dye((0.90, 0.78, 0.76), (16.0, 4.0, 4.0))),
+    (Dye((0.52, 0.42, 0.38)), Dye((0.84, 0.76, 0.72))),
+)
+_MUCOSA = np.array([150.0, 72.0, 76.0])
+
 
 def _brush(shape: tuple[int, ...], polygon: list[tuple[float, float]], softness: float) -> Colours:
     """Fill a polygon with soft edges, [H, W, 1] in 0..1."""
-    sheet = Image.new("L", (shape[1], shape[0]))
-    ImageDraw.Draw(sheet).polygon(polygon, fill=255)
-    return _opacity(sheet.filter(ImageFilter.GaussianBlur(softness)))
+    return _drawn(shape, softness, lambda pen: pen.polygon(_finer(polygon), fill=255))
 
 
-def _opacity(sheet: Image.Image) -> Colours:
+def _line(shape: tuple[int, ...], path: list[tuple[float, float]], width: float) -> Colours:
+    """Draw a line with soft edges, [H, W, 1] in 0..1."""
+    thick = max(1, round(width * _FINER))
+    return _drawn(shape, width / 4, lambda pen: pen.line(_finer(path), fill=255, width=thick, joint="curve"))
+
+
+def _drawn(
+    shape: tuple[int, ...], softness: float, draw_on: Callable[[ImageDraw.ImageDraw], None]
+) -> Colours:
+    sheet = Image.new("L", (shape[1] * _FINER, shape[0] * _FINER))
+    draw_on(ImageDraw.Draw(sheet))
+    sheet = sheet.reduce(_FINER).filter(ImageFilter.GaussianBlur(softness))
     return np.asarray(np.asarray(sheet, dtype=np.float64)[..., None] / 255)
 
 
+def _finer(points: list[tuple[float, float]]) -> list[tuple[float, float]]:
+    return [((x + 0.5) * _FINER - 0.5, (y + 0.5) * _FINER - 0.5) for x, y in points]
+
+
 def _oval(centre: tuple[float, float], width: float, height: float) -> list[tuple[float, float]]:
-    turns = np.linspace(0, 2 * np.pi, 48, endpoint=False)
-    return [(centre[0] + width * np.cos(t), centre[1] + height * np.sin(t)) for t in turns]
+    return [
+        (centre[0] + width * np.cos(t), centre[1] + height * np.sin(t))
+        for t in np.linspace(0, 2 * np.pi, 48, endpoint=False)
+    ]
+
+
+def _ragged(
+    centre: tuple[float, float], width: float, height: float, chance: np.random.Generator
+) -> list[tuple[float, float]]:
+    """Return an oval whose outline wavers by up to a third."""
+    waves = [(n, chance.uniform(0, 0.33 / n), chance.uniform(0, 2 * np.pi)) for n in (2, 3, 5)]
+    turns = np.linspace(0, 2 * np.pi, 72, endpoint=False)
+    radius = 1 + sum(size * np.sin(n * turns + phase) for n, size, phase in waves)
+    return [
+        (centre[0] + width * r * np.cos(t), centre[1] + height * r * np.sin(t))
+        for t, r in zip(turns, radius, strict=True)
+    ]
+
+
+def _mottle(shape: tuple[int, ...], cells: int, chance: np.random.Generator) -> Colours:
+    """Return unevenness [H, W, 1] in 0..1 that changes over ``cells`` cells a side."""
+    coarse = Image.fromarray(chance.integers(0, 256, (cells, cells), np.uint8))
+    smooth = coarse.resize((shape[1], shape[0]), Image.Resampling.BICUBIC)
+    return np.asarray(np.asarray(smooth, dtype=np.float64)[..., None] / 255)
+
+
+def _places(shape: tuple[int, ...]) -> tuple[Colours, Colours]:
+    y, x = np.mgrid[0 : shape[0], 0 : shape[1]].astype(np.float64)
+    return x, y
 
 
 def _pull(picture: Colours, brush: Colours, across: Colours | float, down: Colours | float) -> Colours:
     """Show at each place what lies (across, down) pixels away, by the brush's weight."""
     height, width = picture.shape[:2]
-    y, x = np.mgrid[0:height, 0:width].astype(np.float64)
+    x, y = _places(picture.shape)
     x = (x + brush[..., 0] * across).clip(0, width - 1.001)
     y = (y + brush[..., 0] * down).clip(0, height - 1.001)
     left, top = x.astype(int), y.astype(int)
@@ -71,83 +146,131 @@ def _pull(picture: Colours, brush: Colours, across: Colours | float, down: Colou
     return np.asarray(upper * (1 - fy) + lower * fy)
 
 
+def _dyed(picture: Colours, brush: Colours, dye: Dye) -> Colours:
+    """Dye where the brush is 1, and in part where it is less."""
+    return picture + brush * (picture * np.array(dye.kept) + np.array(dye.added) - picture)
+
+
 def cleft(picture: Colours, plan: FacePlan, severity: float, chance: np.random.Generator) -> Colours:
-    """Draw a notch that rises from the upper lip towards the nostril: its shape and its colour."""
-    foot = plan.place(plan.mouth, 0.13 + chance.uniform(-0.02, 0.02), -0.03)
-    reach = (0.12 + 0.26 * severity) * plan.unit
-    half = (0.03 + 0.075 * severity) * plan.unit
-    tip = (foot[0] - plan.side * 0.03 * plan.unit, foot[1] - reach)
-    wedge = [
-        (foot[0] - half, foot[1]),
-        (tip[0] - half / 4, tip[1]),
-        (tip[0] + half / 4, tip[1]),
-        (foot[0] + half, foot[1]),
-    ]
-    around = _brush(
-        picture.shape, _oval((foot[0], foot[1] - reach / 3), 3 * half, 0.8 * reach), 0.06 * plan.unit
+    """Split the upper lip: a notch that rises to the nostril, its parted rims, and the tissue in it.
+
+    Nostril and ala of that side widen and sink, as they do where the lip does not hold them.
+    """
+    unit = plan.unit
+    foot = plan.place(plan.mouth, chance.uniform(0.09, 0.15), chance.uniform(-0.03, 0.0))
+    lean, slim = chance.uniform(0.0, 0.05) * plan.side * unit, chance.uniform(0.8, 1.2)
+    reach, half = (0.12 + 0.22 * severity) * unit, (0.03 + 0.07 * severity) * slim * unit
+    x, y = _places(picture.shape)
+    rise = ((foot[1] - y) / reach).clip(0, 1)
+    middle = foot[0] + lean * rise
+    # What is moved lies above the mouth's line: the lower lip has no part in it.
+    near = _brush(
+        picture.shape, _oval((foot[0], foot[1] - 0.4 * reach), 0.24 * unit, 0.8 * reach), 0.05 * unit
     )
-    bent = _pull(picture, around, 0.0, severity * 0.16 * plan.unit)
-    tissue = np.array([142.0, 62.0, 62.0]) * (picture.mean() / 150) ** 0.5
-    inside = _brush(picture.shape, wedge, 0.012 * plan.unit) * (0.35 + 0.5 * severity)
-    return np.asarray(bent + inside * (tissue - bent))
+    near = near * ((foot[1] + 0.03 * unit - y) / (0.06 * unit)).clip(0, 1)[..., None]
+    parted = _pull(picture, near, -np.tanh((x - middle) / (0.05 * unit)) * 0.6 * half, 0.5 * severity * half)
+    ala = _brush(picture.shape, _oval(plan.place(plan.nose, 0.2, 0.06), 0.12 * unit, 0.1 * unit), 0.05 * unit)
+    sunken = _pull(parted, ala, -plan.side * 0.05 * severity * unit, -0.05 * severity * unit)
+    steps = np.linspace(0, 1, 16)
+    widths = half * (1 - steps) ** chance.uniform(0.6, 1.0) + 0.008 * unit
+    rims = [
+        [(foot[0] + lean * t + way * w, foot[1] - reach * t) for t, w in zip(steps, widths, strict=True)]
+        for way in (-1, 1)
+    ]
+    notch = _brush(picture.shape, rims[0] + rims[1][::-1], 0.016 * unit)
+    lip = _patch(picture, plan.place(plan.mouth, 0.0, 0.1), 0.06 * unit)
+    depth = 1 - (1 - rise[..., None]) * chance.uniform(0.15, 0.4)
+    tissue = (0.5 * lip * np.array([0.82, 0.58, 0.58]) + 0.5 * _MUCOSA) * depth
+    return np.asarray(sunken + notch * (0.55 + 0.4 * severity) * (tissue - sunken))
+
+
+def _patch(picture: Colours, centre: tuple[float, float], radius: float) -> Colours:
+    """Return the median colour [3] about a place."""
+    x, y = _places(picture.shape)
+    return np.asarray(np.median(picture[np.hypot(x - centre[0], y - centre[1]) <= radius], axis=0))
 
 
 def lesion(picture: Colours, plan: FacePlan, severity: float, chance: np.random.Generator) -> Colours:
-    """Draw a pigmented patch on the cheek."""
-    centre = plan.place(plan.nose, 0.52 + chance.uniform(-0.08, 0.08), 0.05 + chance.uniform(-0.1, 0.1))
-    size = (0.05 + 0.13 * severity) * plan.unit
-    spot = _brush(picture.shape, _oval(centre, size, size * chance.uniform(0.7, 1.1)), 0.02 * plan.unit)
-    pigment = np.array([92.0, 58.0, 44.0])
-    return picture + spot * (0.2 + 0.6 * severity) * (pigment - picture)
+    """Draw a pigmented patch with a wavering outline on cheek, chin or forehead."""
+    spots = (
+        plan.place(plan.nose, 0.5, 0.05),
+        plan.place(plan.nose, 0.34, -0.14),
+        plan.place(plan.mouth, 0.42, 0.12),
+        plan.place(plan.eye, -0.3, -0.36),
+    )
+    middle = spots[chance.integers(len(spots))]
+    centre = (
+        middle[0] + chance.uniform(-5, 5) * plan.unit / 76,
+        middle[1] + chance.uniform(-5, 5) * plan.unit / 76,
+    )
+    pigment = _PIGMENTS[chance.integers(len(_PIGMENTS))]
+    width = (0.04 + chance.uniform(0.08, 0.16) * severity) * plan.unit
+    outline = _ragged(centre, width, width * chance.uniform(0.65, 1.0), chance)
+    spot = _brush(picture.shape, outline, 0.02 * plan.unit)
+    spot = spot * (1 - 0.3 * _mottle(picture.shape, 40, chance))
+    return _dyed(picture, spot * 0.95 * severity**0.7, pigment)
 
 
 def droop(picture: Colours, plan: FacePlan, severity: float, chance: np.random.Generator) -> Colours:
     """Let a corner of the mouth and the lid above it hang."""
-    eye = plan.left_eye if plan.side > 0 else plan.right_eye
-    corner = plan.place(plan.mouth, 0.36, 0.0)
-    low = _brush(picture.shape, _oval(corner, 0.3 * plan.unit, 0.26 * plan.unit), 0.1 * plan.unit)
-    hung = _pull(picture, low, 0.0, -severity * (0.2 + chance.uniform(0, 0.03)) * plan.unit)
+    unit, deep = plan.unit, severity * chance.uniform(0.85, 1.15)
+    corner = plan.place(plan.mouth, chance.uniform(0.33, 0.39), 0.0)
+    low = _brush(picture.shape, _oval(corner, 0.3 * unit, 0.26 * unit), 0.1 * unit)
+    hung = _pull(picture, low, plan.side * 0.03 * deep * unit, -0.19 * deep * unit)
     lid = _brush(
-        picture.shape,
-        _oval((eye[0], eye[1] - 0.08 * plan.unit), 0.25 * plan.unit, 0.12 * plan.unit),
-        0.05 * plan.unit,
+        picture.shape, _oval((plan.eye[0], plan.eye[1] - 0.08 * unit), 0.25 * unit, 0.12 * unit), 0.05 * unit
     )
-    return _pull(hung, lid, 0.0, -severity * 0.11 * plan.unit)
+    return _pull(hung, lid, 0.0, -chance.uniform(0.09, 0.12) * deep * unit)
 
 
 def swelling(picture: Colours, plan: FacePlan, severity: float, chance: np.random.Generator) -> Colours:
-    """Blow up a cheek and shade its rim."""
-    centre = plan.place(plan.mouth, 0.5 + chance.uniform(-0.05, 0.05), -0.25)
-    size = 0.38 * plan.unit
-    dome = _brush(picture.shape, _oval(centre, size, size), 0.12 * plan.unit)
-    y, x = np.mgrid[0 : picture.shape[0], 0 : picture.shape[1]].astype(np.float64)
-    blown = _pull(picture, dome, -0.45 * severity * (x - centre[0]), -0.45 * severity * (y - centre[1]))
+    """Blow up a cheek, the jaw or the lip, with a lit top, a shaded foot and some redness."""
+    unit = plan.unit
+    lumps = (
+        (plan.place(plan.mouth, 0.5, -0.25), 0.38),
+        (plan.place(plan.mouth, 0.46, 0.16), 0.33),
+        (plan.place(plan.mouth, 0.2, -0.04), 0.26),
+    )
+    centre, radius = lumps[chance.integers(len(lumps))]
+    size = radius * chance.uniform(0.9, 1.1) * unit
+    dome = _brush(picture.shape, _oval(centre, size, size * chance.uniform(0.8, 1.0)), 0.32 * size)
+    x, y = _places(picture.shape)
+    blown = _pull(picture, dome, -0.55 * severity * (x - centre[0]), -0.55 * severity * (y - centre[1]))
     light = dome * np.clip((centre[1] - y) / size, -1, 1)[..., None]
-    return np.asarray(blown * (1 + 0.22 * severity * light))
+    shaded = blown * (1 + 0.26 * severity * light)
+    return _dyed(shaded, dome * severity * chance.uniform(0.3, 1.0), _FLUSH)
 
 
 def scar(picture: Colours, plan: FacePlan, severity: float, chance: np.random.Generator) -> Colours:
-    """Draw a pale, red-rimmed line across cheek and lip."""
-    start = plan.place(plan.nose, 0.42, -0.1)
-    end = plan.place(plan.mouth, 0.18, 0.12 * severity)
-    bow = chance.uniform(-0.08, 0.08) * plan.unit
-    steps = np.linspace(0, 1, 24)
-    path = [
-        (start[0] + t * (end[0] - start[0]) + bow * np.sin(np.pi * t), start[1] + t * (end[1] - start[1]))
-        for t in steps * (0.4 + 0.6 * severity)
-    ]
-    rim, core = (
-        _line(picture.shape, path, width * plan.unit)
-        for width in (0.06 + 0.03 * severity, 0.02 + 0.02 * severity)
+    """Draw an uneven line across cheek, lip, chin or brow: pale, red or dark, the skin beside it drawn in."""
+    unit = plan.unit
+    courses = (
+        (plan.place(plan.nose, 0.42, -0.1), plan.place(plan.mouth, 0.18, 0.1)),
+        (plan.place(plan.nose, 0.62, 0.02), plan.place(plan.mouth, 0.3, -0.12)),
+        (plan.place(plan.mouth, 0.1, 0.14), plan.place(plan.mouth, 0.44, 0.36)),
+        (plan.place(plan.eye, -0.16, -0.42), plan.place(plan.eye, 0.22, -0.16)),
     )
-    reddened = picture + rim * 0.5 * severity * (np.array([170.0, 80.0, 80.0]) - picture)
-    return reddened + core * (0.25 + 0.45 * severity) * (np.array([232.0, 190.0, 180.0]) - reddened)
-
-
-def _line(shape: tuple[int, ...], path: list[tuple[float, float]], width: float) -> Colours:
-    sheet = Image.new("L", (shape[1], shape[0]))
-    ImageDraw.Draw(sheet).line(path, fill=255, width=max(1, round(width)), joint="curve")
-    return _opacity(sheet.filter(ImageFilter.GaussianBlur(width / 4)))
+    start, end = courses[chance.integers(len(courses))]
+    length = float(np.hypot(end[0] - start[0], end[1] - start[1]))
+    bow, waver, phase = chance.uniform(-0.15, 0.15), chance.uniform(0.01, 0.025), chance.uniform(0, 2 * np.pi)
+    core_dye, rim_dye = _SCARS[chance.integers(len(_SCARS))]
+    # A longer scar reaches further from the middle of its course to both ends.
+    steps = 0.5 + np.linspace(-0.5, 0.5, 40) * (0.45 + 0.55 * severity)
+    off = length * (bow * np.sin(np.pi * steps) + waver * np.sin(17 * steps + phase))
+    path = [
+        (start[0] + t * (end[0] - start[0]) + o, start[1] + t * (end[1] - start[1]) + o / 2)
+        for t, o in zip(steps, off, strict=True)
+    ]
+    core, rim, near = (
+        _line(picture.shape, path, (least + more * severity) * unit)
+        for least, more in ((0.02, 0.03), (0.05, 0.05), (0.12, 0.08))
+    )
+    x, _ = _places(picture.shape)
+    inwards = -np.tanh((x - np.mean([place[0] for place in path])) / (0.08 * unit))
+    drawn_in = _pull(picture, near, -inwards * 0.04 * severity * unit, 0.0)
+    uneven = 1 - 0.35 * _mottle(picture.shape, 48, chance)
+    reddened = _dyed(drawn_in, rim * uneven * severity**0.6, rim_dye)
+    return _dyed(reddened, core * uneven * severity**0.4, core_dye)
 
 
 ANOMALIES: dict[str, Drawing] = {
