@@ -148,7 +148,7 @@ def _pull(picture: Colours, brush: Colours, across: Colours | float, down: Colou
 
 def _dyed(picture: Colours, brush: Colours, dye: Dye) -> Colours:
     """Dye where the brush is 1, and in part where it is less."""
-    return picture + brush * (picture * np.array(dye.kept) + np.array(dye.added) - picture)
+    return np.asarray(picture + brush * (picture * np.array(dye.kept) + np.array(dye.added) - picture))
 
 
 def cleft(picture: Colours, plan: FacePlan, severity: float, chance: np.random.Generator) -> Colours:

@@ -2,7 +2,8 @@
 
 CalibrationError
 ├── ImageSetError   a set of images that cannot be used
-└── RecipeError     a place or a device that a training cannot use
+├── RecipeError     a place or a device that a training cannot use
+└── RequestError    an evaluation that cannot be made as it was asked for
 
 Each carries ``exit_code``, by which the command line tells a user's mistake from a defect of mien.
 """
@@ -20,3 +21,7 @@ class ImageSetError(CalibrationError):
 
 class RecipeError(CalibrationError):
     """A recipe cannot be followed."""
+
+
+class RequestError(CalibrationError):
+    """An evaluation cannot be made as it was asked for."""

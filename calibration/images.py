@@ -1,8 +1,8 @@
 """Sets of portraits: a folder of images, with an ``index.csv`` or without, and the faces cut from it."""
 
 import csv
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +17,7 @@ from mien.models.errors import NoFaceError
 from .errors import ImageSetError
 
 INDEX = "index.csv"
+_COLUMNS = frozenset({"image", "identity", "split", "landmarks"})
 FORMATS = ("JPEG", "PNG", "WEBP")
 """What a file may hold, whatever its name: of Pillow's other readers some start programs."""
 IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp"})
@@ -28,12 +29,17 @@ Progress = Callable[[int, int], None]
 
 @dataclass(frozen=True)
 class Portrait:
-    """One image of a set. ``landmarks`` is a CSV file of x,y in pixels of the image, where there is one."""
+    """One image of a set.
+
+    ``landmarks`` is a CSV file of x,y in pixels of the image, where there is one; ``attributes`` holds
+    what the index says of it in further columns, such as age.
+    """
 
     image: Path
     identity: str
     split: str = ""
     landmarks: Path | None = None
+    attributes: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -66,7 +72,9 @@ def read_portraits(folder: Path, split: str = "") -> list[Portrait]:
         wanted = (
             f"portrait of split '{split}'" if split else "image (" + ", ".join(sorted(IMAGE_SUFFIXES)) + ")"
         )
-        raise ImageSetError(f"{folder} holds no {wanted}; give a folder of portraits")
+        there = ", ".join(sorted({portrait.split for portrait in listed} - {""}))
+        hint = f"its splits are {there}" if there else "give a folder of portraits"
+        raise ImageSetError(f"{folder} holds no {wanted}; {hint}")
     return chosen
 
 
@@ -84,6 +92,7 @@ def _indexed(folder: Path) -> list[Portrait]:
             identity=row["identity"],
             split=row.get("split", ""),
             landmarks=folder / row["landmarks"] if row.get("landmarks") else None,
+            attributes={column: row[column] for column in row if column not in _COLUMNS},
         )
         for row in rows
     ]

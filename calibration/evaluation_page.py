@@ -1,0 +1,90 @@
+"""An evaluation as one HTML page that needs nothing else: no script, no font, no network."""
+
+import base64
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass
+from html import escape
+
+import numpy as np
+from PIL import Image
+
+from .evaluation import UNTOUCHED, Heat, Pixels
+from .evaluation_report import CAVEAT, CHANGED, Report, Row, Sheet, sheets
+from .figures import Miss
+
+_STYLE = """
+body { font: 15px/1.5 sans-serif; max-width: 72rem; margin: 2rem auto; padding: 0 1rem; color: #222 }
+table { border-collapse: collapse; margin: .5rem 0 }
+td, th { padding: .15rem .7rem; border-bottom: 1px solid #ddd; text-align: right }
+td:first-child, th:first-child { text-align: left }
+.cases { display: flex; flex-wrap: wrap; gap: 1rem }
+figure { margin: 0 }
+figcaption { max-width: 34rem }
+.note { background: #fff4d6; padding: .5rem 1rem }
+"""
+# Heat at which a face is fully covered, and the colour of heat.
+_FULL_HEAT = 1.0
+_HEAT_COLOUR = np.array([235.0, 50.0, 10.0])
+
+
+@dataclass(frozen=True)
+class Picture:
+    """One case to look at: its face and normalised face, uint8 [256, 256, 3], and heatmap [256, 256]."""
+
+    face: Pixels
+    heatmap: Heat
+    normalised: Pixels | None
+
+
+def report_page(report: Report, pictures: Sequence[Picture]) -> str:
+    """Make the page of a report; ``pictures`` show its worst cases."""
+    name = escape(report.subject.name)
+    evaluation = report.evaluation
+    facts = (
+        f"{name} ({report.subject.sha256[:12]}); {len(evaluation.portraits)} portraits of "
+        f"{len(set(evaluation.identities))} people, split '{escape(report.subject.split or 'all')}'. "
+        f"In brackets: 95 % intervals over people. Changed pixels: {escape(CHANGED)}."
+    )
+    shown = "".join(
+        _case(report, miss, picture) for miss, picture in zip(report.worst, pictures, strict=True)
+    )
+    return (
+        f'<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><title>mien evaluate: {name}</title>'
+        f"<style>{_STYLE}</style></head>\n<body><h1>mien evaluate: {name}</h1><p>{facts}</p>"
+        f'<p class="note">{escape(CAVEAT)}</p>\n'
+        + "\n".join(_sheet(sheet) for sheet in sheets(report) if sheet.rows)
+        + f"\n<h2>The worst {len(pictures)} cases</h2><p>Furthest from the line of score on "
+        f'severity. Face, heat over it, normalised face.</p><div class="cases">{shown}</div></body></html>\n'
+    )
+
+
+def _sheet(sheet: Sheet) -> str:
+    rows = "".join(_row("td", row) for row in sheet.rows)
+    return f"<h2>{escape(sheet.title)}</h2><table>{_row('th', sheet.headings)}{rows}</table>"
+
+
+def _row(tag: str, cells: Row) -> str:
+    return "<tr>" + "".join(f"<{tag}>{escape(cell)}</{tag}>" for cell in cells) + "</tr>\n"
+
+
+def _case(report: Report, miss: Miss, picture: Picture) -> str:
+    drawn = UNTOUCHED if miss.kind == UNTOUCHED else f"{miss.kind} {miss.severity:g}"
+    face = report.evaluation.portraits[miss.row].image.stem
+    caption = (
+        f"{face}, {drawn}: score {miss.score:.1f}, {abs(miss.points):.1f} points "
+        f"{'lower' if miss.points > 0 else 'higher'} than the line"
+    )
+    return (
+        f'<figure><img alt="face, heat, normalised face" src="data:image/jpeg;base64,{_jpeg(picture)}">'
+        f"<figcaption>{escape(caption)}</figcaption></figure>"
+    )
+
+
+def _jpeg(picture: Picture) -> str:
+    opacity = np.clip(picture.heatmap / _FULL_HEAT, 0, 1)[..., None] ** 0.5 * 0.85
+    heat = np.round(picture.face + opacity * (_HEAT_COLOUR - picture.face)).astype(np.uint8)
+    panels = [picture.face, heat] + ([] if picture.normalised is None else [picture.normalised])
+    file = io.BytesIO()
+    Image.fromarray(np.concatenate(panels, axis=1)).save(file, "JPEG", quality=85)
+    return base64.b64encode(file.getvalue()).decode()
