@@ -1,11 +1,15 @@
 """The commands ``mien train`` and ``mien evaluate``."""
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
+
+if TYPE_CHECKING:
+    from .evaluate import Request
 
 _PATH = click.Path(path_type=Path)
 
@@ -87,6 +91,10 @@ def _progress() -> Iterator[Callable[[str, int, int, str], None]]:
 @click.option("--split", help="Split of the index (default: val; without an index, every image).")
 @click.option("-o", "--output", type=_PATH, help="Write the figures into this JSON file.")
 @click.option("--page", type=_PATH, help="Write figures and worst cases as an HTML page.")
+@click.option(
+    "--dump", type=_PATH, help="Only write the drawn faces into this new folder, to be rated elsewhere."
+)
+@click.option("--ratings", type=_PATH, help="Evaluate what another program made of the faces of --dump.")
 @click.option("--threads", default=1, show_default=True, type=click.IntRange(1, 64))
 @click.option("--json", "as_json", is_flag=True, help="Print the figures as one JSON object.")
 def evaluate(
@@ -95,6 +103,8 @@ def evaluate(
     split: str | None,
     output: Path | None,
     page: Path | None,
+    dump: Path | None,
+    ratings: Path | None,
     threads: int,
     as_json: bool,  # noqa: FBT001 - click passes flags so
 ) -> None:
@@ -111,11 +121,15 @@ def evaluate(
     from .evaluation_page import report_page
     from .evaluation_report import CAVEAT, report_record, terminal
 
+    request = Request(faces, checkpoint, split, threads, ratings)
+    if dump:
+        _dump(request, dump, (output, page, ratings, as_json))
+        return
     for file in (output, page):
         if file and (file.is_dir() or not file.parent.is_dir()):
             raise RequestError(f"{file} cannot be written; give a file in a folder that exists")
     with _progress() as progress:
-        report, pictures = carry_out(Request(faces, checkpoint, split, threads), progress)
+        report, pictures = carry_out(request, progress)
     text = json.dumps(report_record(report), indent=2)
     if output:
         output.write_text(text + "\n", encoding="utf-8")
@@ -128,3 +142,14 @@ def evaluate(
     else:
         Console().print(terminal(report))
         click.echo(CAVEAT)
+
+
+def _dump(request: "Request", folder: Path, others: Sequence[object]) -> None:
+    from .errors import RequestError
+    from .evaluate import write_faces
+
+    if any(others):
+        raise RequestError("--dump only writes faces; give it without -o, --page, --ratings and --json")
+    with _progress() as progress:
+        write_faces(request, folder, progress)
+    click.echo(f"faces: {folder}")

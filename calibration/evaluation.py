@@ -31,19 +31,17 @@ SMALLEST_REGION = 20
 
 @dataclass(frozen=True)
 class Case:
-    """One aligned face, uint8 [256, 256, 3], with or without a drawn anomaly, and what it was before."""
+    """One aligned face, uint8 [256, 256, 3], with or without a drawn anomaly, and what it was before.
 
+    ``number`` is its place among all cases, from 0.
+    """
+
+    number: int
     portrait: Portrait
     kind: str
     severity: float
     face: Pixels
     untouched: Pixels
-
-    @property
-    def name(self) -> str:
-        """The portrait's file, and what was drawn."""
-        drawn = f"{self.kind} {self.severity:g}" if self.severity else UNTOUCHED
-        return f"{self.portrait.image.stem} {drawn}"
 
 
 @dataclass(frozen=True)
@@ -156,17 +154,20 @@ class Cases:
     def draw(self, row: int, kind: str, severity: float) -> Case:
         """Draw one case.
 
-        Side, place and tone follow a hash of portrait and kind: they do not depend on which other
-        portraits there are, and are the same at every severity.
+        Side, place and tone follow a hash of the person, which of its portraits this is, and the kind:
+        they do not depend on which other people there are, and are the same at every severity.
         """
         portrait = self.faces.portraits[row]
         face = self.faces.faces[row].permute(1, 2, 0).contiguous().numpy()
+        number = row * (1 + len(KINDS) * len(SEVERITIES))
         if kind == UNTOUCHED:
-            return Case(portrait, kind, severity, face, face)
-        seed = crc32(f"{portrait.identity} {portrait.image.stem} {kind}".encode())
+            return Case(number, portrait, kind, severity, face, face)
+        number += 1 + KINDS.index(kind) * len(SEVERITIES) + SEVERITIES.index(severity)
+        earlier = sum(other.identity == portrait.identity for other in self.faces.portraits[:row])
+        seed = crc32(f"{portrait.identity} {earlier} {kind}".encode())
         right_eye, left_eye, nose, mouth = self.template
         plan = FacePlan(right_eye, left_eye, nose, mouth, side=1 if seed % 2 else -1)
-        return Case(portrait, kind, severity, draw(kind, face, plan, severity, seed), face)
+        return Case(number, portrait, kind, severity, draw(kind, face, plan, severity, seed), face)
 
 
 def changed_regions(case: Case) -> NDArray[np.int64]:

@@ -10,7 +10,7 @@ import numpy as np
 from PIL import Image
 
 from .evaluation import UNTOUCHED, Heat, Pixels
-from .evaluation_report import CAVEAT, CHANGED, Report, Row, Sheet, sheets
+from .evaluation_report import CAVEAT, CHANGED, Report, Row, Sheet, face_name, sheets
 from .figures import Miss
 
 _STYLE = """
@@ -70,7 +70,7 @@ def _row(tag: str, cells: Row) -> str:
 
 def _case(report: Report, miss: Miss, picture: Picture) -> str:
     drawn = UNTOUCHED if miss.kind == UNTOUCHED else f"{miss.kind} {miss.severity:g}"
-    face = report.evaluation.portraits[miss.row].image.stem
+    face = face_name(report.evaluation.portraits[miss.row])
     caption = (
         f"{face}, {drawn}: score {miss.score:.1f}, {abs(miss.points):.1f} points "
         f"{'lower' if miss.points > 0 else 'higher'} than the line"

@@ -10,6 +10,7 @@ from rich.table import Table
 
 from .evaluation import CHANGED_BY, CHANGED_OVER, KINDS, SEVERITIES, SMALLEST_REGION, UNTOUCHED, Evaluation
 from .figures import AT_LEAST_STRONG, EVERYONE, POOLED, Figure, Judged, Key, Miss, figures, judge, worst_cases
+from .images import Portrait
 from .raters import Cost
 from .statistics import RESAMPLES, Interval
 
@@ -88,7 +89,7 @@ def report_record(report: Report) -> dict[str, Any]:
         "figures": [asdict(figure.key) | _interval_record(figure.value) for figure in report.figures],
         "worst": [
             {
-                "face": portraits[miss.row].image.stem,
+                "face": face_name(portraits[miss.row]),
                 "kind": miss.kind,
                 "severity": miss.severity,
                 "score": miss.score,
@@ -105,6 +106,11 @@ def _target_record(judged: Judged) -> dict[str, Any]:
 
 def _interval_record(value: Interval) -> dict[str, float | None]:
     return {name: number if math.isfinite(number) else None for name, number in asdict(value).items()}
+
+
+def face_name(portrait: Portrait) -> str:
+    """Name a portrait by its person and file: files of several folders may share a name."""
+    return f"{portrait.identity}, {portrait.image.parent.name}/{portrait.image.name}"
 
 
 Row = tuple[str, ...]
@@ -132,9 +138,9 @@ def terminal(report: Report) -> Group:
 def _table(sheet: Sheet) -> Table:
     table = Table(title=sheet.title)
     for place, heading in enumerate(sheet.headings):
-        table.add_column(heading, justify="right" if place else "left")
+        table.add_column(heading, justify="right" if place else "left", overflow="fold")
     for row in sheet.rows:
-        table.add_row(*row)
+        table.add_row(*(cell.replace(" (", "\n(") for cell in row))
     return table
 
 
@@ -204,8 +210,9 @@ def _detection(report: Report) -> Sheet:
     for stage in report.evaluation.stages:
         for kind in (POOLED, *KINDS) if stage == report.final else (POOLED,):
             cells = (interval_text(values[Key("image_auroc", stage, kind, at)]) for at in ats)
-            rows.append((f"{stage}: {kind}", *cells))
-    return Sheet("AUROC of untouched against drawn faces, by severity", ("", *ats), tuple(rows))
+            rows.append((kind if stage == report.final else stage, *cells))
+    title = f"AUROC of untouched against drawn faces, by severity ({report.final}; others pooled)"
+    return Sheet(title, ("", *ats), tuple(rows))
 
 
 def _normalising(report: Report) -> Sheet:
