@@ -4,8 +4,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from html import escape
 from typing import Any
 
-from .records import TOTAL, Condition, Result, Stage, read_result
-from .tables import stage_title, threads_text, verdict_line
+from .records import TOTAL, Condition, Reported, Result, Stage, read_result
+from .tables import REPORTED, reported_cells, stage_title, threads_text, verdict_line
 
 _WIDTH, _ROW = 640, 22
 _COLOURS = ("#4878a8", "#e49444", "#6a9f58", "#a87c9f", "#967662")
@@ -83,6 +83,8 @@ def _result(result: Result) -> str:
             f"<p>models loaded in {result.latency.load_ms[0]:.0f} ms, first appraisal "
             f"{result.latency.first_ms[0]:.0f} ms</p>"
         )
+    if result.reported:
+        parts.append(_reported(result.reported))
     if result.conditions:
         parts.append(_trace(result.conditions))
     parts += [_work(work.graph, work.instructions, work.kernels) for work in result.work]
@@ -118,6 +120,11 @@ def _times(result: Result) -> str:
         for s in stages
     ]
     return _table(("stage, ms", "p50", "p90", "p99", "MAD"), rows)
+
+
+def _reported(entries: Sequence[Reported]) -> str:
+    rows = [(entry.graph, *reported_cells(entry)) for entry in entries]
+    return _table(("graph, ms as the program reports", "n", *REPORTED), rows)
 
 
 def _distribution(stage: Stage) -> str:

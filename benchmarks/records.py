@@ -37,7 +37,8 @@ IPHONE, IOS_SIMULATOR, MAC = "iphone", "ios-simulator", "mac"
 TOTAL = "total"
 """The stage from the encoded photograph to the score."""
 MET, NOT_MET, NO_EVIDENCE = "met", "not met", "no evidence"
-_UNSTABLE = 0.05
+UNSTABLE = 0.05
+"""By what share processes may differ before their times are called unstable."""
 _MAX_REPORT_BYTES = 256 << 20
 
 
@@ -135,6 +136,18 @@ class Work:
 
 
 @dataclass(frozen=True)
+class Reported:
+    """What a program of others reports of one graph on one unit of a phone: times in microseconds.
+
+    ``blocks`` has one mapping for each process, with the keys of that program. There are no single runs.
+    """
+
+    graph: str
+    unit: str
+    blocks: tuple[Mapping[str, float], ...]
+
+
+@dataclass(frozen=True)
 class Condition:
     """How warm and how fast a phone was ``before`` or ``after`` a block; empty is what it did not say.
 
@@ -169,6 +182,7 @@ class Result:
     notes: tuple[str, ...] = field(default=())
     conditions: tuple[Condition, ...] = ()
     missing: tuple[str, ...] = ()
+    reported: tuple[Reported, ...] = ()
 
     @property
     def p90_ms(self) -> float | None:
@@ -211,9 +225,9 @@ def stability_notes(stages: tuple[Stage, ...]) -> tuple[str, ...]:
     """Say which chain steps differ between processes by more than chance should allow."""
     longest = Latency(stages, (), (), 0).longest
     spread = block_spread(longest.blocks)
-    if spread <= _UNSTABLE:
+    if spread <= UNSTABLE:
         return ()
-    return (f"unstable: medians of the processes differ by {spread:.0%}, more than {_UNSTABLE:.0%}",)
+    return (f"unstable: medians of the processes differ by {spread:.0%}, more than {UNSTABLE:.0%}",)
 
 
 def make_report(bundle: Bundle, spec: Mapping[str, Any], results: tuple[Result, ...]) -> dict[str, Any]:
@@ -302,6 +316,9 @@ def read_result(record: Mapping[str, Any]) -> Result:
         notes=tuple(record["notes"]),
         conditions=tuple(Condition(**condition) for condition in record.get("conditions", ())),
         missing=tuple(record.get("missing", ())),
+        reported=tuple(
+            Reported(r["graph"], r["unit"], tuple(r["blocks"])) for r in record.get("reported", ())
+        ),
     )
 
 
