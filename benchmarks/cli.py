@@ -24,6 +24,7 @@ from .benchmark_model import CPU, UNITS, BenchmarkModelTarget
 from .compare import INSTRUCTIONS, MS, compare
 from .errors import DeviceLost
 from .estimate import chosen_variants, estimates, make_estimate_report
+from .evidence import goal_lines
 from .fit import fit_all
 from .host import HostTarget
 from .kit import ABIS, open_kit, set_up_kit
@@ -37,6 +38,7 @@ from .records import (
     Target,
     check_output,
     make_report,
+    read_evidence,
     read_report,
     write_whole,
 )
@@ -215,13 +217,16 @@ def _estimate(bundle: Path | None, names: Sequence[str], output: Path | None, *,
     opened = open_bundle(_named(bundle))
     variants = [opened.variant(name) for name in names] or chosen_variants(opened)
     found = [estimate for variant in variants for estimate in estimates(opened, variant)]
-    report = json.dumps(make_estimate_report(opened, found), indent=1) + "\n"
+    made = make_estimate_report(opened, found)
+    report = json.dumps(made, indent=1) + "\n"
     if output:
         write_whole(output, report)
     if as_json:
         click.echo(report, nl=False)
     else:
         print_estimates(found)
+        for line in goal_lines(made["estimates"]):
+            click.echo(line)
 
 
 def _generate(
@@ -368,12 +373,16 @@ def compare_reports(
 
 
 @bench.command(name="page")
-@click.argument("report", type=_PATH)
+@click.argument("reports", type=_PATH, nargs=-1, required=True)
 @click.option("-o", "--output", required=True, type=_PATH, help="The HTML file to write.")
-def page(report: Path, output: Path) -> None:
-    """Draw REPORT, which '-o' of a measurement wrote, as one HTML page."""
+def page(reports: tuple[Path, ...], output: Path) -> None:
+    """Draw REPORTS of one bundle, which '-o' wrote, as one HTML page.
+
+    Reports of several targets and of '--estimate' go on one page: it begins with a verdict for each class of
+    phones, in which a phone that was measured outranks an estimate.
+    """
     check_output(output)
-    write_whole(output, make_page(read_report(report)))
+    write_whole(output, make_page([read_evidence(report) for report in reports]))
 
 
 @bench.command(name="fit")

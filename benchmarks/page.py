@@ -4,7 +4,19 @@ from collections.abc import Iterator, Mapping, Sequence
 from html import escape
 from typing import Any
 
-from .records import TOTAL, Condition, Reported, Result, Stage, read_result
+from .errors import ReportError
+from .evidence import class_verdicts
+from .records import (
+    BUDGET_MS,
+    NO_EVIDENCE,
+    TOTAL,
+    Condition,
+    Reported,
+    Result,
+    Stage,
+    is_estimate,
+    read_result,
+)
 from .tables import REPORTED, reported_cells, stage_title, threads_text, verdict_line
 
 _WIDTH, _ROW = 640, 22
@@ -44,24 +56,73 @@ _MEANINGS = {
 }
 
 
-def make_page(report: Mapping[str, Any]) -> str:
-    """Make the page of a report that ``records.check_report`` accepts."""
-    results = [read_result(record) for record in report["results"]]
+def make_page(reports: Sequence[Mapping[str, Any]]) -> str:
+    """Make one page of reports that ``records.check_report`` accepts, of measurements and of estimates.
+
+    Raises:
+        ReportError: the reports are of different bundles.
+    """
+    bundles = {report["bundle"]["manifest_sha256"]: report["bundle"]["name"] for report in reports}
+    if len(bundles) != 1:
+        raise ReportError(f"the reports are of {len(bundles)} different bundles; give those of one")
+    ((digest, bundle),) = bundles.items()
+    measured = [report for report in reports if not is_estimate(report)]
+    estimates = [entry for report in reports if is_estimate(report) for entry in report["estimates"]]
+    results = [read_result(record) for report in measured for record in report["results"]]
     kinds = dict.fromkeys(result.device.kind for result in results)
-    sections = [_kind(kind, [r for r in results if r.device.kind == kind]) for kind in kinds]
-    settings = report["settings"]
-    name = escape(report["bundle"]["name"])
-    facts = (
-        f"bundle {name} ({report['bundle']['manifest_sha256'][:12]}), photograph "
-        f"{escape(settings['photograph'])}, {settings['blocks']} processes of {settings['runs']} runs after "
-        f"{settings['warmup']} to warm up; mien {escape(report['mien'])}"
-    )
+    name = escape(bundle)
     meanings = "".join(f"<dt>{escape(k)}</dt><dd>{escape(v)}</dd>" for k, v in _MEANINGS.items())
+    sections = [
+        f"<h1>mien bench: {name}</h1><p>bundle {name} ({digest[:12]})</p>",
+        _verdicts(results, estimates),
+        *(_kind(kind, [r for r in results if r.device.kind == kind]) for kind in kinds),
+        _estimates(estimates) if estimates else "",
+        "<h2>How it was measured</h2>" if measured else "",
+        *(_settings(report) for report in measured),
+        f"<h2>What each number is</h2><dl>{meanings}</dl>",
+    ]
     return (
         f'<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><title>mien bench: {name}</title>'
-        f"<style>{_STYLE}</style></head>\n<body><h1>mien bench: {name}</h1><p>{facts}</p>\n"
-        + "\n".join(sections)
-        + f"\n<h2>What each number is</h2><dl>{meanings}</dl></body></html>\n"
+        f"<style>{_STYLE}</style></head>\n<body>" + "\n".join(sections) + "</body></html>\n"
+    )
+
+
+def _settings(report: Mapping[str, Any]) -> str:
+    settings = report["settings"]
+    kinds = ", ".join(dict.fromkeys(record["kind"] for record in report["results"]))
+    facts = (
+        f"{kinds}: photograph {settings['photograph']}, {settings['blocks']} processes of {settings['runs']} "
+        f"runs after {settings['warmup']} to warm up; mien {report['mien']}"
+    )
+    return f"<p>{escape(facts)}</p>"
+
+
+def _verdicts(results: Sequence[Result], estimates: Sequence[Mapping[str, Any]]) -> str:
+    """List what is known about phones, at the top: it is what the page is for."""
+    rows = [(v.phones, v.state, v.basis) for v in class_verdicts(results, estimates)]
+    nothing = [("any phone", NO_EVIDENCE, "no phone was measured, nothing was estimated")]
+    return f"<h2>Under {BUDGET_MS:.0f} ms on a phone?</h2>" + _words(
+        ("phones", "", "because"), rows or nothing
+    )
+
+
+def _estimates(entries: Sequence[Mapping[str, Any]]) -> str:
+    """List the estimates; there is no phone behind them, so no bar is drawn."""
+    rows = [
+        (
+            e["phones"],
+            f"{e['unit']}, {e['precision']}",
+            *("-" if e[key] is None else f"{e[key]:.1f}" for key in ("estimate_ms", "claim_ms")),
+            f"{e['fit']['p90_error']:.0%}",
+            e["verdict"],
+        )
+        for e in entries
+    ]
+    headings = ("phones", "unit, precision", "estimate, ms", "claim, ms", "error", "verdict")
+    return (
+        '<h2><span class="kind">estimate</span></h2><p>No phone was used: published times of other networks, '
+        "by a fit; the error is that of nine in ten networks that the fit had not seen.</p>"
+        + _table(headings, rows)
     )
 
 
@@ -186,6 +247,11 @@ def _svg(height: int, shapes: Sequence[str], title: str) -> str:
         f'<svg role="img" aria-label="{escape(title)}" viewBox="0 0 {_WIDTH} {height}" width="{_WIDTH}" '
         f'height="{height}">{"".join(shapes)}</svg>'
     )
+
+
+def _words(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """Make a table of words, which stand to the left."""
+    return _table(headings, rows).replace(" class=n", "")
 
 
 def _table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

@@ -283,23 +283,50 @@ def check_report(report: Any, schema: str = REPORT_SCHEMA) -> None:
 
 
 def read_report(path: Path) -> dict[str, Any]:
-    """Read a report.
+    """Read a report of measurements.
 
     Raises:
         ReportError: the file is missing, too large, or no report of a version that is known.
     """
+    report: dict[str, Any] = _load(path)
+    _check_file(path, report, REPORT_SCHEMA)
+    return report
+
+
+def read_evidence(path: Path) -> dict[str, Any]:
+    """Read a report of measurements or of estimates; ``is_estimate`` tells which it is.
+
+    Raises:
+        ReportError: as ``read_report``.
+    """
+    report: dict[str, Any] = _load(path)
+    _check_file(path, report, ESTIMATE_SCHEMA if is_estimate(report) else REPORT_SCHEMA)
+    return report
+
+
+def is_estimate(report: Any) -> bool:
+    """Tell whether a report is one of estimates."""
+    return isinstance(report, dict) and report.get("kind") == "estimate"
+
+
+def _load(path: Path) -> Any:
     if not path.is_file():
         raise ReportError(f"{path} is no file; give a report that 'mien bench BUNDLE -o FILE' wrote")
     if path.stat().st_size > _MAX_REPORT_BYTES:
         raise ReportError(f"{path} is larger than {_MAX_REPORT_BYTES} bytes; give a report of 'mien bench'")
     try:
-        report: dict[str, Any] = json.loads(path.read_bytes())
-        check_report(report)
+        return json.loads(path.read_bytes())
     except (ValueError, RecursionError) as error:
         raise ReportError(f"{path} is not JSON: {error}; give a report of 'mien bench'") from error
+
+
+def _check_file(path: Path, report: Any, schema: str) -> None:
+    try:
+        check_report(report, schema)
     except ReportError as error:
         raise ReportError(f"{path}: {error}") from error
-    return report
+    except RecursionError as error:
+        raise ReportError(f"{path} is not JSON: {error}; give a report of 'mien bench'") from error
 
 
 def read_result(record: Mapping[str, Any]) -> Result:
