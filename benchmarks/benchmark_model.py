@@ -14,7 +14,7 @@ from mien.mobile_reference.bundle import APPRAISAL, DETECTOR
 from .adb import Answer
 from .android import tflite_variant
 from .errors import DeviceError
-from .records import ANDROID, UNSTABLE, BenchSpec, Device, Reported, Result
+from .records import ANDROID, UNSTABLE, UNSTABLE_NOTE, BenchSpec, Device, Reported, Result
 from .session import FOLDER, Job, Session, thermal_notes
 
 PROGRAM = "benchmark_model"
@@ -148,4 +148,4 @@ def _spread_notes(reported: Sequence[Reported]) -> Iterator[str]:
         averages = [block[_AVERAGE] for block in entry.blocks]
         spread = max(averages) / min(averages) - 1
         if spread > UNSTABLE:
-            yield f"unstable: {entry.graph}: averages of the processes differ by {spread:.0%}"
+            yield f"{UNSTABLE_NOTE}: {entry.graph}: averages of the processes differ by {spread:.0%}"

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from .published import read_groups
-from .records import ANDROID, BUDGET_MS, IPHONE, MET, NO_EVIDENCE, NOT_MET, Result
+from .records import ANDROID, BUDGET_MS, IPHONE, MET, NO_EVIDENCE, NOT_MET, UNSTABLE_NOTE, Result
 
 _PHONES = (ANDROID, IPHONE)
 
@@ -35,6 +35,8 @@ def class_verdicts(results: Sequence[Result], estimates: Sequence[Mapping[str, A
     for phones, own in measured.items():
         fastest = min(own, key=lambda result: result.p90_ms or BUDGET_MS)
         basis = f"measured: {fastest.variant}, p90 {fastest.p90_ms:.0f} ms on {fastest.device.name}"
+        if any(note.startswith(UNSTABLE_NOTE) for note in fastest.notes):
+            basis += ", unstable"
         yield Verdict(phones, fastest.verdict, basis)
     for phones in dict.fromkeys(entry["phones"] for entry in estimates):
         if phones not in measured:

@@ -39,6 +39,8 @@ TOTAL = "total"
 MET, NOT_MET, NO_EVIDENCE = "met", "not met", "no evidence"
 UNSTABLE = 0.05
 """By what share processes may differ before their times are called unstable."""
+UNSTABLE_NOTE = "unstable"
+"""How a note begins that casts doubt on the times."""
 _MAX_REPORT_BYTES = 256 << 20
 
 
@@ -227,7 +229,7 @@ def stability_notes(stages: tuple[Stage, ...]) -> tuple[str, ...]:
     spread = block_spread(longest.blocks)
     if spread <= UNSTABLE:
         return ()
-    return (f"unstable: medians of the processes differ by {spread:.0%}, more than {UNSTABLE:.0%}",)
+    return (f"{UNSTABLE_NOTE}: medians of the processes differ by {spread:.0%}, more than {UNSTABLE:.0%}",)
 
 
 def make_report(bundle: Bundle, spec: Mapping[str, Any], results: tuple[Result, ...]) -> dict[str, Any]:

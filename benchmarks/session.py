@@ -11,7 +11,7 @@ from mien.mobile_reference.bundle import sha256
 from .adb import Adb, Answer
 from .errors import DeviceError, DeviceLost
 from .phone import CONDITION, Phone, read_condition
-from .records import Condition
+from .records import UNSTABLE_NOTE, Condition
 
 FOLDER = "/data/local/tmp/mien"
 _PID, _AFTER = f"{FOLDER}/pid", "=== after the job ==="
@@ -193,15 +193,15 @@ def thermal_notes(trace: Sequence[Condition]) -> Iterator[str]:
     """Say what makes the times of a phone doubtful."""
     status = max((c.thermal_status or 0 for c in trace), default=0)
     if status:
-        yield f"unstable: the phone throttled, thermal status {status} of 6"
+        yield f"{UNSTABLE_NOTE}: the phone throttled, thermal status {status} of 6"
     if any(is_hot(now, trace) for now in trace if now.when == "before"):
-        yield "unstable: the phone did not cool down before a block"
+        yield f"{UNSTABLE_NOTE}: the phone did not cool down before a block"
     for cpu, khz in trace[0].max_khz.items():
         low = min(now.max_khz.get(cpu, khz) for now in trace)
         if low < khz:
             cut = f"from {khz / 1e6:.2f} to {low / 1e6:.2f} GHz"
-            yield f"unstable: the clock of processor {cpu} was cut {cut}"
+            yield f"{UNSTABLE_NOTE}: the clock of processor {cpu} was cut {cut}"
     if any(now.power_saver for now in trace):
-        yield "unstable: the battery saver is on"
+        yield f"{UNSTABLE_NOTE}: the battery saver is on"
     if any((now.battery_percent or 100) < _LOW_BATTERY for now in trace):
-        yield f"unstable: the battery is below {_LOW_BATTERY} %"
+        yield f"{UNSTABLE_NOTE}: the battery is below {_LOW_BATTERY} %"

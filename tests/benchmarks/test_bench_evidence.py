@@ -51,6 +51,8 @@ def test_a_measured_phone_outranks_the_estimate_of_its_chip() -> None:
     assert [(v.phones, v.state) for v in found] == [("2020 mid-range", "not met"), ("2018 flagship", "met")]
     assert found[0].basis.startswith("measured: tflite-fp32, p90 1500 ms")
     assert "no phone" in found[1].basis
+    doubtful = replace(phone("SM7250", 1500.0), notes=("unstable: the battery saver is on",))
+    assert next(class_verdicts([doubtful], estimates)).basis.endswith(", unstable")
 
 
 def test_a_phone_of_no_class_stands_for_itself() -> None:
