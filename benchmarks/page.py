@@ -52,6 +52,10 @@ _MEANINGS = {
         "The smallest time that 50, 90, 99 per cent of the runs did not exceed. The verdict is that"
         " of the p90."
     ),
+    "claim": (
+        "Three times an estimate. Met means that it is under the budget; not met, that the estimate itself is "
+        "over it; no evidence is anything else."
+    ),
     "instructions": (
         "ARM64 instructions of one run on one thread: a measure of work that repeats, not of time."
     ),
