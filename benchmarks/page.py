@@ -53,8 +53,8 @@ _MEANINGS = {
         " of the p90."
     ),
     "claim": (
-        "Three times an estimate. Met means that it is under the budget; not met, that the estimate itself is "
-        "over it; no evidence is anything else."
+        "Three times an estimate. Met means that it is under the budget; not met, that the estimate "
+        "itself is over it; no evidence is anything else."
     ),
     "instructions": (
         "ARM64 instructions of one run on one thread: a measure of work that repeats, not of time."
