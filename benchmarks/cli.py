@@ -16,13 +16,15 @@ from mien.mobile_reference.graphs import timed
 from mien.mobile_reference.photograph import read_photograph
 
 from .adb import choose_device, find_adb
-from .android import MODES, AndroidTarget
+from .android import AndroidTarget
 from .apple_package import core_ml_variants, make_spec, measured, write_package
 from .apple_results import can_measure, measure, read_results
 from .arm64 import DEFAULT_PRESET, PRESETS, Arm64Target
+from .benchmark_model import CPU, UNITS, BenchmarkModelTarget
 from .compare import INSTRUCTIONS, MS, compare
 from .errors import DeviceLost
 from .estimate import chosen_variants, estimates, make_estimate_report
+from .evidence import goal_lines
 from .fit import fit_all
 from .host import HostTarget
 from .kit import ABIS, open_kit, set_up_kit
@@ -36,9 +38,11 @@ from .records import (
     Target,
     check_output,
     make_report,
+    read_evidence,
     read_report,
     write_whole,
 )
+from .session import MODES, Session
 from .tables import print_changes, print_estimates, print_results
 from .userland import default_cache, open_userland, set_up
 
@@ -52,10 +56,13 @@ _OUTPUT_HELP = "Write the JSON report, raw times included, into this file; macos
 _OPTIONS_OF: dict[str, tuple[str, ...]] = {
     HOST: ("threads", "cpus", "processes", "runs", "warmup"),
     ARM64: ("presets", "setup", "cache"),
-    ANDROID: ("serial", "mode", "adb", "threads", "setup", "cache"),
+    ANDROID: ("serial", "mode", "adb", "benchmark_model", "unit", "threads", "setup", "cache"),
     **dict.fromkeys(APPLE, ()),
     ESTIMATE: ("estimate",),
 }
+# Options whose variables have other names.
+_FLAGS = {"presets": "preset", "benchmark_model": "benchmark-model"}
+_GET = "name LiteRT's program by --benchmark-model"
 Options = Mapping[str, Any]
 Progress = Callable[[str], None]
 
@@ -123,6 +130,14 @@ def _cpus(_: click.Context, __: click.Parameter, value: str | None) -> tuple[int
     "--mode", default="quick", show_default=True, type=click.Choice(list(MODES)), help="On a phone."
 )
 @click.option("--adb", type=_PATH, help="The adb program (default: on PATH or in ANDROID_HOME).")
+@click.option(
+    "--benchmark-model",
+    type=click.Path(path_type=Path, exists=True, dir_okay=False),
+    help="LiteRT's program for phones, to be used instead of mien's runner.",
+)
+@click.option(
+    "--unit", default=CPU, show_default=True, type=click.Choice(list(UNITS)), help="For that program."
+)
 @click.option("--estimate", is_flag=True, help="Measure nothing: compare with published times of phones.")
 @click.option("-o", "--output", type=_PATH, help=_OUTPUT_HELP)
 @click.option("--json", "as_json", is_flag=True, help="Print the JSON report.")
@@ -202,13 +217,16 @@ def _estimate(bundle: Path | None, names: Sequence[str], output: Path | None, *,
     opened = open_bundle(_named(bundle))
     variants = [opened.variant(name) for name in names] or chosen_variants(opened)
     found = [estimate for variant in variants for estimate in estimates(opened, variant)]
-    report = json.dumps(make_estimate_report(opened, found), indent=1) + "\n"
+    made = make_estimate_report(opened, found)
+    report = json.dumps(made, indent=1) + "\n"
     if output:
         write_whole(output, report)
     if as_json:
         click.echo(report, nl=False)
     else:
         print_estimates(found)
+        for line in goal_lines(made["estimates"]):
+            click.echo(line)
 
 
 def _generate(
@@ -265,7 +283,7 @@ def _refuse_foreign_options(context: click.Context, target: str) -> None:
         for name in names:
             given = context.get_parameter_source(name) is not click.core.ParameterSource.DEFAULT
             if name not in _OPTIONS_OF[target] and given:
-                flag = name.removesuffix("s") if name == "presets" else name
+                flag = _FLAGS.get(name, name)
                 raise UsageError(f"--{flag} was given, but it is for --target {other}; leave it out")
 
 
@@ -286,9 +304,14 @@ def _android_targets(options: Options, progress: Progress) -> list[Target]:
             set_up_kit(cache, abi, progress)
     if options["no_bundle"]:
         return []
+    if options["unit"] != CPU and not options["benchmark_model"]:
+        raise UsageError(f"--unit is {options['unit']}, which mien's runner does not reach; {_GET}")
     adb = choose_device(find_adb(options["adb"]), options["serial"])
     phone = probe(adb)
-    return [AndroidTarget(adb, phone, open_kit(cache, phone.abi), MODES[options["mode"]], progress)]
+    session = Session(adb, phone, MODES[options["mode"]], progress)
+    if program := options["benchmark_model"]:
+        return [BenchmarkModelTarget(session, program, options["unit"])]
+    return [AndroidTarget(session, open_kit(cache, phone.abi))]
 
 
 _TARGETS: dict[str, Callable[[Options, Progress], list[Target]]] = {
@@ -350,12 +373,16 @@ def compare_reports(
 
 
 @bench.command(name="page")
-@click.argument("report", type=_PATH)
+@click.argument("reports", type=_PATH, nargs=-1, required=True)
 @click.option("-o", "--output", required=True, type=_PATH, help="The HTML file to write.")
-def page(report: Path, output: Path) -> None:
-    """Draw REPORT, which '-o' of a measurement wrote, as one HTML page."""
+def page(reports: tuple[Path, ...], output: Path) -> None:
+    """Draw REPORTS of one bundle, which '-o' wrote, as one HTML page.
+
+    Reports of several targets and of '--estimate' go on one page: it begins with a verdict for each class of
+    phones, in which a phone that was measured outranks an estimate.
+    """
     check_output(output)
-    write_whole(output, make_page(read_report(report)))
+    write_whole(output, make_page([read_evidence(report) for report in reports]))
 
 
 @bench.command(name="fit")

@@ -44,8 +44,8 @@ def compare(before: Mapping[str, Any], after: Mapping[str, Any]) -> tuple[Change
     within 0.01 %, so their interval is a point.
 
     Raises:
-        ReportError: the reports have no result in common, or were made on different devices, with
-            other threads, processors or photographs.
+        ReportError: the reports have no result or no figure in common, or were made on different
+            devices, with other threads, processors or photographs.
     """
     first, second = _results(before), _results(after)
     shared = [key for key in first if key in second]
@@ -56,7 +56,13 @@ def compare(before: Mapping[str, Any], after: Mapping[str, Any]) -> tuple[Change
         )
     if any(first[key].latency for key in shared):
         _check_settings(before["settings"], after["settings"])
-    return tuple(change for key in shared for change in _changes(first[key], second[key]))
+    found = tuple(change for key in shared for change in _changes(first[key], second[key]))
+    if not found:
+        raise ReportError(
+            "the reports share neither single runs nor instruction counts, so no interval can be told; "
+            "measure with mien's runner"
+        )
+    return found
 
 
 def _check_settings(before: Mapping[str, Any], after: Mapping[str, Any]) -> None:

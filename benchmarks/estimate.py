@@ -43,6 +43,8 @@ RESIZE_BILINEAR RESIZE_NEAREST_NEIGHBOR
 """
 # Above this share of the activations a graph is no longer of the kind that was published.
 _MOST_RARE = 0.25
+# Above this share of float products a graph is no longer of the kind that was published as int8.
+_MOST_FLOAT = 0.1
 
 
 @dataclass(frozen=True)
@@ -151,11 +153,26 @@ def _part(models: dict[str, TFLiteFile], graph: str, times: int) -> Part:
 
 def _refusal(parts: Sequence[Part], models: dict[str, TFLiteFile], group: Group) -> str | None:
     """Say why the data do not cover the parts, or nothing when they do."""
+    if group.precision == INT8 and (reason := _float_products(parts, models)):
+        return reason
     for part in parts:
         reason = _strange_operators(models[part.graph]) or _beyond(part.comparable, group)
         if reason:
             return f"{part.graph}: {reason}"
     return None
+
+
+def _float_products(parts: Sequence[Part], models: dict[str, TFLiteFile]) -> str | None:
+    """Say how much of an appraisal the times of int8 networks would not count rightly."""
+    of_each = [(part.times, models[part.graph]) for part in parts]
+    every = sum(times * model.macs.total() for times, model in of_each)
+    integer = sum(times * model.integer_macs for times, model in of_each)
+    share = 1 - integer / max(every, 1)
+    return (
+        f"{share:.0%} of its products are float, the published networks are int8"
+        if share > _MOST_FLOAT
+        else None
+    )
 
 
 def _strange_operators(model: TFLiteFile) -> str | None:

@@ -21,6 +21,8 @@ CLAIM = 3.0
 """A claim is this many times the estimate."""
 _LIMITS_MS = (3, 10, 30, 100, 300, 1000)
 _DIGITS = 5
+# A coefficient at its bound of 0 ends at some 1e-13, differently on every machine.
+_NOTHING = 1e-9
 
 
 def fit_all() -> str:
@@ -50,7 +52,7 @@ def fit_group(group: Group) -> Fit:
 
 
 def _short(value: float | np.floating) -> float:
-    return float(f"{value:.{_DIGITS}g}")
+    return float(f"{value:.{_DIGITS}g}") if abs(float(value)) > _NOTHING else 0.0
 
 
 def _left_out(times: Sequence[Published]) -> Iterator[float]:

@@ -17,11 +17,12 @@ _PROBE = (
     f"getprop; echo page=$(getconf PAGE_SIZE); {_SHOW}; "
     f"show {_CPU}/cpu_capacity {_CPU}/cpufreq/cpuinfo_max_freq"
 )
-_CONDITION = (
+CONDITION = (
     f"{_SHOW}; show {_CPU}/cpufreq/scaling_max_freq {_CPU}/cpufreq/scaling_cur_freq "
     "/sys/class/thermal/thermal_zone*/type /sys/class/thermal/thermal_zone*/temp; "
     "dumpsys thermalservice; dumpsys battery; echo low_power=$(settings get global low_power)"
 )
+"""The script that asks for heat, clock and battery; ``read_condition`` reads what it prints."""
 
 
 @dataclass(frozen=True)
@@ -84,13 +85,8 @@ def _clusters(speed: dict[int, int]) -> str:
     return f", {'+'.join(parts)} GHz" if parts else ""
 
 
-def condition(adb: Adb, block: int, when: str) -> Condition:
-    """Ask for heat, clock and battery; ``when`` is ``before`` or ``after`` the block of a number."""
-    return read_condition(adb.shell(_CONDITION).out, block, when)
-
-
 def read_condition(text: str, block: int, when: str) -> Condition:
-    """Read what the script of ``condition`` printed."""
+    """Read what ``CONDITION`` printed ``before`` or ``after`` the block of a number."""
     types = dict(re.findall(r"(thermal_zone\d+)/type=(\S+)", text))
     zones = re.findall(r"(thermal_zone\d+)/temp=(-?\d+)", text)
     heat = {types.get(zone, zone): int(value) / 1000 for zone, value in zones}

@@ -45,11 +45,15 @@ class Published:
 
 @dataclass(frozen=True)
 class Group:
-    """Times of one device, unit, runtime and precision, the networks in alphabetical order."""
+    """Times of one device, unit, runtime and precision, the networks in alphabetical order.
+
+    ``soc`` is the chip's number as Android says it (``ro.soc.model``).
+    """
 
     name: str
     phones: str
     device: str
+    soc: str
     unit: str
     runtime: str
     precision: str
@@ -100,6 +104,7 @@ def read_groups() -> tuple[Group, ...]:
             name=row["group"],
             phones=row["class"],
             device=row["device"],
+            soc=row["soc"],
             unit=row["unit"],
             runtime=row["runtime"],
             precision=row["precision"],

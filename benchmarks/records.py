@@ -37,7 +37,10 @@ IPHONE, IOS_SIMULATOR, MAC = "iphone", "ios-simulator", "mac"
 TOTAL = "total"
 """The stage from the encoded photograph to the score."""
 MET, NOT_MET, NO_EVIDENCE = "met", "not met", "no evidence"
-_UNSTABLE = 0.05
+UNSTABLE = 0.05
+"""By what share processes may differ before their times are called unstable."""
+UNSTABLE_NOTE = "unstable"
+"""How a note begins that casts doubt on the times."""
 _MAX_REPORT_BYTES = 256 << 20
 
 
@@ -135,6 +138,18 @@ class Work:
 
 
 @dataclass(frozen=True)
+class Reported:
+    """What a program of others reports of one graph on one unit of a phone: times in microseconds.
+
+    ``blocks`` has one mapping for each process, with the keys of that program. There are no single runs.
+    """
+
+    graph: str
+    unit: str
+    blocks: tuple[Mapping[str, float], ...]
+
+
+@dataclass(frozen=True)
 class Condition:
     """How warm and how fast a phone was ``before`` or ``after`` a block; empty is what it did not say.
 
@@ -169,6 +184,7 @@ class Result:
     notes: tuple[str, ...] = field(default=())
     conditions: tuple[Condition, ...] = ()
     missing: tuple[str, ...] = ()
+    reported: tuple[Reported, ...] = ()
 
     @property
     def p90_ms(self) -> float | None:
@@ -211,9 +227,9 @@ def stability_notes(stages: tuple[Stage, ...]) -> tuple[str, ...]:
     """Say which chain steps differ between processes by more than chance should allow."""
     longest = Latency(stages, (), (), 0).longest
     spread = block_spread(longest.blocks)
-    if spread <= _UNSTABLE:
+    if spread <= UNSTABLE:
         return ()
-    return (f"unstable: medians of the processes differ by {spread:.0%}, more than {_UNSTABLE:.0%}",)
+    return (f"{UNSTABLE_NOTE}: medians of the processes differ by {spread:.0%}, more than {UNSTABLE:.0%}",)
 
 
 def make_report(bundle: Bundle, spec: Mapping[str, Any], results: tuple[Result, ...]) -> dict[str, Any]:
@@ -269,23 +285,50 @@ def check_report(report: Any, schema: str = REPORT_SCHEMA) -> None:
 
 
 def read_report(path: Path) -> dict[str, Any]:
-    """Read a report.
+    """Read a report of measurements.
 
     Raises:
         ReportError: the file is missing, too large, or no report of a version that is known.
     """
+    report: dict[str, Any] = _load(path)
+    _check_file(path, report, REPORT_SCHEMA)
+    return report
+
+
+def read_evidence(path: Path) -> dict[str, Any]:
+    """Read a report of measurements or of estimates; ``is_estimate`` tells which it is.
+
+    Raises:
+        ReportError: as ``read_report``.
+    """
+    report: dict[str, Any] = _load(path)
+    _check_file(path, report, ESTIMATE_SCHEMA if is_estimate(report) else REPORT_SCHEMA)
+    return report
+
+
+def is_estimate(report: Any) -> bool:
+    """Tell whether a report is one of estimates."""
+    return isinstance(report, dict) and report.get("kind") == "estimate"
+
+
+def _load(path: Path) -> Any:
     if not path.is_file():
         raise ReportError(f"{path} is no file; give a report that 'mien bench BUNDLE -o FILE' wrote")
     if path.stat().st_size > _MAX_REPORT_BYTES:
         raise ReportError(f"{path} is larger than {_MAX_REPORT_BYTES} bytes; give a report of 'mien bench'")
     try:
-        report: dict[str, Any] = json.loads(path.read_bytes())
-        check_report(report)
+        return json.loads(path.read_bytes())
     except (ValueError, RecursionError) as error:
         raise ReportError(f"{path} is not JSON: {error}; give a report of 'mien bench'") from error
+
+
+def _check_file(path: Path, report: Any, schema: str) -> None:
+    try:
+        check_report(report, schema)
     except ReportError as error:
         raise ReportError(f"{path}: {error}") from error
-    return report
+    except RecursionError as error:
+        raise ReportError(f"{path} is not JSON: {error}; give a report of 'mien bench'") from error
 
 
 def read_result(record: Mapping[str, Any]) -> Result:
@@ -302,6 +345,9 @@ def read_result(record: Mapping[str, Any]) -> Result:
         notes=tuple(record["notes"]),
         conditions=tuple(Condition(**condition) for condition in record.get("conditions", ())),
         missing=tuple(record.get("missing", ())),
+        reported=tuple(
+            Reported(r["graph"], r["unit"], tuple(r["blocks"])) for r in record.get("reported", ())
+        ),
     )
 
 

@@ -8,7 +8,8 @@ from rich.table import Table
 from .compare import MS, UNDECIDED, Change
 from .estimate import Estimate
 from .fit import CLAIM
-from .records import ANDROID, BUDGET_MS, TOTAL, Result, Stage, Work
+from .records import ANDROID, BUDGET_MS, TOTAL, Reported, Result, Stage, Work
+from .stats import quantile
 
 # What a stage is called in a table; the report keeps the short names.
 _TITLES = {
@@ -20,15 +21,19 @@ _TITLES = {
 }
 
 _SHOWN = 5
+REPORTED = ("Init", "avg", "median", "p95", "max")
+"""Which figures of another program are shown; the report keeps them all."""
 APPLE = "apple-"
 """Begins the target of a result of Apple's runtime; the compute units follow."""
 
 
 def print_results(results: Iterable[Result]) -> None:
-    """Print results of one kind: times where there are some, else the work."""
+    """Print results of one kind: times where there are some, or what a program reports, else the work."""
     measured = list(results)
     if measured[0].latency:
         print_latency(measured)
+    elif measured[0].reported:
+        print_reported(measured)
     else:
         print_work(measured)
 
@@ -53,6 +58,34 @@ def print_latency(results: Iterable[Result]) -> None:
         Console().print(verdict_line(result), highlight=False)
     for note, variants in _notes(measured).items():
         Console().print(f"note ({', '.join(variants)}): {note}", highlight=False)
+
+
+def print_reported(results: Iterable[Result]) -> None:
+    """Print the averages that a program of others reports."""
+    measured = list(results)
+    device = measured[0].device
+    table = Table(
+        title=f"{measured[0].target}: averages in ms as the program reports them",
+        caption=f"{device.name}\nn processes, medians over them; each graph alone, so no verdict",
+    )
+    for heading in ("variant", "graph", "n", *REPORTED):
+        table.add_column(heading, justify="left" if heading in ("variant", "graph") else "right")
+    for result in measured:
+        for entry in result.reported:
+            table.add_row(result.variant, entry.graph, *reported_cells(entry))
+    Console().print(table)
+    for result in measured:
+        Console().print(verdict_line(result), highlight=False)
+    for note, variants in _notes(measured).items():
+        Console().print(f"note ({', '.join(variants)}): {note}", highlight=False)
+
+
+def reported_cells(entry: Reported) -> Iterator[str]:
+    """Give the number of processes and the median of each figure over them in ms, empty where it has none."""
+    yield str(len(entry.blocks))
+    for name in REPORTED:
+        values = [block[name] for block in entry.blocks if name in block]
+        yield f"{quantile(values, 0.5) / 1000:.1f}" if values else ""
 
 
 def print_work(results: Iterable[Result]) -> None:
@@ -131,6 +164,8 @@ def verdict_line(result: Result) -> str:
             f"{result.variant} {result.target.removeprefix(APPLE)}: {result.verdict} of the whole way; from "
             f"the face p90 {result.latency.longest.summary.p90:.1f} ms on this {kind}"
         )
+    if result.reported:
+        return f"{result.variant}: {result.verdict} of the whole way: {result.target} times each graph alone"
     if result.p90_ms is None:
         return f"{result.variant}: {result.verdict} of time: {kind} has none"
     p90 = f"p90 {result.p90_ms:.1f} ms"

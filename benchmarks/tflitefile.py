@@ -112,6 +112,15 @@ class TFLiteFile:
         return found
 
     @cached_property
+    def integer_macs(self) -> int:
+        """Multiply-accumulates of one run whose values are int8."""
+        return sum(
+            operator.macs
+            for operator in self.running
+            if operator.macs and operator.inputs[0].dtype == operator.outputs[0].dtype == "INT8"
+        )
+
+    @cached_property
     def activations(self) -> Counter[str]:
         """Values written in one run, by the operator's name; a change of shape alone writes none."""
         found: Counter[str] = Counter()

@@ -2,6 +2,7 @@ import os
 from pathlib import Path
 
 import pytest
+from double.phone import best_shell, refusal
 from tinymodels import tiny_bundle
 
 from mien.benchmarks.userland import Userland, set_up
@@ -17,3 +18,9 @@ def userland(tmp_path_factory: pytest.TempPathFactory) -> Userland:
     """Set the emulation up; MIEN_TEST_CACHE names a folder that outlives the tests."""
     kept = os.environ.get("MIEN_TEST_CACHE")
     return set_up(Path(kept) if kept else tmp_path_factory.mktemp("cache"), lambda _: None)
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Say what stood for a phone."""
+    if any("test_bench_android" in report.nodeid for report in terminalreporter.stats.get("passed", ())):
+        terminalreporter.write_line(f"what stood for a phone: {best_shell().what} {refusal()}".strip())

@@ -24,6 +24,10 @@ def test_the_work_of_an_appraisal_has_not_grown(
     needed = found["instructions"]["typical"]
     with capsys.disabled():
         click.echo(f"\nARM64 instructions, typical: {needed}, stored {stored['instructions']['typical']}")
+        for change in baseline.changes(stored, found):
+            click.echo(f"note: {change}")
+        if baseline.growth(stored, found) < -baseline.TOLERANCE:
+            click.echo("note: far less than stored: python -m mien.benchmarks.baseline BUNDLE --update")
     assert list(results[0].failures) == []
     # Weights move the count by less than 0.1 %, operators and kernels by more. A deliberate change is
     # stored by: python -m mien.benchmarks.baseline BUNDLE --update
@@ -39,6 +43,11 @@ def grown(by: float) -> Mapping[str, Any]:
 @pytest.mark.parametrize(("by", "allowed"), [(0.019, True), (0.021, False), (-0.5, True)])
 def test_two_per_cent_are_the_limit(by: float, allowed: bool) -> None:  # noqa: FBT001 - parametrised
     assert (baseline.growth(baseline.read_stored(), grown(by)) <= baseline.TOLERANCE) is allowed
+
+
+def test_the_goal_is_printed_with_its_ratio() -> None:
+    assert baseline.goal_line(1000, 600).endswith("0.60 of the baseline, the whole graph; goal 0.6 met")
+    assert baseline.goal_line(1000, 961).endswith("goal 0.6 missed")
 
 
 def test_a_change_of_models_is_told() -> None:

@@ -3,6 +3,7 @@
 import copy
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ import pytest
 
 from mien.benchmarks.compare import INSTRUCTIONS, MS, compare
 from mien.benchmarks.errors import ReportError
-from mien.benchmarks.records import Device, Latency, Result, Stage, Work, make_report
+from mien.benchmarks.records import Device, Latency, Reported, Result, Stage, Work, make_report
 from mien.benchmarks.stats import Blocks
 from mien.mobile_reference.bundle import open_bundle
 from mien.mobile_reference.console import main
@@ -147,6 +148,13 @@ def test_what_cannot_be_compared_is_refused(
     change(after)
     with pytest.raises(ReportError, match=message):
         compare(before, after)
+
+
+def test_sums_without_single_runs_are_not_compared(make: Callable[..., dict[str, Any]]) -> None:
+    sums = Reported("appraisal", "gpu", ({"avg": 5.0},))
+    report = make(replace(counted_result(1), target="android", work=(), reported=(sums,)))
+    with pytest.raises(ReportError, match="neither single runs nor instruction counts"):
+        compare(report, report)
 
 
 @pytest.mark.parametrize("content", [b"", b"{}", b"[1]", b"\xff\xfe", b"[" * 100_000])

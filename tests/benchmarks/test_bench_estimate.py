@@ -92,7 +92,7 @@ def test_the_fit_finds_known_rates_in_spite_of_a_strange_network() -> None:
     rows = tuple(
         Published(f"n{i}", "cnn", size, ms) for i, (size, ms) in enumerate(zip(sizes, times, strict=True))
     )
-    fit = fit_group(Group("g", "phones", "d", "CPU", "r", FLOAT, "s", "u", rows))
+    fit = fit_group(Group("g", "phones", "d", "soc", "CPU", "r", FLOAT, "s", "u", rows))
     # One of 30 rows is off by a factor of 5: plain least squares makes the first rate negative.
     assert fit.rates[:2] == pytest.approx((10, 30), rel=0.15)
     assert fit.slowest == pytest.approx(5, rel=0.15)
@@ -163,6 +163,23 @@ def test_operators_that_no_published_network_has_are_refused(bundle: Path, tmp_p
         assert estimate.refused == "appraisal: no published network has BATCH_MATMUL"
         assert (estimate.estimate_ms, estimate.claim_ms) == (None, None)
         assert estimate.verdict == "no evidence"
+
+
+def test_a_graph_that_is_int8_in_part_is_no_int8_network(bundle: Path, tmp_path: Path) -> None:
+    opened = open_bundle(bundle)
+    variant = opened.variant("tflite-int8")
+    (own, *_) = estimates(opened, variant)
+    assert own.refused is None
+    # A detector of floats that outweighs the int8 graph.
+    maker = Maker()
+    picture = maker.tensor("picture", [1, 256, 256, 8])
+    weights = maker.constant("w", np.ones((8, 3, 3, 8), np.float32))
+    bias = maker.constant("b", np.zeros(8, np.float32))
+    output = maker.convolve(picture, weights, bias, maker.tensor("out", [1, 256, 256, 8]))
+    floats = maker.write(tmp_path / "float.tflite", [picture], [output])
+    for estimate in estimates(opened, replace(variant, files={**variant.files, "detector": floats})):
+        assert estimate.refused is not None
+        assert "products are float" in estimate.refused
 
 
 def test_sizes_beyond_the_data_are_refused(bundle: Path, tmp_path: Path) -> None:

@@ -1,20 +1,23 @@
 """A double of a phone's adb daemon: the real protocol on a socket, a folder as its file system.
 
-Run as ``adbd.py ROOT PORT [--deny]`` inside its own user and mount namespace. The shell is ROOT's own,
-ARM64 mksh and toybox, through a binfmt_misc of the namespace; the machine's own is never touched. Not
-a phone: no Android, no SELinux, no USB.
+Run as ``adbd.py ROOT PORT AUTH STORAGE SHELL``. With SHELL ``namespace`` it needs a user and mount namespace
+of its own: the shell is then ROOT's, ARM64 mksh and toybox, through a binfmt_misc of the namespace; the
+machine's own is never touched. With SHELL ``plain`` it is the machine's own, and paths of the phone are those
+of ROOT. Not a phone: no Android, no SELinux, no USB.
 """
 
 import os
 import queue
+import re
 import socket
 import stat
 import struct
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import BinaryIO
 
 VERSION, MOST = 0x01000001, 256 * 1024
 BANNER = (
@@ -23,6 +26,11 @@ BANNER = (
 ARM64 = r":arm64:M::\x7fELF\x02\x01\x01\x00\x00\x00\x00\x00\x00\x00\x00\x00\x02\x00\xb7\x00:" + (
     r"\xff\xff\xff\xff\xff\xff\xff\x00\xff\xff\xff\xff\xff\xff\xff\xff\xfe\xff\xff\xff:/usr/bin/qemu-aarch64-static:F"
 )
+
+
+# Where a phone's paths begin, in a script.
+PATHS = re.compile(r"(?<![\w.])/(?=(?:data/local|sys)/)")
+Shell = Callable[["Stream", Path, str], None]
 
 
 class Stream:
@@ -52,8 +60,8 @@ class Stream:
 class Link:
     """The connection to one adb server."""
 
-    def __init__(self, root: Path, connection: socket.socket) -> None:
-        self.root, self.connection = root, connection
+    def __init__(self, root: Path, shell: Shell, connection: socket.socket) -> None:
+        self.root, self.shell, self.connection = root, shell, connection
         self.lock = threading.Lock()
         self.streams: dict[int, Stream] = {}
         self.most = MOST
@@ -100,7 +108,7 @@ class Link:
         kind, _, argument = name.partition(":")
         try:
             if kind.startswith("shell"):
-                shell(stream, self.root, argument)
+                self.shell(stream, self.root, argument)
             elif kind == "sync":
                 sync(stream, self.root)
         except (EOFError, OSError):
@@ -108,16 +116,38 @@ class Link:
         self.send(b"CLSE", stream.number, stream.remote)
 
 
-def shell(stream: Stream, root: Path, command: str) -> None:
-    """Run a command to its end, whether the client is still there or not."""
-    environment = {"PATH": "/system/bin", "HOME": "/"} | {
-        k: v for k, v in os.environ.items() if k.startswith("QEMU_")
-    }
+def arm64_shell(stream: Stream, root: Path, command: str) -> None:
+    """Run a command by ROOT's own shell."""
+    environment = {k: v for k, v in os.environ.items() if k.startswith("QEMU_")}
     program = ["chroot", str(root), "/system/bin/sh", "-c", command]
+    run(stream, program, environment | {"HOME": "/", "PATH": "/system/bin:/usr/sbin:/usr/bin"}, chunks)
+
+
+def plain_shell(stream: Stream, root: Path, command: str) -> None:
+    """Run a command by the machine's shell: ROOT is before every path of the phone, and not in the answer."""
+    program = ["/bin/sh", "-c", PATHS.sub(f"{root}/", command)]
+    path = f"{root}/system/bin:/usr/bin:/bin"
+
+    def without_root(pipe: BinaryIO) -> Iterator[bytes]:
+        yield pipe.read().replace(str(root).encode(), b"")
+
+    run(stream, program, {"HOME": "/", "PATH": path}, without_root)
+
+
+SHELLS: dict[str, Shell] = {"namespace": arm64_shell, "plain": plain_shell}
+
+
+def run(
+    stream: Stream,
+    program: list[str],
+    environment: dict[str, str],
+    read: Callable[[BinaryIO], Iterator[bytes]],
+) -> None:
+    """Run a program to its end, whether the client is still there or not."""
     pipes = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
-    job = subprocess.Popen(program, env=environment | {"PATH": "/system/bin:/usr/sbin:/usr/bin"}, **pipes)
+    job = subprocess.Popen(program, env=environment, **pipes)
     pumps = [
-        threading.Thread(target=pump, args=(stream, number, pipe))
+        threading.Thread(target=pump, args=(stream, number, read(pipe)))
         for number, pipe in ((1, job.stdout), (2, job.stderr))
     ]
     for thread in pumps:
@@ -129,9 +159,16 @@ def shell(stream: Stream, root: Path, command: str) -> None:
     stream.send(struct.pack("<BIB", 3, 1, code if code >= 0 else 128 - code))
 
 
-def pump(stream: Stream, number: int, pipe: object) -> None:
-    while data := os.read(pipe.fileno(), 32768):  # type: ignore[attr-defined]
-        stream.send(struct.pack("<BI", number, len(data)) + data)
+def chunks(pipe: BinaryIO) -> Iterator[bytes]:
+    while data := os.read(pipe.fileno(), 32768):
+        yield data
+
+
+def pump(stream: Stream, number: int, output: Iterator[bytes]) -> None:
+    for data in output:
+        for start in range(0, len(data), 32768):
+            part = data[start : start + 32768]
+            stream.send(struct.pack("<BI", number, len(part)) + part)
 
 
 def sync(stream: Stream, root: Path) -> None:
@@ -209,18 +246,18 @@ def mount(root: Path, storage: str) -> None:
 
 
 def main() -> None:
-    root, port, deny, storage = (
-        Path(sys.argv[1]).resolve(),
-        int(sys.argv[2]),
-        sys.argv[3] == "deny",
-        sys.argv[4],
-    )
-    mount(root, storage)
-    listener = socket.create_server(("127.0.0.1", port))
+    root, port, auth, storage, shell = sys.argv[1:]
+    place = Path(root).resolve()
+    if shell == "namespace":
+        mount(place, storage)
+    listener = socket.create_server(("127.0.0.1", int(port)))
     print(listener.getsockname()[1], flush=True)  # noqa: T201 - how the port is told
     while True:
         connection, _ = listener.accept()
-        threading.Thread(target=Link(root, connection).serve, kwargs={"deny": deny}, daemon=True).start()
+        # As Android's daemon does; small answers would wait 40 ms for an acknowledgement otherwise.
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        link = Link(place, SHELLS[shell], connection)
+        threading.Thread(target=link.serve, kwargs={"deny": auth == "deny"}, daemon=True).start()
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Makes the phone behind the double: a folder with ARM64 mksh and toybox, and what Android would say."""
+"""Makes the phone behind the double: a folder with a shell's tools, and what Android would say."""
 
 import os
 import shutil
@@ -6,6 +6,8 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 from mien.benchmarks.userland import unpack_packages
@@ -14,53 +16,109 @@ TOOLS = ("mkdir", "cat", "sha256sum", "rm", "chmod", "kill", "getconf", "sleep",
 PROPERTIES = {
     "ro.product.manufacturer": "mien",
     "ro.product.model": "Double",
-    "ro.soc.model": "cortex-a76 under QEMU",
-    "ro.product.cpu.abi": "arm64-v8a",
     "ro.build.version.release": "15",
     "ro.build.version.sdk": "35",
 }
+# Paths stay relative to the root: where it lies depends on the shell.
 SCRIPTS = {
-    "getprop": "cat /fixtures/getprop",
-    "dumpsys": 'cat "/fixtures/$1"',
+    "getprop": "cat {root}/fixtures/getprop",
+    "dumpsys": 'cat "{root}/fixtures/$1"',
     "settings": "echo 0",
 }
-MISSING = [tool for tool in ("adb", "qemu-aarch64-static", "unshare", "chroot") if shutil.which(tool) is None]
+INSTALL = (
+    "apt-get install adb qemu-user-static gcc-aarch64-linux-gnu libc6-dev-arm64-cross "
+    "gcc libc6-dev util-linux"
+)
+NEEDED = ("adb", "qemu-aarch64-static", "aarch64-linux-gnu-gcc", "gcc", "unshare", "chroot")
+MISSING = [tool for tool in NEEDED if shutil.which(tool) is None]
+
+
+@dataclass(frozen=True)
+class Shell:
+    """What is behind the double. ``name`` is how its daemon calls it, ``what`` is for the reader."""
+
+    name: str
+    what: str
+    abi: str
+    soc: str
+    command: tuple[str, ...]
+
+
+NAMESPACE = Shell(
+    name="namespace",
+    what="ARM64 mksh and toybox under QEMU, in a namespace",
+    abi="arm64-v8a",
+    soc="cortex-a76 under QEMU",
+    command=("unshare", "-Urmpf", "--kill-child"),
+)
+PLAIN = Shell(
+    name="plain", what="a plain x86-64 shell, no namespace", abi="x86_64", soc="x86-64 host", command=()
+)
+
+
+@cache
+def refusal() -> str:
+    """Say why the kernel allows no ARM64 shell; it takes a binfmt_misc of a namespace's own (Linux 6.7)."""
+    mount = ["unshare", "-Urm", "mount", "-t", "binfmt_misc", "none", "/mnt"]
+    done = subprocess.run(mount, capture_output=True, text=True, check=False)
+    return done.stderr.strip() if done.returncode else ""
+
+
+def best_shell() -> Shell:
+    """Choose ARM64 where the kernel allows it; MIEN_TEST_DOUBLE=plain asks for the other one."""
+    return PLAIN if os.environ.get("MIEN_TEST_DOUBLE") == PLAIN.name or refusal() else NAMESPACE
 
 
 def make_system(folder: Path) -> Path:
-    """Unpack the shell and its tools; the packages come from Debian, for ARM64."""
+    """Unpack the ARM64 shell and its tools; the packages come from Debian."""
     root = folder / "system-root"
     if not (root / "bin/toybox").exists():
         unpack_packages(("mksh", "toybox"), root, folder / "system-apt")
     return root
 
 
-def make_phone(system: Path, root: Path) -> Path:
-    """Make one phone of its own from the system's files."""
-    shutil.copytree(system, root, symlinks=True, copy_function=os.link)
-    for name in ("system/bin", "data/local/tmp", "proc", "dev", "fixtures", "sys/devices/system/cpu"):
+def make_phone(cache: Path, root: Path, shell: Shell) -> Path:
+    """Make one phone of its own in ``root``; with the system's files where the shell is not the machine's."""
+    if shell is NAMESPACE:
+        shutil.copytree(make_system(cache), root, symlinks=True, copy_function=os.link)
+    for name in ("system/bin", "data/local/tmp", "proc", "dev", "fixtures"):
         (root / name).mkdir(parents=True, exist_ok=True)
-    (root / "system/bin/sh").symlink_to("/bin/mksh")
-    for tool in TOOLS:
-        (root / "system/bin" / tool).symlink_to("/bin/toybox")
+    if shell is NAMESPACE:
+        (root / "system/bin/sh").symlink_to("/bin/mksh")
+        for tool in TOOLS:
+            (root / "system/bin" / tool).symlink_to("/bin/toybox")
     for name, script in SCRIPTS.items():
-        (root / "system/bin" / name).write_text(f"#!/system/bin/sh\n{script}\n")
-        (root / "system/bin" / name).chmod(0o755)
-    write_properties(root)
+        write_program(root, shell, f"system/bin/{name}", script)
+    write_properties(root, shell)
     (root / "fixtures/battery").write_text("Current Battery Service state:\n  level: 80\n")
     write_heat(root, 0, 30.0)
+    write_clocks(root)
+    return root
+
+
+def write_clocks(root: Path) -> None:
     cpu = root / "sys/devices/system/cpu"
+    cpu.mkdir(parents=True)
     for name in ("possible", "present"):
         (cpu / name).write_text("0-1\n")
     for number, khz in enumerate((1800000, 2800000)):
         (cpu / f"cpu{number}/cpufreq").mkdir(parents=True)
         for name in ("cpuinfo_max_freq", "scaling_max_freq", "scaling_cur_freq"):
             (cpu / f"cpu{number}/cpufreq/{name}").write_text(f"{khz}\n")
-    return root
 
 
-def write_properties(root: Path, **changed: str) -> None:
-    lines = [f"[{name}]: [{value}]\n" for name, value in (PROPERTIES | changed).items()]
+def write_program(root: Path, shell: Shell, name: str, script: str) -> Path:
+    """Write a program of the phone; ``{root}`` in the script is where its paths begin."""
+    file, start = root / name, "" if shell is NAMESPACE else str(root)
+    interpreter = "/system/bin/sh" if shell is NAMESPACE else "/bin/sh"
+    file.write_text(f"#!{interpreter}\n{script.replace('{root}', start)}\n")
+    file.chmod(0o755)
+    return file
+
+
+def write_properties(root: Path, shell: Shell, **changed: str) -> None:
+    own = {"ro.soc.model": shell.soc, "ro.product.cpu.abi": shell.abi}
+    lines = [f"[{name}]: [{value}]\n" for name, value in (PROPERTIES | own | changed).items()]
     (root / "fixtures/getprop").write_text("".join(lines))
 
 
@@ -71,21 +129,11 @@ def write_heat(root: Path, status: int, skin: float) -> None:
 
 @contextmanager
 def running(
-    root: Path, *, auth: str = "allow", storage: str = "", page: int = 4096
+    root: Path, shell: Shell, *, auth: str = "allow", storage: str = "", page: int = 4096
 ) -> Iterator[tuple[int, int]]:
     """Start the double; gives its port and its process."""
     program = Path(__file__).with_name("adbd.py")
-    command = [
-        "unshare",
-        "-Urmpf",
-        "--kill-child",
-        sys.executable,
-        str(program),
-        str(root),
-        "0",
-        auth,
-        storage,
-    ]
+    command = [*shell.command, sys.executable, str(program), str(root), "0", auth, storage, shell.name]
     environment = os.environ | {"QEMU_CPU": "cortex-a76", "QEMU_PAGESIZE": str(page)}
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment) as process:
         assert process.stdout
