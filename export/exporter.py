@@ -4,6 +4,7 @@ import os
 import tempfile
 import time
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
@@ -13,7 +14,7 @@ from mien.calibration.traces import Trace, check_calibration_faces, trace
 from mien.mobile_reference.bundle import APPRAISAL
 from mien.models.checkpoint import Checkpoint, load_checkpoint
 
-from .choice import Judgement, judge
+from .choice import Judgement, JudgingFace, judge, judging_faces
 from .coreml import PALETTES, VARIANTS
 from .graphs import GRAPHS
 from .jobs import TFLITE_VARIANTS, Progress, palette_job, plan, run_jobs, save_traces
@@ -56,15 +57,17 @@ def export_bundle(request: ExportRequest, progress: Progress) -> ExportReport:
         work = Path(scratch)
         save_traces(traces, work / "traces")
         peak = run_jobs(plan(request.checkpoint, work / "traces", work), os.cpu_count() or 1, progress)
-        faces = [golden.trace for golden in goldens]
-        judged = [judge(work, variant, faces) for variant in (*TFLITE_VARIANTS, *VARIANTS)]
+        faces = judging_faces([golden.trace for golden in goldens], checkpoint)
+        with ThreadPoolExecutor(os.cpu_count()) as pool:
+            made = pool.map(lambda variant: judge(work, variant, faces), (*TFLITE_VARIANTS, *VARIANTS))
+            judged = list(made)
         judged += _try_palettes(request.checkpoint, work, faces, progress)
         pack(folder, work, checkpoint, goldens, CalibrationRecord(len(traces), _hash(traces)), judged)
     return ExportReport(time.monotonic() - start, peak)
 
 
 def _try_palettes(
-    checkpoint: Path, work: Path, faces: Sequence[Trace], progress: Progress
+    checkpoint: Path, work: Path, faces: Sequence[JudgingFace], progress: Progress
 ) -> list[Judgement]:
     """Make variants of ever smaller palettes until one fails its gate, which the next would too."""
     judged = []
