@@ -154,7 +154,7 @@ def test_what_decides_the_score_stays_float32(bundle: Bundle, part: str) -> None
         assert _weight_types(bundle, variant, part) == {"fp32"}
 
 
-@pytest.mark.parametrize("part", ["inpainter_refine_context", "student_stages_2", "teacher_stages_4_2"])
+@pytest.mark.parametrize("part", ["inpainter_coarse", "student_stages_2", "teacher_stages_4_2"])
 def test_the_rest_is_float16(bundle: Bundle, part: str) -> None:
     assert _weight_types(bundle, "coreml-fp16", part) == {"fp16"}
     assert _weight_types(bundle, "coreml-fp32", part) == {"fp32"}
@@ -163,7 +163,7 @@ def test_the_rest_is_float16(bundle: Bundle, part: str) -> None:
 def test_every_step_of_compression_is_smaller(bundle: Bundle) -> None:
     sizes = [size_of(bundle.variant(name).files["appraisal"]) for name in VARIANTS[:3]]
     assert sizes == sorted(sizes, reverse=True)
-    assert sizes[0] > 1.4 * sizes[1]
+    assert sizes[0] > 1.3 * sizes[1]
 
 
 def test_int8_convolutions_read_int8_and_lie_where_graphs_say(bundle: Bundle) -> None:
