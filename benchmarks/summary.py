@@ -12,7 +12,7 @@ import click
 from rich.console import Console
 from rich.table import Table
 
-from mien.mobile_reference.bundle import APPRAISAL, Variant, open_bundle
+from mien.mobile_reference.bundle import APPRAISAL, Variant, open_bundle, size_of
 
 from .records import TOTAL, read_report
 
@@ -37,13 +37,6 @@ def time_cell(variant: Variant, results: list[Mapping[str, Any]]) -> str:
     return "needs a Mac"
 
 
-def size(variant: Variant) -> int:
-    """Return the bytes of a variant's one graph, which may be a folder."""
-    model = variant.files[APPRAISAL]
-    files = [model] if model.is_file() else [file for file in model.rglob("*") if file.is_file()]
-    return sum(file.stat().st_size for file in files)
-
-
 @click.command()
 @click.argument("demo", type=click.Path(path_type=Path, exists=True))
 def main(demo: Path) -> None:
@@ -62,10 +55,12 @@ def main(demo: Path) -> None:
         table.add_column(heading, justify="left" if heading == "variant" else "right")
     for variant in bundle.variants:
         cells = (*parity_cells(variant, parity), time_cell(variant, times))
-        table.add_row(variant.name, f"{size(variant) / 1e6:.1f}", *cells)
+        table.add_row(variant.name, f"{size_of(variant.files[APPRAISAL]) / 1e6:.1f}", *cells)
     console = Console()
     console.print(table)
     console.print(f"scores of the samples, 100 is typical: {scores}")
+    chosen = " and ".join(bundle.manifest.get("choice", {}).values())
+    console.print(f"smallest that pass their gates: {chosen}")
     console.print("Core ML was executed by mien's evaluator; not validated on Apple hardware.")
     console.print("made: " + " ".join(str(demo / part) for part in PARTS))
 

@@ -70,12 +70,16 @@ def held_out_faces(folder: Path, checkpoint: Path | None) -> HeldOutFaces:
         for place, (portrait, face) in enumerate(zip(cut.portraits, cut.faces, strict=True)):
             picture = face.permute(1, 2, 0).contiguous().numpy()
             for turn, kind in enumerate(kinds):
-                yield _rated(portrait, kind, _drawn(kind, picture, place + turn, loaded), loaded)
+                yield _rated(portrait, kind, drawn(kind, picture, place + turn, loaded), loaded)
 
     return HeldOutFaces(checkpoint_hash(loaded), len(cut.portraits) * len(kinds), skipped, faces)
 
 
-def _drawn(kind: str, picture: NDArray[np.uint8], turn: int, checkpoint: Checkpoint) -> NDArray[np.uint8]:
+def drawn(kind: str, picture: NDArray[np.uint8], turn: int, checkpoint: Checkpoint) -> NDArray[np.uint8]:
+    """Draw an anomaly of a kind, or none for ``plain``, on an aligned face [256, 256, 3].
+
+    ``turn`` decides severity, side and details.
+    """
     if kind == "plain":
         return picture
     right_eye, left_eye, nose, mouth = checkpoint.config.alignment.template

@@ -1,7 +1,7 @@
 """The graphs of a bundle as PyTorch modules that take pixels, and the contract of each."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from torch import Tensor, nn
 
@@ -127,6 +127,14 @@ class Graph:
         """Return the module with the checkpoint's weights, in evaluation mode."""
         part = checkpoint.detector if self.module is DetectorGraph else checkpoint.appraisal
         return self.module(part).eval()
+
+    def contract(self) -> bundle.GraphSpec:
+        """Return what a bundle says of the graph's tensors, channels last."""
+        inputs, outputs = (
+            tuple(replace(spec, shape=spec.channels_last) for spec in self.specs(names))
+            for names in (self.inputs, self.outputs)
+        )
+        return bundle.GraphSpec(inputs, outputs)
 
     def specs(self, names: tuple[str, ...]) -> tuple[TensorSpec, ...]:
         """Return the contracts of tensors."""

@@ -23,7 +23,7 @@ _PEAK = ".peak"
 class Limits:
     """What a converter may use: seconds of time, and bytes of memory of its own."""
 
-    seconds: float = 300.0
+    seconds: float = 600.0
     memory: int = 4 << 30
 
 

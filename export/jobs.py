@@ -19,7 +19,6 @@ from .isolation import Limits, run_isolated
 Progress = Callable[[str, int, int], None]
 """Told what was finished, how many steps are done, and of how many."""
 TFLITE_VARIANTS = ("tflite-fp32", "tflite-fp16", "tflite-int8")
-COREML_VARIANTS = ("coreml-fp16",)
 
 
 @dataclass(frozen=True)
@@ -39,10 +38,10 @@ def plan(checkpoint: Path, traces: Path, folder: Path) -> list[Job]:
     """List the conversions of a checkpoint; what they make lies under ``folder``/<variant>/."""
     jobs = []
     for graph in sorted(GRAPHS, key=lambda graph: graph.name != "appraisal"):
-        for platform, work in (("tflite", convert_tflite), ("coreml", convert_coreml)):
-            title = f"{platform} {graph.name}"
-            log = folder / f"{platform}-{graph.name}.log"
-            jobs.append(Job(title, log, partial(work, graph.name, checkpoint, traces, folder)))
+        for route, work in ROUTES.items():
+            if graph.int8 or route != "coreml-w8a8":
+                title, log = f"{route} {graph.name}", folder / f"{route}-{graph.name}.log"
+                jobs.append(Job(title, log, partial(work, graph.name, checkpoint, traces, folder)))
     return jobs
 
 
@@ -98,10 +97,31 @@ def convert_tflite(name: str, checkpoint: Path, traces: Path, folder: Path) -> N
 
 
 def convert_coreml(name: str, checkpoint: Path, traces: Path, folder: Path) -> None:
-    """Make the Core ML variant of a graph."""
+    """Make the Core ML variants of a graph whose activations are float."""
     from .coreml import to_coreml
 
-    (variant,) = COREML_VARIANTS
-    target = folder / variant / f"{name}.mlpackage"
-    target.parent.mkdir(exist_ok=True)
-    to_coreml(graph_named(name), load_checkpoint(checkpoint), target)
+    to_coreml(graph_named(name), load_checkpoint(checkpoint), folder)
+
+
+def convert_coreml_int8(name: str, checkpoint: Path, traces: Path, folder: Path) -> None:
+    """Make the Core ML variant of a graph whose activations are int8."""
+    from .coreml import to_int8
+
+    to_int8(graph_named(name), load_checkpoint(checkpoint), load_traces(traces), folder)
+
+
+def palette_job(variant: str, name: str, checkpoint: Path, folder: Path) -> Job:
+    """Return the conversion of one graph to a variant whose weights are palettes."""
+    work = partial(convert_palettes, variant, name, checkpoint, folder)
+    return Job(f"{variant} {name}", folder / f"{variant}-{name}.log", work)
+
+
+def convert_palettes(variant: str, name: str, checkpoint: Path, folder: Path) -> None:
+    """Make a Core ML variant of a graph from its float16 one."""
+    from .coreml import to_palettes
+
+    to_palettes(graph_named(name), load_checkpoint(checkpoint), variant, folder)
+
+
+ROUTES = {"tflite": convert_tflite, "coreml": convert_coreml, "coreml-w8a8": convert_coreml_int8}
+"""Conversions of every graph; the last one of those with int8 parts."""

@@ -1,6 +1,7 @@
 """Packing a bundle: models, golden vectors and a manifest, written beside and moved into place."""
 
 import json
+import math
 import os
 import shutil
 import subprocess
@@ -20,21 +21,20 @@ from mien.mobile_reference.bundle import FORMAT, MANIFEST, STAGES, manifest_vali
 from mien.models.checkpoint import Checkpoint, Config, checkpoint_hash
 from mien.models.detector import INPUT_SIZE, KEYPOINTS
 
-from .coreml import MINIMUM
+from .choice import SUFFIXES, Judgement, choose, model_of
+from .coreml import MINIMUM, QUANTISED_MINIMUM
 from .errors import ExportError
 from .graphs import GRAPHS, TensorSpec
-from .jobs import COREML_VARIANTS, TFLITE_VARIANTS
 from .tflite import channels_last
 
-# Largest score error allowed, in points.
-GATES = {"tflite-fp32": 0.01, "tflite-fp16": 0.1, "tflite-int8": 1.0, "coreml-fp16": 0.1}
 # What else must hold over held-out faces.
 FIDELITY = {"rank": 0.999, "heatmap_correlation": 0.995, "mask_iou": 0.97}
 # A mean score error is held to the gate of the largest one, but where that one leaves room.
 MEAN_GATES = {"tflite-int8": 0.3}
+# The least system, where it is not the platform's.
+MINIMA = {"coreml-w8a8": QUANTISED_MINIMUM}
 AGREEMENT = 1.0
 """Largest difference of scores between a TFLite and a Core ML variant, in points."""
-_SUFFIXES = {"tflite": ".tflite", "coreml": ".mlpackage"}
 _PACKAGES = ("torch", "onnx", "onnx2tf", "ai-edge-litert", "ai-edge-quantizer", "coremltools", "numpy")
 _COORDINATES = "pixels, x right and y down, the centre of the first pixel at (0, 0)"
 _RESAMPLING = (
@@ -99,9 +99,14 @@ def pack(
     checkpoint: Checkpoint,
     goldens: Sequence[GoldenFace],
     calibration: CalibrationRecord,
+    judged: Sequence[Judgement],
 ) -> None:
-    """Fill ``folder`` with what the conversions ``made``, the golden vectors and the manifest."""
-    variants = [_pack_variant(folder, made, name) for name in (*TFLITE_VARIANTS, *COREML_VARIANTS)]
+    """Fill ``folder`` with what the conversions ``made``, the golden vectors and the manifest.
+
+    A variant that has not all graphs, as a palette that failed its gate, is left out; the manifest says so.
+    """
+    whole = [judgement for judgement in judged if _is_whole(made, judgement)]
+    variants = [_pack_variant(folder, made, judgement) for judgement in whole]
     shutil.copytree(made / "ranges", folder / "ranges")
     entries = [_pack_golden(folder, golden) for golden in goldens]
     manifest = {
@@ -120,6 +125,8 @@ def pack(
         },
         "stages": list(STAGES),
         "variants": variants,
+        "choice": choose(whole),
+        "left_out": [_measured(judgement) for judgement in judged if judgement not in whole],
         "agreement": AGREEMENT,
         "goldens": entries,
         "provenance": {
@@ -162,13 +169,27 @@ def _tensor(spec: TensorSpec) -> dict[str, Any]:
     }
 
 
-def _pack_variant(folder: Path, made: Path, name: str) -> dict[str, Any]:
+def _is_whole(made: Path, judgement: Judgement) -> bool:
+    return all(model_of(made, judgement.name, graph.name).exists() for graph in GRAPHS)
+
+
+def _pack_variant(folder: Path, made: Path, judgement: Judgement) -> dict[str, Any]:
+    name, platform = judgement.name, judgement.platform
     shutil.copytree(made / name, folder / "models" / name)
-    platform = name.split("-")[0]
-    files = {graph.name: f"models/{name}/{graph.name}{_SUFFIXES[platform]}" for graph in GRAPHS}
-    gate = GATES[name]
-    fidelity = FIDELITY | {"score_mean": MEAN_GATES.get(name, gate)}
-    return {"name": name, "platform": platform, "gate": gate, "files": files, "fidelity": fidelity}
+    fidelity = FIDELITY | {"score_mean": MEAN_GATES.get(name, judgement.gate)}
+    return _measured(judgement) | {
+        "platform": platform,
+        "files": {graph.name: f"models/{name}/{graph.name}{SUFFIXES[platform]}" for graph in GRAPHS},
+        "fidelity": fidelity,
+        **({"minimum": MINIMA[name]} if name in MINIMA else {}),
+    }
+
+
+def _measured(judgement: Judgement) -> dict[str, Any]:
+    """Say what a variant weighs and costs; JSON has no NaN, so null stands for it."""
+    points = judgement.points if math.isfinite(judgement.points) else None
+    measured = {"bytes": judgement.bytes, "points": points}
+    return {"name": judgement.name, "gate": judgement.gate, "measured": measured}
 
 
 def _pack_golden(folder: Path, golden: GoldenFace) -> dict[str, Any]:

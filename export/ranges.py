@@ -40,6 +40,6 @@ def activation_ranges(graph: Graph, model: Path, samples: Sequence[Arrays]) -> d
 
 def write_ranges(ranges: Mapping[str, Range], file: Path) -> None:
     """Write ranges as JSON: [least, greatest] by tensor."""
-    file.parent.mkdir(exist_ok=True)
+    file.parent.mkdir(parents=True, exist_ok=True)
     plain = {name: [float(r["min"].item()), float(r["max"].item())] for name, r in sorted(ranges.items())}
     file.write_text(json.dumps(plain, indent=1) + "\n")

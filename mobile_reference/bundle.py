@@ -144,6 +144,7 @@ def open_bundle(path: Path) -> Bundle:
     manifest = _read_manifest(path)
     for name, entry in manifest["files"].items():
         _check_file(path, name, entry)
+    _check_choice(path, manifest)
     return Bundle(
         path=path,
         name=manifest["name"],
@@ -159,6 +160,12 @@ def sha256(file: Path) -> str:
     """Return the hash of a file's bytes, in hexadecimal."""
     with file.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def size_of(model: Path) -> int:
+    """Return the bytes of a model, which may be a folder."""
+    files_ = [model] if model.is_file() else [file for file in model.rglob("*") if file.is_file()]
+    return sum(file.stat().st_size for file in files_)
 
 
 @cache
@@ -260,6 +267,15 @@ def _variant(root: Path, manifest: Mapping[str, Any], values: Mapping[str, Any])
             f"describes {', '.join(sorted(manifest['graphs']))}; export the bundle again"
         )
     return Variant(values["name"], values["platform"], values["gate"], models, values.get("fidelity", {}))
+
+
+def _check_choice(root: Path, manifest: Mapping[str, Any]) -> None:
+    platforms = {entry["name"]: entry["platform"] for entry in manifest["variants"]}
+    for platform, name in manifest.get("choice", {}).items():
+        if platforms.get(name) != platform:
+            raise BundleError(
+                f"{root} chooses {name} for {platform}, which it lacks; export the bundle again"
+            )
 
 
 def _golden(root: Path, manifest: Mapping[str, Any], values: Mapping[str, Any]) -> Golden:

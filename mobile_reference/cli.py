@@ -25,7 +25,16 @@ from .photograph import read_photograph
 from .pictures import write_appraisal
 from .repeatability import repeats
 from .runner import DEFAULT_VARIANT, Appraisal, Appraiser, BundleAppraiser
-from .verdict import CAVEAT, Figure, failures, fidelity_page, fidelity_record, fidelity_table, figures
+from .verdict import (
+    CAVEAT,
+    Figure,
+    choice_lines,
+    failures,
+    fidelity_page,
+    fidelity_record,
+    fidelity_table,
+    figures,
+)
 
 APPRAISERS = "mien.appraisers"
 REFERENCES = "mien.references"
@@ -261,6 +270,8 @@ def _verification_record(
         "passed": not found.failures and not failures(judged),
         "results": [_result_record(result) for result in found.results],
         "fidelity": fidelity_record(judged, held_out.faces) if judged else None,
+        "choice": bundle.manifest.get("choice", {}),
+        "left_out": bundle.manifest.get("left_out", []),
         "core_ml": f"executed by mien's evaluator, {NOT_VALIDATED}",
     }
 
@@ -283,6 +294,8 @@ def _print_verification(bundle: Bundle, found: Verification) -> None:
     Console().print(table)
     if any(bundle.variant(result.variant).platform == COREML for result in found.results):
         click.echo(f"Core ML was executed by mien's evaluator, not by Apple's runtime: {NOT_VALIDATED}.")
+    for line in choice_lines(bundle):
+        click.echo(line)
 
 
 def _row(result: StageResult) -> tuple[str, ...]:

@@ -102,4 +102,9 @@ def timed(variant: Variant) -> bool:
 
 def load_graph(bundle: Bundle, variant: Variant, name: str, threads: int = 1) -> Graph:
     """Load the graph ``name`` of a variant."""
-    return _RUNNERS[variant.platform](variant.files[name], bundle.graphs[name], threads)
+    return load_model(variant.platform, variant.files[name], bundle.graphs[name], threads)
+
+
+def load_model(platform: str, model: Path, spec: GraphSpec, threads: int = 1) -> Graph:
+    """Load a model that need not be in a bundle."""
+    return _RUNNERS[platform](model, spec, threads)

@@ -13,7 +13,7 @@ from PIL import Image
 from rich.console import Group
 from rich.table import Table
 
-from .bundle import STAGES, Bundle
+from .bundle import APPRAISAL, STAGES, Bundle, size_of
 from .fidelity import FEW_FACES, Agreement, Fidelity, Likeness, VariantFidelity, rank_agreement
 from .mil import NOT_VALIDATED
 
@@ -141,6 +141,19 @@ def _blame(variant: str, found: Sequence[Figure]) -> str:
     dearest = max(costs, key=lambda figure: figure.value)
     stage = dearest.name.removeprefix("of this by ")
     return f"; stage {stage} costs most, {dearest.value:.3f} points of the mean"
+
+
+def choice_lines(bundle: Bundle) -> list[str]:
+    """Say which variant the manifest recommends for each platform, and which were tried and left out."""
+    lines = []
+    for platform, name in bundle.manifest.get("choice", {}).items():
+        megabytes = size_of(bundle.variant(name).files[APPRAISAL]) / 1e6
+        lines.append(f"smallest of {platform} that passed its gate at export: {name}, {megabytes:.2f} MB")
+    for entry in bundle.manifest.get("left_out", ()):
+        points = entry["measured"]["points"]
+        error = "a score that is no number" if points is None else f"{points:.2f} points"
+        lines.append(f"left out at export: {entry['name']}, {error} with a gate of {entry['gate']:g}")
+    return lines
 
 
 def fidelity_record(found: Sequence[Figure], faces: int) -> dict[str, Any]:

@@ -103,7 +103,10 @@ class AppraisalNet(nn.Module):
         self.student = Student()
         self.head = HeatmapHead()
         self.inpainter = Inpainter()
-        self.register_buffer("region", face_region(rule), persistent=False)
+        region = face_region(rule)
+        self.register_buffer("region", region, persistent=False)
+        # A plain number: Core ML's converter makes of one over a tensor one over the tensor plus 1e-4.
+        self.region_share = float(region.mean())
         self.register_buffer("normal_heat", torch.zeros(1, 1, HEAT_SIZE, HEAT_SIZE))
         self.register_buffer("normal_change", torch.zeros(1, 1, HEAT_SIZE, HEAT_SIZE))
         self.register_buffer("tolerated_evidence", torch.ones(1))
@@ -139,6 +142,6 @@ class AppraisalNet(nn.Module):
         unusual = F.relu(heat - self.normal_heat)
         changed = F.relu(change - self.normal_change) * self.rule.change_gain
         final = blur(unusual + changed) * self.region
-        evidence = F.avg_pool2d(final, 8).mean(dim=(1, 2, 3)) * (1 / self.region.mean())
+        evidence = F.avg_pool2d(final, 8).mean(dim=(1, 2, 3)) * (1 / self.region_share)
         score = 100 * self.tolerated_evidence / (self.tolerated_evidence + evidence)
         return score, upsample(final, FACE_SIZE)

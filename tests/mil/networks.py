@@ -1,7 +1,10 @@
-"""Whole networks: converted, saved, executed, compared with PyTorch.
+"""Every figure of the Core ML evaluator: operations, conformance, whole networks, our own graph, memory.
 
-    python tests/mil/networks.py                      # all twelve and a picture input
+    python tests/mil/networks.py --bundle BUNDLE      # all twelve networks and ours
     python tests/mil/networks.py resnet18 --json      # some, as JSON
+
+A network is converted, saved, executed, and compared with PyTorch; so is what ONNX Runtime makes of the same
+source, which knows neither Core ML's converter nor our evaluator.
 
 Weights are random with calibrated batch norm, so that values keep their size through the depth;
 without calibration they vanish and a comparison means nothing. Errors are the largest difference
@@ -15,22 +18,23 @@ import resource
 import sys
 import tempfile
 import time
+import warnings
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
+import onnxruntime
 import torch  # before coremltools: the other order can crash
 import torchvision
 
-from mien.mobile_reference.mil import (
-    DECLARED,
-    FLOAT32,
-    HALF_SUMS,
-    NOT_VALIDATED,
-    Evaluator,
-    load_package,
-)
-from mien.mobile_reference.mil.parity import difference
+from mien.export.graphs import graph_named
+from mien.export.onnx2tf_route import to_onnx
+from mien.mobile_reference.bundle import open_bundle
+from mien.mobile_reference.mil import DECLARED, NOT_VALIDATED, POLICIES, Evaluator, load_package
+from mien.mobile_reference.mil.parity import difference, reference_outputs
+from mien.mobile_reference.mil.registry import OPERATIONS
+from mien.models.checkpoint import REFERENCE, load_checkpoint
 
 NETWORKS = {
     "mobilenet_v3_small": 224,
@@ -50,14 +54,19 @@ NETWORKS = {
 
 @dataclass(frozen=True)
 class Row:
-    """One network; errors are relative, times multiples of PyTorch's float32."""
+    """One network; errors are relative, times multiples of PyTorch's float32.
+
+    ``onnx`` is between the evaluator and ONNX Runtime, the other errors between it and PyTorch.
+    ``spread`` is the least and greatest error of the float16 package over the rounding policies.
+    """
 
     network: str
     operations: int
     kinds: int
     float32: float
+    onnx: float
     float16: float
-    float16_sums: float | None
+    spread: tuple[float, float]
     time_float32: float
     time_float16: float
 
@@ -112,11 +121,6 @@ def convert(net, x, precision, folder):
     return package
 
 
-def error(package, policy, x, expected):
-    (value,) = Evaluator(load_package(package), policy)(x=x.numpy()).values()
-    return difference("y", value, expected.numpy()).relative
-
-
 def best_times(*runs):
     """The best of five of each, taken in turns so that a busy machine slows all alike."""
     times = [[] for _ in runs]
@@ -133,55 +137,127 @@ def eager(net, x):
         return net(x)
 
 
-def measure(name, folder, *, with_sums):
+def third_opinion(net, x, folder):
+    """What ONNX Runtime makes of the source model."""
+    source = folder / "net.onnx"
+    with warnings.catch_warnings():
+        # The TorchScript exporter is deprecated, and the one that mien exports with.
+        warnings.simplefilter("ignore")
+        names = {"input_names": ["x"], "output_names": ["y"]}
+        torch.onnx.export(net, (x,), str(source), dynamo=False, opset_version=17, **names)
+    (result,) = reference_outputs(source, {"x": x.numpy()})
+    return result
+
+
+def measure(name, folder, policies=(DECLARED,)):
     net, x = network(name, NETWORKS[name])
-    expected = eager(net, x)
     single, half = (convert(net, x, p, folder) for p in ("FLOAT32", "FLOAT16"))
-    fast, slow = (Evaluator(load_package(p)) for p in (single, half))
-    values = x.numpy()
-    base, time_fast, time_slow = best_times(
-        lambda: eager(net, x), lambda: fast(x=values), lambda: slow(x=values)
+    return row(
+        name, single, half, partial(eager, net, x), {"x": x.numpy()}, third_opinion(net, x, folder), policies
     )
+
+
+def ours(bundle, folder, policies=(DECLARED,)):
+    """The one graph from aligned face to score, judged by its final heatmap."""
+    graph, checkpoint = graph_named("appraisal"), load_checkpoint(REFERENCE)
+    net, pixels = graph.build(checkpoint), bundle.goldens[1].read("face")
+    x = torch.from_numpy(pixels).permute(0, 3, 1, 2)
+    single, half = (bundle.variant(f"coreml-{p}").files["appraisal"] for p in ("fp32", "fp16"))
+    to_onnx(graph, checkpoint, folder / "net.onnx")
+    session = onnxruntime.InferenceSession(str(folder / "net.onnx"), providers=["CPUExecutionProvider"])
+    (opinion,) = session.run(["heatmap"], {"face": x.numpy()})
+
+    def heatmap():
+        return eager(net, x)[graph.outputs.index("heatmap")]
+
+    return row("appraisal (ours)", single, half, heatmap, {"face": pixels[0]}, opinion, policies, "heatmap")
+
+
+def row(name, single, half, reference, inputs, opinion, policies, output=None):
+    """Compare and time the packages ``single`` and ``half``; of several outputs one is compared."""
+    expected = reference().numpy()
+    fast, slow = (Evaluator(load_package(package)) for package in (single, half))
+
+    def value(evaluator):
+        found = evaluator(**inputs)
+        return found[output] if output else next(iter(found.values()))
+
+    base, time_fast, time_slow = best_times(reference, partial(value, fast), partial(value, slow))
     steps = [o for o in fast.function.body.operations if o.type != "const"]
+    program = load_package(half)
+    results = {policy.name: value(Evaluator(program, policy)) for policy in policies}
+    errors = {name: difference("y", result, expected).relative for name, result in results.items()}
     return Row(
         network=name,
         operations=len(steps),
         kinds=len({o.type for o in steps}),
-        float32=error(single, FLOAT32, x, expected),
-        float16=error(half, DECLARED, x, expected),
-        float16_sums=error(half, HALF_SUMS, x, expected) if with_sums else None,
+        float32=difference("y", value(fast), expected).relative,
+        onnx=difference("y", value(fast), opinion).relative,
+        float16=errors[DECLARED.name],
+        spread=(min(errors.values()), max(errors.values())),
         time_float32=time_fast / base,
         time_float16=time_slow / base,
     )
 
 
+def operations():
+    """How many of coremltools' operations the evaluator knows, and of how many."""
+    from coremltools.converters.mil.mil.ops.registry import SSAOpRegistry
+
+    # "const" is no row of the evaluator's table, it is read with the program.
+    known = {name for name, _ in OPERATIONS} | {"const"}
+    return len(known & SSAOpRegistry.core_ops.keys()), len(SSAOpRegistry.core_ops)
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("names", nargs="*", default=list(NETWORKS), metavar="NETWORK")
+    parser.add_argument("--bundle", type=Path, help="our own graph too, from this bundle")
     parser.add_argument("--json", action="store_true", dest="as_json")
-    parser.add_argument("--sums", action="store_true", help="float16-accumulation too (slow)")
     options = parser.parse_args()
     torch.set_num_threads(1)
+    policies = tuple(POLICIES.values())
+    jobs = [partial(measure, name, policies=policies) for name in options.names]
+    if options.bundle:
+        jobs.append(partial(ours, open_bundle(options.bundle), policies=policies))
     rows = []
-    for name in options.names:
+    for job in jobs:
         with tempfile.TemporaryDirectory() as folder:
-            rows.append(measure(name, Path(folder), with_sums=options.sums))
+            rows.append(job(folder=Path(folder)))
         sys.stderr.write(f"{rows[-1]}\n")
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-    report = {"note": NOT_VALIDATED, "peak_bytes": peak, "networks": [asdict(r) for r in rows]}
-    sys.stdout.write((json.dumps(report, indent=1) if options.as_json else _table(rows)) + "\n")
+    conformance = json.loads((Path(__file__).parent / "conformance" / "results.json").read_text())["full"]
+    report = {
+        "note": NOT_VALIDATED,
+        "operations": dict(zip(("known", "all"), operations(), strict=True)),
+        "conformance": conformance,
+        "peak_bytes": peak,
+        "networks": [asdict(r) for r in rows],
+    }
+    sys.stdout.write((json.dumps(report, indent=1) if options.as_json else _text(report, rows)) + "\n")
 
 
-def _table(rows):
-    lines = ["| net | op types | ops | fp32 rel | fp16 rel | fp16 sums | time fp32 | time fp16 |"]
-    lines.append("|---|---|---|---|---|---|---|---|")
-    for r in rows:
-        sums = "" if r.float16_sums is None else f"{r.float16_sums:.1e}"
-        lines.append(
-            f"| {r.network} | {r.kinds} | {r.operations} | {r.float32:.1e} | {r.float16:.1e} "
-            f"| {sums} | {r.time_float32:.1f}x | {r.time_float16:.1f}x |"
-        )
-    return "\n".join([*lines, NOT_VALIDATED])
+def _text(report, rows):
+    known, counts = report["operations"], report["conformance"]
+    return "\n".join(
+        [
+            f"operations: {known['known']} of {known['all']}",
+            f"conformance: {counts['reached']} tests reached the evaluator, {counts['passed']} pass",
+            f"peak memory, converter and PyTorch included: {report['peak_bytes'] / 2**30:.1f} GiB",
+            "",
+            "| net | op types | ops | float32 | ONNX Runtime | float16 | least to most | time fp32 | fp16 |",
+            "|---|---|---|---|---|---|---|---|---|",
+            *(_line(row) for row in rows),
+            "",
+            NOT_VALIDATED,
+        ]
+    )
+
+
+def _line(r):
+    errors = f"{r.float32:.1e} | {r.onnx:.1e} | {r.float16:.1e} | {r.spread[0]:.1e} to {r.spread[1]:.1e}"
+    times = f"{r.time_float32:.1f}x | {r.time_float16:.1f}x"
+    return f"| {r.network} | {r.kinds} | {r.operations} | {errors} | {times} |"
 
 
 if __name__ == "__main__":

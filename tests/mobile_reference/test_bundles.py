@@ -13,6 +13,7 @@ import pytest
 from mien.mobile_reference.bundle import Tensor, open_bundle, read_vector
 from mien.mobile_reference.errors import BundleError, MienError, UsageError
 from mien.mobile_reference.graphs import TFLiteGraph, load_graph, timed
+from mien.mobile_reference.verdict import choice_lines
 
 MODEL = "models/tflite-fp32/mask.tflite"
 
@@ -42,6 +43,31 @@ def test_a_whole_bundle_opens(fake: Any):
 def test_an_unknown_variant_is_refused_with_the_known_ones(fake: Any):
     with pytest.raises(UsageError, match="no variant 'int3'; it has tflite-fp32, tflite-fp16, coreml"):
         open_bundle(fake.path).variant("int3")
+
+
+@pytest.mark.parametrize(
+    "choice", [{"coreml": "coreml-none"}, {"tflite": "coreml-fp16"}], ids=["absent", "of another platform"]
+)
+def test_a_choice_that_is_not_there_is_refused(fake: Any, choice: dict[str, str]):
+    fake.manifest["choice"] = choice
+    fake.save()
+    assert "chooses coreml-" in refused(fake.path)
+
+
+def test_verify_says_what_was_chosen_and_what_was_left_out(fake: Any):
+    measured = {"bytes": 10, "points": 1.25}
+    fake.manifest["choice"] = {"coreml": "coreml-fp16"}
+    fake.manifest["left_out"] = [
+        {"name": "coreml-pal6", "gate": 0.5, "measured": measured},
+        {"name": "coreml-pal4", "gate": 0.5, "measured": measured | {"points": None}},
+    ]
+    fake.save()
+    chosen, *left_out = choice_lines(open_bundle(fake.path))
+    assert chosen.startswith("smallest of coreml that passed its gate at export: coreml-fp16, 0.00 MB")
+    assert left_out == [
+        "left out at export: coreml-pal6, 1.25 points with a gate of 0.5",
+        "left out at export: coreml-pal4, a score that is no number with a gate of 0.5",
+    ]
 
 
 @pytest.mark.parametrize("make", [Path.touch, Path.mkdir, lambda path: None], ids=["file", "folder", "none"])

