@@ -80,6 +80,7 @@ def convert_tflite(name: str, checkpoint: Path, traces: Path, folder: Path) -> N
     from . import tflite
     from .onnx2tf_route import to_tflite
     from .ranges import activation_ranges, write_ranges
+    from .sharing import share_constants
 
     graph, samples = graph_named(name), load_traces(traces)
     work = folder / "work" / name
@@ -93,7 +94,7 @@ def convert_tflite(name: str, checkpoint: Path, traces: Path, folder: Path) -> N
     for variant, content in zip(TFLITE_VARIANTS, made, strict=True):
         target = folder / variant / f"{name}.tflite"
         target.parent.mkdir(exist_ok=True)
-        target.write_bytes(content)
+        target.write_bytes(share_constants(content))
         tflite.check_contract(graph, target)
 
 
