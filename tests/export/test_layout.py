@@ -8,9 +8,9 @@ import torch
 from torch import Tensor, nn
 
 from mien.export.flatbuffer import LAYOUT_OPERATIONS, operation_names
+from mien.export.front_ends.onnx_graph import shield_shared
 from mien.export.layout import channels_last_model
 from mien.export.litert import Runner
-from mien.export.onnx2tf_route import shield_shared
 from tests.export.small_models import Gates, Tapped, convert, converted, nhwc_input, onnx_file
 
 
