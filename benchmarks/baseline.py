@@ -18,11 +18,12 @@ from rich.console import Console
 from rich.table import Table
 
 from mien.mobile_reference.bundle import APPRAISAL, DETECTOR, Variant, open_bundle, sha256
+from mien.mobile_reference.cache import default_cache
 
 from .arm64 import DEFAULT_PRESET, Arm64Target
 from .records import BenchSpec, Result, Work, write_whole
 from .tflitefile import read_tflite
-from .userland import default_cache, set_up
+from .userland import set_up
 
 VARIANT = "tflite-int8"
 PRESETS = ("baseline", DEFAULT_PRESET)

@@ -11,6 +11,7 @@ import click
 from rich.console import Console
 
 from mien.mobile_reference.bundle import Bundle, open_bundle, sha256
+from mien.mobile_reference.cache import default_cache
 from mien.mobile_reference.errors import UsageError
 from mien.mobile_reference.graphs import timed
 from mien.mobile_reference.photograph import read_photograph
@@ -44,7 +45,7 @@ from .records import (
 )
 from .session import MODES, Session
 from .tables import print_changes, print_estimates, print_results
-from .userland import default_cache, open_userland, set_up
+from .userland import open_userland, set_up
 
 _PATH = click.Path(path_type=Path)
 _MEASURE = "run"

@@ -69,12 +69,6 @@ class Userland:
         return self.packages / "ai_edge_litert/libpywrap_litert_common.so"
 
 
-def default_cache() -> Path:
-    """Return the folder where this user's programs keep what they can make again."""
-    base = os.environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")
-    return Path(base) / "mien"
-
-
 def _name() -> str:
     return f"arm64-litert-{version('ai-edge-litert')}"
 

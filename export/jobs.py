@@ -13,6 +13,7 @@ from safetensors.numpy import load_file, save_file
 from mien.calibration.traces import Trace
 from mien.models.checkpoint import load_checkpoint
 
+from .errors import ConversionError
 from .graphs import GRAPHS, graph_named
 from .isolation import Limits, run_isolated
 
@@ -31,7 +32,7 @@ class Job:
 
     def run(self) -> int:
         """Run the conversion in a process of its own, and return its peak memory in bytes."""
-        return run_isolated(self.work, self.log, Limits(), self.title)
+        return run_isolated(self.work, self.log, Limits(), self.title).peak_memory
 
 
 def plan(checkpoint: Path, traces: Path, folder: Path) -> list[Job]:
@@ -49,14 +50,23 @@ def run_jobs(jobs: Sequence[Job], workers: int, progress: Progress) -> int:
     """Run conversions, ``workers`` at a time, and return the peak memory of the largest in bytes.
 
     Raises:
-        ConversionError: a converter failed; raised after the others ended.
+        ConversionError: converters failed; raised after the others ended, and says what was lost.
     """
+    lost: dict[str, ConversionError] = {}
+    peaks = [0]
     with ThreadPoolExecutor(workers) as pool:
         futures = {pool.submit(job.run): job.title for job in jobs}
         for done, future in enumerate(as_completed(futures), start=1):
-            if future.exception() is None:
+            try:
+                peaks.append(future.result())
+            except ConversionError as error:
+                lost[futures[future]] = error
+            else:
                 progress(futures[future], done, len(jobs))
-    return max(future.result() for future in futures)
+    if lost:
+        reasons = "; ".join(str(lost[title]) for title in sorted(lost))
+        raise ConversionError(f"{len(lost)} of {len(jobs)} conversions lost, no bundle is made: {reasons}")
+    return max(peaks)
 
 
 def save_traces(traces: Sequence[Trace], folder: Path) -> None:
@@ -77,22 +87,22 @@ def load_traces(folder: Path) -> list[dict[str, NDArray[Any]]]:
 def convert_tflite(name: str, checkpoint: Path, traces: Path, folder: Path) -> None:
     """Make the three TFLite variants of a graph, the float one checked against the traces."""
     from . import tflite
-    from .onnx2tf_route import to_tflite
+    from .conversion import convert_float
+    from .front_ends import DEFAULT
     from .ranges import activation_ranges, write_ranges
+    from .sharing import share_constants
 
     graph, samples = graph_named(name), load_traces(traces)
     work = folder / "work" / name
     work.mkdir(parents=True)
-    model = to_tflite(graph, load_checkpoint(checkpoint), work)
-    tflite.check_contract(graph, model)
-    tflite.check_float(graph, model, samples)
+    model = convert_float(DEFAULT.convert, graph, checkpoint, samples, work)
     ranges = activation_ranges(graph, model, samples)
     write_ranges(ranges, folder / "ranges" / f"{name}.json")
     made = (model.read_bytes(), tflite.to_float16(model), tflite.to_int8(graph, model, ranges))
     for variant, content in zip(TFLITE_VARIANTS, made, strict=True):
         target = folder / variant / f"{name}.tflite"
         target.parent.mkdir(exist_ok=True)
-        target.write_bytes(content)
+        target.write_bytes(share_constants(content))
         tflite.check_contract(graph, target)
 
 

@@ -1,6 +1,7 @@
 """Imported once by the server that converters are forked from; see ``isolation``."""
 
 import logging
+import sys
 import warnings
 
 # coremltools tells of parts that exist on macOS alone, and of a PyTorch newer than its tests.
@@ -12,7 +13,11 @@ import torch  # noqa: E402, F401, I001 - torch goes first: coremltools has crash
 import onnx  # noqa: E402, F401
 import onnx2tf  # noqa: E402, F401
 import ai_edge_quantizer  # noqa: E402, F401
+
+# coremltools loads TensorFlow where there is one, and Triton, which PyTorch loads later, then crashes.
+sys.modules["tensorflow"] = None  # type: ignore[assignment]
 import coremltools  # noqa: E402, F401
 
+del sys.modules["tensorflow"]
 logging.disable(logging.NOTSET)
 warnings.resetwarnings()

@@ -1,13 +1,9 @@
-"""PyTorch -> ONNX -> float32 TFLite by onnx2tf's flatbuffer_direct, with a guard for each of its known traps.
+"""PyTorch -> ONNX, in a form that onnx2tf does not spoil.
 
-- It rewrites the file it is given: it gets a copy.
-- It calls the program ``onnxsim`` from PATH: ``isolation`` puts the environment's programs there.
-- It leaves a tensor without data when a convolution and something else read it, or when an output is
-  also read inside; the exit code is 0 all the same: ``shield_shared`` gives the others a copy.
-- It returns outputs in one layout or the other by accident: ``layout`` turns the whole graph.
+onnx2tf leaves a tensor without data when a convolution and something else read it, or when an output is also
+read inside; the exit code is 0 all the same: ``shield_shared`` gives the others a copy.
 """
 
-import shutil
 import warnings
 from collections import Counter
 from pathlib import Path
@@ -15,22 +11,25 @@ from pathlib import Path
 import onnx
 import torch
 
+from mien.export.graphs import Graph
 from mien.models.checkpoint import Checkpoint
 
-from .fusion import fuse_relu
-from .graphs import Graph
-from .layout import channels_last_model
+from .unsupported import naming_operations
 
 _OPSET = 17
 _COPY = "_shielded"
 
 
 def to_onnx(graph: Graph, checkpoint: Checkpoint, file: Path) -> None:
-    """Write a graph as ONNX, channels second, with the contract's names."""
+    """Write a graph as ONNX, channels second, with the contract's names.
+
+    Raises:
+        ConversionError: an operation has no form in ONNX.
+    """
     examples = tuple(
         torch.zeros(spec.shape, dtype=getattr(torch, spec.dtype)) for spec in graph.specs(graph.inputs)
     )
-    with warnings.catch_warnings():
+    with warnings.catch_warnings(), naming_operations("the ONNX exporter", r"operator '([^']+)'"):
         # The TorchScript exporter is deprecated, and the one that onnx2tf is tested with.
         warnings.simplefilter("ignore")
         torch.onnx.export(
@@ -80,27 +79,3 @@ def _rename(names: "list[str]", changes: dict[str, str]) -> None:
 
 def _copied(source: str, target: str) -> onnx.NodeProto:
     return onnx.helper.make_node("AveragePool", [source], [target], kernel_shape=[1, 1], strides=[1, 1])
-
-
-def to_tflite(graph: Graph, checkpoint: Checkpoint, folder: Path) -> Path:
-    """Convert a graph; returns a float32 TFLite file with every tensor channels last."""
-    import onnx2tf
-
-    source = folder / f"{graph.name}.onnx"
-    to_onnx(graph, checkpoint, source)
-    shielded = onnx.load(str(source))
-    shield_shared(shielded)
-    copy = folder / f"{graph.name}.copy.onnx"
-    onnx.save(shielded, str(copy))
-    made = folder / f"{graph.name}.onnx2tf"
-    onnx2tf.convert(
-        input_onnx_file_path=str(copy),
-        output_folder_path=str(made),
-        tflite_backend="flatbuffer_direct",
-        non_verbose=True,
-    )
-    result = folder / f"{graph.name}.tflite"
-    model = (made / f"{copy.stem}_float32.tflite").read_bytes()
-    result.write_bytes(fuse_relu(channels_last_model(model)))
-    shutil.rmtree(made)
-    return result

@@ -1,0 +1,35 @@
+"""Operations that a front end does not convert: which one it is, and what to use instead."""
+
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from mien.export.errors import ConversionError
+
+# Where several fit, the first counts.
+_INSTEAD: tuple[tuple[str, str], ...] = (
+    (r"fft|stft|complex", "a convolution with fixed weights"),
+    (r"linalg|det\b|inverse|svd|eig|qr\b|cholesky", "matrix products, or compute it before the export"),
+    (r"sort|topk|unique|nonzero|median|kth", "a maximum, or a pooling of a fixed window"),
+    (r"grid_?sampl|deform", "a resize by a fixed factor, or warp before the graph"),
+    (r"lstm|gru|rnn|loop|while|\bif\b", "a fixed number of steps, written out"),
+)
+_GENERAL = "convolution, pooling, resizing and element-wise arithmetic, which every front end converts"
+
+
+def unsupported(front_end: str, operation: str) -> ConversionError:
+    """Say which operation it is, and what to write in its place."""
+    fits = (instead for pattern, instead in _INSTEAD if re.search(pattern, operation.lower()))
+    return ConversionError(f"{front_end} does not convert {operation}; use {next(fits, _GENERAL)} instead")
+
+
+@contextmanager
+def naming_operations(front_end: str, pattern: str) -> Iterator[None]:
+    """Turn an error whose text has ``pattern``, the operation its first group, into one that says more."""
+    try:
+        yield
+    except Exception as failure:
+        found = re.search(pattern, str(failure))
+        if found is None:
+            raise
+        raise unsupported(front_end, found[1]) from failure
