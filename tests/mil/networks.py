@@ -28,8 +28,8 @@ import onnxruntime
 import torch  # before coremltools: the other order can crash
 import torchvision
 
+from mien.export.front_ends.onnx_graph import to_onnx
 from mien.export.graphs import graph_named
-from mien.export.onnx2tf_route import to_onnx
 from mien.mobile_reference.bundle import open_bundle
 from mien.mobile_reference.mil import DECLARED, NOT_VALIDATED, POLICIES, Evaluator, load_package
 from mien.mobile_reference.mil.parity import difference, reference_outputs
