@@ -64,6 +64,8 @@ def run_isolated(task: Callable[[], None], log: Path, limits: Limits, title: str
     process.start()
     process.join(limits.seconds)
     late = process.is_alive()
+    # By itself too: it may not have made its group yet.
+    process.kill()
     _end_group(process.pid)
     process.join()
     if late:

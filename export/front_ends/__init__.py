@@ -63,4 +63,4 @@ FRONT_ENDS: tuple[FrontEnd, ...] = (
     ),
 )
 DEFAULT = FRONT_ENDS[0]
-"""The front end of every graph: the comparison in docs/converters.md found none that is better for any."""
+"""The front end of every graph: no further install, and no layout operation in the one graph."""
