@@ -4,7 +4,6 @@ import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any
 
@@ -26,8 +25,6 @@ from .litert import Runner
 from .signature import order_by_signature
 from .timing import interleaved_ms
 
-COUNTERS = "mien.work_counters"
-"""Who counts the ARM64 instructions of models: a function from models and the face they see to counts."""
 OURS = "mien"
 _GRAPH = graph_named("appraisal")
 _LIMITS = Limits(seconds=1800)
@@ -36,10 +33,7 @@ _FACES = "faces.safetensors"
 
 @dataclass(frozen=True)
 class Cost:
-    """What int8 costs: score errors in points over ``faces``, bytes, ms on this host, ARM64 instructions.
-
-    ``instructions`` is None where the ARM64 emulation is not set up.
-    """
+    """What int8 costs: score errors in points over ``faces``, bytes, and ms on one thread of this host."""
 
     faces: int
     mean: float
@@ -47,7 +41,6 @@ class Cost:
     worst: float
     bytes: int
     ms: float
-    instructions: int | None
 
 
 @dataclass(frozen=True)
@@ -199,16 +192,15 @@ def _judge(folder: Path, route: str) -> None:
 
 
 def _measured(found: Sequence[Quantised], folder: Path) -> tuple[Quantised, ...]:
-    """Time what works in turns, and count its instructions where that is set up."""
+    """Time what works in turns."""
     models = {one.route: _target(folder, one.route) for one in found if one.state == WORKS}
     face = load_file(folder / _FACES)["face"][0]
     times = interleaved_ms({route: (Runner(model), [face]) for route, model in models.items()})
-    counts = _instructions(models, face)
-    costs = {name: _cost(model, times[name], counts.get(name)) for name, model in models.items()}
+    costs = {name: _cost(model, times[name]) for name, model in models.items()}
     return tuple(replace(one, cost=costs.get(one.route)) for one in found)
 
 
-def _cost(model: Path, ms: float, instructions: int | None) -> Cost:
+def _cost(model: Path, ms: float) -> Cost:
     errors = np.array(json.loads(model.with_suffix(".json").read_text()))
     return Cost(
         faces=len(errors),
@@ -217,13 +209,4 @@ def _cost(model: Path, ms: float, instructions: int | None) -> Cost:
         worst=float(errors.max()),
         bytes=model.stat().st_size,
         ms=ms,
-        instructions=instructions,
     )
-
-
-def _instructions(models: dict[str, Path], face: NDArray[np.uint8]) -> dict[str, int]:
-    """Let whoever can count instructions do it; nobody can where the emulation is not set up."""
-    for entry in entry_points(group=COUNTERS):
-        counted: dict[str, int] = entry.load()(models, [face])
-        return counted
-    return {}

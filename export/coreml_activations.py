@@ -19,7 +19,7 @@ from mien.mobile_reference.mil import FLOAT32, Evaluator, Value, load_package
 from mien.mobile_reference.mil.package import root_model
 from mien.mobile_reference.mil.program import Operation, Program, Reference
 
-from .ranges import Range
+from .ranges import Range, widen
 
 Arrays = Mapping[str, NDArray[Any]]
 """Tensors by name, channels last."""
@@ -40,9 +40,8 @@ def activation_ranges(package: Path, weights: Collection[str], samples: Sequence
 
     def observe(name: str, value: Value) -> None:
         if name in wanted and isinstance(value, np.ndarray):
-            low, high = (extreme.astype(np.float32) for extreme in (value.min(), value.max()))
-            before = found.get(name, {"min": low, "max": high})
-            found[name] = {"min": np.minimum(before["min"], low), "max": np.maximum(before["max"], high)}
+            low, high = (np.asarray(extreme, np.float32) for extreme in (value.min(), value.max()))
+            widen(found, name, low, high)
 
     evaluator = Evaluator(program, FLOAT32, observer=observe)
     for sample in samples:

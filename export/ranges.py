@@ -15,7 +15,8 @@ from .litert import Runner
 
 Arrays = Mapping[str, NDArray[Any]]
 """Tensors by name, channels last."""
-Range = dict[str, NDArray[np.float32]]
+Extreme = NDArray[np.float32]
+Range = dict[str, Extreme]
 """``min`` and ``max``, each of the tensor's rank with every size 1."""
 
 
@@ -31,11 +32,14 @@ def activation_ranges(graph: Graph, model: Path, samples: Sequence[Arrays]) -> d
     for sample in samples:
         runner.run([sample[name] for name in graph.inputs])
         for name, values in runner.tensors(names).items():
-            low = values.min(keepdims=True)
-            high = values.max(keepdims=True)
-            before = found.get(name, {"min": low, "max": high})
-            found[name] = {"min": np.minimum(before["min"], low), "max": np.maximum(before["max"], high)}
+            widen(found, name, values.min(keepdims=True), values.max(keepdims=True))
     return found
+
+
+def widen(found: dict[str, Range], name: str, low: Extreme, high: Extreme) -> None:
+    """Let the range of a tensor reach ``low`` and ``high`` too."""
+    before = found.get(name, {"min": low, "max": high})
+    found[name] = {"min": np.minimum(before["min"], low), "max": np.maximum(before["max"], high)}
 
 
 def write_ranges(ranges: Mapping[str, Range], file: Path) -> None:

@@ -75,14 +75,13 @@ def converter_table(attempts: Sequence[Attempt]) -> Table:
 def quantiser_table(found: Sequence[Quantised]) -> Table:
     """Draw what the ways to int8 cost."""
     title = "the one graph in int8, score error in points of 100 over held-out faces"
-    table = _table(title, "by", "", "faces", "mean", "95 %", "worst", "MB", "ms", "ARM64 M instr.")
+    table = _table(title, "by", "", "faces", "mean", "95 %", "worst", "MB", "ms")
     for one in found:
-        figures = ["-"] * 7
+        figures = ["-"] * 6
         if one.cost:
             cost = one.cost
             points = (f"{value:.3f}" for value in (cost.mean, cost.p95, cost.worst))
-            work = f"{cost.instructions / 1e6:.0f}" if cost.instructions else "-"
-            figures = [str(cost.faces), *points, f"{cost.bytes / 1e6:.2f}", f"{cost.ms:.1f}", work]
+            figures = [str(cost.faces), *points, f"{cost.bytes / 1e6:.2f}", f"{cost.ms:.1f}"]
         table.add_row(one.route, one.state, *figures)
     return table
 

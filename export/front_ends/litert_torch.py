@@ -93,8 +93,14 @@ def _failure(done: subprocess.CompletedProcess[str]) -> ConversionError:
     operation = re.search(r"(?:[Ll]owering not found|not support\w*)\D*(aten[\w.:]+)", done.stderr)
     if operation:
         return unsupported(NAME, operation[1])
-    last = (done.stderr.strip().splitlines() or ["it said nothing"])[-1]
-    return ConversionError(f"{NAME} ended with {done.returncode} and made no model: {last[-300:]}")
+    return ConversionError(
+        f"{NAME} ended with {done.returncode} and made no model: {_last_words(done)[-300:]}"
+    )
+
+
+def _last_words(done: subprocess.CompletedProcess[str]) -> str:
+    """Return the last line that a program wrote about its failure."""
+    return (done.stderr.strip().splitlines() or ["it said nothing"])[-1]
 
 
 def _linked_rooms(folder: Path) -> Path:
@@ -141,7 +147,7 @@ def _install(lock: Path) -> None:
             f"installing took over {_SET_UP_LIMIT_S} s; try again, what was fetched is kept"
         ) from error
     if done.returncode:
-        last = (done.stderr.strip().splitlines() or ["it said nothing"])[-1]
         raise ExportError(
-            f"{program[0]} could not install {NAME}: {last}; is there a network, and 6 GB of disk?"
+            f"{program[0]} could not install {NAME}: {_last_words(done)}; "
+            "is there a network, and 6 GB of disk?"
         )
