@@ -7,7 +7,7 @@ that a drawing is as plain on dark skin as on light. The severity is that of the
 judgement.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,6 +15,8 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFilter
 
 Colours = NDArray[np.float64]
+SEVERITIES = (0.8, 0.4, 1.0, 0.6, 0.2)
+"""Severities by turns; five, so that every kind of the five meets every severity."""
 
 
 @dataclass(frozen=True)
@@ -290,3 +292,15 @@ def draw(
         return picture.copy()
     drawn = ANOMALIES[kind](picture.astype(np.float64), plan, severity, np.random.default_rng(seed))
     return np.floor(drawn + 0.5).clip(0, 255).astype(np.uint8)
+
+
+def draw_on_face(
+    kind: str, face: NDArray[np.uint8], template: Sequence[tuple[float, float]], turn: int
+) -> NDArray[np.uint8]:
+    """Draw an anomaly of ``kind`` on an aligned face [H, W, 3]; side, severity and chance follow ``turn``.
+
+    ``template`` holds the places of right eye, left eye, nose tip and mouth in the face.
+    """
+    right_eye, left_eye, nose, mouth = template
+    plan = FacePlan(right_eye, left_eye, nose, mouth, side=1 if turn % 2 else -1)
+    return draw(kind, face, plan, SEVERITIES[turn % len(SEVERITIES)], seed=turn)

@@ -14,15 +14,14 @@ from numpy.typing import NDArray
 
 from mien.models.checkpoint import REFERENCE, Checkpoint, checkpoint_hash, load_checkpoint
 
-from .anomalies import ANOMALIES, FacePlan, draw
+from .anomalies import ANOMALIES, draw_on_face
+from .checks import image_hash
 from .errors import ImageSetError
 from .images import Portrait, cut_faces, read_portraits
 from .traces import trace_face
 
 # What a bundle's weights and ranges may have been made from says nothing about faces it has not seen.
 SEEN = frozenset({"train", "calibration"})
-# Severity of the drawn anomalies, by turns; five, so that every kind meets every severity.
-_SEVERITIES = (0.8, 0.4, 1.0, 0.6, 0.2)
 
 
 @dataclass(frozen=True)
@@ -37,12 +36,13 @@ class HeldOutFace:
 class HeldOutFaces:
     """Faces to judge by: how many there are, which checkpoint rates them, and the faces themselves.
 
-    ``skipped`` says which portraits were left out, and why. ``faces`` makes one after the other: an
-    evaluation never holds them all.
+    ``images`` are hashes of the photographs. ``skipped`` says which portraits were left out, and why.
+    ``faces`` makes one after the other: an evaluation never holds them all.
     """
 
     checkpoint: str
     count: int
+    images: tuple[str, ...]
     skipped: tuple[str, ...]
     faces: Callable[[], Iterator[HeldOutFace]]
 
@@ -72,7 +72,8 @@ def held_out_faces(folder: Path, checkpoint: Path | None) -> HeldOutFaces:
             for turn, kind in enumerate(kinds):
                 yield _rated(portrait, kind, drawn(kind, picture, place + turn, loaded), loaded)
 
-    return HeldOutFaces(checkpoint_hash(loaded), len(cut.portraits) * len(kinds), skipped, faces)
+    images = tuple(image_hash(portrait) for portrait in cut.portraits)
+    return HeldOutFaces(checkpoint_hash(loaded), len(cut.portraits) * len(kinds), images, skipped, faces)
 
 
 def drawn(kind: str, picture: NDArray[np.uint8], turn: int, checkpoint: Checkpoint) -> NDArray[np.uint8]:
@@ -82,9 +83,7 @@ def drawn(kind: str, picture: NDArray[np.uint8], turn: int, checkpoint: Checkpoi
     """
     if kind == "plain":
         return picture
-    right_eye, left_eye, nose, mouth = checkpoint.config.alignment.template
-    plan = FacePlan(right_eye, left_eye, nose, mouth, side=1 if turn % 2 else -1)
-    return draw(kind, picture, plan, _SEVERITIES[turn % len(_SEVERITIES)], seed=turn)
+    return draw_on_face(kind, picture, checkpoint.config.alignment.template, turn)
 
 
 def _rated(portrait: Portrait, kind: str, picture: NDArray[np.uint8], checkpoint: Checkpoint) -> HeldOutFace:

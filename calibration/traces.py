@@ -1,6 +1,6 @@
 """What the float pipeline makes of a face, stage by stage: for golden vectors and for calibration."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
@@ -9,8 +9,6 @@ from torch import Tensor
 from mien.models.alignment import AlignedFace, align
 from mien.models.appraisal import feature_change
 from mien.models.checkpoint import Checkpoint
-
-from .errors import ImageSetError
 
 
 @dataclass(frozen=True)
@@ -38,7 +36,12 @@ def trace(photo: Tensor, checkpoint: Checkpoint) -> Trace:
     Raises:
         NoFaceError: the photograph shows no usable face.
     """
-    aligned = align(photo, checkpoint.detector, checkpoint.config.alignment)
+    return trace_aligned(align(photo, checkpoint.detector, checkpoint.config.alignment), checkpoint)
+
+
+@torch.inference_mode()
+def trace_aligned(aligned: AlignedFace, checkpoint: Checkpoint) -> Trace:
+    """Run the float pipeline on a face that was found, keeping every stage's output."""
     picture = aligned.picture[None]
     return Trace(
         aligned,
@@ -65,19 +68,3 @@ def trace_face(face: Tensor, checkpoint: Checkpoint) -> dict[str, Tensor]:
         "heatmap": heatmap,
         "score": score,
     }
-
-
-def check_calibration_faces(traces: Iterable[Trace]) -> None:
-    """Refuse faces that cannot give ranges: too few, or all alike.
-
-    Raises:
-        ImageSetError: there are fewer than four faces, or two of them are equal.
-    """
-    faces = [t.tensors["face"] for t in traces]
-    if len(faces) < 4:
-        raise ImageSetError(
-            f"{len(faces)} calibration faces were found, at least 4 are needed; add portraits"
-        )
-    distinct = {face.numpy().tobytes() for face in faces}
-    if len(distinct) < len(faces):
-        raise ImageSetError(f"{len(faces) - len(distinct)} calibration faces are duplicates; remove them")

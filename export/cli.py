@@ -2,12 +2,19 @@
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from mien.mobile_reference.bundle import APPRAISAL, GRAPHS
 
+if TYPE_CHECKING:
+    from .auto import Budget
+
 _PATH = click.Path(path_type=Path)
+DEFAULT_BUDGET = 0.3
+"""Less than a third of the gate of int8: the worst face of other people errs up to three times as much as the
+worst that was searched with."""
 
 
 @click.command()
@@ -17,6 +24,18 @@ _PATH = click.Path(path_type=Path)
     "--calibration",
     type=_PATH,
     help="Folder of portraits that give the int8 ranges (default: the samples that ship with mien).",
+)
+@click.option(
+    "--precision",
+    help="Precision of every block: 'stored' as mien ships it (default), 'auto' to search, or a file of it.",
+)
+@click.option(
+    "--budget-points",
+    type=click.FloatRange(0, 100, min_open=True),
+    help="With --precision auto: largest score error of int8 over the calibration faces (default: 0.3).",
+)
+@click.option(
+    "--work", type=_PATH, help="With --precision auto: folder of what was measured (default: OUTPUT.search)."
 )
 @click.option(
     "--compare-converters",
@@ -48,17 +67,32 @@ def export(
     checkpoint: Path | None,
     output: Path | None,
     calibration: Path | None,
+    precision: str | None,
+    budget_points: float | None,
+    work: Path | None,
     comparison: str | None,
     graphs: tuple[str, ...],
     faces: Path | None,
     as_json: bool,  # noqa: FBT001 - click passes flags so
     set_up: str | None,
 ) -> None:
-    """Turn CHECKPOINT (default: the one that ships with mien) into a bundle for Android and iOS."""
-    _check_options(output, set_up, comparison, {"--graph": graphs, "--faces": faces, "--json": as_json})
+    """Turn CHECKPOINT (default: the one that ships with mien) into a bundle for Android and iOS.
+
+    A search for precisions that was stopped goes on where it was.
+    """
+    given = {
+        "--graph": graphs,
+        "--faces": faces,
+        "--json": as_json,
+        "--precision": precision,
+        "--budget-points": budget_points,
+        "--work": work,
+    }
+    _check_options(output, set_up, comparison, given)
     if set_up or comparison or output is None:
         _other_than_export(checkpoint, calibration, comparison, graphs, faces, as_json=as_json)
         return
+    from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
     from mien.calibration.images import read_portraits
@@ -67,18 +101,25 @@ def export(
 
     from .exporter import ExportRequest, export_bundle
     from .packing import check_output
+    from .tables import search_table
 
     check_output(output)
+    chosen = _precision(precision, budget_points, work, output)
     portraits = read_portraits(calibration) if calibration else read_portraits(SAMPLES, "calibration")
-    request = ExportRequest(checkpoint or REFERENCE, portraits, read_portraits(SAMPLES, "golden"), output)
+    goldens = read_portraits(SAMPLES, "golden")
+    request = ExportRequest(checkpoint or REFERENCE, portraits, goldens, output, chosen)
     columns = (TextColumn("{task.description:<40}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     with Progress(*columns) as bar:
         task = bar.add_task("running the float pipeline", total=None)
 
         def progress(title: str, done: int, total: int) -> None:
-            bar.update(task, description=f"converted {title}", completed=done, total=total)
+            bar.update(task, description=title, completed=done, total=total)
 
         report = export_bundle(request, progress)
+    for warning in report.warnings:
+        click.echo(f"mien: warning: {warning}", err=True)
+    for variant, outcome in report.found.items():
+        Console().print(search_table(variant, outcome))
     size = sum(file.stat().st_size for file in output.rglob("*") if file.is_file())
     click.echo(
         f"bundle: {output}, {size / 1e6:.1f} MB, in {report.seconds:.0f} s, "
@@ -86,8 +127,17 @@ def export(
     )
 
 
-# Options that only one comparison heeds; --json serves both.
-_SERVES = {"--graph": ("converters",), "--faces": ("quantisers",), "--json": ("converters", "quantisers")}
+# Which tasks heed an option that not all do.
+_BUNDLE = "-o FOLDER"
+_CONVERTERS, _QUANTISERS = "--compare-converters", "--compare-quantisers"
+_SERVES = {
+    "--graph": (_CONVERTERS,),
+    "--faces": (_QUANTISERS,),
+    "--json": (_CONVERTERS, _QUANTISERS),
+    "--precision": (_BUNDLE,),
+    "--budget-points": (_BUNDLE,),
+    "--work": (_BUNDLE,),
+}
 
 
 def _check_options(
@@ -96,15 +146,15 @@ def _check_options(
     """Find out before the work which options contradict each other."""
     from .errors import ExportError
 
-    tasks = {"-o FOLDER": output, "--set-up": set_up, f"--compare-{comparison or '...'}": comparison}
+    tasks = {_BUNDLE: output, "--set-up": set_up, f"--compare-{comparison or '...'}": comparison}
     chosen = [name for name, value in tasks.items() if value]
     if len(chosen) != 1:
         raise ExportError(
             f"got {' and '.join(chosen) or 'none'} of {', '.join(tasks)}; give exactly one of them"
         )
     for option, value in given.items():
-        if value and comparison not in _SERVES[option]:
-            wanted = " or ".join(f"--compare-{name}" for name in _SERVES[option])
+        if value and chosen[0] not in _SERVES[option]:
+            wanted = " or ".join(_SERVES[option])
             raise ExportError(f"{option} was given without {wanted}, which alone heeds it; leave it out")
 
 
@@ -130,3 +180,18 @@ def _other_than_export(
     portraits = read_portraits(calibration) if calibration else read_portraits(SAMPLES, "calibration")
     subject = tasks.Subject(checkpoint or REFERENCE, portraits, graphs or (APPRAISAL,), faces or SAMPLES)
     tasks.compare(comparison, subject, tasks.show_json if as_json else tasks.show_table)
+
+
+def _precision(
+    precision: str | None, points: float | None, work: Path | None, output: Path
+) -> "Path | Budget":
+    """Understand the three options that belong together."""
+    from .auto import Budget
+    from .errors import ExportError
+    from .precision import STORED
+
+    if precision == "auto":
+        return Budget(points or DEFAULT_BUDGET, work or output.with_name(output.name + ".search"))
+    if points or work:
+        raise ExportError("--budget-points and --work concern a search; give --precision auto with them")
+    return STORED if precision in (None, "stored") else Path(precision)

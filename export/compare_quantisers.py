@@ -22,6 +22,7 @@ from .graphs import graph_named
 from .isolation import Limits, run_isolated
 from .jobs import Progress, convert_tflite, load_traces
 from .litert import Runner
+from .precision import STORED
 from .signature import order_by_signature
 from .timing import interleaved_ms
 
@@ -55,7 +56,7 @@ class Quantised:
 
 def by_mien(checkpoint: Path, folder: Path) -> None:
     """Quantise as an export does; makes the float model for the others too."""
-    convert_tflite(_GRAPH.name, checkpoint, folder / "traces", folder)
+    convert_tflite(STORED, _GRAPH.name, checkpoint, folder / "traces", folder)
     _target(folder, OURS).write_bytes((folder / "tflite-int8" / f"{_GRAPH.name}.tflite").read_bytes())
 
 

@@ -19,7 +19,7 @@ from mien.mobile_reference.mil import FLOAT32, Evaluator, Value, load_package
 from mien.mobile_reference.mil.package import root_model
 from mien.mobile_reference.mil.program import Operation, Program, Reference
 
-from .ranges import Range, widen
+from .ranges import Range
 
 Arrays = Mapping[str, NDArray[Any]]
 """Tensors by name, channels last."""
@@ -40,8 +40,8 @@ def activation_ranges(package: Path, weights: Collection[str], samples: Sequence
 
     def observe(name: str, value: Value) -> None:
         if name in wanted and isinstance(value, np.ndarray):
-            low, high = (np.asarray(extreme, np.float32) for extreme in (value.min(), value.max()))
-            widen(found, name, low, high)
+            low, high = found.get(name, (np.inf, -np.inf))
+            found[name] = min(low, float(value.min())), max(high, float(value.max()))
 
     evaluator = Evaluator(program, FLOAT32, observer=observe)
     for sample in samples:
@@ -93,7 +93,7 @@ def quantise_activations(package: Path, ranges: Mapping[str, Range]) -> None:
 
 def scale_and_zero(reach: Range, dtype: Any) -> tuple[NDArray[Any], NDArray[np.uint8]]:
     """Return what maps ``reach``, widened to hold 0, to 0..255: real = scale * (stored - zero point)."""
-    low, high = min(float(reach["min"].item()), 0.0), max(float(reach["max"].item()), 0.0)
+    low, high = min(reach[0], 0.0), max(reach[1], 0.0)
     # A tensor that is always 0 needs some scale; and a float16 one must not round down, or the ends are cut.
     scale = np.nextafter(dtype((high - low) / _LEVELS or 1.0), dtype(np.inf))
     return scale, np.clip(np.rint(-low / float(scale)), 0, _LEVELS).astype(np.uint8)

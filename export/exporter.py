@@ -1,42 +1,58 @@
 """The export: from a checkpoint and portraits to a bundle."""
 
 import os
+import shutil
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
 
+from mien.calibration.checks import image_hash
+from mien.calibration.gathering import CalibrationSet, gather
 from mien.calibration.images import Portrait, read_image
-from mien.calibration.traces import Trace, check_calibration_faces, trace
+from mien.calibration.traces import trace
 from mien.mobile_reference.bundle import APPRAISAL
 from mien.models.checkpoint import Checkpoint, load_checkpoint
 
+from .auto import PRECISION, Budget, find_precision
 from .choice import Judgement, JudgingFace, judge, judging_faces
 from .coreml import PALETTES, VARIANTS
 from .graphs import GRAPHS
-from .jobs import TFLITE_VARIANTS, Progress, palette_job, plan, run_jobs, save_traces
+from .jobs import TFLITE_VARIANTS, Progress, palette_job, plan, read_faults, run_jobs, save_traces
 from .packing import CalibrationRecord, GoldenFace, check_output, pack, staged
+from .precision import STORED, stored_assignment
+from .search import Outcome
 
 
 @dataclass(frozen=True)
 class ExportRequest:
-    """What is to be exported: a checkpoint, portraits that give the ranges, portraits to be golden."""
+    """What is to be exported: a checkpoint, portraits that give the ranges, portraits to be golden.
+
+    ``precision`` is a file of assignments by variant, or the budget of a search for them.
+    """
 
     checkpoint: Path
     calibration: Sequence[Portrait]
     goldens: Sequence[Portrait]
     output: Path
+    precision: Path | Budget = STORED
 
 
 @dataclass(frozen=True)
 class ExportReport:
-    """What an export took: seconds of time, and the peak memory of its largest converter in bytes."""
+    """What an export took: seconds of time, and the peak memory of its largest converter in bytes.
+
+    ``warnings`` say what weakens the calibration; ``found`` is what a search for precisions found, by
+    variant.
+    """
 
     seconds: float
     peak_memory: int
+    warnings: tuple[str, ...]
+    found: Mapping[str, Outcome]
 
 
 def export_bundle(request: ExportRequest, progress: Progress) -> ExportReport:
@@ -49,21 +65,43 @@ def export_bundle(request: ExportRequest, progress: Progress) -> ExportReport:
     """
     start = time.monotonic()
     check_output(request.output)
+    if isinstance(request.precision, Path):
+        for variant in TFLITE_VARIANTS[1:]:
+            stored_assignment(variant, request.precision)
     checkpoint = load_checkpoint(request.checkpoint)
-    traces = [trace(read_image(portrait.image), checkpoint) for portrait in request.calibration]
-    check_calibration_faces(traces)
+    faces = gather(request.calibration, request.goldens, checkpoint, lambda done, total: None)
     goldens = [_golden(portrait, checkpoint) for portrait in request.goldens]
     with staged(request.output) as folder, tempfile.TemporaryDirectory() as scratch:
         work = Path(scratch)
-        save_traces(traces, work / "traces")
-        peak = run_jobs(plan(request.checkpoint, work / "traces", work), os.cpu_count() or 1, progress)
-        faces = judging_faces([golden.trace for golden in goldens], checkpoint)
-        with ThreadPoolExecutor(os.cpu_count()) as pool:
-            made = pool.map(lambda variant: judge(work, variant, faces), (*TFLITE_VARIANTS, *VARIANTS))
-            judged = list(made)
-        judged += _try_palettes(request.checkpoint, work, faces, progress)
-        pack(folder, work, checkpoint, goldens, CalibrationRecord(len(traces), _hash(traces)), judged)
-    return ExportReport(time.monotonic() - start, peak)
+        workers = os.cpu_count() or 1
+        save_traces(faces.traces, work / "traces")
+        found, precision = _precision(request, work / "traces", workers, progress)
+        peak = run_jobs(plan(request.checkpoint, work / "traces", work, precision), workers, progress)
+        shutil.copy(precision, work / "ranges" / PRECISION)
+        judged = _judged(request.checkpoint, work, goldens, checkpoint, progress)
+        pack(folder, work, checkpoint, goldens, _record(faces), judged)
+        warnings = faces.warnings + read_faults(work)
+    return ExportReport(time.monotonic() - start, peak, warnings, found)
+
+
+def _precision(
+    request: ExportRequest, traces: Path, workers: int, progress: Progress
+) -> tuple[Mapping[str, Outcome], Path]:
+    """Return what a search found, nothing without one, and the file of assignments."""
+    if isinstance(request.precision, Path):
+        return {}, request.precision
+    budget = request.precision
+    return find_precision(request.checkpoint, traces, budget, workers, progress), budget.work / PRECISION
+
+
+def _judged(
+    source: Path, work: Path, goldens: Sequence[GoldenFace], checkpoint: Checkpoint, progress: Progress
+) -> list[Judgement]:
+    """Rate every variant that was made, and make the palettes that pass."""
+    faces = judging_faces([golden.trace for golden in goldens], checkpoint)
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        judged = list(pool.map(lambda variant: judge(work, variant, faces), (*TFLITE_VARIANTS, *VARIANTS)))
+    return judged + _try_palettes(source, work, faces, progress)
 
 
 def _try_palettes(
@@ -86,9 +124,10 @@ def _golden(portrait: Portrait, checkpoint: Checkpoint) -> GoldenFace:
     return GoldenFace(portrait, photo.permute(1, 2, 0).contiguous().numpy(), trace(photo, checkpoint))
 
 
-def _hash(traces: Sequence[Trace]) -> str:
-    """Hash the aligned faces in their order."""
+def _record(faces: CalibrationSet) -> CalibrationRecord:
+    """Say which faces gave the ranges: by the pixels of the aligned faces, and by the photographs."""
     state = sha256()
-    for one in traces:
+    for one in faces.traces:
         state.update(one.tensors["face"].numpy().tobytes())
-    return state.hexdigest()
+    images = tuple(sorted(image_hash(portrait) for portrait in faces.portraits))
+    return CalibrationRecord(len(faces.traces), state.hexdigest(), images)

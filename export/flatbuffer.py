@@ -36,17 +36,17 @@ def operation_names(model: bytes) -> Iterator[str]:
         yield from (operation_name(parsed, operator) for operator in graph.operators)
 
 
-def activation_names(model: bytes) -> frozenset[str]:
-    """Return the names of the float tensors that are computed when the model runs."""
+def activation_ranks(model: bytes) -> dict[str, int]:
+    """Return the float tensors that are computed when the model runs, and how many axes each has."""
     parsed = parse(model)
-    return frozenset(
-        graph.tensors[index].name.decode()
+    return {
+        graph.tensors[index].name.decode(): len(graph.tensors[index].shape)
         for graph in parsed.subgraphs
         for operator in graph.operators
         for index in (*operator.inputs, *operator.outputs)
         if index >= 0 and graph.tensors[index].type == schema.TensorType.FLOAT32
         if constant_data(parsed, graph.tensors[index]) is None
-    )
+    }
 
 
 def constant_data(parsed: Any, tensor: Any) -> Any | None:

@@ -9,7 +9,7 @@ from ai_edge_litert import schema_py_generated as schema
 from .flatbuffer import constant_data, operation_name, parse, serialise
 
 _CONVOLUTIONS = frozenset(["CONV_2D", "DEPTHWISE_CONV_2D"])
-_BIAS = 2
+_FILTER, _BIAS = 1, 2
 
 
 def fuse_relu(model: bytes) -> bytes:
@@ -43,24 +43,34 @@ def _plain(parsed: Any, operator: Any) -> bool:
 
 
 def halve_biases(model: bytes) -> bytes:
-    """Store the biases of convolutions in float16 too, each brought back by a DEQUANTIZE.
+    """Store the biases of convolutions of float16 weights in float16 too, each brought back by a DEQUANTIZE.
 
     XNNPACK refuses a convolution whose weights are float16 and whose bias is float32, and the model then
     runs three times as long.
     """
     parsed = parse(model)
     for graph in parsed.subgraphs:
-        opcode = _dequantize(parsed)
+        halved = _brought_back(parsed, graph)
         operators = []
         for operator in graph.operators:
             if operation_name(parsed, operator) in _CONVOLUTIONS and len(operator.inputs) > _BIAS:
                 bias = graph.tensors[operator.inputs[_BIAS]]
-                data = constant_data(parsed, bias)
-                if data is not None and bias.type == schema.TensorType.FLOAT32:
-                    operators.append(_halved(parsed, graph, operator, opcode))
+                plain = constant_data(parsed, bias) is not None and bias.type == schema.TensorType.FLOAT32
+                if plain and int(operator.inputs[_FILTER]) in halved:
+                    operators.append(_halved(parsed, graph, operator, _dequantize(parsed)))
             operators.append(operator)
         graph.operators = operators
     return serialise(parsed)
+
+
+def _brought_back(parsed: Any, graph: Any) -> set[int]:
+    """Return the tensors that a DEQUANTIZE makes of float16 constants."""
+    return {
+        int(operator.outputs[0])
+        for operator in graph.operators
+        if operation_name(parsed, operator) == "DEQUANTIZE"
+        and graph.tensors[operator.inputs[0]].type == schema.TensorType.FLOAT16
+    }
 
 
 def _dequantize(parsed: Any) -> int:

@@ -113,15 +113,14 @@ class AppraisalGraph(StageGraph):
 class Graph:
     """One graph of a bundle: which module it is, and its tensors in order.
 
-    ``int8`` matches the names of the parts that are quantised in an int8 variant; the rest stays float,
-    also sums, divisions and composites, where eight bits would show in the score.
+    ``int8`` tells whether any of it may be quantised; which blocks are says ``precision``.
     """
 
     name: str
     module: type[nn.Module]
     inputs: tuple[str, ...]
     outputs: tuple[str, ...]
-    int8: str = ""
+    int8: bool = False
 
     def build(self, checkpoint: Checkpoint) -> nn.Module:
         """Return the module with the checkpoint's weights, in evaluation mode."""
@@ -141,25 +140,14 @@ class Graph:
         return tuple(TENSORS[name] for name in names)
 
 
-# What is quantised was found by the score: the teacher, whose linear outputs span ten times what eight bits
-# resolve, cost three quarters of the error; the first stages of the student and the large maps of the
-# refinement cost most of the rest and hold few of the weights. They keep float16 weights.
-_FEATURES = r".*/student/stages\.2.*"
-_PAINTERS = r".*/(coarse/(down|context|up\.0)|refine/context).*"
 GRAPHS: tuple[Graph, ...] = (
     # Keypoints place the face: eight bits would move it by pixels.
     Graph("detector", DetectorGraph, ("picture",), ("candidates",)),
-    Graph("heatmap", HeatmapGraph, ("face",), ("heat",), int8=_FEATURES),
+    Graph("heatmap", HeatmapGraph, ("face",), ("heat",), int8=True),
     Graph("mask", MaskGraph, ("heat",), ("mask",)),
-    Graph("inpaint", InpaintGraph, ("face", "mask"), ("normalised",), int8=_PAINTERS),
-    Graph("compare", CompareGraph, ("face", "normalised", "heat"), ("score", "heatmap"), int8=_FEATURES),
-    Graph(
-        "appraisal",
-        AppraisalGraph,
-        ("face",),
-        ("score", "heatmap", "mask", "normalised"),
-        int8=f"{_FEATURES}|{_PAINTERS}",
-    ),
+    Graph("inpaint", InpaintGraph, ("face", "mask"), ("normalised",), int8=True),
+    Graph("compare", CompareGraph, ("face", "normalised", "heat"), ("score", "heatmap"), int8=True),
+    Graph("appraisal", AppraisalGraph, ("face",), ("score", "heatmap", "mask", "normalised"), int8=True),
 )
 STAGES = ("heatmap", "mask", "inpaint", "compare")
 

@@ -1,6 +1,7 @@
 """The conversions of one export: one job for every graph and platform, each in a process of its own."""
 
-from collections.abc import Callable, Sequence
+import json
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
 from functools import partial
@@ -11,15 +12,19 @@ from numpy.typing import NDArray
 from safetensors.numpy import load_file, save_file
 
 from mien.calibration.traces import Trace
+from mien.mobile_reference.bundle import APPRAISAL
 from mien.models.checkpoint import load_checkpoint
 
 from .errors import ConversionError
 from .graphs import GRAPHS, graph_named
 from .isolation import Limits, run_isolated
 
+Route = Callable[[str, Path, Path, Path], None]
+"""Converts the graph of a name: checkpoint, folder of traces, folder of results."""
 Progress = Callable[[str, int, int], None]
 """Told what was finished, how many steps are done, and of how many."""
 TFLITE_VARIANTS = ("tflite-fp32", "tflite-fp16", "tflite-int8")
+FAULTS = "faults"
 
 
 @dataclass(frozen=True)
@@ -35,11 +40,15 @@ class Job:
         return run_isolated(self.work, self.log, Limits(), self.title).peak_memory
 
 
-def plan(checkpoint: Path, traces: Path, folder: Path) -> list[Job]:
-    """List the conversions of a checkpoint; what they make lies under ``folder``/<variant>/."""
+def plan(checkpoint: Path, traces: Path, folder: Path, precision: Path) -> list[Job]:
+    """List the conversions of a checkpoint; what they make lies under ``folder``/<variant>/.
+
+    ``precision`` is a file of assignments by variant.
+    """
     jobs = []
-    for graph in sorted(GRAPHS, key=lambda graph: graph.name != "appraisal"):
-        for route, work in ROUTES.items():
+    routes: dict[str, Route] = {"tflite": partial(convert_tflite, precision), **COREML_ROUTES}
+    for graph in sorted(GRAPHS, key=lambda graph: graph.name != APPRAISAL):
+        for route, work in routes.items():
             if graph.int8 or route != "coreml-w8a8":
                 title, log = f"{route} {graph.name}", folder / f"{route}-{graph.name}.log"
                 jobs.append(Job(title, log, partial(work, graph.name, checkpoint, traces, folder)))
@@ -84,26 +93,55 @@ def load_traces(folder: Path) -> list[dict[str, NDArray[Any]]]:
     return [load_file(file) for file in sorted(folder.glob("*.safetensors"))]
 
 
-def convert_tflite(name: str, checkpoint: Path, traces: Path, folder: Path) -> None:
-    """Make the three TFLite variants of a graph, the float one checked against the traces."""
-    from . import tflite
+def float_model(name: str, checkpoint: Path, samples: Sequence[Mapping[str, Any]], work: Path) -> Path:
+    """Convert a graph to float32 TFLite in the folder ``work``, and check it against the traces."""
     from .conversion import convert_float
     from .front_ends import DEFAULT
-    from .ranges import activation_ranges, write_ranges
+
+    graph = graph_named(name)
+    work.mkdir(parents=True)
+    return convert_float(DEFAULT.convert, graph, checkpoint, samples, work)
+
+
+def convert_tflite(precision: Path, name: str, checkpoint: Path, traces: Path, folder: Path) -> None:
+    """Make the three TFLite variants of a graph, the float one checked against the traces."""
+    from . import tflite
+    from .blocks import find_blocks
+    from .precision import stored_assignment, strangers
+    from .ranges import spreads, write_ranges
     from .sharing import share_constants
 
     graph, samples = graph_named(name), load_traces(traces)
-    work = folder / "work" / name
-    work.mkdir(parents=True)
-    model = convert_float(DEFAULT.convert, graph, checkpoint, samples, work)
-    ranges = activation_ranges(graph, model, samples)
-    write_ranges(ranges, folder / "ranges" / f"{name}.json")
-    made = (model.read_bytes(), tflite.to_float16(model), tflite.to_int8(graph, model, ranges))
+    model = float_model(name, checkpoint, samples, folder / "work" / name)
+    found = spreads(graph, model, samples)
+    half, eight = (stored_assignment(variant, precision) for variant in TFLITE_VARIANTS[1:])
+    made = (
+        share_constants(model.read_bytes()),
+        tflite.quantise(model, half, found),
+        tflite.quantise(model, eight, found),
+    )
+    write_ranges(tflite.chosen_ranges(model, eight, found), folder / "ranges" / f"{name}.json")
+    faults = tflite.faults_of(model, eight, found)
+    if name == APPRAISAL:  # which has every block; the stages have some
+        faults += strangers(find_blocks(model.read_bytes()), eight)
+    write_faults(faults, folder / FAULTS / f"{name}.json")
     for variant, content in zip(TFLITE_VARIANTS, made, strict=True):
         target = folder / variant / f"{name}.tflite"
         target.parent.mkdir(exist_ok=True)
-        target.write_bytes(share_constants(content))
+        target.write_bytes(content)
         tflite.check_contract(graph, target)
+
+
+def write_faults(faults: Sequence[str], file: Path) -> None:
+    """Write what is to be said of a graph's ranges."""
+    file.parent.mkdir(exist_ok=True)
+    file.write_text(json.dumps(list(faults)))
+
+
+def read_faults(folder: Path) -> tuple[str, ...]:
+    """Read what the conversions had to say of ranges, graph by graph."""
+    files = sorted((folder / FAULTS).glob("*.json"))
+    return tuple(f"{file.stem}: {fault}" for file in files for fault in json.loads(file.read_text()))
 
 
 def convert_coreml(name: str, checkpoint: Path, traces: Path, folder: Path) -> None:
@@ -133,5 +171,5 @@ def convert_palettes(variant: str, name: str, checkpoint: Path, folder: Path) ->
     to_palettes(graph_named(name), load_checkpoint(checkpoint), variant, folder)
 
 
-ROUTES = {"tflite": convert_tflite, "coreml": convert_coreml, "coreml-w8a8": convert_coreml_int8}
+COREML_ROUTES: Mapping[str, Route] = {"coreml": convert_coreml, "coreml-w8a8": convert_coreml_int8}
 """Conversions of every graph; the last one of those with int8 parts."""

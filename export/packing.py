@@ -87,10 +87,11 @@ def staged(output: Path) -> Iterator[Path]:
 
 @dataclass(frozen=True)
 class CalibrationRecord:
-    """Which faces gave the int8 ranges: how many, and the hash of their pixels."""
+    """Which faces gave the int8 ranges: how many, the hash of their pixels, those of their photographs."""
 
     faces: int
     sha256: str
+    images: tuple[str, ...]
 
 
 def pack(

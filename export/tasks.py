@@ -5,6 +5,7 @@ import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +14,8 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from mien.calibration.images import Portrait, read_image
-from mien.calibration.traces import check_calibration_faces, trace
+from mien.calibration.gathering import gather
+from mien.calibration.images import Portrait
 from mien.models.checkpoint import load_checkpoint
 
 from .compare_converters import FAILED, Attempt, compare_converters
@@ -126,9 +127,8 @@ def compare(name: str, subject: Subject, show: Callable[[Comparison, Found], Non
     with progress_bar("running the float pipeline") as report, tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
         checkpoint = load_checkpoint(subject.checkpoint)
-        traces = [trace(read_image(portrait.image), checkpoint) for portrait in subject.calibration]
-        check_calibration_faces(traces)
-        save_traces(traces, folder / "traces")
+        faces = gather(subject.calibration, [], checkpoint, partial(report, "looked at portraits"))
+        save_traces(faces.traces, folder / "traces")
         found = comparison.make(subject, folder, report)
     show(comparison, found)
     for one in found:

@@ -1,8 +1,9 @@
-"""TFLite models: checked against PyTorch, then stored in float16 and quantised to int8 (ai-edge-quantizer).
+"""TFLite models: checked against PyTorch, then quantised block by block (ai-edge-quantizer).
 
 Every step is checked on real faces before the next one uses it: an exit code of a converter proves nothing.
 """
 
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -10,11 +11,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from .blocks import find_blocks
 from .errors import ConversionError
+from .flatbuffer import activation_ranks
 from .fusion import halve_biases
 from .graphs import Graph, TensorSpec
 from .litert import Runner
-from .ranges import Range
+from .precision import HALF, Assignment, Precision, tensor_ranges
+from .ranges import Range, Spreads, faults
+from .sharing import share_constants
 
 Arrays = Mapping[str, NDArray[Any]]
 """Tensors by name, channels last."""
@@ -57,42 +62,77 @@ def largest_error(spec: TensorSpec, reference: NDArray[Any], other: NDArray[Any]
     return float(np.abs(other.astype(np.float64) - reference).max()) / spec.full_scale
 
 
-def to_float16(model: Path) -> bytes:
-    """Store the weights in half the bytes; arithmetic stays float32."""
+def quantise(model: Path, assignment: Assignment, found: Spreads) -> bytes:
+    """Give every block of a float graph its precision; what belongs to no block stays float32.
+
+    int8 weights have a scale for each channel, int8 activations one for each tensor, from the ``found``
+    values. float16 is a way of storing weights: arithmetic stays float32.
+    """
     from ai_edge_quantizer import quantizer
 
+    content = model.read_bytes()
+    blocks = find_blocks(content)
+    outputs: dict[Precision, list[str]] = {precision: [] for precision in Precision}
+    for block in blocks:
+        outputs[assignment.get(block.name, HALF).precision] += block.outputs
     job = quantizer.Quantizer(str(model))
-    _halve_weights(job)
-    return halve_biases(bytes(job.quantize().quantized_model))
+    if outputs[Precision.FLOAT16]:
+        _halve_weights(job, _exactly(outputs[Precision.FLOAT16]))
+    if outputs[Precision.INT8]:
+        _quantise_all(job, _exactly(outputs[Precision.INT8]))
+    if job.get_quantization_recipe():
+        ranges = tensor_ranges(blocks, assignment, found)
+        content = halve_biases(bytes(job.quantize(_as_asked(content, ranges)).quantized_model))
+    return share_constants(content)
 
 
-def to_int8(graph: Graph, model: Path, ranges: Mapping[str, Range]) -> bytes:
-    """Quantise the graph's int8 parts: weights per channel, activations by their ``ranges``.
+def chosen_ranges(model: Path, assignment: Assignment, found: Spreads) -> dict[str, Range]:
+    """Return the ranges that ``quantise`` gives the tensors of a float graph."""
+    return tensor_ranges(find_blocks(model.read_bytes()), assignment, found)
 
-    The other weights are stored in float16, unless nothing is to be quantised.
-    """
-    if not graph.int8:
-        return model.read_bytes()
-    from ai_edge_quantizer import qtyping, quantizer
 
-    job = quantizer.Quantizer(str(model))
-    _halve_weights(job)
-    # Of two rules that fit, the later one counts.
+def faults_of(model: Path, assignment: Assignment, found: Spreads) -> list[str]:
+    """Say what is wrong with the ranges of the tensors that int8 blocks of a graph read or make."""
+    eight = [b for b in find_blocks(model.read_bytes()) if assignment.get(b.name, HALF).eight]
+    names = {name for block in eight for name in (*block.inputs, *block.outputs)}
+    return list(faults({name: found[name] for name in names}, chosen_ranges(model, assignment, found)))
+
+
+def _as_asked(model: bytes, ranges: Mapping[str, Range]) -> dict[str, Any]:
+    """Give ranges the quantiser's form: arrays of each tensor's rank."""
+    ranks = activation_ranks(model)
+
+    def filled(name: str, value: float) -> NDArray[np.float32]:
+        return np.full((1,) * ranks[name], value, np.float32)
+
+    return {
+        name: {"min": filled(name, low), "max": filled(name, high)} for name, (low, high) in ranges.items()
+    }
+
+
+def _exactly(names: Sequence[str]) -> str:
+    """Match operations by the outputs that they have; the quantiser adds a semicolon to each name."""
+    return f"^(?:{'|'.join(map(re.escape, names))});$"
+
+
+def _quantise_all(job: Any, regex: str) -> None:
+    """Ask for int8 weights and activations."""
+    from ai_edge_quantizer import qtyping
+
     job.add_static_config(
-        regex=graph.int8,
+        regex=regex,
         operation_name=qtyping.TFLOperationName.ALL_SUPPORTED,
         activation_num_bits=8,
         weight_num_bits=8,
     )
-    return halve_biases(bytes(job.quantize(dict(ranges)).quantized_model))
 
 
-def _halve_weights(job: Any) -> None:
-    """Ask for float16 weights everywhere."""
+def _halve_weights(job: Any, regex: str) -> None:
+    """Ask for float16 weights."""
     from ai_edge_quantizer import qtyping, quantizer
 
     job.update_quantization_recipe(
-        regex=".*",
+        regex=regex,
         operation_name=qtyping.TFLOperationName.ALL_SUPPORTED,
         op_config=qtyping.OpQuantizationConfig(
             weight_tensor_config=qtyping.TensorQuantizationConfig(

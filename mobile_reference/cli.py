@@ -15,6 +15,7 @@ from rich.console import Console
 from rich.table import Table
 
 from .bundle import Bundle, open_bundle
+from .divergence import divergences
 from .errors import UsageError
 from .fidelity import Fidelity, judge_fidelity
 from .graphs import COREML
@@ -239,13 +240,20 @@ def _judge_faces(
             f"the bundle was made from checkpoint {made_from[:12]}, these faces would be rated by "
             f"{held_out.checkpoint[:12]}; give the bundle's own with --checkpoint"
         )
+    seen = set(bundle.manifest["provenance"]["calibration"].get("images", ())) & set(held_out.images)
+    if seen:
+        raise UsageError(
+            f"{len(seen)} photographs of {folder} gave the bundle its ranges; give faces that were held out"
+        )
     for reason in held_out.skipped:
         click.echo(f"mien: left out {reason}", err=True)
     done = count(1)
     judged = judge_fidelity(
         bundle, held_out.faces(), lambda name: progress(f"face {next(done)} of {held_out.count}: {name}")
     )
-    return replace(judged, repeats=tuple(repeats(bundle, progress)))
+    return replace(
+        judged, repeats=tuple(repeats(bundle, progress)), divergences=tuple(divergences(bundle, progress))
+    )
 
 
 def _exit_on_failures(found: Verification, judged: Sequence[Figure]) -> None:

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .bundle import APPRAISAL, STAGES, Bundle
+from .divergence import Divergence
 from .graphs import COREML, TFLITE, Graph, load_graph
 from .photograph import Pixels
 from .pictures import overlay
@@ -111,6 +112,7 @@ class Fidelity:
     variants: tuple[VariantFidelity, ...]
     agreements: tuple[Agreement, ...]
     repeats: tuple[Repeat, ...] = ()
+    divergences: tuple[Divergence, ...] = ()
 
     @property
     def faces(self) -> int:

@@ -14,9 +14,11 @@ from rich.console import Group
 from rich.table import Table
 
 from .bundle import APPRAISAL, STAGES, Bundle, size_of
+from .divergence import DIVERGED
 from .fidelity import FEW_FACES, Agreement, Fidelity, Likeness, VariantFidelity, rank_agreement
 from .mil import NOT_VALIDATED
 
+DIVERGENCE = f"PSNR dB of the first layer below {DIVERGED:g}"
 CAVEAT = (
     "Anomalies are drawn, their severity is no human judgement; Core ML ran in mien's evaluator, "
     f"{NOT_VALIDATED}."
@@ -32,8 +34,8 @@ img { max-width: 100% }
 class Figure:
     """One figure of a variant, or of two: its value, its limit where the manifest has one, and its face.
 
-    ``face`` is the face of a worst value. ``passed`` is None where there is no limit, or where too little
-    was seen to judge.
+    ``face`` is the face of a worst value, or the layer that is meant. ``passed`` is None where there is no
+    limit, or where too little was seen to judge.
     """
 
     variant: str
@@ -73,6 +75,8 @@ def figures(bundle: Bundle, fidelity: Fidelity) -> list[Figure]:
     found = [figure for variant in fidelity.variants for figure in _variant_figures(bundle, variant)]
     for repeat in fidelity.repeats:
         found.append(_at_most(repeat.variant, f"moved by {repeat.changed}", repeat.points, repeat.limit))
+    for one in fidelity.divergences:
+        found.append(Figure(one.variant, DIVERGENCE, one.decibels, face=one.layer or "no layer"))
     limit = bundle.manifest.get("agreement")
     for agreement in fidelity.agreements:
         found += _agreement_figures(agreement, limit)
@@ -134,13 +138,15 @@ def failures(found: Sequence[Figure]) -> list[str]:
 
 
 def _blame(variant: str, found: Sequence[Figure]) -> str:
-    """Name the stage that adds most to the mean error."""
+    """Name the stage that adds most to the mean error, and the first layer that diverges."""
     costs = [f for f in found if f.variant == variant and f.name.startswith("of this by ")]
-    if not costs:
-        return ""
-    dearest = max(costs, key=lambda figure: figure.value)
-    stage = dearest.name.removeprefix("of this by ")
-    return f"; stage {stage} costs most, {dearest.value:.3f} points of the mean"
+    layers = [f.face for f in found if f.variant == variant and f.name == DIVERGENCE and f.value < DIVERGED]
+    blame = ""
+    if costs:
+        dearest = max(costs, key=lambda figure: figure.value)
+        stage = dearest.name.removeprefix("of this by ")
+        blame = f"; stage {stage} costs most, {dearest.value:.3f} points of the mean"
+    return blame + "".join(f"; the first layer that diverges is {layer}" for layer in layers)
 
 
 def choice_lines(bundle: Bundle) -> list[str]:
@@ -173,7 +179,7 @@ def _cells(figure: Figure) -> tuple[str, ...]:
     return figure.variant, figure.name, value, limit, verdict, figure.face
 
 
-HEADINGS = ("variant", "figure", "value", "limit", "", "face")
+HEADINGS = ("variant", "figure", "value", "limit", "", "face or layer")
 
 
 def fidelity_table(found: Sequence[Figure], faces: int) -> Group:

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from mien.calibration.errors import ImageSetError
 from mien.calibration.images import Portrait, cut_faces, read_image, read_portraits
-from mien.calibration.traces import check_calibration_faces, trace, trace_face
+from mien.calibration.traces import trace
 from mien.models.checkpoint import Checkpoint
 
 
@@ -182,16 +182,3 @@ def test_a_trace_holds_every_stage_of_the_appraisal(portrait: Tensor, checkpoint
     for name in ("score", "heatmap", "mask", "normalised"):
         assert torch.equal(found.tensors[name], getattr(whole, name)), name
     assert found.score == float(whole.score)
-
-
-def test_calibration_faces_are_enough_and_differ(face: Tensor, portrait: Tensor, checkpoint: Checkpoint):
-    class Traced:
-        def __init__(self, shift: int) -> None:
-            self.tensors = {"face": face.roll(shift, 2)[None]}
-
-    check_calibration_faces([Traced(shift) for shift in range(4)])  # type: ignore[misc]
-    with pytest.raises(ImageSetError, match="3 calibration faces were found, at least 4"):
-        check_calibration_faces([Traced(shift) for shift in range(3)])  # type: ignore[misc]
-    with pytest.raises(ImageSetError, match="1 calibration faces are duplicates"):
-        check_calibration_faces([Traced(shift) for shift in (0, 1, 2, 2)])  # type: ignore[misc]
-    assert set(trace_face(face[None], checkpoint)) >= {"heat", "mask", "score"}

@@ -39,11 +39,14 @@ def test_manifest_fits_its_schema_and_states_its_origin(bundle: Bundle) -> None:
     provenance = bundle.manifest["provenance"]
     assert len(provenance["checkpoint"]) == len(provenance["calibration"]["sha256"]) == 64
     assert {"torch", "onnx2tf", "ai-edge-quantizer", "coremltools"} <= provenance["versions"].keys()
-    assert provenance["calibration"]["faces"] == 12
+    # Twelve portraits, each as it is and with three drawn anomalies.
+    assert provenance["calibration"]["faces"] == 48
+    assert len(provenance["calibration"]["images"]) == 12
 
 
 def test_one_graph_models_are_small_enough_for_an_app(bundle: Bundle) -> None:
     int8 = bundle.variant("tflite-int8").files["appraisal"].stat().st_size
+    assert int8 <= 4_500_000
     package = bundle.variant("coreml-fp16").files["appraisal"]
     coreml = sum(file.stat().st_size for file in package.rglob("*") if file.is_file())
     assert int8 + coreml <= 12_000_000

@@ -56,16 +56,44 @@ def test_refuses_a_calibration_folder_without_images(tmp_path: Path) -> None:
 def test_refuses_too_few_calibration_faces(tmp_path: Path, sample_folder: Path) -> None:
     faces = tmp_path / "faces"
     faces.mkdir()
-    (faces / "one.jpg").write_bytes((sample_folder / "nobody-01.jpg").read_bytes())
+    (faces / "one.jpg").write_bytes((sample_folder / "nobody-07.jpg").read_bytes())
     assert "at least 4 are needed" in _refused(tmp_path, "--calibration", faces)
 
 
 def test_refuses_the_same_face_twice(tmp_path: Path, sample_folder: Path) -> None:
     faces = tmp_path / "faces"
     faces.mkdir()
-    for copy in range(4):
-        (faces / f"{copy}.jpg").write_bytes((sample_folder / "nobody-01.jpg").read_bytes())
-    assert "duplicates" in _refused(tmp_path, "--calibration", faces)
+    for number in (7, 9, 11, 13):
+        (faces / f"{number}.jpg").write_bytes((sample_folder / f"nobody-{number:02}.jpg").read_bytes())
+    (faces / "again.jpg").write_bytes((sample_folder / "nobody-13.jpg").read_bytes())
+    assert "duplicates: 13.jpg and again.jpg" in _refused(tmp_path, "--calibration", faces)
+
+
+def test_refuses_to_calibrate_with_what_it_is_judged_by(tmp_path: Path, sample_folder: Path) -> None:
+    faces = tmp_path / "faces"
+    faces.mkdir()
+    for number in (1, 7, 9, 11):
+        (faces / f"{number}.jpg").write_bytes((sample_folder / f"nobody-{number:02}.jpg").read_bytes())
+    assert "the file 1.jpg is also in the evaluation set" in _refused(tmp_path, "--calibration", faces)
+
+
+def test_refuses_a_folder_of_what_is_no_image(tmp_path: Path) -> None:
+    faces = tmp_path / "faces"
+    faces.mkdir()
+    for number in range(5):
+        (faces / f"{number}.jpg").write_text("not a photograph")
+    assert "5 of 5 images cannot be used; 0.jpg: " in _refused(tmp_path, "--calibration", faces)
+
+
+def test_refuses_a_budget_without_a_search(tmp_path: Path) -> None:
+    assert "give --precision auto with them" in _refused(tmp_path, "--budget-points", "0.5")
+
+
+@pytest.mark.parametrize("text", ["{", "{}", '{"tflite-fp16": {"a": "int9"}}', "[1]"])
+def test_refuses_a_file_that_holds_no_precisions(tmp_path: Path, text: str) -> None:
+    (tmp_path / "precision.json").write_text(text)
+    line = _refused(tmp_path, "--precision", tmp_path / "precision.json")
+    assert "gives no precision for tflite-fp16" in line
 
 
 def test_leaves_a_folder_that_is_not_ours(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 import json
 from dataclasses import dataclass, replace
 from typing import Any
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
@@ -13,6 +14,7 @@ from scipy.stats import spearmanr
 
 from mien.mobile_reference import cli, fidelity
 from mien.mobile_reference.bundle import open_bundle
+from mien.mobile_reference.divergence import Divergence
 from mien.mobile_reference.errors import UsageError
 from mien.mobile_reference.fidelity import Fidelity, judge_fidelity, likeness, rank_agreement
 from mien.mobile_reference.verdict import failures, fidelity_page, fidelity_record, figures
@@ -193,3 +195,30 @@ def test_options_of_held_out_faces_want_the_faces(fake: Any, tmp_path: Any, opti
     answer = CliRunner().invoke(cli.verify, [str(fake.path), option, str(tmp_path / "x")])
     assert isinstance(answer.exception, UsageError)
     assert "--faces" in str(answer.exception)
+
+
+def test_the_first_layer_that_diverges_is_blamed(disturbed: Any):
+    def disturb(variant: str, graph: str, outputs: Arrays) -> Arrays:
+        shift = np.float32(0.5 if (variant, graph) == ("tflite-fp16", "appraisal") else 0)
+        return outputs | {"score": outputs["score"] + shift} if graph in ("appraisal", "compare") else outputs
+
+    bundle, found = disturbed(disturb)
+    off = Divergence("tflite-fp16", "/net/teacher/stem", 12.0)
+    blamed = failures(figures(bundle, replace(found, divergences=(off,))))
+    assert any(line.endswith("the first layer that diverges is /net/teacher/stem") for line in blamed)
+    fine = Divergence("tflite-fp16", "", 50.0)
+    assert not any("diverges" in x for x in failures(figures(bundle, replace(found, divergences=(fine,)))))
+
+
+def test_faces_that_gave_the_ranges_may_not_judge(fake: Any, tmp_path: Any, monkeypatch: pytest.MonkeyPatch):
+    @dataclass(frozen=True)
+    class Brought:
+        checkpoint: str
+        images: tuple[str, ...]
+
+    fake.manifest["provenance"]["calibration"]["images"] = ["1" * 64, "2" * 64]
+    fake.save()
+    entry = Mock(load=lambda: lambda folder, checkpoint: Brought("0" * 64, ("2" * 64, "3" * 64)))
+    monkeypatch.setattr(cli, "entry_points", lambda group, name: [entry])
+    with pytest.raises(UsageError, match=r"1 photographs of .* gave the bundle its ranges"):
+        cli._judge_faces(open_bundle(fake.path), tmp_path, None, lambda text: None)

@@ -1,0 +1,299 @@
+"""The search for the cheapest precision of every block that keeps the score.
+
+First every block is quantised alone, the rest in float32, and the score error over the calibration faces is
+what it costs. Then blocks are taken in the order of gain for cost, as many as the budget bears: each step
+measures a real model. Everything measured is kept in a folder by content, so that a search goes on where it
+was stopped.
+"""
+
+import json
+import math
+import os
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from hashlib import sha256
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from .blocks import Block, find_blocks
+from .isolation import converter_context
+from .litert import Runner
+from .precision import BYTES, HALF, Assignment, Choice, Precision
+from .ranges import Method, read_spreads
+from .tflite import quantise
+
+Progress = Callable[[str, int, int], None]
+WHOLE = Choice(Precision.FLOAT32)
+EIGHTS = tuple(Choice(Precision.INT8, method) for method in Method)
+# A block that costs so small a part of the budget is not tried with other ranges.
+_CHEAP = 0.01
+# A block that could save so small a share is left alone.
+_SMALL = 0.005
+# Blocks are tried alone on so many faces: those that rounding moves most.
+_TOUCHY = 16
+# What float16 weights may take of the budget when int8 is to come.
+_HALF_SHARE = 0.5
+# How many blocks beyond the first that does not fit are tried one by one.
+_LATE = 6
+
+
+@dataclass(frozen=True)
+class Subject:
+    """What is searched: a float model, the faces [K, 256, 256, 3] and what its tensors were over them.
+
+    All are files, since other processes read them; ``work`` keeps what was measured.
+    """
+
+    model: Path
+    faces: Path
+    spreads: Path
+    work: Path
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What a model made: the scores of all faces, and its size in bytes."""
+
+    scores: tuple[float, ...]
+    bytes: int
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One block quantised alone: signed errors of the score by face, in points."""
+
+    block: Block
+    choice: Choice
+    errors: tuple[float, ...]
+
+    @property
+    def cost(self) -> float:
+        """The root mean square error: the worst faces weigh most."""
+        return math.sqrt(sum(error**2 for error in self.errors) / len(self.errors))
+
+    @property
+    def worst(self) -> float:
+        """The largest error."""
+        return max(map(abs, self.errors))
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a search found.
+
+    ``trials`` are the best of every block, dearest last; ``mean`` and ``worst`` are errors of the model with
+    the ``assignment``, of ``bytes``; ``integer`` is the share of multiplications that it does in int8.
+    """
+
+    assignment: Assignment
+    trials: tuple[Trial, ...]
+    budget: float
+    mean: float
+    worst: float
+    bytes: int
+    integer: float
+
+
+class _Bench:
+    """Measures models in processes of their own, each once."""
+
+    def __init__(self, subject: Subject, workers: int) -> None:
+        self.subject = subject
+        self.pool = ProcessPoolExecutor(workers, converter_context())
+        parts = [path.read_bytes() for path in (subject.model, subject.faces, subject.spreads)]
+        parts.append(version("ai-edge-quantizer").encode())
+        self.state = sha256(b"".join(sha256(part).digest() for part in parts)).hexdigest()
+        subject.work.mkdir(parents=True, exist_ok=True)
+
+    def __enter__(self) -> "_Bench":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.pool.shutdown(cancel_futures=True)
+
+    def measure(
+        self, assignments: Sequence[Assignment], faces: tuple[int, ...], report: Callable[[int], None]
+    ) -> list[Measured]:
+        """Measure many models on the numbered faces, or on all where none is named.
+
+        What the folder has is not measured again.
+        """
+        files = [self._file(assignment, faces) for assignment in assignments]
+        jobs = {
+            file: self.pool.submit(_measure, self.subject, dict(assignment), faces, file)
+            for file, assignment in zip(files, assignments, strict=True)
+            if not file.exists()
+        }
+        for done, file in enumerate(files, start=1):
+            if file in jobs:
+                jobs[file].result()
+            report(done)
+        return [_read(file) for file in files]
+
+    def _file(self, assignment: Assignment, faces: tuple[int, ...]) -> Path:
+        chosen = json.dumps([sorted((block, str(choice)) for block, choice in assignment.items()), faces])
+        return self.subject.work / f"{sha256((self.state + chosen).encode()).hexdigest()}.json"
+
+
+def _measure(subject: Subject, assignment: Assignment, faces: tuple[int, ...], file: Path) -> None:
+    """Quantise, rate the faces, and write the scores; a stopped search finds whole files alone."""
+    model = quantise(subject.model, assignment, read_spreads(subject.spreads))
+    runner = Runner(model)
+    pictures = np.load(subject.faces)
+    chosen = pictures[list(faces)] if faces else pictures
+    scores = [float(runner.run([face[None]])[0][0]) for face in chosen]
+    partial = file.with_suffix(f".{os.getpid()}")
+    partial.write_text(json.dumps({"bytes": len(model), "scores": scores}))
+    partial.replace(file)
+
+
+def _read(file: Path) -> Measured:
+    record = json.loads(file.read_text())
+    return Measured(tuple(record["scores"]), record["bytes"])
+
+
+class Search:
+    """One search: ``budget`` is the largest error of the score over the faces, in points."""
+
+    def __init__(self, subject: Subject, bench: _Bench, budget: float, progress: Progress) -> None:
+        self.blocks = find_blocks(subject.model.read_bytes())
+        self.bench = bench
+        self.budget = budget
+        self.progress = progress
+        self.whole: Assignment = {block.name: WHOLE for block in self.blocks}
+        self.halved: Assignment = {block.name: HALF for block in self.blocks}
+        exact, halved = self._scores([self.whole, self.halved], "rating in float32 and in float16")
+        self.exact = np.array(exact.scores)
+        # A stable order, so that two searches try the same faces.
+        moved = np.abs(np.array(halved.scores) - self.exact)
+        self.touchy = tuple(sorted(np.argsort(-moved, kind="stable")[:_TOUCHY].tolist()))
+
+    def halves(self, budget: float) -> tuple[Assignment, tuple[Trial, ...]]:
+        """Give float16 weights to as many blocks as ``budget`` bears."""
+        if self._worst(self.halved, "all weights in float16") <= budget:
+            return self.halved, ()
+        trials = self._alone((HALF,), self.blocks, "float16")
+        return self._fill(self.whole, trials, budget), trials
+
+    def eights(self, base: Assignment) -> tuple[Assignment, tuple[Trial, ...]]:
+        """Make as many blocks int8 as the budget bears, the others as in ``base``."""
+        worthy = [block for block in self.blocks if self._gain(block, EIGHTS[0]) >= _SMALL]
+        first = self._alone(EIGHTS[:1], worthy, EIGHTS[0])
+        dear = [trial.block for trial in first if trial.cost > _CHEAP * self.budget]
+        others = [trial for choice in EIGHTS[1:] for trial in self._alone((choice,), dear, choice)]
+        best: dict[str, Trial] = {}
+        for trial in (*first, *others):
+            known = best.setdefault(trial.block.name, trial)
+            best[trial.block.name] = min(known, trial, key=lambda one: one.cost)
+        trials = tuple(best.values())
+        return self._fill(base, trials, self.budget), trials
+
+    def outcome(self, assignment: Assignment, trials: Iterable[Trial]) -> Outcome:
+        """Sum up what was found."""
+        (measured,) = self._scores([assignment], "the model that was found")
+        errors = np.abs(np.array(measured.scores) - self.exact)
+        eight = sum(block.macs for block in self.blocks if assignment[block.name].eight)
+        return Outcome(
+            assignment=assignment,
+            trials=tuple(sorted(trials, key=self._order)),
+            budget=self.budget,
+            mean=float(errors.mean()),
+            worst=float(errors.max()),
+            bytes=measured.bytes,
+            integer=eight / sum(block.macs for block in self.blocks),
+        )
+
+    def _alone(self, choices: Sequence[Choice], blocks: Sequence[Block], title: object) -> tuple[Trial, ...]:
+        pairs = [(block, choice) for block in blocks for choice in choices]
+        assignments = [{**self.whole, block.name: choice} for block, choice in pairs]
+        found = self._scores(assignments, f"one block at a time, {title}", self.touchy)
+        exact = self.exact[list(self.touchy)]
+        return tuple(
+            Trial(block, choice, tuple((np.array(one.scores) - exact).tolist()))
+            for (block, choice), one in zip(pairs, found, strict=True)
+        )
+
+    def _fill(self, base: Assignment, trials: Iterable[Trial], budget: float) -> Assignment:
+        """Take trials in the order of gain for cost, as many as the budget bears."""
+        ordered = sorted(trials, key=self._order)
+
+        def first(count: int) -> Assignment:
+            return {**base, **{trial.block.name: trial.choice for trial in ordered[:count]}}
+
+        fits, fails = 0, len(ordered) + 1
+        while fails - fits > 1:
+            middle = (fits + fails) // 2
+            if self._worst(first(middle), f"the {middle} cheapest blocks") <= budget:
+                fits = middle
+            else:
+                fails = middle
+        taken = first(fits)
+        for trial in ordered[fits + 1 : fits + 1 + _LATE]:
+            more = {**taken, trial.block.name: trial.choice}
+            if self._worst(more, f"and {trial.block.name}") <= budget:
+                taken = more
+        return taken
+
+    def _order(self, trial: Trial) -> float:
+        """Cost for gain."""
+        return max(trial.cost, _CHEAP * self.budget) / self._gain(trial.block, trial.choice)
+
+    def _gain(self, block: Block, choice: Choice) -> float:
+        """Add the share of bytes that is saved and that of multiplications that become integer."""
+        weights = sum(each.weights for each in self.blocks)
+        macs = sum(each.macs for each in self.blocks)
+        saved = 1 - BYTES[choice.precision] / BYTES[Precision.FLOAT32]
+        return block.weights / weights * saved + block.macs / macs * choice.eight
+
+    def _worst(self, assignment: Assignment, title: str) -> float:
+        """Measure the largest error; not a number counts as none that fits."""
+        (measured,) = self._scores([assignment], title)
+        worst = float(np.abs(np.array(measured.scores) - self.exact).max())
+        return math.inf if math.isnan(worst) else worst
+
+    def _scores(
+        self, assignments: Sequence[Assignment], title: str, faces: tuple[int, ...] = ()
+    ) -> list[Measured]:
+        """Rate some faces, or all of them, with many models."""
+
+        def report(done: int) -> None:
+            self.progress(title, done, len(assignments))
+
+        return self.bench.measure(assignments, faces, report)
+
+
+def search_precision(subject: Subject, budget: float, workers: int, progress: Progress) -> Outcome:
+    """Find the cheapest precision of every block whose largest score error is at most ``budget`` points."""
+    with _Bench(subject, workers) as bench:
+        search = Search(subject, bench, budget, progress)
+        base, _ = search.halves(_HALF_SHARE * budget)
+        assignment, trials = search.eights(base)
+        return search.outcome(assignment, trials)
+
+
+def search_halves(subject: Subject, budget: float, workers: int, progress: Progress) -> Outcome:
+    """Find which weights can be float16 when the largest score error is at most ``budget`` points."""
+    with _Bench(subject, workers) as bench:
+        search = Search(subject, bench, budget, progress)
+        assignment, trials = search.halves(budget)
+        return search.outcome(assignment, trials)
+
+
+def explain(outcome: Outcome) -> list[dict[str, Any]]:
+    """List every block that was tried: its choice, and what int8 alone would cost and gain there."""
+    return [
+        {
+            "block": trial.block.name,
+            "chosen": str(outcome.assignment[trial.block.name]),
+            "tried": str(trial.choice),
+            "cost": trial.cost,
+            "worst": trial.worst,
+            "weights": trial.block.weights,
+            "macs": trial.block.macs,
+        }
+        for trial in outcome.trials
+    ]

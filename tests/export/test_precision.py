@@ -1,0 +1,174 @@
+"""Blocks of the real graph, and models in which each has the precision that it was given."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from ai_edge_litert import schema_py_generated as schema
+
+from mien.export import precision
+from mien.export.blocks import Block, find_blocks
+from mien.export.errors import ExportError
+from mien.export.flatbuffer import constant_data, parse, serialise
+from mien.export.litert import Runner
+from mien.export.precision import (
+    HALF,
+    Choice,
+    Precision,
+    read_choice,
+    stored_assignment,
+    strangers,
+    tensor_ranges,
+    write_assignments,
+)
+from mien.export.ranges import Method, Spread
+from mien.export.sharing import share_constants
+from mien.export.tflite import quantise
+
+EIGHT = Choice(Precision.INT8)
+WHOLE = Choice(Precision.FLOAT32)
+
+
+@pytest.fixture(scope="module")
+def graph(exported: Path) -> Path:
+    return exported / "models" / "tflite-fp32" / "appraisal.tflite"
+
+
+def test_blocks_are_the_modules_of_the_networks(graph: Path) -> None:
+    blocks = {block.name: block for block in find_blocks(graph.read_bytes())}
+    assert {"teacher/stem", "teacher/stages.4.2", "student/taps.0", "head/mix.0"} <= blocks.keys()
+    assert {"inpainter/coarse/context.5", "inpainter/refine/to_rgb"} <= blocks.keys()
+    # 24 to 144 channels, 5x5 on them, and 144 to 40.
+    assert blocks["teacher/stages.2.0"].weights == 24 * 144 + 25 * 144 + 144 * 40
+    # Both runs of the teacher, at 64 x 64 and then at 32 x 32.
+    assert blocks["teacher/stages.2.0"].macs == 2 * (64**2 * 24 * 144 + 32**2 * (25 * 144 + 144 * 40))
+
+
+def test_sums_and_divisions_belong_to_no_block(graph: Path) -> None:
+    names = {name for block in find_blocks(graph.read_bytes()) for name in block.outputs}
+    parsed = parse(graph.read_bytes())
+    (one,) = parsed.subgraphs
+    loose = [op for op in one.operators if one.tensors[op.outputs[0]].name.decode() not in names]
+    codes = {parsed.operatorCodes[op.opcodeIndex].builtinCode for op in loose}
+    operators = schema.BuiltinOperator
+    assert {operators.SUM, operators.DIV, operators.SQRT, operators.MEAN} <= codes
+    assert operators.DEPTHWISE_CONV_2D not in codes
+
+
+def test_the_stages_have_the_blocks_of_the_one_graph(exported: Path, graph: Path) -> None:
+    def names(file: Path) -> set[str]:
+        return {block.name for block in find_blocks(file.read_bytes())}
+
+    stages = [graph.with_name(f"{stage}.tflite") for stage in ("heatmap", "mask", "inpaint", "compare")]
+    assert set().union(*map(names, stages)) == names(graph) == stored_assignment("tflite-int8").keys()
+
+
+def weights(model: bytes, end: str) -> dict[str, tuple[int, int]]:
+    """Return the types and buffers of stored filters by name."""
+    parsed = parse(model)
+    return {
+        tensor.name.decode(): (tensor.type, tensor.buffer)
+        for one in parsed.subgraphs
+        for tensor in one.tensors
+        if end in tensor.name.decode() and constant_data(parsed, tensor) is not None
+    }
+
+
+def ends(exported: Path, graph: str) -> dict[str, Spread]:
+    stored = json.loads((exported / "ranges" / f"{graph}.json").read_text())
+    flat = np.full(8, 1 / 8)
+    return {name: Spread(low, high, flat) for name, (low, high) in stored.items()}
+
+
+def test_every_block_gets_its_precision(exported: Path, graph: Path) -> None:
+    stage = graph.with_name("inpaint.tflite")
+    assignment = {"inpainter/coarse/context.0": EIGHT, "inpainter/coarse/context.1": WHOLE}
+    model = quantise(stage, assignment, ends(exported, "inpaint"))
+    types = {name: kind for name, (kind, _) in weights(model, "/feature/Conv_conv_filter").items()}
+    found = {name.split("/")[-3]: kind for name, kind in types.items() if "/coarse/context" in name}
+    kinds = schema.TensorType
+    assert found == {
+        "context.0": kinds.INT8,
+        "context.1": kinds.FLOAT32,
+        **{f"context.{n}": kinds.FLOAT16 for n in range(2, 6)},
+    }
+    Runner(model)
+
+
+def test_what_belongs_to_no_block_stays_as_it_is(exported: Path) -> None:
+    mask = exported / "models" / "tflite-fp32" / "mask.tflite"
+    assert quantise(mask, {}, {}) == mask.read_bytes()
+
+
+def test_a_network_that_is_called_twice_is_stored_once(graph: Path) -> None:
+    for variant in ("tflite-fp32", "tflite-fp16", "tflite-int8"):
+        model = graph.parent.with_name(variant) / "appraisal.tflite"
+        # The biases of int8 follow the scale of each run's own input.
+        found = weights(model.read_bytes(), "_filter")
+        twice = [name for name in found if "/teacher/" in name and "_1/Conv" in name]
+        assert len(twice) > 30
+        for name in twice:
+            assert found[name][1] == found[name.replace("_1/Conv", "/Conv")][1], name
+
+
+def test_sharing_changes_nothing_but_the_size(graph: Path) -> None:
+    parsed = parse(graph.read_bytes())
+    once = share_constants(graph.read_bytes())
+    assert once == graph.read_bytes()
+    taken: set[int] = set()
+    for tensor in parsed.subgraphs[0].tensors:
+        if tensor.buffer not in taken:
+            taken.add(tensor.buffer)
+        elif tensor.name.decode().endswith("_filter"):
+            own = schema.BufferT()
+            own.data = parsed.buffers[tensor.buffer].data
+            parsed.buffers.append(own)
+            tensor.buffer = len(parsed.buffers) - 1
+    apart = serialise(parsed)
+    again = share_constants(apart)
+    assert len(again) < 0.8 * len(apart)
+    face = np.random.default_rng(0).integers(0, 256, (1, 256, 256, 3), dtype=np.uint8)
+    for one, other in zip(Runner(again).run([face]), Runner(apart).run([face]), strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+def test_a_range_follows_the_block_that_makes_the_tensor_then_the_one_that_reads_it() -> None:
+    rare = np.zeros(512)
+    rare[0], rare[-1] = 1 - 1e-6, 1e-6
+    found = {name: Spread(0.0, 512.0, rare) for name in "abcd"}
+    blocks = (
+        Block("first", frozenset("a"), ("b",), 1, 1),
+        Block("second", frozenset("b"), ("c",), 1, 1),
+        Block("third", frozenset("c"), ("d",), 1, 1),
+    )
+    cut = Choice(Precision.INT8, Method.PERCENTILE)
+    ranges = tensor_ranges(blocks, {"first": EIGHT, "second": cut}, found)
+    assert ranges == {"a": (0, 512), "b": (0, 512), "c": (0, 1), "d": (0, 512)}
+    assert tensor_ranges(blocks, {"second": cut}, found)["b"] == (0, 1)
+
+
+def test_assignments_are_read_as_they_were_written(tmp_path: Path) -> None:
+    made: dict[str, Any] = {"a": Choice(Precision.INT8, Method.MSE), "b": HALF, "c": WHOLE}
+    write_assignments({"tflite-int8": made}, tmp_path / "p.json")
+    assert stored_assignment("tflite-int8", tmp_path / "p.json") == made
+    assert [str(choice) for choice in made.values()] == ["int8 mse", "float16", "float32"]
+    with pytest.raises(ValueError, match="int9"):
+        read_choice("int9")
+    with pytest.raises(ExportError, match="gives no precision for tflite-fp16"):
+        stored_assignment("tflite-fp16", tmp_path / "p.json")
+
+
+def test_blocks_that_the_assignment_does_not_know_are_named() -> None:
+    blocks = (Block("new", frozenset(), (), 1, 1), Block("known", frozenset(), (), 1, 1))
+    first, second = strangers(blocks, {"known": HALF, "gone": HALF})
+    assert first.startswith("no precision is stored for new")
+    assert second.startswith("a precision is stored for gone, which is not there")
+
+
+def test_the_stored_assignments_are_of_the_variants_below_float32() -> None:
+    stored = json.loads(precision.STORED.read_text())
+    assert stored.keys() == {"tflite-fp16", "tflite-int8"}
+    assert any(choice.eight for choice in stored_assignment("tflite-int8").values())
+    assert not any(choice.eight for choice in stored_assignment("tflite-fp16").values())

@@ -1,0 +1,146 @@
+"""The search on a made-up cost of every block: what it takes, what it leaves, and what it keeps."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from mien.export import search
+from mien.export.blocks import Block
+from mien.export.precision import HALF, Assignment, Choice, Precision
+from mien.export.ranges import Method
+from mien.export.search import WHOLE, Measured, Search, explain
+from mien.export.tables import search_table
+
+FACES = 20
+EIGHT = Choice(Precision.INT8)
+# Points that a block costs in int8 by min-max; percentile halves it. float16 costs a hundredth of it.
+COSTS = {"quiet": 0.01, "large": 0.2, "loud": 0.4, "awful": 5.0}
+WEIGHTS = {"quiet": 100, "large": 1000, "loud": 100, "awful": 1000}
+
+
+class Bench:
+    """Stands for real models: errors add up, and the second half of the faces errs less."""
+
+    def __init__(self) -> None:
+        self.calls: list[tuple[int, ...]] = []
+
+    def measure(
+        self, assignments: Sequence[Assignment], faces: tuple[int, ...], report: Any
+    ) -> list[Measured]:
+        self.calls.append(faces)
+        return [self._one(assignment, faces or tuple(range(FACES))) for assignment in assignments]
+
+    def _one(self, assignment: Assignment, faces: tuple[int, ...]) -> Measured:
+        error = sum(self._cost(name, choice) for name, choice in assignment.items())
+        return Measured(tuple(90 - error / (1 + (face >= 10)) for face in faces), 1000)
+
+    def _cost(self, name: str, choice: Choice) -> float:
+        halved = COSTS[name] / 2 if choice.method is Method.PERCENTILE else COSTS[name]
+        shares = {Precision.INT8: 1.0, Precision.FLOAT16: 0.01, Precision.FLOAT32: 0.0}
+        return halved * shares[choice.precision]
+
+
+@pytest.fixture
+def bench(monkeypatch: pytest.MonkeyPatch) -> Bench:
+    blocks = tuple(Block(name, frozenset(), (), WEIGHTS[name], WEIGHTS[name] * 1000) for name in COSTS)
+    monkeypatch.setattr(search, "find_blocks", lambda model: blocks)
+    return Bench()
+
+
+def started(bench: Any, tmp_path: Path, budget: float) -> Search:
+    model = tmp_path / "model"
+    model.write_bytes(b"")
+    subject = search.Subject(model, model, model, tmp_path)
+    return Search(subject, bench, budget, lambda title, done, total: None)
+
+
+def eights(found: Assignment) -> set[str]:
+    return {name for name, choice in found.items() if choice.precision is Precision.INT8}
+
+
+@pytest.mark.parametrize(
+    ("budget", "taken"),
+    [
+        (0.001, set()),
+        (0.1, {"quiet"}),
+        (0.2, {"quiet", "large"}),
+        (0.4, {"quiet", "large", "loud"}),
+        (9.0, set(COSTS)),
+    ],
+)
+def test_as_many_blocks_are_int8_as_the_budget_bears(
+    bench: Bench, tmp_path: Path, budget: float, taken: set[str]
+) -> None:
+    one = started(bench, tmp_path, budget)
+    found, trials = one.eights(one.whole)
+    assert eights(found) == taken
+    assert one.outcome(found, trials).worst <= budget
+
+
+def test_a_block_behind_one_that_does_not_fit_is_still_tried(
+    bench: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Gain for cost puts the large block first, but the budget bears the loud one alone.
+    monkeypatch.setitem(COSTS, "large", 0.7)
+    one = started(bench, tmp_path, 0.3)
+    assert eights(one.eights(one.whole)[0]) == {"quiet", "loud"}
+
+
+def test_the_ranges_that_cost_least_are_chosen(bench: Bench, tmp_path: Path) -> None:
+    one = started(bench, tmp_path, 0.4)
+    found, _ = one.eights(one.whole)
+    assert found["large"] == Choice(Precision.INT8, Method.PERCENTILE)
+
+
+def test_float16_goes_as_far_as_its_budget(bench: Bench, tmp_path: Path) -> None:
+    one = started(bench, tmp_path, 0.5)
+    assert one.halves(1.0)[0] == dict.fromkeys(COSTS, HALF)
+    assert one.halves(0.01)[0] == dict.fromkeys(COSTS, HALF) | {"awful": WHOLE}
+
+
+def test_blocks_are_tried_on_the_faces_that_rounding_moves_most(bench: Bench, tmp_path: Path) -> None:
+    one = started(bench, tmp_path, 0.5)
+    one.eights(one.whole)
+    assert set(range(10)) <= set(one.touchy)
+    assert one.touchy in bench.calls
+    # What is decided is decided on all of them.
+    assert bench.calls[-1] == ()
+
+
+def test_a_score_that_is_not_a_number_never_fits(
+    bench: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(COSTS, "quiet", float("nan"))
+    one = started(bench, tmp_path, 9.0)
+    assert "quiet" not in eights(one.eights(one.whole)[0])
+
+
+def test_the_table_says_what_was_tried_and_given(bench: Bench, tmp_path: Path) -> None:
+    one = started(bench, tmp_path, 0.2)
+    found, trials = one.eights(one.whole)
+    outcome = one.outcome(found, trials)
+    rows = {row["block"]: row for row in explain(outcome)}
+    assert rows["quiet"]["chosen"] == rows["quiet"]["tried"] == "int8 percentile"
+    assert rows["awful"]["chosen"] == "float32"
+    assert rows["awful"]["worst"] == pytest.approx(2.5)
+    assert outcome.integer == pytest.approx(0.5)
+    assert search_table("tflite-int8", outcome).renderables
+
+
+def test_what_was_measured_is_not_measured_again(tmp_path: Path) -> None:
+    files = [tmp_path / name for name in ("model", "faces", "spreads")]
+    for file in files:
+        file.write_bytes(file.name.encode())
+    subject = search.Subject(*files, work=tmp_path / "work")
+    with search._Bench(subject, 1) as real:
+        file = real._file({"a": EIGHT}, ())
+        file.write_text(json.dumps({"scores": [1.0], "bytes": 2}))
+        assert real.measure([{"a": EIGHT}], (), lambda done: None) == [Measured((1.0,), 2)]
+        names = {file, real._file({"a": HALF}, ()), real._file({"a": EIGHT}, (0,))}
+    files[1].write_bytes(b"other faces")
+    with search._Bench(subject, 1) as real:
+        names.add(real._file({"a": EIGHT}, ()))
+    assert len(names) == 4
