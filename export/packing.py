@@ -42,7 +42,8 @@ _RESAMPLING = (
     "then add 0.500001 and round down"
 )
 _SCORE_MAP = (
-    "100 * tolerated_evidence / (tolerated_evidence + mean of the final heatmap over the face region)"
+    "100 * tolerated_evidence / (tolerated_evidence + evidence), "
+    "evidence: root mean square of the final heatmap over the face region"
 )
 
 

@@ -18,6 +18,8 @@ from .student import HEAT_SIZE, HeatmapHead, Student
 from .teacher import Features, Teacher
 
 FACE_SIZE = 256
+FAINT = 0.2
+"""What a unit below the normal level counts for: a heatmap that is 0 there could not tell faint from nothing."""
 
 
 @dataclass(frozen=True)
@@ -68,6 +70,11 @@ def blur(x: Tensor) -> Tensor:
     kernel = torch.tensor([t / sum(taps) for t in taps], device=x.device)
     x = F.conv2d(x, kernel.view(1, 1, 1, 5), padding=(0, 2))
     return F.conv2d(x, kernel.view(1, 1, 5, 1), padding=(2, 0))
+
+
+def discount(x: Tensor, normal: Tensor) -> Tensor:
+    """Let what lies above the normal level of its place count in full, what lies below it by ``FAINT``."""
+    return x - (1 - FAINT) * torch.minimum(x, normal)
 
 
 def grow(x: Tensor, window: int) -> Tensor:
@@ -135,13 +142,15 @@ class AppraisalNet(nn.Module):
     def rate(self, heat: Tensor, change: Tensor) -> tuple[Tensor, Tensor]:
         """Stages 4 to 6: reduce noise by what is normal at each place, then score.
 
-        Returns the score [N] and the final heatmap [N, 1, 256, 256]. The evidence is the mean of the
-        final heatmap over the face region, summed in blocks: a float16 sum of thousands of values
-        would lose bits. The score falls from 100 with the evidence and is 50 at the tolerated one.
+        Returns the score [N] and the final heatmap [N, 1, 256, 256]. The evidence is the root mean square
+        of the final heatmap over the face region, so that a small but glaring place counts as a large and
+        faint one does; it is summed in blocks, since a float16 sum of thousands of values would lose bits.
+        The score falls from 100 with the evidence and is 50 at the tolerated one.
         """
-        unusual = F.relu(heat - self.normal_heat)
-        changed = F.relu(change - self.normal_change) * self.rule.change_gain
+        unusual = discount(heat, self.normal_heat)
+        changed = discount(change, self.normal_change) * self.rule.change_gain
         final = blur(unusual + changed) * self.region
-        evidence = F.avg_pool2d(final, 8).mean(dim=(1, 2, 3)) * (1 / self.region_share)
+        power = F.avg_pool2d(final * final, 8).mean(dim=(1, 2, 3)) * (1 / self.region_share)
+        evidence = torch.sqrt(power)
         score = 100 * self.tolerated_evidence / (self.tolerated_evidence + evidence)
         return score, upsample(final, FACE_SIZE)

@@ -1,7 +1,7 @@
 """Synthetic anomalies for training: local warps, tints, strokes, transplants and blurs of normal faces.
 
 They are drawn without any anomalous photograph and without knowing where parts of a face lie. How
-anomalous a pixel became is read off the picture itself: see ``visible_change``.
+anomalous a place became is not what was drawn but what the teacher sees of it: see ``StudentTask``.
 """
 
 import math
@@ -11,8 +11,9 @@ import torch
 import torch.nn.functional as F
 from torch import Generator, Tensor
 
-Corruption = Callable[[Tensor, Tensor, Generator], Tensor]
-"""Maps a face [3, S, S] in 0..1, a window [1, S, S] in 0..1 and a source of chance to a changed face."""
+Corruption = Callable[[Tensor, Tensor, float, Generator], Tensor]
+"""Maps a face [3, S, S] in 0..1, a window [1, S, S] in 0..1, a strength 0..1 and a source of chance to a
+changed face."""
 
 
 def uniform(low: float, high: float, chance: Generator) -> float:
@@ -47,79 +48,112 @@ def random_window(size: int, reach: Tensor, chance: Generator) -> Tensor:
 
 def displace(face: Tensor, field: Tensor) -> Tensor:
     """Sample ``face`` [3, S, S] at places moved by ``field`` [2, S, S], in fractions of the picture."""
-    axis = (torch.arange(face.shape[-1]) + 0.5) / face.shape[-1]
-    y, x = torch.meshgrid(axis, axis, indexing="ij")
-    grid = (torch.stack([x, y], dim=-1) + field.permute(1, 2, 0)) * 2 - 1
+    grid = (torch.stack(places(face), dim=-1) + field.permute(1, 2, 0)) * 2 - 1
     return F.grid_sample(face[None], grid[None], padding_mode="reflection", align_corners=False)[0]
 
 
-def push(face: Tensor, window: Tensor, chance: Generator) -> Tensor:
-    """Push a part aside."""
-    angle, length = uniform(0, 2 * math.pi, chance), uniform(0.01, 0.07, chance)
-    direction = torch.tensor([math.cos(angle), math.sin(angle)]).view(2, 1, 1) * length
-    return displace(face, window * direction)
-
-
-def swell(face: Tensor, window: Tensor, chance: Generator) -> Tensor:
-    """Swell or shrink a part about the middle of its window."""
+def places(face: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the columns and rows of a face [3, S, S] as [S, S], in fractions of the picture."""
     axis = (torch.arange(face.shape[-1]) + 0.5) / face.shape[-1]
     y, x = torch.meshgrid(axis, axis, indexing="ij")
+    return x, y
+
+
+def from_middle(face: Tensor, window: Tensor) -> Tensor:
+    """Return the way [2, S, S] from the middle of a window to every place."""
+    x, y = places(face)
     weight = window[0] / window.sum()
-    away = torch.stack([x - (x * weight).sum(), y - (y * weight).sum()])
-    return displace(face, window * away * uniform(-0.6, 0.6, chance))
+    return torch.stack([x - (x * weight).sum(), y - (y * weight).sum()])
 
 
-def ripple(face: Tensor, window: Tensor, chance: Generator) -> Tensor:
+def heading(chance: Generator) -> Tensor:
+    """Draw a direction, [2, 1, 1] of length 1."""
+    angle = uniform(0, 2 * math.pi, chance)
+    return torch.tensor([math.cos(angle), math.sin(angle)]).view(2, 1, 1)
+
+
+def either(low: float, high: float, chance: Generator) -> float:
+    """Draw a number whose size is between ``low`` and ``high``, of either sign."""
+    size = uniform(low, high, chance)
+    return size if uniform(0, 1, chance) < 0.5 else -size
+
+
+def push(face: Tensor, window: Tensor, strength: float, chance: Generator) -> Tensor:
+    """Push a part aside."""
+    return displace(face, window * heading(chance) * strength * uniform(0.02, 0.08, chance))
+
+
+def swell(face: Tensor, window: Tensor, strength: float, chance: Generator) -> Tensor:
+    """Swell or shrink a part about the middle of its window."""
+    return displace(face, window * from_middle(face, window) * strength * either(0.2, 0.8, chance))
+
+
+def squeeze(face: Tensor, window: Tensor, strength: float, chance: Generator) -> Tensor:
+    """Stretch or squeeze a part along one direction."""
+    along = heading(chance)
+    share = (from_middle(face, window) * along).sum(dim=0, keepdim=True)
+    return displace(face, window * share * along * strength * either(0.3, 1.0, chance))
+
+
+def ripple(face: Tensor, window: Tensor, strength: float, chance: Generator) -> Tensor:
     """Warp a part irregularly."""
     field = smooth_noise(2, int(uniform(6, 24, chance)), face.shape[-1], chance)
-    return displace(face, window * field * uniform(0.01, 0.05, chance))
+    return displace(face, window * field * strength * uniform(0.01, 0.05, chance))
 
 
-def tint(face: Tensor, window: Tensor, chance: Generator) -> Tensor:
+def tint(face: Tensor, window: Tensor, strength: float, chance: Generator) -> Tensor:
     """Stain a part with an even or mottled colour."""
-    colour = torch.rand(3, 1, 1, generator=chance) * 0.8
+    colour = torch.rand(3, 1, 1, generator=chance) * 0.9
     mottle = 1 + uniform(0, 0.5, chance) * smooth_noise(1, 24, face.shape[-1], chance)
-    opacity = (window * mottle * uniform(0.1, 0.9, chance)).clamp(0, 1)
+    opacity = (window * mottle * strength * uniform(0.2, 1.0, chance)).clamp(0, 1)
     return face + opacity * (colour - face)
 
 
-def shade(face: Tensor, window: Tensor, chance: Generator) -> Tensor:
-    """Darken, lighten or redden a part."""
-    gain = uniform(-0.6, 0.5, chance) + 0.25 * torch.randn(3, 1, 1, generator=chance)
-    return face * (1 + window * gain).clamp(0.1, 2.0)
+def shade(face: Tensor, window: Tensor, strength: float, chance: Generator) -> Tensor:
+    """Darken, lighten or redden a part, evenly or as if its surface were bent."""
+    gain = uniform(-0.7, 0.5, chance) + 0.25 * torch.randn(3, 1, 1, generator=chance)
+    if uniform(0, 1, chance) < 0.4:
+        slope = (from_middle(face, window) * heading(chance)).sum(dim=0, keepdim=True)
+        gain = gain * (slope / (slope.abs() * window).max()).clamp(-1, 1)
+    return face * (1 + window * strength * gain).clamp(0.1, 2.0)
 
 
-def blurred(face: Tensor, window: Tensor, chance: Generator) -> Tensor:
+def blurred(face: Tensor, window: Tensor, strength: float, chance: Generator) -> Tensor:
     """Smooth a part until its details are gone."""
     cells = int(uniform(12, 40, chance))
     small = F.interpolate(face[None], size=(cells, cells), mode="area")
     smooth = F.interpolate(small, size=face.shape[-2:], mode="bicubic", align_corners=False)[0]
-    return face + window * (smooth - face)
+    return face + window * strength * (smooth - face)
 
 
-def transplant(face: Tensor, window: Tensor, chance: Generator) -> Tensor:
+def transplant(face: Tensor, window: Tensor, strength: float, chance: Generator) -> Tensor:
     """Cover a part with another place of the same face, perhaps mirrored."""
     shift = [int(uniform(-0.3, 0.3, chance) * face.shape[-1]) for _ in range(2)]
     other = torch.roll(face, shift, dims=(1, 2))
     if uniform(0, 1, chance) < 0.5:
         other = other.flip(2)
-    return face + window * (other - face)
+    return face + window * strength * (other - face)
 
 
-def stroke(face: Tensor, window: Tensor, chance: Generator) -> Tensor:
-    """Draw a thin curved line, lighter or darker than the skin, through the window."""
+def stroke(face: Tensor, window: Tensor, strength: float, chance: Generator) -> Tensor:
+    """Draw thin curved lines, lighter or darker than the skin, through the window, perhaps in a red rim."""
     size = face.shape[-1]
     level = smooth_noise(1, int(uniform(3, 8, chance)), size, chance)
     level = level - (level * window).sum() / window.sum()
     slope = (level[:, 1:, 1:] - level[:, :-1, :-1]).abs().mean() + 1e-6
-    line = torch.exp(-((level / (slope * uniform(1.0, 4.0, chance))) ** 2)) * window
-    colour = 1 + uniform(-0.6, 0.5, chance) * torch.ones(3, 1, 1)
-    return face * (1 + line * (colour - 1 + 0.15 * torch.randn(3, 1, 1, generator=chance)))
+    breadth = slope * uniform(1.0, 4.0, chance)
+    colour = either(0.1, 0.7, chance) + 0.15 * torch.randn(3, 1, 1, generator=chance)
+    if uniform(0, 1, chance) < 0.5:
+        rim = torch.exp(-((level / (2.5 * breadth)) ** 2)) * window * strength * uniform(0.1, 0.4, chance)
+        face = face * (1 - rim * torch.tensor([0.2, 1.0, 0.8]).view(3, 1, 1))
+    line = torch.exp(-((level / breadth) ** 2)) * window * strength
+    return face * (1 + line * colour)
 
 
 CORRUPTIONS: tuple[Corruption, ...] = (
     push,
     swell,
+    squeeze,
     ripple,
     tint,
     shade,
@@ -129,25 +163,24 @@ CORRUPTIONS: tuple[Corruption, ...] = (
 )
 
 
+def detail(face: Tensor) -> Tensor:
+    """Tell where a face [3, S, S] has features rather than plain skin, [S, S], of mean 1."""
+    roughness = (face - F.avg_pool2d(face, 9, 1, 4)).abs().mean(dim=0, keepdim=True)
+    spread = F.avg_pool2d(roughness, 15, 1, 7)[0]
+    return spread / spread.mean()
+
+
 def corrupt(face: Tensor, reach: Tensor, chance: Generator) -> Tensor:
-    """Change a face [3, S, S] by one to three corruptions, each in a window of its own or a shared one."""
-    changed = face
-    window = random_window(face.shape[-1], reach, chance)
+    """Change a face [3, S, S] by one to three corruptions, each in a window of its own or a shared one.
+
+    Windows are centred where ``reach`` [S, S] is positive, half of them where the face has features.
+    """
+    changed, strength = face, uniform(0.1, 1, chance)
+    where = (reach, reach * detail(face) ** 2)
+    window = random_window(face.shape[-1], where[int(uniform(0, 2, chance))], chance)
     for _ in range(int(uniform(1, 4, chance))):
         pick = int(torch.randint(len(CORRUPTIONS), (), generator=chance))
-        changed = CORRUPTIONS[pick](changed, window, chance)
-        if uniform(0, 1, chance) < 0.4:
-            window = random_window(face.shape[-1], reach, chance)
+        changed = CORRUPTIONS[pick](changed, window, strength, chance)
+        if uniform(0, 1, chance) < 0.3:
+            window = random_window(face.shape[-1], where[int(uniform(0, 2, chance))], chance)
     return changed.clamp(0, 1)
-
-
-def visible_change(before: Tensor, after: Tensor, size: int) -> Tensor:
-    """Grade how visibly faces [N, 3, S, S] changed: [N, 1, size, size] in 0..1.
-
-    A mean difference of 0.08 (of 1) over a place and its surroundings counts as fully anomalous, so a
-    warp of plain skin counts little and a warp of a lip counts much.
-    """
-    difference = (after - before).abs().mean(dim=1, keepdim=True)
-    local = F.adaptive_avg_pool2d(difference, size)
-    spread = F.avg_pool2d(F.pad(local, (1, 1, 1, 1), mode="replicate"), 3, stride=1)
-    return (torch.maximum(local, spread) / 0.08).clamp(0, 1)

@@ -11,7 +11,8 @@ from .teacher import CHANNELS, Features
 HEAT_SIZE = 64
 """Rows and columns of the heatmap inside the pipeline: a quarter of the face's."""
 _WIDTHS = (24, 48, 96)
-_HEAD_WIDTH = 16
+_HEAD_WIDTH = 32
+_COARSEST = 16
 
 
 class Student(nn.Module):
@@ -52,23 +53,33 @@ class Disagreement(NamedTuple):
 
 
 class HeatmapHead(nn.Module):
-    """Segments anomalies from products of unit features, as DeSTSeg does (arXiv 2211.11317)."""
+    """Segments anomalies from teacher features and their products with the student's.
+
+    The products are DeSTSeg's (arXiv 2211.11317). Coarse scales are refined by finer ones; ``place`` lets the
+    head know where in the aligned face it looks, since what is a nostril in one place is a hole in another.
+    """
 
     def __init__(self) -> None:
         super().__init__()
-        self.project = nn.ModuleList(nn.Conv2d(channels + 1, _HEAD_WIDTH, 1) for channels in CHANNELS)
-        self.mix = nn.Sequential(
-            InvertedResidual(_HEAD_WIDTH, _HEAD_WIDTH, 5, 1, 4),
-            InvertedResidual(_HEAD_WIDTH, _HEAD_WIDTH, 5, 1, 4),
-            nn.Conv2d(_HEAD_WIDTH, 1, 1),
+        self.project = nn.ModuleList(nn.Conv2d(2 * channels + 1, _HEAD_WIDTH, 1) for channels in CHANNELS)
+        self.refine = nn.ModuleList(
+            nn.Sequential(*(InvertedResidual(_HEAD_WIDTH, _HEAD_WIDTH, 5, 1, 3) for _ in range(2)))
+            for _ in CHANNELS
         )
+        self.place = nn.Parameter(torch.zeros(1, _HEAD_WIDTH, _COARSEST, _COARSEST))
+        self.verdict = nn.Conv2d(_HEAD_WIDTH, 1, 1)
 
     def forward(self, teacher: Features, student: Features) -> Disagreement:
         """Compare the features of the same faces."""
         distances, maps = [], []
         for project, t, s in zip(self.project, teacher, student, strict=True):
-            product = unit_channels(t) * unit_channels(s)
+            unit = unit_channels(t)
+            product = unit * unit_channels(s)
             distance = 2 - 2 * product.sum(dim=1, keepdim=True)
             distances.append(distance)
-            maps.append(upsample(project(torch.cat([product, distance], dim=1)), HEAT_SIZE))
-        return Disagreement((distances[0], distances[1], distances[2]), self.mix(sum(maps)))
+            maps.append(project(torch.cat([unit, product, distance], dim=1)))
+        x = maps[-1] + self.place
+        for refine, finer in zip(self.refine, (maps[1], maps[0], None), strict=True):
+            x = refine(x)
+            x = x if finer is None else upsample(x, finer.shape[-1]) + finer
+        return Disagreement((distances[0], distances[1], distances[2]), self.verdict(x))

@@ -13,11 +13,14 @@ import torch
 import torch.nn.functional as F
 from torch import Generator, Tensor, nn
 
-from .appraisal import FACE_SIZE, AppraisalNet, grow
-from .corruptions import corrupt, random_window, smooth_noise, uniform, visible_change
+from .appraisal import FACE_SIZE, AppraisalNet, feature_change, grow
+from .corruptions import corrupt, random_window, smooth_noise, uniform
 from .errors import CheckpointError
 from .layers import unit_channels, upsample
 from .student import HEAT_SIZE, Disagreement
+
+GRADE_SCALE = 0.5
+"""Heat for a unit of feature change, which hardly ever exceeds 2."""
 
 
 @dataclass(frozen=True)
@@ -146,7 +149,9 @@ class StudentTask:
     """Train student and head to part from the teacher where a face was changed, and only there.
 
     The distances are optimised collaboratively (Cao et al., arXiv 2302.08769): normal places are pulled
-    together and changed ones pushed apart, each weighted by how hard it is; the head learns the grade.
+    together and changed ones pushed apart, each weighted by how hard it is; the head learns the grade:
+    how far the change moved the teacher's features, so that a swollen cheek counts for what it looks
+    like and not for the few pixels whose colour it changes.
     """
 
     name = "student"
@@ -167,12 +172,12 @@ class StudentTask:
         for index in range(untouched, len(faces)):
             changed[index] = corrupt(changed[index], self._reach, chance)
         changed = changed.to(faces, memory_format=torch.channels_last)
-        grade = visible_change(faces, changed, HEAT_SIZE)
         with torch.no_grad():
             features = self.net.teacher(changed)
+            grade = feature_change(self.net.teacher(faces), features) * GRADE_SCALE
         disagreement: Disagreement = self.net.head(features, self.net.student(changed))
         region = self.net.region.expand_as(grade)
-        weight = region * (1 + 4 * grade)
+        weight = region * (1 + 8 * grade)
         verdict = F.binary_cross_entropy_with_logits(disagreement.logit, grade, weight)
         gaps = [
             discrepancy(d, F.adaptive_max_pool2d(grade, d.shape[-1]), _shrink(region, d.shape[-1]))
@@ -187,8 +192,8 @@ def _shrink(x: Tensor, size: int) -> Tensor:
 
 def discrepancy(distance: Tensor, grade: Tensor, region: Tensor) -> Tensor:
     """Mean distance of normal places minus that of changed ones, the hard ones weighing more."""
-    normal = region * (grade < 0.05)
-    unusual = region * (grade > 0.3)
+    normal = region * (grade < 0.02)
+    unusual = region * (grade > 0.15)
     near = _weighted_mean(distance, normal * _hardness(distance, _weighted_mean(distance, normal)))
     average = _weighted_mean(distance, unusual)
     far = _weighted_mean(distance, unusual * _hardness(average, distance))
