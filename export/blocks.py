@@ -18,7 +18,7 @@ from .flatbuffer import constant_data, operation_name, parse
 # second run of a network that is called twice has the suffix _1.
 _CONSTANT = re.compile(r"^(?:/net)?/(?!net/)(.+)/Conv_(?:conv_filter|depthwise_filter|pads_nhwc)$")
 _INSIDE = re.compile(r"/(?:layers|spatial|feature|gate|stem\.\d+)(?:[/_].*)?$|_1$")
-_STAGE = re.compile(r"(stages\.\d+|mix)/(stages|mix)\.")
+_STAGE = re.compile(r"((?:stages|refine)\.\d+)/(stages|refine)\.")
 _FOLLOWERS = frozenset(["ADD", "MUL", "LOGISTIC", "RESIZE_BILINEAR", "CONCATENATION"])
 _CONVOLUTIONS = frozenset(["CONV_2D", "DEPTHWISE_CONV_2D"])
 

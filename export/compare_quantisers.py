@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
 from numpy.typing import NDArray
 from safetensors.numpy import load_file, save_file
 
@@ -23,7 +24,9 @@ from .isolation import Limits, run_isolated
 from .jobs import Progress, convert_tflite, load_traces
 from .litert import Runner
 from .precision import STORED
+from .ranges import Method, ranges_by, spreads
 from .signature import order_by_signature
+from .tflite import as_statistics
 from .timing import interleaved_ms
 
 OURS = "mien"
@@ -61,22 +64,31 @@ def by_mien(checkpoint: Path, folder: Path) -> None:
 
 
 def by_quantiser(checkpoint: Path, folder: Path) -> None:
-    """Quantise the same float model by ai-edge-quantizer's own recipe and calibration."""
+    """Quantise the same float model by ai-edge-quantizer's own recipe, ranges by least and greatest value.
+
+    Its own calibration runs XNNPACK, which leaves tensors inside of what it fuses without data.
+    """
     from ai_edge_quantizer import quantizer, recipe
 
-    job = quantizer.Quantizer(str(folder / "tflite-fp32" / f"{_GRAPH.name}.tflite"))
+    model = folder / "tflite-fp32" / f"{_GRAPH.name}.tflite"
+    ranges = ranges_by(Method.MIN_MAX, spreads(_GRAPH, model, load_traces(folder / "traces")))
+    job = quantizer.Quantizer(str(model))
     job.load_quantization_recipe(recipe.static_wi8_ai8())
-    statistics = job.calibrate({"serving_default": _calibration(folder)})
-    _target(folder, "ai-edge-quantizer").write_bytes(bytes(job.quantize(statistics).quantized_model))
+    made = job.quantize(as_statistics(model.read_bytes(), ranges))
+    _target(folder, "ai-edge-quantizer").write_bytes(bytes(made.quantized_model))
 
 
 def by_onnx2tf(checkpoint: Path, folder: Path) -> None:
-    """Let onnx2tf quantise."""
+    """Let onnx2tf quantise. It takes no pictures of bytes: the face comes as float32, 0..255."""
     faces = folder / "calibration.npy"
     np.save(faces, np.concatenate([sample["face"] for sample in _calibration(folder)]).astype(np.float32))
+    model = onnx.load(str(_onnx(checkpoint, folder)))
+    model.graph.input[0].type.tensor_type.elem_type = onnx.TensorProto.FLOAT
+    source = folder / "float-face.onnx"
+    onnx.save(model, str(source))
     one = [[[[1.0, 1.0, 1.0]]]]
     run_onnx2tf(
-        _onnx(checkpoint, folder),
+        source,
         folder / "onnx2tf",
         tflite_backend="flatbuffer_direct",
         output_integer_quantized_tflite=True,
@@ -183,7 +195,7 @@ def _judge(folder: Path, route: str) -> None:
     faces = load_file(folder / _FACES)
     runner = Runner(_target(folder, route))
     try:
-        scores = [float(runner.run([face])[0].reshape(-1)[0]) for face in faces["face"]]
+        scores = [float(runner.run([_fed(runner, face)])[0].reshape(-1)[0]) for face in faces["face"]]
     except (RuntimeError, ValueError) as error:
         raise ConversionError(f"the model does not run: {' '.join(str(error).split())}") from error
     errors = np.abs(np.array(scores) - faces["score"].reshape(-1))
@@ -192,11 +204,18 @@ def _judge(folder: Path, route: str) -> None:
     _target(folder, route).with_suffix(".json").write_text(json.dumps(errors.tolist()))
 
 
+def _fed(runner: Runner, face: NDArray[Any]) -> NDArray[Any]:
+    """Return the face in the type that the model takes."""
+    ((_, kind),) = runner.signature()[0]
+    return face.astype(kind)
+
+
 def _measured(found: Sequence[Quantised], folder: Path) -> tuple[Quantised, ...]:
     """Time what works in turns."""
     models = {one.route: _target(folder, one.route) for one in found if one.state == WORKS}
     face = load_file(folder / _FACES)["face"][0]
-    times = interleaved_ms({route: (Runner(model), [face]) for route, model in models.items()})
+    runners = {route: Runner(model) for route, model in models.items()}
+    times = interleaved_ms({route: (runner, [_fed(runner, face)]) for route, runner in runners.items()})
     costs = {name: _cost(model, times[name]) for name, model in models.items()}
     return tuple(replace(one, cost=costs.get(one.route)) for one in found)
 

@@ -82,7 +82,7 @@ def quantise(model: Path, assignment: Assignment, found: Spreads) -> bytes:
         _quantise_all(job, _exactly(outputs[Precision.INT8]))
     if job.get_quantization_recipe():
         ranges = tensor_ranges(blocks, assignment, found)
-        content = halve_biases(bytes(job.quantize(_as_asked(content, ranges)).quantized_model))
+        content = halve_biases(bytes(job.quantize(as_statistics(content, ranges)).quantized_model))
     return share_constants(content)
 
 
@@ -98,8 +98,8 @@ def faults_of(model: Path, assignment: Assignment, found: Spreads) -> list[str]:
     return list(faults({name: found[name] for name in names}, chosen_ranges(model, assignment, found)))
 
 
-def _as_asked(model: bytes, ranges: Mapping[str, Range]) -> dict[str, Any]:
-    """Give ranges the quantiser's form: arrays of each tensor's rank."""
+def as_statistics(model: bytes, ranges: Mapping[str, Range]) -> dict[str, Any]:
+    """Give ranges the form of the quantiser's calibration: arrays of each tensor's rank."""
     ranks = activation_ranks(model)
 
     def filled(name: str, value: float) -> NDArray[np.float32]:

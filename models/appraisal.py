@@ -35,10 +35,10 @@ class AppraisalRule:
     region_centre: tuple[float, float] = (128.0, 143.0)
     region_radii: tuple[float, float] = (70.0, 84.0)
     region_exponent: float = 2.3
-    mask_from: float = 0.15
-    mask_to: float = 0.45
+    mask_from: float = 0.08
+    mask_to: float = 0.25
     mask_growth: int = 5
-    change_gain: float = 1.0
+    change_gain: float = 0.25
 
 
 class Appraisal(NamedTuple):
