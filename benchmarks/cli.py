@@ -25,7 +25,7 @@ from .benchmark_model import CPU, UNITS, BenchmarkModelTarget
 from .compare import INSTRUCTIONS, MS, compare
 from .errors import DeviceLost
 from .estimate import chosen_variants, estimates, make_estimate_report
-from .evidence import goal_lines
+from .evidence import claim_goals
 from .fit import fit_all
 from .host import HostTarget
 from .kit import ABIS, open_kit, set_up_kit
@@ -226,8 +226,8 @@ def _estimate(bundle: Path | None, names: Sequence[str], output: Path | None, *,
         click.echo(report, nl=False)
     else:
         print_estimates(found)
-        for line in goal_lines(made["estimates"]):
-            click.echo(line)
+        for goal in claim_goals(made["estimates"]):
+            click.echo(f"goal: {goal.line}")
 
 
 def _generate(
