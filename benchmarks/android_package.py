@@ -12,10 +12,9 @@ from typing import Any
 import numpy as np
 
 from mien.mobile_reference.bundle import APPRAISAL, MANIFEST, Bundle, Golden, Variant, sha256
-from mien.mobile_reference.errors import UsageError
 from mien.mobile_reference.graphs import TFLITE
 
-from .generated import SPEC, copy_sources, identified, spec_text, write_folder
+from .generated import SPEC, copy_sources, identified, spec_text, variants_for, write_folder
 
 APP_ASSETS = PurePosixPath("src/main/assets")
 TEST_ASSETS = PurePosixPath("src/androidTest/assets")
@@ -27,21 +26,8 @@ _VECTORS = ("face", "heatmap")
 
 
 def tflite_variants(bundle: Bundle, names: Sequence[str]) -> list[Variant]:
-    """Choose what to measure: the named variants, or all of TFLite.
-
-    Raises:
-        UsageError: there are none, or a named one is for another platform.
-    """
-    chosen = [bundle.variant(name) for name in dict.fromkeys(names)] or [
-        variant for variant in bundle.variants if variant.platform == TFLITE
-    ]
-    foreign = [variant.name for variant in chosen if variant.platform != TFLITE]
-    if foreign or not chosen:
-        raise UsageError(
-            f"LiteRT takes TFLite models, got {', '.join(foreign) or 'a bundle without any'}; "
-            "name a tflite variant, or export one"
-        )
-    return chosen
+    """Choose what to measure: the named variants, or all of TFLite."""
+    return variants_for(bundle, names, TFLITE, "LiteRT takes TFLite models")
 
 
 def make_spec(bundle: Bundle, variants: Sequence[Variant]) -> dict[str, Any]:

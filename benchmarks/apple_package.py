@@ -15,7 +15,7 @@ from mien.mobile_reference.bundle import APPRAISAL, MANIFEST, STAGES, Bundle, Go
 from mien.mobile_reference.errors import UsageError
 from mien.mobile_reference.graphs import COREML, as_package_has_it
 
-from .generated import RESULTS, SPEC, copy_sources, identified, spec_text, write_folder
+from .generated import RESULTS, SPEC, copy_sources, identified, spec_text, variants_for, write_folder
 
 PAYLOAD = PurePosixPath("Tests/AppraisalTests/Payload")
 RUNS, WARMUP = 50, 5
@@ -24,21 +24,8 @@ _FORMAT = 1
 
 
 def core_ml_variants(bundle: Bundle, names: Sequence[str]) -> list[Variant]:
-    """Choose what to measure: the named variants, or all of Core ML.
-
-    Raises:
-        UsageError: there are none, or a named one is for another platform.
-    """
-    chosen = [bundle.variant(name) for name in dict.fromkeys(names)] or [
-        variant for variant in bundle.variants if variant.platform == COREML
-    ]
-    foreign = [variant.name for variant in chosen if variant.platform != COREML]
-    if foreign or not chosen:
-        raise UsageError(
-            f"Apple's runtime takes Core ML packages, got {', '.join(foreign) or 'a bundle without any'}; "
-            "name a coreml variant, or export one"
-        )
-    return chosen
+    """Choose what to measure: the named variants, or all of Core ML."""
+    return variants_for(bundle, names, COREML, "Apple's runtime takes Core ML packages")
 
 
 def make_spec(bundle: Bundle, variants: Sequence[Variant]) -> dict[str, Any]:

@@ -4,17 +4,42 @@ import hashlib
 import json
 import shutil
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from importlib.resources import as_file, files
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from mien.mobile_reference.bundle import Bundle, Variant
 from mien.mobile_reference.errors import UsageError
 
 SPEC = "spec.json"
 """The file that says what was generated, and by which a generated folder is known."""
 RESULTS = "results"
 """The folder that only a measurement makes."""
+
+
+def variants_for(bundle: Bundle, names: Sequence[str], platform: str, takes: str) -> list[Variant]:
+    """Choose what to measure on a platform: the named variants, or all of it.
+
+    Args:
+        bundle: Whose variants.
+        names: Of variants; none for all.
+        platform: What they must be for.
+        takes: The beginning of the error: who takes what.
+
+    Raises:
+        UsageError: there are none, or a named one is for another platform.
+    """
+    chosen = [bundle.variant(name) for name in dict.fromkeys(names)] or [
+        variant for variant in bundle.variants if variant.platform == platform
+    ]
+    foreign = [variant.name for variant in chosen if variant.platform != platform]
+    if foreign or not chosen:
+        raise UsageError(
+            f"{takes}, got {', '.join(foreign) or 'a bundle without any'}; "
+            f"name a {platform} variant, or export one"
+        )
+    return chosen
 
 
 def spec_text(spec: Mapping[str, Any]) -> str:

@@ -176,6 +176,16 @@ def test_a_stale_model_of_equal_name_and_size_is_replaced(bundle: Path, kit: Kit
 
 
 @needs_double
+def test_the_double_gives_back_what_was_copied_to_it(root: Path, tmp_path: Path) -> None:
+    sent, got = tmp_path / "sent", tmp_path / "got"
+    sent.write_bytes(bytes(range(256)) * 1000)
+    with connected(root) as (serial, _):
+        for words in (["push", sent, "/data/local/tmp/"], ["pull", "/data/local/tmp/sent", got]):
+            subprocess.run(["adb", "-s", serial, *words], capture_output=True, check=True, timeout=60)
+    assert got.read_bytes() == sent.read_bytes()
+
+
+@needs_double
 def test_an_unplugged_phone_leaves_its_finished_blocks(bundle: Path, kit: Kit, root: Path) -> None:
     with connected(root) as (_, process):
 

@@ -58,7 +58,7 @@ def test_the_goals_say_what_was_found(typical: int, verdict: str) -> None:
     whole, growth, ratio = baseline.goals(stored, found)
     assert (whole.found, whole.verdict) == (typical + 100, "no goal")
     assert growth.verdict == "met"
-    assert ratio.line == f"one graph, dot products / none: {typical / 1000:.3f}; goal 0.600, {verdict}"
+    assert ratio.line == f"one graph, typical / baseline: {typical / 1000:.3f}; goal 0.600, {verdict}"
 
 
 def test_a_change_of_models_is_told() -> None:

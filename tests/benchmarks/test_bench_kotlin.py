@@ -131,6 +131,10 @@ def test_what_is_not_replaceable_is_left_alone(
         (["--target", "android", "--generate", "x", "--photo", "a.png"], "without --photo"),
         (["--target", "android", "--generate", "x", "--threads", "2"], "--threads was given"),
         (["--target", "android", "--generate", "x", "--variant", "no-such"], "no-such"),
+        (
+            ["--target", "android", "--generate", "x", "--variant", "coreml-fp16"],
+            "LiteRT takes TFLite models",
+        ),
     ],
 )
 def test_what_cannot_be_generated_is_said(
