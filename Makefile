@@ -7,7 +7,7 @@ READY := $(VENV)/ready
 DEMO := build/demo
 PORTRAITS := $(wildcard calibration/samples/nobody-0[1-6]*.jpg)
 
-.PHONY: demo figures test lint setup clean
+.PHONY: demo figures goals test lint setup clean
 
 demo: $(READY)
 	@mkdir -p $(DEMO)
@@ -24,6 +24,10 @@ demo: $(READY)
 figures: demo
 	@echo "== figures: beside the float pipeline, one thread"
 	@$(PY) -m mien.benchmarks.figures $(DEMO)/bundle
+
+goals: demo
+	@echo "== goals: every figure that has one"
+	@$(PY) tests/benchmarks/goals.py $(DEMO)/bundle
 
 test: $(READY) lint
 	@echo "== tests"

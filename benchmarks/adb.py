@@ -1,4 +1,4 @@
-"""The ``adb`` program: which device, commands on it, files to and from it.
+"""The ``adb`` program: which device, commands on it, files to it.
 
 The program itself is called, not its protocol: its states and messages are those that people know, and
 a phone that it reaches is a phone that we reach.
@@ -89,17 +89,6 @@ class Adb:
             raise DeviceError(
                 f"{self.serial}: cannot write to {remote} ({answer.last}); free or unlock its storage"
             )
-
-    def pull(self, remote: str, local: Path) -> None:
-        """Copy a file from the device.
-
-        Raises:
-            DeviceError: it could not be read.
-            DeviceLost: the device went away.
-        """
-        answer = self._call(["pull", remote, local], _CALL_LIMIT_S)
-        if answer.code or not local.is_file():
-            raise DeviceError(f"{self.serial}: cannot read {remote} ({answer.last}); try again")
 
 
 def find_adb(given: Path | None) -> str:

@@ -1,13 +1,12 @@
 """The target ``android``: a phone, through adb and the runner kit, every block a process of its own."""
 
 import json
-import tempfile
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from PIL import Image
 
 from mien.mobile_reference.bundle import APPRAISAL, DETECTOR, Bundle, Variant
@@ -22,7 +21,6 @@ from .session import FOLDER, Job, Measured, Session, thermal_notes
 
 _UPRIGHT, _ORIENTATION = (None, 1), 0x0112
 _KIT, _PHOTO = "kit", "photo"
-_SCORES = f"{FOLDER}/scores.raw"
 
 
 class AndroidTarget:
@@ -89,7 +87,7 @@ class AndroidTarget:
         return ",".join(map(str, self._session.phone.big))
 
     def _read(self, job: Job, answer: Answer) -> dict[str, Any]:
-        """Read what one process on the phone measured, and fetch the score of each of its runs."""
+        """Read what one process on the phone measured: the times and the score of each of its runs."""
         if answer.code:
             raise DeviceError(
                 f"{job.name}: the runner ended with {answer.code} on the phone: {answer.last}; "
@@ -101,9 +99,7 @@ class AndroidTarget:
             raise DeviceError(f"{job.name}: the runner's answer is no JSON; run it again") from error
         if result["page_size"] != self._session.phone.page_size:
             raise DeviceError(f"the runner saw pages of {result['page_size']} bytes; report this phone")
-        with tempfile.TemporaryDirectory(prefix="mien-android-") as folder:
-            self._session.adb.pull(_SCORES, Path(folder) / "scores")
-            result["scores"] = np.fromfile(Path(folder) / "scores", "<f4").tolist()
+        result["scores"] = [math.nan if score is None else score for score in result["scores"]]
         if len(result["scores"]) != len(result["chain"]["total"]):
             raise DeviceError(f"{job.name}: the phone gave {len(result['scores'])} scores; run it again")
         return result
@@ -118,7 +114,6 @@ class AndroidTarget:
         settings = {
             **models,
             "photo": f"../{_PHOTO}/{spec.photograph.name}",
-            "out": _SCORES,
             "cpus": self._pinned(),
             "threads": spec.threads,
             "warmup": spec.warmup,

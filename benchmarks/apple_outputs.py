@@ -19,8 +19,9 @@ from rich.table import Table
 from mien.mobile_reference.bundle import Bundle, open_bundle
 from mien.mobile_reference.graphs import as_package_has_it, load_graph
 
-from .apple_package import RESULTS, core_ml_variants
+from .apple_package import core_ml_variants
 from .errors import ReportError
+from .generated import RESULTS
 
 TENSORS = "tensors"
 _PATH = click.Path(path_type=Path)

@@ -4,12 +4,8 @@ Its sources are the files under ``swift``; only the payload depends on the bundl
 tensors as Core ML has them, and ``spec.json``. Identical bundles give identical bytes.
 """
 
-import hashlib
-import json
 import shutil
-import tempfile
 from collections.abc import Mapping, Sequence
-from importlib.resources import as_file, files
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -19,31 +15,17 @@ from mien.mobile_reference.bundle import APPRAISAL, MANIFEST, STAGES, Bundle, Go
 from mien.mobile_reference.errors import UsageError
 from mien.mobile_reference.graphs import COREML, as_package_has_it
 
-SPEC = "spec.json"
+from .generated import RESULTS, SPEC, copy_sources, identified, spec_text, variants_for, write_folder
+
 PAYLOAD = PurePosixPath("Tests/AppraisalTests/Payload")
-RESULTS = "results"
-"""The folder that only a measurement makes."""
 RUNS, WARMUP = 50, 5
 """Of every step in each of the blocks that ``measure.sh`` runs."""
 _FORMAT = 1
 
 
 def core_ml_variants(bundle: Bundle, names: Sequence[str]) -> list[Variant]:
-    """Choose what to measure: the named variants, or all of Core ML.
-
-    Raises:
-        UsageError: there are none, or a named one is for another platform.
-    """
-    chosen = [bundle.variant(name) for name in dict.fromkeys(names)] or [
-        variant for variant in bundle.variants if variant.platform == COREML
-    ]
-    foreign = [variant.name for variant in chosen if variant.platform != COREML]
-    if foreign or not chosen:
-        raise UsageError(
-            f"Apple's runtime takes Core ML packages, got {', '.join(foreign) or 'a bundle without any'}; "
-            "name a coreml variant, or export one"
-        )
-    return chosen
+    """Choose what to measure: the named variants, or all of Core ML."""
+    return variants_for(bundle, names, COREML, "Apple's runtime takes Core ML packages")
 
 
 def make_spec(bundle: Bundle, variants: Sequence[Variant]) -> dict[str, Any]:
@@ -72,13 +54,13 @@ def make_spec(bundle: Bundle, variants: Sequence[Variant]) -> dict[str, Any]:
         "variants": [_variant(variant) for variant in variants],
         "goldens": [_golden(golden) for golden in bundle.goldens],
     }
-    return spec | {"id": hashlib.sha256(_text(spec).encode()).hexdigest()}
+    return identified(spec)
 
 
 def measured(spec: Mapping[str, Any], folder: Path) -> bool:
     """Tell whether a folder holds this very package, and results of it."""
     found = folder / PAYLOAD / SPEC
-    return (folder / RESULTS).is_dir() and found.is_file() and found.read_text() == _text(spec)
+    return (folder / RESULTS).is_dir() and found.is_file() and found.read_text() == spec_text(spec)
 
 
 def write_package(bundle: Bundle, spec: Mapping[str, Any], platform: str, folder: Path) -> None:
@@ -87,35 +69,19 @@ def write_package(bundle: Bundle, spec: Mapping[str, Any], platform: str, folder
     Raises:
         UsageError: the folder holds something else or results, or cannot be made.
     """
-    _check_replaceable(folder)
-    try:
-        folder.absolute().parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=folder.absolute().parent, prefix=".mien-") as name:
-            part = Path(name) / "package"
-            for room in ("common", platform):
-                with as_file(files(__package__).joinpath("swift", room)) as sources:
-                    shutil.copytree(sources, part, dirs_exist_ok=True, copy_function=shutil.copyfile)
-            (part / "measure.sh").chmod(0o755)
-            _write_payload(bundle, spec, part / PAYLOAD)
-            shutil.rmtree(folder, ignore_errors=True)
-            part.rename(folder)
-    except OSError as error:
-        raise UsageError(f"{folder} cannot be made ({error.strerror}); give a folder elsewhere") from error
 
+    def fill(part: Path) -> None:
+        for room in ("common", platform):
+            copy_sources(f"swift/{room}", part)
+        (part / "measure.sh").chmod(0o755)
+        _write_payload(bundle, spec, part / PAYLOAD)
 
-def _check_replaceable(folder: Path) -> None:
-    """Refuse to overwrite anything but a package that nothing was measured with."""
-    if not folder.exists() or (folder.is_dir() and not any(folder.iterdir())):
-        return
-    if not (folder / PAYLOAD / SPEC).is_file():
-        raise UsageError(f"{folder} exists and was not made by 'mien bench'; give a new folder")
-    if (folder / RESULTS).exists():
-        raise UsageError(f"{folder} holds results of a measurement; keep them and give a new folder")
+    write_folder(folder, PAYLOAD / SPEC, fill)
 
 
 def _write_payload(bundle: Bundle, spec: Mapping[str, Any], payload: Path) -> None:
     payload.mkdir(parents=True)
-    (payload / SPEC).write_text(_text(spec))
+    (payload / SPEC).write_text(spec_text(spec))
     for entry in spec["variants"]:
         for graph, model in bundle.variant(entry["name"]).files.items():
             shutil.copytree(model, payload / entry["models"][graph], copy_function=shutil.copyfile)
@@ -130,10 +96,6 @@ def package_bytes(golden: Golden, name: str) -> bytes:
     """Return a golden tensor as the Swift package reads it: RGB rows, or float32 channels second."""
     array = as_package_has_it(golden.read(name))
     return np.ascontiguousarray(array, array.dtype.newbyteorder("<")).tobytes()
-
-
-def _text(spec: Mapping[str, Any]) -> str:
-    return json.dumps(spec, indent=1, sort_keys=True) + "\n"
 
 
 def _tensor(tensor: Tensor) -> dict[str, Any]:

@@ -11,8 +11,8 @@ from typing import Any
 
 from mien.mobile_reference.bundle import APPRAISAL, STAGES, Bundle
 
-from .apple_package import RESULTS
 from .errors import ReportError, TargetError
+from .generated import RESULTS
 from .records import (
     IOS_SIMULATOR,
     IPHONE,

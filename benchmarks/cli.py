@@ -18,6 +18,8 @@ from mien.mobile_reference.photograph import read_photograph
 
 from .adb import choose_device, find_adb
 from .android import AndroidTarget
+from .android_package import make_spec as make_android_spec
+from .android_package import tflite_variants, write_library
 from .apple_package import core_ml_variants, make_spec, measured, write_package
 from .apple_results import can_measure, measure, read_results
 from .arm64 import DEFAULT_PRESET, PRESETS, Arm64Target
@@ -25,7 +27,7 @@ from .benchmark_model import CPU, UNITS, BenchmarkModelTarget
 from .compare import INSTRUCTIONS, MS, compare
 from .errors import DeviceLost
 from .estimate import chosen_variants, estimates, make_estimate_report
-from .evidence import goal_lines
+from .evidence import claim_goals
 from .fit import fit_all
 from .host import HostTarget
 from .kit import ABIS, open_kit, set_up_kit
@@ -49,7 +51,7 @@ from .userland import open_userland, set_up
 
 _PATH = click.Path(path_type=Path)
 _MEASURE = "run"
-ARM64, ESTIMATE = "arm64", "estimate"
+ARM64, ESTIMATE, GENERATE = "arm64", "estimate", "generate"
 APPLE = ("macos", "ios")
 _PRESET_HELP = f"Emulated processor of arm64; may be repeated (default {DEFAULT_PRESET})."
 _OUTPUT_HELP = "Write the JSON report, raw times included, into this file; macos, ios: the package's folder."
@@ -60,6 +62,7 @@ _OPTIONS_OF: dict[str, tuple[str, ...]] = {
     ANDROID: ("serial", "mode", "adb", "benchmark_model", "unit", "threads", "setup", "cache"),
     **dict.fromkeys(APPLE, ()),
     ESTIMATE: ("estimate",),
+    GENERATE: ("generate",),
 }
 # Options whose variables have other names.
 _FLAGS = {"presets": "preset", "benchmark_model": "benchmark-model"}
@@ -139,6 +142,9 @@ def _cpus(_: click.Context, __: click.Parameter, value: str | None) -> tuple[int
 @click.option(
     "--unit", default=CPU, show_default=True, type=click.Choice(list(UNITS)), help="For that program."
 )
+@click.option(
+    "--generate", type=_PATH, help="For android: write a library for apps into this folder instead."
+)
 @click.option("--estimate", is_flag=True, help="Measure nothing: compare with published times of phones.")
 @click.option("-o", "--output", type=_PATH, help=_OUTPUT_HELP)
 @click.option("--json", "as_json", is_flag=True, help="Print the JSON report.")
@@ -161,22 +167,20 @@ def run(
     reaches, block by block, and checks the scores that it gave.
 
     The targets 'macos' and 'ios' write a Swift package that measures on Apple hardware, and report what
-    its measure.sh left in it. A Mac measures itself at once; elsewhere nothing is measured.
+    its measure.sh left in it. A Mac measures itself at once; elsewhere nothing is measured. With --generate
+    the target 'android' writes an Android library in Kotlin likewise.
 
     The exit code is 1 when a measured score is off by more than its variant's gate: a fast wrong
     answer is not a result.
     """
-    if options["target"] in APPLE and photo:
-        raise UsageError("--photo was given, but the package measures with the golden faces; leave it out")
-    _refuse_foreign_options(context, ESTIMATE if options["estimate"] else options["target"])
-    if options["target"] in APPLE:
-        _generate(bundle, variants, options["target"], output, as_json=as_json)
+    _check_generation(options, photo, output)
+    heeding = _heeding(options)
+    _refuse_foreign_options(context, heeding)
+    if heeding in _INSTEAD:
+        _INSTEAD[heeding](bundle, variants, options, output, as_json=as_json)
         return
     if output:
         check_output(output)
-    if options["estimate"]:
-        _estimate(bundle, variants, output, as_json=as_json)
-        return
     with Console(stderr=True).status("measuring") as status:
         settings = options | {"no_bundle": bundle is None and options["setup"]}
         targets = _TARGETS[options["target"]](settings, lambda text: status.update(f"measuring {text}"))
@@ -213,8 +217,20 @@ def _run_all(targets: Sequence[Target], specs: Sequence[BenchSpec]) -> tuple[Res
     return tuple(results)
 
 
-def _estimate(bundle: Path | None, names: Sequence[str], output: Path | None, *, as_json: bool) -> None:
+def _check_generation(options: Options, photo: Path | None, output: Path | None) -> None:
+    """Refuse what does not go with a folder that measures elsewhere."""
+    if options["target"] in APPLE and photo:
+        raise UsageError("--photo was given, but the package measures with the golden faces; leave it out")
+    if options["generate"] and (options["target"] != ANDROID or photo or output):
+        raise UsageError("--generate goes with --target android, without --photo and --output")
+
+
+def _estimate(
+    bundle: Path | None, names: Sequence[str], _: Options, output: Path | None, *, as_json: bool
+) -> None:
     """Print what published times say about a bundle."""
+    if output:
+        check_output(output)
     opened = open_bundle(_named(bundle))
     variants = [opened.variant(name) for name in names] or chosen_variants(opened)
     found = [estimate for variant in variants for estimate in estimates(opened, variant)]
@@ -226,14 +242,15 @@ def _estimate(bundle: Path | None, names: Sequence[str], output: Path | None, *,
         click.echo(report, nl=False)
     else:
         print_estimates(found)
-        for line in goal_lines(made["estimates"]):
-            click.echo(line)
+        for goal in claim_goals(made["estimates"]):
+            click.echo(f"goal: {goal.line}")
 
 
 def _generate(
-    bundle: Path | None, names: Sequence[str], platform: str, folder: Path | None, *, as_json: bool
+    bundle: Path | None, names: Sequence[str], options: Options, folder: Path | None, *, as_json: bool
 ) -> None:
     """Write the package that measures on Apple hardware, and say that nothing was measured."""
+    platform = options["target"]
     if folder is None:
         raise UsageError(f"--target {platform} writes a Swift package; name its folder, e.g. -o {platform}")
     opened = open_bundle(_named(bundle))
@@ -246,14 +263,36 @@ def _generate(
     if measured(spec, folder):
         _report_measured(opened, spec, folder, as_json=as_json)
         return
+    _report_generated(platform, folder, spec, "on a Mac with Xcode", as_json=as_json)
+
+
+def _generate_library(
+    bundle: Path | None, names: Sequence[str], options: Options, _: Path | None, *, as_json: bool
+) -> None:
+    """Write the library that measures in an Android app, and say that nothing was measured."""
+    folder = options["generate"]
+    opened = open_bundle(_named(bundle))
+    spec = make_android_spec(opened, tflite_variants(opened, names))
+    write_library(opened, spec, folder)
+    _report_generated(ANDROID, folder, spec, "with a phone and Android's SDK", as_json=as_json)
+
+
+def _report_generated(
+    target: str, folder: Path, spec: Mapping[str, Any], where: str, *, as_json: bool
+) -> None:
     if as_json:
-        click.echo(
-            json.dumps({"target": platform, "package": str(folder), "id": spec["id"], "measured": False})
-        )
+        record = {"target": target, "package": str(folder), "id": spec["id"], "measured": False}
+        click.echo(json.dumps(record))
     else:
-        click.echo(
-            f"{folder}: generated only, nothing was measured; on a Mac with Xcode run measure.sh in it"
-        )
+        click.echo(f"{folder}: generated only, nothing was measured; {where} run measure.sh in it")
+
+
+# What is done instead of measuring here.
+_INSTEAD: Mapping[str, Callable[..., None]] = {
+    **dict.fromkeys(APPLE, _generate),
+    GENERATE: _generate_library,
+    ESTIMATE: _estimate,
+}
 
 
 def _report_measured(bundle: Bundle, spec: Mapping[str, Any], folder: Path, *, as_json: bool) -> None:
@@ -276,6 +315,11 @@ def _named(bundle: Path | None) -> Path:
     if bundle is None:
         raise UsageError("no bundle was given; name its folder, e.g. mien bench build/demo/bundle")
     return bundle
+
+
+def _heeding(options: Options) -> str:
+    """Say whose options count: those of the target, or of what takes its place."""
+    return next((what for what in (ESTIMATE, GENERATE) if options[what]), options["target"])
 
 
 def _refuse_foreign_options(context: click.Context, target: str) -> None:

@@ -17,7 +17,7 @@ from mien.mobile_reference.bundle import APPRAISAL, DETECTOR, MANIFEST, STAGES, 
 from .fit import CLAIM
 from .published import ATTENTION, Fit, Group, Published, Size, read_fits, read_groups, sizes_of
 from .records import BUDGET_MS, ESTIMATE_SCHEMA, FORMAT, MET, NO_EVIDENCE, NOT_MET, check_report
-from .tflitefile import TFLiteFile, read_tflite
+from .tflitefile import DEPTHWISE, TFLiteFile, read_tflite
 
 LOOKS = 2
 """How often the alignment asks the detector."""
@@ -94,7 +94,7 @@ class Estimate:
 
 def size_of(model: TFLiteFile) -> Size:
     """Count a graph."""
-    depthwise = model.macs["DEPTHWISE_CONV_2D"]
+    depthwise = model.macs[DEPTHWISE]
     return Size(
         dense_gmac=(model.macs.total() - depthwise) / 1e9,
         depthwise_gmac=depthwise / 1e9,

@@ -5,6 +5,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from .goals import Goal
 from .published import read_groups
 from .records import ANDROID, BUDGET_MS, IPHONE, MET, NO_EVIDENCE, NOT_MET, UNSTABLE_NOTE, Result
 
@@ -65,7 +66,7 @@ def _estimated(phones: str, entries: Sequence[Mapping[str, Any]]) -> Verdict:
 
 
 @dataclass(frozen=True)
-class Goal:
+class _Wanted:
     """What mien wants an estimate to claim for one class of phones."""
 
     phones: str
@@ -73,17 +74,18 @@ class Goal:
     ms: float
 
 
-GOALS = (Goal("2020 mid-range", "CPU", 1000.0), Goal("2022 flagship", "NPU", 100.0))
+_CLAIMS = (_Wanted("2020 mid-range", "CPU", 1000.0), _Wanted("2022 flagship", "NPU", 100.0))
 
 
-def goal_lines(estimates: Sequence[Mapping[str, Any]]) -> Iterator[str]:
-    """Say of each goal whether a row keeps it, and by how much, or which class misses it."""
-    for goal in GOALS:
-        own = [e for e in estimates if e["phones"] == goal.phones and e["unit"].startswith(goal.unit)]
+def claim_goals(estimates: Sequence[Mapping[str, Any]]) -> Iterator[Goal]:
+    """Compare what is wanted with the least claim of a class of phones; without one there is no figure."""
+    for wanted in _CLAIMS:
+        own = [e for e in estimates if e["phones"] == wanted.phones and e["unit"].startswith(wanted.unit)]
         claims = [float(entry["claim_ms"]) for entry in own if entry["claim_ms"] is not None]
-        title = f"goal: {goal.phones} {goal.unit}, claim under {goal.ms:.0f} ms"
-        if not claims:
-            yield f"{title}: no estimate"
-            continue
-        least = min(claims)
-        yield f"{title}: {MET if least < goal.ms else NOT_MET} ({least:.1f} ms, {least / goal.ms:.2f} of it)"
+        yield Goal(
+            what=f"claim for {wanted.phones} {wanted.unit}",
+            found=min(claims, default=None),
+            limit=wanted.ms,
+            unit="ms",
+            basis="published times of phones",
+        )

@@ -20,7 +20,7 @@ _PROBE = (
 CONDITION = (
     f"{_SHOW}; show {_CPU}/cpufreq/scaling_max_freq {_CPU}/cpufreq/scaling_cur_freq "
     "/sys/class/thermal/thermal_zone*/type /sys/class/thermal/thermal_zone*/temp; "
-    "dumpsys thermalservice; dumpsys battery; echo low_power=$(settings get global low_power)"
+    "dumpsys thermalservice; dumpsys battery; echo -n low_power=; settings get global low_power"
 )
 """The script that asks for heat, clock and battery; ``read_condition`` reads what it prints."""
 

@@ -17,7 +17,19 @@ OUTSIDE = "outside LiteRT"
 _REST = "rest of LiteRT"
 # How XNNPACK names the kernels that multiply int8 by dot products or as matrices.
 _DOT_PRODUCTS = ("neondot", "neoni8mm")
-_SHOWN = 10
+# Kernels with a smaller share join the rest.
+_LEAST = 1e-3
+# Kinds of work, convolutions first, by XNNPACK's names; the first that fits counts.
+KINDS = (
+    ("dense int8", re.compile(r"xnn_q[su]8\w*_i?gemm_")),
+    ("dense float", re.compile(r"xnn_f(32|16)\w*_i?gemm_")),
+    ("depthwise int8", re.compile(r"xnn_q[su]8\w*_dwconv_")),
+    ("depthwise float", re.compile(r"xnn_f(32|16)\w*_dwconv_")),
+    ("resizing", re.compile(r"xnn_\w+_ibilinear_")),
+    ("sigmoid", re.compile(r"xnn_\w+_vsigmoid_")),
+)
+DENSE_INT8, DENSE_FLOAT = KINDS[0][0], KINDS[1][0]
+OTHER = "anything else"
 
 
 @dataclass(frozen=True)
@@ -64,6 +76,15 @@ def work_of(graph: str, counts: Path, symbols: Symbols, base: int, *, expect_dot
     )
 
 
+def by_kind(work: Work) -> dict[str, float]:
+    """Sum the instructions of a graph's kernels by ``KINDS``, in their order, and the others."""
+    found = dict.fromkeys([*(kind for kind, _ in KINDS), OTHER], 0.0)
+    for name, share in work.kernels.items():
+        kind = next((kind for kind, pattern in KINDS if pattern.match(name)), OTHER)
+        found[kind] += share * work.instructions
+    return found
+
+
 def _by_name(counts: Path, symbols: Symbols, base: int) -> Counter[str]:
     by_name: Counter[str] = Counter()
     for line in counts.read_text().splitlines():
@@ -80,8 +101,12 @@ def _kernel(offset: int, symbols: Symbols) -> str:
 
 
 def _shares(by_name: Counter[str], total: int) -> dict[str, float]:
-    """Keep the largest kernels; the small ones join the rest."""
-    kernels = [pair for pair in by_name.most_common() if pair[0] not in (_REST, OUTSIDE)][:_SHOWN]
+    """Keep the larger kernels; the small ones join the rest."""
+    kernels = [
+        (name, count)
+        for name, count in by_name.items()
+        if name not in (_REST, OUTSIDE) and count >= _LEAST * total
+    ]
     outside = by_name[OUTSIDE]
     rest = total - outside - sum(count for _, count in kernels)
     named = [*kernels, (_REST, rest), (OUTSIDE, outside)]

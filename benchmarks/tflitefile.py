@@ -12,6 +12,7 @@ from ai_edge_litert import schema_py_generated as schema
 
 from mien.mobile_reference.errors import BundleError
 
+DEPTHWISE = "DEPTHWISE_CONV_2D"
 _MAX_BYTES = 512 << 20
 
 
@@ -55,6 +56,11 @@ class Operator:
         return bool(self.inputs) and all(tensor.constant for tensor in self.inputs)
 
     @property
+    def is_integer(self) -> bool:
+        """Tell whether it takes int8 and gives int8."""
+        return self.inputs[0].dtype == self.outputs[0].dtype == "INT8"
+
+    @property
     def macs(self) -> int:
         """Multiply-accumulates of one run, counted from the shapes; 0 for what is no product of weights."""
         return _MACS[self.name](self) if self.name in _MACS else 0
@@ -77,7 +83,7 @@ def _transposed_macs(operator: Operator) -> int:
 _MACS: Mapping[str, Callable[[Operator], int]] = {
     "CONV_2D": _convolution_macs,
     "FULLY_CONNECTED": _convolution_macs,
-    "DEPTHWISE_CONV_2D": _depthwise_macs,
+    DEPTHWISE: _depthwise_macs,
     "TRANSPOSE_CONV": _transposed_macs,
 }
 
@@ -114,11 +120,7 @@ class TFLiteFile:
     @cached_property
     def integer_macs(self) -> int:
         """Multiply-accumulates of one run whose values are int8."""
-        return sum(
-            operator.macs
-            for operator in self.running
-            if operator.macs and operator.inputs[0].dtype == operator.outputs[0].dtype == "INT8"
-        )
+        return sum(operator.macs for operator in self.running if operator.macs and operator.is_integer)
 
     @cached_property
     def activations(self) -> Counter[str]:
@@ -143,10 +145,7 @@ class TFLiteFile:
     @cached_property
     def has_integer_convolution(self) -> bool:
         """Tell whether a dense convolution takes and gives int8."""
-        return any(
-            operator.name == "CONV_2D" and operator.inputs[0].dtype == operator.outputs[0].dtype == "INT8"
-            for operator in self.operators
-        )
+        return any(operator.name == "CONV_2D" and operator.is_integer for operator in self.operators)
 
 
 def read_tflite(path: Path) -> TFLiteFile:

@@ -1,9 +1,10 @@
 /* Measures one block on a phone: runner KEY=VALUE..., see ``settings``. Standard output is one line of
- * JSON with every time in ms; OUT gets the score of every run as float32. ``limit`` seconds after its
- * start the program ends itself, so that nothing goes on running when the cable is pulled. */
+ * JSON with the score and every time, in ms, of every run. ``limit`` seconds after its start the program
+ * ends itself, so that nothing goes on running when the cable is pulled. */
 #define _GNU_SOURCE
 #include "kit.h"
 
+#include <math.h>
 #include <sched.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -16,7 +17,7 @@
 enum { DECODE, ALIGN, APPRAISAL, TOTAL, STEPS, MOST_RUNS = 1000000, FAILED = 3 };
 
 static struct {
-  const char *detector, *appraisal, *photo, *out, *cpus;
+  const char *detector, *appraisal, *photo, *cpus;
   int threads, warmup, runs, seconds, limit;
   Rule rule;
 } settings;
@@ -56,10 +57,10 @@ static void read_settings(int count, char **words) {
     double *number;
   } known[] = {
       {"detector", &settings.detector, 0, 0},     {"appraisal", &settings.appraisal, 0, 0},
-      {"photo", &settings.photo, 0, 0},           {"out", &settings.out, 0, 0},
-      {"cpus", &settings.cpus, 0, 0},             {"threads", 0, &settings.threads, 0},
-      {"warmup", 0, &settings.warmup, 0},         {"runs", 0, &settings.runs, 0},
-      {"seconds", 0, &settings.seconds, 0},       {"limit", 0, &settings.limit, 0},
+      {"photo", &settings.photo, 0, 0},           {"cpus", &settings.cpus, 0, 0},
+      {"threads", 0, &settings.threads, 0},       {"warmup", 0, &settings.warmup, 0},
+      {"runs", 0, &settings.runs, 0},             {"seconds", 0, &settings.seconds, 0},
+      {"limit", 0, &settings.limit, 0},
       {"size", 0, &settings.rule.size, 0},        {"detector_size", 0, &settings.rule.detector_size, 0},
       {"score", 0, 0, &settings.rule.score},      {"overlap", 0, 0, &settings.rule.overlap},
       {"second_look", 0, 0, &settings.rule.second_look}, {"smallest", 0, 0, &settings.rule.smallest},
@@ -162,12 +163,13 @@ static void print_times(const Run *runs, int count) {
   }
 }
 
-static void write_scores(const Run *runs, int count) {
-  FILE *file = fopen(settings.out, "wb");
-  int written = 0;
-  if (!file) die("%s cannot be written", settings.out);
-  while (written < count && fwrite(&runs[written].score, sizeof(float), 1, file)) written++;
-  if (fclose(file) || written < count) die("%s cannot be written whole; the storage may be full", settings.out);
+/* Nine digits give a float32 back; JSON has no word for what is no number. */
+static void print_scores(const Run *runs, int count) {
+  for (int n = 0; n < count; n++) {
+    if (n) printf(",");
+    if (isfinite(runs[n].score)) printf("%.9g", (double)runs[n].score);
+    else printf("null");
+  }
 }
 
 int main(int count, char **words) {
@@ -184,12 +186,13 @@ int main(int count, char **words) {
   for (int n = 0; n < settings.warmup; n++) appraise(detector, appraisal);
   Run *runs = measure(detector, appraisal, &measured);
   getrusage(RUSAGE_SELF, &usage);
-  write_scores(runs, measured);
   printf("{\"load\":%.4f,\"first\":%.4f,\"peak_memory_bytes\":%lld,\"page_size\":%ld,", load, first,
          usage.ru_maxrss * 1024LL, sysconf(_SC_PAGESIZE));
   print_cpus();
   printf(",\"chain\":{");
   print_times(runs, measured);
-  printf("}}\n");
+  printf("},\"scores\":[");
+  print_scores(runs, measured);
+  printf("]}\n");
   return 0;
 }

@@ -14,6 +14,13 @@ def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
+def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where the kit and the double's system lie; MIEN_TEST_CACHE names a folder that outlives the tests."""
+    kept = os.environ.get("MIEN_TEST_CACHE")
+    return Path(kept) if kept else tmp_path_factory.mktemp("android-cache")
+
+
+@pytest.fixture(scope="session")
 def userland(tmp_path_factory: pytest.TempPathFactory) -> Userland:
     """Set the emulation up; MIEN_TEST_CACHE names a folder that outlives the tests."""
     kept = os.environ.get("MIEN_TEST_CACHE")

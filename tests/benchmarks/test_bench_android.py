@@ -2,24 +2,25 @@
 
 import os
 import shutil
-import socket
 import stat
 import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+from double import phone as double_phone
 from double.phone import (
     INSTALL,
     MISSING,
     PLAIN,
     best_shell,
     make_phone,
+    own_server,
     refusal,
     running,
     write_heat,
@@ -27,13 +28,14 @@ from double.phone import (
 )
 
 from mien.benchmarks import session as session_module
-from mien.benchmarks.adb import Adb, choose_device, find_adb
+from mien.benchmarks.adb import Answer, choose_device, find_adb
 from mien.benchmarks.android import AndroidTarget
 from mien.benchmarks.errors import DeviceError, DeviceLost
+from mien.benchmarks.host import score_parity
 from mien.benchmarks.kit import Kit, set_up_kit
 from mien.benchmarks.phone import probe, read_condition
 from mien.benchmarks.records import BenchSpec, Result, read_report
-from mien.benchmarks.session import MODES, Mode, Session, thermal_notes
+from mien.benchmarks.session import MODES, Job, Mode, Session, thermal_notes
 from mien.mobile_reference.bundle import open_bundle
 from mien.mobile_reference.console import main
 
@@ -48,26 +50,15 @@ Start = Callable[..., AbstractContextManager[str]]
 
 
 @pytest.fixture(scope="session")
-def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    kept = os.environ.get("MIEN_TEST_CACHE")
-    return Path(kept) if kept else tmp_path_factory.mktemp("android-cache")
-
-
-@pytest.fixture(scope="session")
 def kit(cache: Path) -> Kit:
     return set_up_kit(cache, SHELL.abi, quiet)
 
 
 @pytest.fixture(scope="session")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """An adb server of the tests' own, which looks for no emulator and keeps its key to itself."""
-    with socket.create_server(("127.0.0.1", 0)) as free, pytest.MonkeyPatch.context() as patch:
-        patch.setenv("ANDROID_ADB_SERVER_PORT", str(free.getsockname()[1]))
-        free.close()
-        patch.setenv("HOME", str(tmp_path_factory.mktemp("home")))
-        patch.setenv("ADB_LOCAL_TRANSPORT_MAX_PORT", "5554")
+    """An adb server of the tests' own."""
+    with own_server(tmp_path_factory.mktemp("home")):
         yield
-        subprocess.run(["adb", "kill-server"], capture_output=True, check=False)
 
 
 @pytest.fixture
@@ -79,16 +70,8 @@ def root(cache: Path, server: None) -> Iterator[Path]:
     shutil.rmtree(place, ignore_errors=True)
 
 
-@contextmanager
-def connected(root: Path, **settings: Any) -> Iterator[tuple[str, int]]:
-    """Start the double and let adb find it; gives serial number and process."""
-    with running(root, SHELL, **settings) as (port, process):
-        serial = f"127.0.0.1:{port}"
-        subprocess.run(["adb", "connect", serial], capture_output=True, check=True, timeout=30)
-        try:
-            yield serial, process
-        finally:
-            subprocess.run(["adb", "disconnect"], capture_output=True, check=False)
+def connected(root: Path, **settings: Any) -> AbstractContextManager[tuple[str, int]]:
+    return double_phone.connected(root, SHELL, **settings)
 
 
 def quiet(_: str) -> None:
@@ -160,7 +143,7 @@ def test_a_block_has_its_runs_and_its_seconds(bundle: Path, kit: Kit, root: Path
         result = measure(bundle, kit, mode=replace(MODE, seconds=1))
     assert result.latency is not None
     for block in result.latency.stage("total").blocks:
-        assert len(block) > MODE.runs
+        assert len(block) >= MODE.runs
         # The last run ends after the second; decoding's clock starts a little after the block's.
         assert sum(block) > 990
 
@@ -193,6 +176,16 @@ def test_a_stale_model_of_equal_name_and_size_is_replaced(bundle: Path, kit: Kit
 
 
 @needs_double
+def test_the_double_gives_back_what_was_copied_to_it(root: Path, tmp_path: Path) -> None:
+    sent, got = tmp_path / "sent", tmp_path / "got"
+    sent.write_bytes(bytes(range(256)) * 1000)
+    with connected(root) as (serial, _):
+        for words in (["push", sent, "/data/local/tmp/"], ["pull", "/data/local/tmp/sent", got]):
+            subprocess.run(["adb", "-s", serial, *words], capture_output=True, check=True, timeout=60)
+    assert got.read_bytes() == sent.read_bytes()
+
+
+@needs_double
 def test_an_unplugged_phone_leaves_its_finished_blocks(bundle: Path, kit: Kit, root: Path) -> None:
     with connected(root) as (_, process):
 
@@ -211,14 +204,14 @@ def test_the_command_says_what_an_unplugged_phone_left_out(
     bundle: Path, kit: Kit, root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
 ) -> None:
     monkeypatch.setitem(MODES, "quick", MODE)
-    given = Adb.pull
+    given = AndroidTarget._read
     with connected(root) as (_, process):
 
-        def unplug(adb: Adb, remote: str, local: Path) -> None:
-            given(adb, remote, local)
+        def unplug(target: AndroidTarget, job: Job, answer: Answer) -> dict[str, Any]:
             subprocess.run(["kill", "-9", str(process)], check=True)
+            return given(target, job, answer)
 
-        monkeypatch.setattr(Adb, "pull", unplug)
+        monkeypatch.setattr(AndroidTarget, "_read", unplug)
         options = ("--cache", kit.folder.parent, "-o", tmp_path / "bench.json")
         assert call("bench", bundle, "--target", "android", *options) == 1
     messages = capsys.readouterr().err
@@ -249,6 +242,15 @@ def test_a_runner_that_fails_is_reported_with_its_last_line(
     monkeypatch.setattr(AndroidTarget, "_settings", lambda *_: ["unknown=1"])
     with connected(root), pytest.raises(DeviceError, match=r"ended with 3 on the phone: .*settings"):
         measure(bundle, kit)
+
+
+@pytest.mark.parametrize("place", [0, 1, 2])
+def test_a_score_that_is_no_number_fails(bundle: Path, place: int) -> None:
+    spec = spec_of(bundle)
+    scores = [spec.bundle.goldens[0].score] * 3
+    assert all(parity.passed for parity in score_parity(spec, scores))
+    scores[place] = float("nan")
+    assert not any(parity.passed for parity in score_parity(spec, scores))
 
 
 @needs_double

@@ -10,7 +10,8 @@ import pytest
 import tree_sitter
 import tree_sitter_swift
 
-from mien.benchmarks.apple_package import PAYLOAD, SPEC
+from mien.benchmarks.apple_package import PAYLOAD
+from mien.benchmarks.generated import SPEC
 from mien.mobile_reference.bundle import open_bundle
 from mien.mobile_reference.console import main
 

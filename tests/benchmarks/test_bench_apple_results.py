@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from mien.benchmarks import apple_results
-from mien.benchmarks.apple_package import PAYLOAD, RESULTS, SPEC
+from mien.benchmarks.apple_package import PAYLOAD
+from mien.benchmarks.generated import RESULTS, SPEC
 from mien.benchmarks.records import read_report
 from mien.mobile_reference.bundle import open_bundle
 from mien.mobile_reference.console import main

@@ -10,7 +10,9 @@ import pytest
 from test_bench_arm64 import needs_emulator
 
 from mien.benchmarks import baseline
+from mien.benchmarks.profile import by_kind
 from mien.benchmarks.records import Work
+from mien.benchmarks.tflitefile import Operator, TensorOf, TFLiteFile
 from mien.benchmarks.userland import Userland
 
 
@@ -45,9 +47,18 @@ def test_two_per_cent_are_the_limit(by: float, allowed: bool) -> None:  # noqa: 
     assert (baseline.growth(baseline.read_stored(), grown(by)) <= baseline.TOLERANCE) is allowed
 
 
-def test_the_goal_is_printed_with_its_ratio() -> None:
-    assert baseline.goal_line(1000, 600).endswith("0.60 of the baseline, the whole graph; goal 0.6 met")
-    assert baseline.goal_line(1000, 961).endswith("goal 0.6 missed")
+@pytest.mark.parametrize(("typical", "verdict"), [(600, "met"), (601, "missed")])
+def test_the_goals_say_what_was_found(typical: int, verdict: str) -> None:
+    stored = baseline.read_stored()
+    found = copy.deepcopy(stored)
+    counts = found["instructions"]
+    counts["baseline"]["appraisal"] = 1000
+    counts["typical"] = {"detector": 50, "appraisal": typical}
+    stored["instructions"]["typical"]["appraisal"] = 600
+    whole, growth, ratio = baseline.goals(stored, found)
+    assert (whole.found, whole.verdict) == (typical + 100, "no goal")
+    assert growth.verdict == "met"
+    assert ratio.line == f"one graph, typical / baseline: {typical / 1000:.3f}; goal 0.600, {verdict}"
 
 
 def test_a_change_of_models_is_told() -> None:
@@ -61,6 +72,33 @@ def test_a_change_of_models_is_told() -> None:
     assert len(baseline.changes(stored, found)) == 3
 
 
-def test_int8_kernels_are_summed() -> None:
-    work = Work("appraisal", 1000, {"xnn_qs8_qc8w_gemm": 0.25, "xnn_f32_gemm": 0.5, "rest": 0.25}, None)
-    assert baseline.int8_instructions(work) == 250
+GEMMS = ("xnn_qs8_qc8w_gemm_minmax_x", "xnn_f32_igemm_minmax_x")
+
+
+def test_kernels_are_summed_by_kind() -> None:
+    names = (*GEMMS, "xnn_f32_gemm_x", "xnn_f32_dwconv_x", "xnn_qs8_qc8w_dwconv_x", "xnn_f32_vmul_x")
+    work = Work("appraisal", 1000, dict(zip(names, (0.3, 0.2, 0.1, 0.15, 0.05, 0.2), strict=True)), None)
+    assert {kind: round(count) for kind, count in by_kind(work).items() if count} == {
+        "dense int8": 300,
+        "dense float": 300,
+        "depthwise int8": 50,
+        "depthwise float": 150,
+        "anything else": 200,
+    }
+
+
+def convolution(name: str, dtype: str, macs: int) -> Operator:
+    """An operator of one output and weights [1, 1, macs, 1], so that dense and depthwise count alike."""
+    value = TensorOf(0, (1,), dtype, constant=False)
+    weights = TensorOf(1, (1, 1, macs, 1), dtype, constant=True)
+    return Operator(name, (value, weights), (value,))
+
+
+def test_the_best_ratio_counts_float_products_as_int8_ones() -> None:
+    # 100 products of int8 and 300 of floats, beside 200 instructions that nothing saves.
+    parts = (("CONV_2D", "INT8", 100), ("CONV_2D", "FLOAT32", 300), ("DEPTHWISE_CONV_2D", "FLOAT32", 700))
+    model = TFLiteFile(tuple(convolution(*part) for part in parts))
+    counts = ((50.0, 400.0, 200.0), (20.0, 400.0, 200.0))
+    works = [Work("appraisal", 1, dict(zip((*GEMMS, "other"), count, strict=True)), None) for count in counts]
+    assert baseline.attainable(works, model) == pytest.approx((4 * 20 + 200) / (4 * 50 + 200))
+    assert baseline.attainable(works, TFLiteFile(model.operators[1:])) is None

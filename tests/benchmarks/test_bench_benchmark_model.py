@@ -12,7 +12,6 @@ from double.phone import write_program
 from test_bench_android import (  # noqa: F401 - fixtures
     MODE,
     SHELL,
-    cache,
     call,
     connected,
     kit,

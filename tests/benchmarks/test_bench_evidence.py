@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from mien.benchmarks.errors import ReportError
-from mien.benchmarks.evidence import class_verdicts, goal_lines
+from mien.benchmarks.evidence import claim_goals, class_verdicts
 from mien.benchmarks.page import make_page
 from mien.benchmarks.records import Device, Latency, Result, Stage, make_report
 from mien.mobile_reference.bundle import open_bundle
@@ -77,9 +77,10 @@ def test_nothing_is_denied_while_a_row_says_nothing() -> None:
 
 
 def test_a_goal_says_by_how_much_it_is_kept_or_missed() -> None:
-    lines = list(goal_lines([estimated("2020 mid-range", 1200.0, "no evidence")]))
-    assert lines[0] == "goal: 2020 mid-range CPU, claim under 1000 ms: not met (1200.0 ms, 1.20 of it)"
-    assert lines[1].endswith("no estimate")
+    found = [estimated("2020 mid-range", claim, "no evidence") for claim in (1400.0, None, 1200.0)]
+    cpu, npu = claim_goals([*found, estimated("2020 flagship", 10.0, "met")])
+    assert cpu.line == "claim for 2020 mid-range CPU: 1,200 ms; goal 1,000 ms, missed"
+    assert npu.line == "claim for 2022 flagship NPU: none; goal 100.0 ms, no figure"
 
 
 def test_measurements_and_estimates_share_a_page(bundle: Path, tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -9,6 +10,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from typing import Any
+from unittest import mock
 
 from mien.benchmarks.userland import unpack_packages
 
@@ -19,10 +22,11 @@ PROPERTIES = {
     "ro.build.version.release": "15",
     "ro.build.version.sdk": "35",
 }
-# Paths stay relative to the root: where it lies depends on the shell.
+# Paths stay relative to the root: where it lies depends on the shell. One program each, as on a phone.
+_PRINT = 'while IFS= read -r line; do echo "$line"; done < "{root}/fixtures/%s"'
 SCRIPTS = {
-    "getprop": "cat {root}/fixtures/getprop",
-    "dumpsys": 'cat "{root}/fixtures/$1"',
+    "getprop": _PRINT % "getprop",
+    "dumpsys": _PRINT % "$1",
     "settings": "echo 0",
 }
 INSTALL = (
@@ -125,6 +129,31 @@ def write_properties(root: Path, shell: Shell, **changed: str) -> None:
 def write_heat(root: Path, status: int, skin: float) -> None:
     text = f"Thermal Status: {status}\nTemperature{{mValue={skin}, mType=3, mName=skin, mStatus={status}}}\n"
     (root / "fixtures/thermalservice").write_text(text)
+
+
+@contextmanager
+def own_server(home: Path) -> Iterator[None]:
+    """Let adb start a server of our own, which looks for no emulator and keeps its key in ``home``."""
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = str(free.getsockname()[1])
+    settings = {"ANDROID_ADB_SERVER_PORT": port, "ADB_LOCAL_TRANSPORT_MAX_PORT": "5554", "HOME": str(home)}
+    with mock.patch.dict(os.environ, settings):
+        try:
+            yield
+        finally:
+            subprocess.run(["adb", "kill-server"], capture_output=True, check=False)
+
+
+@contextmanager
+def connected(root: Path, shell: Shell, **settings: Any) -> Iterator[tuple[str, int]]:
+    """Start the double and let adb find it; gives serial number and process."""
+    with running(root, shell, **settings) as (port, process):
+        serial = f"127.0.0.1:{port}"
+        subprocess.run(["adb", "connect", serial], capture_output=True, check=True, timeout=30)
+        try:
+            yield serial, process
+        finally:
+            subprocess.run(["adb", "disconnect"], capture_output=True, check=False)
 
 
 @contextmanager

@@ -1,0 +1,7 @@
+package android.app;
+
+import android.content.Context;
+
+public class Instrumentation {
+    public native Context getContext();
+}

@@ -1,0 +1,25 @@
+package org.json;
+
+public class JSONObject {
+    public static final Object NULL = new Object();
+
+    public JSONObject() {}
+
+    public JSONObject(String text) throws JSONException {}
+
+    public native Object get(String name) throws JSONException;
+
+    public native String getString(String name) throws JSONException;
+
+    public native int getInt(String name) throws JSONException;
+
+    public native double getDouble(String name) throws JSONException;
+
+    public native JSONArray getJSONArray(String name) throws JSONException;
+
+    public native JSONObject put(String name, int value) throws JSONException;
+
+    public native JSONObject put(String name, double value) throws JSONException;
+
+    public native JSONObject put(String name, Object value) throws JSONException;
+}
