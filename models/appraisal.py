@@ -19,7 +19,7 @@ from .teacher import Features, Teacher
 
 FACE_SIZE = 256
 FAINT = 0.2
-"""What a unit below the normal level counts for: a heatmap that is 0 there could not tell faint from nothing."""
+"""What a unit below the normal level counts for: with 0 the heatmap could not tell faint from nothing."""
 
 
 @dataclass(frozen=True)
