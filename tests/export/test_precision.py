@@ -38,7 +38,7 @@ def graph(exported: Path) -> Path:
 
 def test_blocks_are_the_modules_of_the_networks(graph: Path) -> None:
     blocks = {block.name: block for block in find_blocks(graph.read_bytes())}
-    assert {"teacher/stem", "teacher/stages.4.2", "student/taps.0", "head/mix.0"} <= blocks.keys()
+    assert {"teacher/stem", "teacher/stages.4.2", "student/taps.0", "head/refine.0.0"} <= blocks.keys()
     assert {"inpainter/coarse/context.5", "inpainter/refine/to_rgb"} <= blocks.keys()
     # 24 to 144 channels, 5x5 on them, and 144 to 40.
     assert blocks["teacher/stages.2.0"].weights == 24 * 144 + 25 * 144 + 144 * 40
