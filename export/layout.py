@@ -68,6 +68,7 @@ class _Pass:
     def __init__(self, model: Any, graph: Any) -> None:
         self.model = model
         self.graph = graph
+        self.changed: dict[tuple[int, bytes], int] = {}
         self.bridges = [bridge for op in graph.operators if (bridge := self._bridge(op))]
         self.first: set[int] = {b.first for b in self.bridges if b.first is not None}
 
@@ -175,24 +176,35 @@ class _Pass:
                 self._replace(operator, position, _turned)
 
     def _replace(self, operator: Any, position: int, change: Callable[[Any], NDArray[Any]]) -> None:
-        """Give an operation a constant of its own, changed: others may share the old one."""
+        """Give an operation a changed constant; readers that want no change keep the old one.
+
+        Readers that want the same change share its result: the quantiser refuses two tensors of one name.
+        """
         index = int(operator.inputs[position])
         old = self._constant(index)
         if old is None:
             raise _UnsupportedError
         new = np.ascontiguousarray(change(old))
-        buffer = schema.BufferT()
-        buffer.data = np.frombuffer(new.tobytes(), np.uint8)
-        self.model.buffers.append(buffer)
-        tensor = schema.TensorT()
-        tensor.name = self.graph.tensors[index].name + b"_last"
-        tensor.type = self.graph.tensors[index].type
-        tensor.shape = list(new.shape)
-        tensor.buffer = len(self.model.buffers) - 1
-        self.graph.tensors.append(tensor)
         inputs = list(operator.inputs)
-        inputs[position] = len(self.graph.tensors) - 1
+        inputs[position] = self._changed(index, new)
         operator.inputs = inputs
+
+    def _changed(self, index: int, new: NDArray[Any]) -> int:
+        """Return the number of the tensor that holds ``new`` in the place of constant ``index``."""
+        key = (index, new.tobytes())
+        if key not in self.changed:
+            buffer = schema.BufferT()
+            buffer.data = np.frombuffer(new.tobytes(), np.uint8)
+            self.model.buffers.append(buffer)
+            tensor = schema.TensorT()
+            versions = sum(known == index for known, _ in self.changed)
+            tensor.name = self.graph.tensors[index].name + b"_last" + b"_again" * versions
+            tensor.type = self.graph.tensors[index].type
+            tensor.shape = list(new.shape)
+            tensor.buffer = len(self.model.buffers) - 1
+            self.graph.tensors.append(tensor)
+            self.changed[key] = len(self.graph.tensors) - 1
+        return self.changed[key]
 
     def _drop(self, bridging: list[Any]) -> None:
         """Remove the bridges, letting readers of each target read its source.

@@ -7,7 +7,7 @@ import onnx
 import torch
 from torch import Tensor, nn
 
-from mien.export.flatbuffer import LAYOUT_OPERATIONS, operation_names
+from mien.export.flatbuffer import LAYOUT_OPERATIONS, operation_names, parse
 from mien.export.front_ends.onnx_graph import shield_shared
 from mien.export.layout import channels_last_model
 from mien.export.litert import Runner
@@ -28,6 +28,24 @@ def test_turns_a_gated_network_into_one_layout(tmp_path: Path, scripts_on_path: 
     after = channels_last_model(before)
     assert LAYOUT_OPERATIONS & set(operation_names(before))
     assert not LAYOUT_OPERATIONS & set(operation_names(after))
+    _same(module, after)
+
+
+def test_a_constant_that_two_operations_read_has_one_name(tmp_path: Path, scripts_on_path: None) -> None:
+    class Above(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.first = nn.Conv2d(3, 4, 1)
+            self.register_buffer("level", torch.linspace(-1, 1, 4 * 12 * 16).reshape(1, 4, 12, 16))
+
+        def forward(self, x: Tensor) -> Tensor:
+            y = self.first(x)
+            return torch.relu(y - self.level) + torch.minimum(y, self.level)
+
+    module = Above()
+    after = channels_last_model(converted(module, tmp_path))
+    names = [tensor.name for tensor in parse(after).subgraphs[0].tensors]
+    assert len(set(names)) == len(names)
     _same(module, after)
 
 
