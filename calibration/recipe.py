@@ -21,7 +21,7 @@ SCHEDULES = {
     "student": Schedule(steps=5200, batch=8, learning_rate=2e-3),
     "inpainter": Schedule(steps=5600, batch=4, learning_rate=1e-3),
 }
-"""What the shipped checkpoint was trained with."""
+"""Some hours on a CPU. How the shipped checkpoint came to be is in its model card."""
 MORPHS_PER_FACE = 2
 
 Report = Callable[[str, int, int, str], None]

@@ -13,7 +13,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from mien.calibration.anomalies import FacePlan, draw
 from mien.calibration.images import read_image
-from mien.models.appraisal import AppraisalNet, AppraisalRule, face_region, feature_change
+from mien.models.appraisal import FAINT, AppraisalNet, AppraisalRule, face_region, feature_change
 from mien.models.appraiser import CheckpointAppraiser, open_checkpoint
 from mien.models.checkpoint import Checkpoint
 from mien.models.errors import NoFaceError
@@ -139,14 +139,15 @@ def test_the_score_is_100_without_evidence_and_50_at_the_tolerated_one():
 
 
 @torch.inference_mode()
-def test_what_is_normal_at_its_place_counts_for_nothing():
+def test_what_is_normal_at_its_place_counts_little_and_is_not_masked():
     net = AppraisalNet(AppraisalRule()).eval()
     heat, change = maps(1), maps(2, 4.0)
+    full = net.rate(heat, change)
     net.normal_heat.copy_(heat)
     net.normal_change.copy_(change)
-    score, heatmap = net.rate(heat, change)
-    assert score.item() == 100
-    assert heatmap.max() == 0
+    faint = net.rate(heat, change)
+    torch.testing.assert_close(faint[1], FAINT * full[1])
+    assert faint[0] > full[0]
     assert net.mask(heat).max() == 0
 
 

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from torch import Generator, Tensor
 
 from mien.models.appraisal import AppraisalNet, AppraisalRule, face_region
+from mien.models.checkpoint import REFERENCE, load_checkpoint
 from mien.models.corruptions import (
     CORRUPTIONS,
     Corruption,
@@ -242,12 +243,14 @@ def test_the_student_learns_what_the_teacher_sees_of_a_change(face: Tensor, monk
 
     monkeypatch.setattr("mien.models.training.F.binary_cross_entropy_with_logits", verdict)
     task = new_task("student")
+    assert isinstance(task, StudentTask)
+    task.net.teacher.load_state_dict(load_checkpoint(REFERENCE).appraisal.teacher.state_dict())
     task.loss((face[None].float() / 255).expand(4, -1, -1, -1), chance(5))
     (grade,) = asked
     assert grade.shape == (4, 1, 64, 64)
-    # Of four faces the first stays as it is; features are compared in float32.
-    assert grade[0].abs().max() < 1e-4
-    assert grade[1:].amax(dim=(1, 2, 3)).min() > 1e-3
+    # Of four faces the first stays as it is; the epsilon in a unit feature's length leaves 2e-4.
+    assert grade[0].abs().max() < 1e-3
+    assert grade[1:].amax(dim=(1, 2, 3)).min() > 0.02
 
 
 @given(SEEDS)
