@@ -1,5 +1,6 @@
 """What a search for precisions found, laid out for a terminal."""
 
+from rich.box import SIMPLE
 from rich.console import Group
 from rich.table import Table
 
@@ -11,18 +12,19 @@ def search_table(variant: str, outcome: Outcome) -> Group:
     """List every block: what it was given, and what the other choice costs and gains.
 
     Cost is the root mean square and the largest score error in points when this block alone is so
-    quantised; gain the bytes and the share of all multiplications.
+    quantised; gain the bytes that are saved and the share of all multiplications.
     """
     total = sum(trial.block.macs for trial in outcome.trials) or 1
-    table = Table(title=f"{variant}: blocks in the order of gain for cost")
-    for heading in ("block", "given", "tried", "cost", "worst", "saves kB", "of MACs %"):
-        table.add_column(heading, justify="left" if heading in ("block", "given", "tried") else "right")
+    table = Table(title=f"{variant}: blocks in the order of gain for cost", box=SIMPLE, padding=(0, 1, 0, 0))
+    for heading in ("block", "given", "int8 by", "cost", "worst", "- kB", "MAC %"):
+        left = heading in ("block", "given", "int8 by")
+        table.add_column(heading, justify="left" if left else "right", no_wrap=True)
     for trial in outcome.trials:
         saved = trial.block.weights * (BYTES[Precision.FLOAT32] - BYTES[trial.choice.precision])
         table.add_row(
             trial.block.name,
-            str(outcome.assignment[trial.block.name]),
-            str(trial.choice),
+            str(outcome.assignment[trial.block.name].precision),
+            str(trial.choice.method) if trial.choice.eight else "-",
             f"{trial.cost:.3f}",
             f"{trial.worst:.3f}",
             f"{saved / 1e3:.1f}",
