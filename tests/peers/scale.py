@@ -12,7 +12,10 @@ Scores = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Scale:
-    """A map of mien's own form, score = 100 t / (t + e), where e is what exceeds ``typical``."""
+    """A map of mien's own form, score = 100 t / (t + e), where e is what exceeds ``typical``.
+
+    Faces below that tie at 100, which costs a rater AUROC: it has to be low.
+    """
 
     typical: float
     tolerated: float
@@ -26,12 +29,12 @@ class Scale:
 def fit_scale(untouched: Scores) -> Scale:
     """Fit the map to anomaly scores [N] of untouched faces.
 
-    Half of them score 100, and the one at mien's own rank of evidence scores what it scores there.
+    The most typical scores 100, and the one at mien's own rank of evidence scores what it scores there.
 
     Raises:
         ValueError: the scores do not differ, so that they have no scale.
     """
-    typical, there = np.quantile(untouched, (0.5, EVIDENCE_SHARE))
+    typical, there = np.quantile(untouched, (0, EVIDENCE_SHARE))
     if not there > typical:
         raise ValueError(f"{len(untouched)} anomaly scores about {typical:g} have no spread to scale by")
     return Scale(float(typical), float((there - typical) / (100 / SCORE_THERE - 1)))

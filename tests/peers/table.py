@@ -148,6 +148,8 @@ def main() -> None:
     notes = {
         file.parent: json.loads(file.read_text("utf-8")) for file in sorted(asked.work.glob(f"*/{NOTES}"))
     }
+    if not notes:
+        parser.error(f"{asked.work} holds no ratings; run tests.peers.train first")
     ordered = sorted(notes, key=lambda folder: (list(PEERS).index(notes[folder]["name"]), folder.name))
     networks = rater_networks(asked.work, asked.checkpoint, sorted({note["name"] for note in notes.values()}))
     face = torch.from_numpy(np.load(ordered[0] / FACES, mmap_mode="r")[0].copy())

@@ -12,7 +12,7 @@ import json
 import os
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import click
@@ -79,8 +79,16 @@ def _one_by_one(faces: Tensor | NDArray[np.uint8]) -> Iterator[Tensor]:
         yield torch.as_tensor(face)[None].float() / 255
 
 
-def train(trainee: Trainee, peer: Peer, faces: Tensor, state: Path) -> float:
-    """Train, or go on from ``state``; returns the seconds of processor time that it took in all.
+@dataclass(frozen=True)
+class Training:
+    """How many steps a model has been trained for, and in how many seconds of processor time."""
+
+    steps: int
+    seconds: float
+
+
+def train(trainee: Trainee, peer: Peer, faces: Tensor, state: Path) -> Training:
+    """Train, or go on from ``state``, which may hold more steps than the peer asks for.
 
     Batches are drawn at random and mirrored by chance. Each step has a seed of its own, so that a run that
     was stopped goes on as if it had not been.
@@ -106,9 +114,10 @@ def train(trainee: Trainee, peer: Peer, faces: Tensor, state: Path) -> float:
         if (step + 1) % SAVE_EVERY == 0 or step + 1 == peer.steps:
             spent = time.process_time() - started
             click.echo(f"step {step + 1} of {peer.steps}: loss {float(loss):.3f}, {spent:.0f} s", err=True)
+            done = step + 1
             record = {"model": trainee.model.state_dict(), "optimiser": trainee.optimiser.state_dict()}
-            torch.save(record | {"done": step + 1, "spent": spent}, state)
-    return spent
+            torch.save(record | {"done": done, "spent": spent}, state)
+    return Training(done, spent)
 
 
 @torch.inference_mode()
@@ -148,21 +157,23 @@ def main() -> None:
     parser.add_argument("portraits", type=Path)
     parser.add_argument("work", type=Path)
     parser.add_argument("peer", choices=PEERS)
+    parser.add_argument("--steps", type=int, help="of the training (default: the model's own number)")
     asked = parser.parse_args()
     torch.set_num_threads(1)
     checkpoint = load_checkpoint(REFERENCE)
     faces = material(asked.portraits, asked.work, checkpoint)
     if not (asked.work / "faces").is_dir():
         write_faces(Request(asked.portraits), asked.work / "faces", lambda *_: None)
-    peer = PEERS[asked.peer]
+    planned = PEERS[asked.peer]
+    peer = replace(planned, steps=asked.steps or planned.steps)
     torch.manual_seed(SEED)
     trainee = peer.make()
-    spent = train(trainee, peer, faces.training, asked.work / f"{asked.peer}.state")
+    training = train(trainee, peer, faces.training, asked.work / f"{asked.peer}.state")
     trainee.model.eval()
     trainee.fit_after(_one_by_one(faces.kept_back))
     torch.save(trainee.model.state_dict(), asked.work / f"{asked.peer}.weights")
-    notes = {"name": asked.peer, "title": peer.title, "steps": peer.steps, "batch": peer.batch}
-    rate(trainee.model, faces.kept_back, asked.work / "faces", checkpoint, notes | {"seconds": spent})
+    notes = {"name": asked.peer, "title": peer.title, "batch": peer.batch} | asdict(training)
+    rate(trainee.model, faces.kept_back, asked.work / "faces", checkpoint, notes)
 
 
 if __name__ == "__main__":
