@@ -1,4 +1,4 @@
-"""Which variant of a platform an app should take: the smallest that passes its gate.
+"""Which variant of a platform an app should take: the smallest that errs by at most half its gate.
 
 Judged is the one graph from aligned face to score, by the golden faces, from which neither weights nor ranges
 were made, plain and with every kind of drawn anomaly: typical faces alone forgive almost everything. What
@@ -38,6 +38,9 @@ GATES: Mapping[str, float] = {
     "coreml-w8a8": 2.0,
 }
 
+# Other people's faces err more: a palette that had 0.33 points here had 0.57 on 132 held-out faces.
+_MARGIN = 0.5
+
 
 @dataclass(frozen=True)
 class Judgement:
@@ -50,8 +53,8 @@ class Judgement:
 
     @property
     def passed(self) -> bool:
-        """Tell whether the gate holds; a score that is not a number never passes."""
-        return self.points <= self.gate
+        """Tell whether half of the gate holds; a score that is not a number never passes."""
+        return self.points <= self.gate * _MARGIN
 
     @property
     def platform(self) -> str:

@@ -21,8 +21,11 @@ Detector = Callable[[Pixels], NDArray[np.float32]]
 _BOX = slice(1, 5)
 _SCORE = 0
 # Sides and zooms are often small fractions, so that exact halves are common; two ways of counting them
-# differ in a last bit and must not round apart.
-_HALF = 0.5 + 1e-6
+# differ in a last bit and must not round apart. So are whole reductions: a photograph of 1024 pixels has 8.
+_BIT = 1e-6
+_HALF = 0.5 + _BIT
+# Steps of a pixel in which a face is placed: last bits of a detector shall not move it.
+_STEPS = 8
 
 
 @dataclass(frozen=True)
@@ -106,7 +109,9 @@ def look(photograph: Pixels, square: Square, detector: Detector, rule: Alignment
     likely[:, 1:] *= square.side
     likely[:, 1:3] += square.corner - 0.5
     likely[:, 5:] += np.tile(square.corner - 0.5, 6)
-    return merge(likely, rule.overlap)
+    faces = merge(likely, rule.overlap)
+    faces[:, 1:] = np.floor(faces[:, 1:] * _STEPS + 0.5) / _STEPS
+    return faces
 
 
 def merge(candidates: Floats, overlap: float) -> Floats:
@@ -145,7 +150,7 @@ def warp(photograph: Pixels, matrix: Floats, size: int) -> Pixels:
     repeated, then rounded half up.
     """
     height, width = photograph.shape[:2]
-    box = max(1, min(int(1 / np.sqrt(abs(np.linalg.det(matrix[:, :2])))), height, width))
+    box = max(1, min(int(1 / np.sqrt(abs(np.linalg.det(matrix[:, :2]))) + _BIT), height, width))
     inverse = np.linalg.inv(np.vstack([matrix, [0, 0, 1]]))[:2]
     axis = np.arange(size)
     u, v = np.meshgrid(axis, axis)

@@ -14,8 +14,12 @@ from .detector import INPUT_SIZE, BlazeFace
 from .errors import NoFaceError
 
 # Sides and zooms are often small fractions, so that exact halves are common; two ways of counting them
-# differ in a last bit and must not round apart.
-_HALF = 0.5 + 1e-6
+# differ in a last bit and must not round apart. So are whole reductions: a photograph of 1024 pixels has 8.
+_BIT = 1e-6
+_HALF = 0.5 + _BIT
+# Two runtimes' detectors differ in their last bits. Places that are rounded frame the same pixels by either,
+# but for the one face in some hundreds where a bit decides between two steps.
+_STEPS = 8
 
 
 @dataclass(frozen=True)
@@ -95,7 +99,7 @@ def warp(photo: Tensor, matrix: Tensor, size: int) -> Tensor:
     skipped; then sampled bilinearly, its border repeated; then rounded to uint8.
     """
     scale = math.sqrt(abs(float(torch.linalg.det(matrix[:, :2]))))
-    box = max(1, min(int(1 / scale), *photo.shape[1:]))
+    box = max(1, min(int(1 / scale + _BIT), *photo.shape[1:]))
     reduced = F.avg_pool2d(photo[None].double(), box)
     height, width = reduced.shape[2:]
     inverse = torch.linalg.inv(torch.cat([matrix, torch.tensor([[0.0, 0.0, 1.0]]).double()]))[:2]
@@ -141,7 +145,8 @@ def _detect(look: Look, detector: BlazeFace, rule: AlignmentRule) -> list[Tensor
     corner = torch.tensor([square.x, square.y], dtype=torch.float64) - square.side / 2 - 0.5
     values[:, :2] += corner
     values[:, 4:] += corner.repeat(6)
-    return _merge(likely[:, 0], values, rule.overlap)
+    blends = _merge(likely[:, 0], values, rule.overlap)
+    return [torch.floor(blend * _STEPS + 0.5) / _STEPS for blend in blends]
 
 
 def _merge(scores: Tensor, boxes: Tensor, overlap: float) -> list[Tensor]:

@@ -20,7 +20,9 @@ typedef struct {
 } Square;
 
 /* Two ways of counting an exact half differ in a last bit and must not round apart. */
-static const double HALF = 0.5 + 1e-6;
+static const double BIT = 1e-6, HALF = 0.5 + 1e-6;
+/* Steps of a pixel in which a face is placed: last bits of a detector shall not move it. */
+static const double STEPS = 8;
 
 static double clip(double value, double limit) { return value < 0 ? 0 : value > limit ? limit : value; }
 
@@ -70,7 +72,7 @@ static void bounds(const Map *back, int size, int box, const int last[2], int lo
 static double mix(double a, double b, double share) { return a + (b - a) * share; }
 
 static void warp(const Picture *p, Map map, int size, uint8_t *cut) {
-  double scale = 1 / sqrt(fabs(map.a * map.e - map.b * map.d));
+  double scale = 1 / sqrt(fabs(map.a * map.e - map.b * map.d)) + BIT;
   int box = (int)clip(scale, p->width < p->height ? p->width : p->height), low[2], high[2];
   if (box < 1) box = 1;
   int last[2] = {p->width / box - 1, p->height / box - 1};
@@ -124,7 +126,8 @@ static size_t merge(Candidate *c, size_t count, double limit) {
       for (int k = 0; k < CANDIDATE; k++) blend.values[k] += other.values[0] * other.values[k];
       c[n].values[0] = -1;
     }
-    for (int k = 0; k < CANDIDATE; k++) blend.values[k] /= weights;
+    blend.values[0] /= weights;
+    for (int k = 1; k < CANDIDATE; k++) blend.values[k] = floor(blend.values[k] / weights * STEPS + 0.5) / STEPS;
     Candidate *kept = allocate(sizeof *c * (count - faces));
     size_t left = 0;
     for (size_t n = faces; n < count; n++)

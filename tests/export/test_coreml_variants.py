@@ -77,8 +77,8 @@ def _judgement(name: str, size: int, points: float) -> Judgement:
 def test_the_smallest_that_passes_is_chosen_by_platform() -> None:
     judged = [
         _judgement("coreml-a", 300, 0.1),
-        _judgement("coreml-b", 200, 0.5),
-        _judgement("coreml-c", 100, 0.6),
+        _judgement("coreml-b", 200, 0.25),
+        _judgement("coreml-c", 100, 0.26),
         _judgement("coreml-d", 50, math.nan),
         _judgement("tflite-a", 10, math.nan),
     ]
@@ -212,7 +212,7 @@ def test_int8_activations_need_a_later_system_and_the_manifest_says_so(bundle: B
 def test_the_manifest_chooses_the_smallest_that_passes(bundle: Bundle) -> None:
     for platform in ("tflite", "coreml"):
         entries = [v for v in bundle.manifest["variants"] if v["platform"] == platform]
-        passing = [v for v in entries if v["measured"]["points"] <= v["gate"]]
+        passing = [v for v in entries if v["measured"]["points"] <= v["gate"] / 2]
         smallest = min(passing, key=lambda v: v["measured"]["bytes"])
         assert bundle.manifest["choice"][platform] == smallest["name"]
         assert smallest["measured"]["bytes"] == size_of(bundle.variant(smallest["name"]).files["appraisal"])
@@ -223,4 +223,4 @@ def test_a_palette_is_packed_only_where_it_passes(bundle: Bundle) -> None:
     left_out = {v["name"]: v for v in bundle.manifest["left_out"]}
     assert "coreml-pal6" in packed.keys() | left_out.keys()
     assert packed.keys().isdisjoint(left_out)
-    assert all(v["measured"]["points"] > v["gate"] for v in left_out.values())
+    assert all(v["measured"]["points"] > v["gate"] / 2 for v in left_out.values())

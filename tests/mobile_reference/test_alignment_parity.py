@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 from torch import Tensor
@@ -127,6 +127,7 @@ def test_both_sides_refuse_a_small_face_with_the_same_words(portrait: Tensor, bo
     st.floats(-40, 40),
     st.floats(-40, 40),
 )
+@example(8, 8, 0.0, 0.125, 0.0, 0.0)
 def test_both_sides_warp_any_picture_alike(
     height: int, width: int, angle: float, scale: float, x: float, y: float
 ):
