@@ -66,11 +66,12 @@ def by_mien(checkpoint: Path, folder: Path) -> None:
 def by_quantiser(checkpoint: Path, folder: Path) -> None:
     """Quantise the same float model by ai-edge-quantizer's own recipe, ranges by least and greatest value.
 
-    Its own calibration runs XNNPACK, which leaves tensors inside of what it fuses without data.
+    Its own calibration runs XNNPACK, which leaves tensors inside of what it fuses without data; and of weights
+    that two tensors share it quantises one, hence the model as it was before they were shared.
     """
     from ai_edge_quantizer import quantizer, recipe
 
-    model = folder / "tflite-fp32" / f"{_GRAPH.name}.tflite"
+    model = folder / "work" / _GRAPH.name / f"{_GRAPH.name}.tflite"
     ranges = ranges_by(Method.MIN_MAX, spreads(_GRAPH, model, load_traces(folder / "traces")))
     job = quantizer.Quantizer(str(model))
     job.load_quantization_recipe(recipe.static_wi8_ai8())
