@@ -66,7 +66,7 @@ def by_mien(checkpoint: Path, folder: Path) -> None:
 def by_quantiser(checkpoint: Path, folder: Path) -> None:
     """Quantise the same float model by ai-edge-quantizer's own recipe, ranges by least and greatest value.
 
-    Its own calibration runs XNNPACK, which leaves tensors inside of what it fuses without data; and of weights
+    Its own calibration runs XNNPACK, which leaves tensors inside of what it fuses without data. Of weights
     that two tensors share it quantises one, hence the model as it was before they were shared.
     """
     from ai_edge_quantizer import quantizer, recipe
