@@ -1,4 +1,7 @@
-"""``--precision auto``: from a checkpoint and calibration faces to the file of assignments."""
+"""``--precision auto``: from a checkpoint and calibration faces to the file of assignments.
+
+The one graph is searched; the stages get what it gets.
+"""
 
 import json
 import shutil
@@ -10,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
+from mien.mobile_reference.bundle import APPRAISAL
 from mien.models.checkpoint import checkpoint_hash, load_checkpoint
 
 from .graphs import graph_named
@@ -18,8 +22,6 @@ from .jobs import TFLITE_VARIANTS, Progress, float_model, load_traces
 from .precision import write_assignments
 from .search import Outcome, Subject, explain, search_halves, search_precision
 
-GRAPH = "appraisal"
-"""The graph that is searched: the stages get what it gets."""
 HALF_BUDGET = 0.03
 """Points that float16 weights may cost over the calibration faces: with 0.05 others erred by up to 0.123."""
 PRECISION, TABLE = "precision.json", "search.json"
@@ -71,7 +73,7 @@ def _subject(checkpoint: Path, traces: Path, work: Path, progress: Progress) -> 
         np.save(subject.faces, faces)
         progress("converting to float32", 0, 1)
         job = partial(_watch, checkpoint, traces, subject)
-        run_isolated(job, folder / "convert.log", Limits(), f"tflite {GRAPH}")
+        run_isolated(job, folder / "convert.log", Limits(), f"tflite {APPRAISAL}")
     return subject
 
 
@@ -79,9 +81,9 @@ def _watch(checkpoint: Path, traces: Path, subject: Subject) -> None:
     from .ranges import spreads, write_spreads
 
     samples = load_traces(traces)
-    made = float_model(GRAPH, checkpoint, samples, subject.model.parent / "work")
+    made = float_model(APPRAISAL, checkpoint, samples, subject.model.parent / "work")
     made.replace(subject.model)
     # The spreads come last: where they are, everything is.
     partial_file = subject.spreads.with_suffix(".partial")
-    write_spreads(spreads(graph_named(GRAPH), subject.model, samples), partial_file)
+    write_spreads(spreads(graph_named(APPRAISAL), subject.model, samples), partial_file)
     partial_file.replace(subject.spreads)

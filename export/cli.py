@@ -32,7 +32,8 @@ worst that was searched with."""
 @click.option(
     "--budget-points",
     type=click.FloatRange(0, 100, min_open=True),
-    help="With --precision auto: largest score error of int8 over the calibration faces (default: 0.3).",
+    help="With --precision auto: largest score error of int8 over the calibration faces "
+    f"(default: {DEFAULT_BUDGET:g}).",
 )
 @click.option(
     "--work", type=_PATH, help="With --precision auto: folder of what was measured (default: OUTPUT.search)."

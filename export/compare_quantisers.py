@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from safetensors.numpy import load_file, save_file
 
 from mien.calibration.holdout import held_out_faces
+from mien.mobile_reference.bundle import APPRAISAL
 
 from .compare_converters import FAILED, MISSING, WORKS
 from .errors import ConversionError
@@ -30,7 +31,7 @@ from .tflite import as_statistics
 from .timing import interleaved_ms
 
 OURS = "mien"
-_GRAPH = graph_named("appraisal")
+_GRAPH = graph_named(APPRAISAL)
 _LIMITS = Limits(seconds=1800)
 _FACES = "faces.safetensors"
 

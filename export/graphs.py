@@ -113,7 +113,7 @@ class AppraisalGraph(StageGraph):
 class Graph:
     """One graph of a bundle: which module it is, and its tensors in order.
 
-    ``int8`` tells whether any of it may be quantised; which blocks are says ``precision``.
+    ``int8`` tells whether any of it may be quantised; what is say ``precision`` for TFLite and ``coreml``.
     """
 
     name: str

@@ -93,9 +93,10 @@ def chosen_ranges(model: Path, assignment: Assignment, found: Spreads) -> dict[s
 
 def faults_of(model: Path, assignment: Assignment, found: Spreads) -> list[str]:
     """Say what is wrong with the ranges of the tensors that int8 blocks of a graph read or make."""
-    eight = [b for b in find_blocks(model.read_bytes()) if assignment.get(b.name, HALF).eight]
+    blocks = find_blocks(model.read_bytes())
+    eight = [block for block in blocks if assignment.get(block.name, HALF).eight]
     names = {name for block in eight for name in (*block.inputs, *block.outputs)}
-    return list(faults({name: found[name] for name in names}, chosen_ranges(model, assignment, found)))
+    return list(faults({name: found[name] for name in names}, tensor_ranges(blocks, assignment, found)))
 
 
 def as_statistics(model: bytes, ranges: Mapping[str, Range]) -> dict[str, Any]:

@@ -53,27 +53,28 @@ def test_refuses_a_calibration_folder_without_images(tmp_path: Path) -> None:
     assert "holds no image" in _refused(tmp_path, "--calibration", tmp_path / "faces")
 
 
-def test_refuses_too_few_calibration_faces(tmp_path: Path, sample_folder: Path) -> None:
-    faces = tmp_path / "faces"
+def _samples(folder: Path, sample_folder: Path, *numbers: int) -> Path:
+    """Copy sample portraits into a new folder, named by their numbers alone."""
+    faces = folder / "faces"
     faces.mkdir()
-    (faces / "one.jpg").write_bytes((sample_folder / "nobody-07.jpg").read_bytes())
+    for number in numbers:
+        (faces / f"{number}.jpg").write_bytes((sample_folder / f"nobody-{number:02}.jpg").read_bytes())
+    return faces
+
+
+def test_refuses_too_few_calibration_faces(tmp_path: Path, sample_folder: Path) -> None:
+    faces = _samples(tmp_path, sample_folder, 7)
     assert "at least 4 are needed" in _refused(tmp_path, "--calibration", faces)
 
 
 def test_refuses_the_same_face_twice(tmp_path: Path, sample_folder: Path) -> None:
-    faces = tmp_path / "faces"
-    faces.mkdir()
-    for number in (7, 9, 11, 13):
-        (faces / f"{number}.jpg").write_bytes((sample_folder / f"nobody-{number:02}.jpg").read_bytes())
-    (faces / "again.jpg").write_bytes((sample_folder / "nobody-13.jpg").read_bytes())
+    faces = _samples(tmp_path, sample_folder, 7, 9, 11, 13)
+    (faces / "again.jpg").write_bytes((faces / "13.jpg").read_bytes())
     assert "duplicates: 13.jpg and again.jpg" in _refused(tmp_path, "--calibration", faces)
 
 
 def test_refuses_to_calibrate_with_what_it_is_judged_by(tmp_path: Path, sample_folder: Path) -> None:
-    faces = tmp_path / "faces"
-    faces.mkdir()
-    for number in (1, 7, 9, 11):
-        (faces / f"{number}.jpg").write_bytes((sample_folder / f"nobody-{number:02}.jpg").read_bytes())
+    faces = _samples(tmp_path, sample_folder, 1, 7, 9, 11)
     assert "the file 1.jpg is also in the evaluation set" in _refused(tmp_path, "--calibration", faces)
 
 
