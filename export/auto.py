@@ -18,7 +18,7 @@ from mien.models.checkpoint import checkpoint_hash, load_checkpoint
 
 from .graphs import graph_named
 from .isolation import Limits, run_isolated
-from .jobs import TFLITE_VARIANTS, Progress, float_model, load_traces
+from .jobs import ROUNDINGS, TFLITE_VARIANTS, Progress, float_model, load_traces
 from .precision import write_assignments
 from .search import Outcome, Subject, explain, search_halves, search_precision
 
@@ -65,12 +65,17 @@ def _subject(checkpoint: Path, traces: Path, work: Path, progress: Progress) -> 
     content = checkpoint_hash(load_checkpoint(checkpoint)) + sha256(faces.tobytes()).hexdigest()
     folder = work / sha256(content.encode()).hexdigest()[:16]
     subject = Subject(
-        folder / "model.tflite", folder / "faces.npy", folder / "spreads.json", folder / "trials"
+        folder / "model.tflite",
+        folder / "faces.npy",
+        folder / "spreads.json",
+        folder / "roundings.safetensors",
+        folder / "trials",
     )
     if not subject.spreads.exists():
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(parents=True)
         np.save(subject.faces, faces)
+        shutil.copy(traces / ROUNDINGS, subject.roundings)
         progress("converting to float32", 0, 1)
         job = partial(_watch, checkpoint, traces, subject)
         run_isolated(job, folder / "convert.log", Limits(), f"tflite {APPRAISAL}")

@@ -28,7 +28,7 @@ class Block:
     """One block: what its operations read and make, how many ``weights`` it has, and its ``macs``.
 
     ``inputs`` and ``outputs`` are names of computed tensors. Both runs of a network that is called twice are
-    one block: they share their weights.
+    one block: they share their weights. ``dense`` are the ``macs`` of convolutions that are not depthwise.
     """
 
     name: str
@@ -36,6 +36,7 @@ class Block:
     outputs: tuple[str, ...]
     weights: int
     macs: int
+    dense: int
 
 
 def find_blocks(model: bytes) -> tuple[Block, ...]:
@@ -88,7 +89,8 @@ class _Finder:
             inputs=frozenset(self._name(i) for op in operators for i in self._inputs(op)[1]),
             outputs=tuple(self._name(int(op.outputs[0])) for op in operators),
             weights=sum(filters.values()),
-            macs=sum(self._macs(op) for op in convolutions),
+            macs=sum(map(self._macs, convolutions)),
+            dense=sum(self._macs(op) for op in convolutions if operation_name(self.parsed, op) == "CONV_2D"),
         )
 
     def _data(self, index: int) -> bytes:

@@ -22,7 +22,7 @@ from .front_ends.onnx2tf_call import run_onnx2tf
 from .front_ends.onnx_graph import to_onnx
 from .graphs import graph_named
 from .isolation import Limits, run_isolated
-from .jobs import Progress, convert_tflite, load_traces
+from .jobs import Progress, convert_tflite, load_traces, round_weights
 from .litert import Runner
 from .precision import STORED
 from .ranges import Method, ranges_by, spreads
@@ -60,6 +60,7 @@ class Quantised:
 
 def by_mien(checkpoint: Path, folder: Path) -> None:
     """Quantise as an export does; makes the float model for the others too."""
+    round_weights(checkpoint, folder / "traces")
     convert_tflite(STORED, _GRAPH.name, checkpoint, folder / "traces", folder)
     _target(folder, OURS).write_bytes((folder / "tflite-int8" / f"{_GRAPH.name}.tflite").read_bytes())
 

@@ -24,6 +24,7 @@ from .coreml_weights import int8_weights, palette_weights
 from .folding import fold_batch_norm
 from .graphs import Graph, TensorSpec
 from .ranges import write_ranges
+from .rounding import Rounded, Roundings, round_in_place
 
 MINIMUM = "iOS16"
 QUANTISED_MINIMUM = "iOS17"
@@ -39,13 +40,16 @@ _SINGLE = re.compile(
     r"module\.net\.(teacher\.(stem|[0-3]|4\.0)|student\.(stem|0|1)|head|inpainter\.refine\.(0|to_rgb))\b"
 )
 
-# Found by the score as well: the teacher, whose linear outputs span ten times what eight bits resolve, cost
-# three quarters of the error of int8, the first stages of the student and the large maps of the refinement
-# most of the rest, and they hold few of the weights.
+# Found by the score as well. Rounded weights of the teacher's first stages cost most of what all would, and
+# they are few; so are those of depthwise convolutions, which cannot make up for each other's errors.
+_WEIGHTS = re.compile(r"net\.(teacher\.stages\.4|student|head|inpainter)\.")
+# Of int8 activations the teacher's, whose linear outputs span ten times what eight bits resolve, cost three
+# quarters of the error, those of the student's first stages and of the refinement's large maps the most of
+# the rest.
 _EIGHT = re.compile(r"net\.(student\.stages\.2|inpainter\.(coarse\.(down|context|up\.0)|refine\.context))\.")
 
 
-def to_coreml(graph: Graph, checkpoint: Checkpoint, folder: Path) -> None:
+def to_coreml(graph: Graph, checkpoint: Checkpoint, roundings: Roundings, folder: Path) -> None:
     """Make the variants of a graph whose activations are float: ``folder``/<variant>/<graph>.mlpackage.
 
     uint8 inputs become RGB images, so that an app passes pixels; the other tensors are float32 arrays,
@@ -62,19 +66,24 @@ def to_coreml(graph: Graph, checkpoint: Checkpoint, folder: Path) -> None:
             if package != single:
                 shutil.copytree(single, package)
         return
-    model = _converted(graph, traced, _mostly_float16(), MINIMUM)
-    _save(model, packages["coreml-fp16"])
-    _save(int8_weights(model, _quantised_weights(graph, checkpoint)), packages["coreml-int8w"])
+    _save(_converted(graph, traced, _mostly_float16(), MINIMUM), packages["coreml-fp16"])
+    rounded = _chosen(roundings, _WEIGHTS)
+    model = _converted(graph, _traced(graph, checkpoint, rounded), _mostly_float16(), MINIMUM)
+    names = [_in_package(f"{name}.weight") for name in rounded]
+    _save(int8_weights(model, names), packages["coreml-int8w"])
 
 
-def to_int8(graph: Graph, checkpoint: Checkpoint, samples: Sequence[Arrays], folder: Path) -> None:
+def to_int8(
+    graph: Graph, checkpoint: Checkpoint, roundings: Roundings, samples: Sequence[Arrays], folder: Path
+) -> None:
     """Make the variant of a graph whose int8 parts have int8 weights and activations, and its ranges.
 
     ``samples`` are the graph's inputs by name, channels last, for which the ranges of activations hold.
     """
     package = folder / "coreml-w8a8" / f"{graph.name}.mlpackage"
-    weights = _quantised_weights(graph, checkpoint)
-    model = _converted(graph, _traced(graph, checkpoint), _mostly_float16(), QUANTISED_MINIMUM)
+    weights = _eight(graph, checkpoint)
+    traced = _traced(graph, checkpoint, _chosen(roundings, _EIGHT))
+    model = _converted(graph, traced, _mostly_float16(), QUANTISED_MINIMUM)
     _save(int8_weights(model, weights), package)
     ranges = activation_ranges(package, weights, [{name: s[name] for name in graph.inputs} for s in samples])
     write_ranges(ranges, folder / "ranges" / f"{graph.name}.coreml.json")
@@ -92,12 +101,20 @@ def to_palettes(graph: Graph, checkpoint: Checkpoint, variant: str, folder: Path
         shutil.copytree(source, target)
         return
     model = ct.models.MLModel(str(source), skip_model_load=True)
-    _save(palette_weights(model, _quantised_weights(graph, checkpoint), PALETTES[variant]), target)
+    _save(palette_weights(model, _eight(graph, checkpoint), PALETTES[variant]), target)
 
 
-def _traced(graph: Graph, checkpoint: Checkpoint) -> Any:
+def _chosen(roundings: Roundings, pattern: re.Pattern[str]) -> dict[str, Rounded]:
+    """Take the roundings of the convolutions that are int8, by their names in a graph's module."""
+    named = {f"net.{name}": rounded for name, rounded in roundings.items()}
+    return {name: rounded for name, rounded in named.items() if pattern.match(f"{name}.")}
+
+
+def _traced(graph: Graph, checkpoint: Checkpoint, rounded: Roundings | None = None) -> Any:
     examples = tuple(torch.rand(spec.shape) for spec in graph.specs(graph.inputs))
-    module = _Single(fold_batch_norm(graph.build(checkpoint)))
+    folded = fold_batch_norm(graph.build(checkpoint))
+    round_in_place(folded, rounded or {})
+    module = _Single(folded)
     with warnings.catch_warnings():
         # Tracing warns of shapes taken as constants, which is what a graph of fixed size wants.
         warnings.simplefilter("ignore")
@@ -147,13 +164,15 @@ def _fits_float16(operation: Any) -> bool:
     )
 
 
-def _quantised_weights(graph: Graph, checkpoint: Checkpoint) -> frozenset[str]:
-    """Name the weights of the graph's int8 parts as the package has them, without a suffix for float16."""
-    return frozenset(
-        f"module_{name}".replace(".", "_")
-        for name, weight in graph.build(checkpoint).named_parameters()
-        if weight.ndim == 4 and _EIGHT.match(name)
-    )
+def _eight(graph: Graph, checkpoint: Checkpoint) -> frozenset[str]:
+    """Name the weights of the parts whose activations may be int8, as the package has them."""
+    parameters = graph.build(checkpoint).named_parameters()
+    return frozenset(_in_package(name) for name, p in parameters if p.ndim == 4 and _EIGHT.match(name))
+
+
+def _in_package(name: str) -> str:
+    """Return the name that the converter gives a parameter, without a suffix for float16."""
+    return f"module_{name}".replace(".", "_")
 
 
 class _Single(nn.Module):

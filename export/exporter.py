@@ -21,7 +21,16 @@ from .auto import PRECISION, Budget, find_precision
 from .choice import Judgement, JudgingFace, judge, judging_faces
 from .coreml import PALETTES, VARIANTS
 from .graphs import GRAPHS
-from .jobs import TFLITE_VARIANTS, Progress, palette_job, plan, read_faults, run_jobs, save_traces
+from .jobs import (
+    TFLITE_VARIANTS,
+    Progress,
+    palette_job,
+    plan,
+    read_faults,
+    round_weights,
+    run_jobs,
+    save_traces,
+)
 from .packing import CalibrationRecord, GoldenFace, check_output, pack, staged
 from .precision import STORED, stored_assignment
 from .search import Outcome
@@ -75,6 +84,8 @@ def export_bundle(request: ExportRequest, progress: Progress) -> ExportReport:
         work = Path(scratch)
         workers = os.cpu_count() or 1
         save_traces(faces.traces, work / "traces")
+        progress("rounding weights", 0, 1)
+        round_weights(request.checkpoint, work / "traces")
         found, precision = _precision(request, work / "traces", workers, progress)
         peak = run_jobs(plan(request.checkpoint, work / "traces", work, precision), workers, progress)
         shutil.copy(precision, work / "ranges" / PRECISION)

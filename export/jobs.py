@@ -8,6 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import torch
 from numpy.typing import NDArray
 from safetensors.numpy import load_file, save_file
 
@@ -25,6 +26,9 @@ Progress = Callable[[str, int, int], None]
 """Told what was finished, how many steps are done, and of how many."""
 TFLITE_VARIANTS = ("tflite-fp32", "tflite-fp16", "tflite-int8")
 FAULTS = "faults"
+# In a folder of its own: beside the traces it would be taken for one.
+ROUNDINGS = Path("rounded") / "weights.safetensors"
+"""Where in a folder of traces the rounded weights lie."""
 
 
 @dataclass(frozen=True)
@@ -93,6 +97,16 @@ def load_traces(folder: Path) -> list[dict[str, NDArray[Any]]]:
     return [load_file(file) for file in sorted(folder.glob("*.safetensors"))]
 
 
+def round_weights(checkpoint: Path, traces: Path) -> None:
+    """Round the weights of the appraisal's net for the faces in the folder of traces, into that folder."""
+    from .rounding import round_convolutions, write_roundings
+
+    faces = [torch.from_numpy(sample["face"]).permute(0, 3, 1, 2) for sample in load_traces(traces)]
+    file = traces / ROUNDINGS
+    file.parent.mkdir()
+    write_roundings(round_convolutions(load_checkpoint(checkpoint).appraisal, faces), file)
+
+
 def float_model(name: str, checkpoint: Path, samples: Sequence[Mapping[str, Any]], work: Path) -> Path:
     """Convert a graph to float32 TFLite in the folder ``work``, and check it against the traces."""
     from .conversion import convert_float
@@ -104,21 +118,25 @@ def float_model(name: str, checkpoint: Path, samples: Sequence[Mapping[str, Any]
 
 
 def convert_tflite(precision: Path, name: str, checkpoint: Path, traces: Path, folder: Path) -> None:
-    """Make the three TFLite variants of a graph, the float one checked against the traces."""
+    """Make the three TFLite variants of a graph, the float one checked against the traces.
+
+    The folder of traces holds the rounded weights too.
+    """
     from . import tflite
     from .blocks import find_blocks
     from .precision import stored_assignment, strangers
     from .ranges import spreads, write_ranges
+    from .rounding import read_roundings
     from .sharing import share_constants
 
     graph, samples = graph_named(name), load_traces(traces)
     model = float_model(name, checkpoint, samples, folder / "work" / name)
-    found = spreads(graph, model, samples)
+    found, rounded = spreads(graph, model, samples), read_roundings(traces / ROUNDINGS)
     half, eight = (stored_assignment(variant, precision) for variant in TFLITE_VARIANTS[1:])
     made = (
         share_constants(model.read_bytes()),
-        tflite.quantise(model, half, found),
-        tflite.quantise(model, eight, found),
+        tflite.quantise(model, half, found, rounded),
+        tflite.quantise(model, eight, found, rounded),
     )
     write_ranges(tflite.chosen_ranges(model, eight, found), folder / "ranges" / f"{name}.json")
     faults = tflite.faults_of(model, eight, found)
@@ -147,15 +165,19 @@ def read_faults(folder: Path) -> tuple[str, ...]:
 def convert_coreml(name: str, checkpoint: Path, traces: Path, folder: Path) -> None:
     """Make the Core ML variants of a graph whose activations are float."""
     from .coreml import to_coreml
+    from .rounding import read_roundings
 
-    to_coreml(graph_named(name), load_checkpoint(checkpoint), folder)
+    roundings = read_roundings(traces / ROUNDINGS)
+    to_coreml(graph_named(name), load_checkpoint(checkpoint), roundings, folder)
 
 
 def convert_coreml_int8(name: str, checkpoint: Path, traces: Path, folder: Path) -> None:
     """Make the Core ML variant of a graph whose activations are int8."""
     from .coreml import to_int8
+    from .rounding import read_roundings
 
-    to_int8(graph_named(name), load_checkpoint(checkpoint), load_traces(traces), folder)
+    roundings = read_roundings(traces / ROUNDINGS)
+    to_int8(graph_named(name), load_checkpoint(checkpoint), roundings, load_traces(traces), folder)
 
 
 def palette_job(variant: str, name: str, checkpoint: Path, folder: Path) -> Job:

@@ -18,9 +18,15 @@ STORED = Path(__file__).parent / "precision.json"
 
 
 class Precision(StrEnum):
-    """What a block's weights are stored in; activations are int8 for int8, and float32 otherwise."""
+    """What a block's weights are stored in, and what it computes in.
+
+    ``INT8`` computes in int8 throughout. In a ``DYNAMIC`` block the dense convolutions have int8 weights and
+    multiply int8, to which they bring their input as they run, by its least and greatest value; everything
+    between them is float32, and depthwise weights are float16. The others compute in float32.
+    """
 
     INT8 = "int8"
+    DYNAMIC = "dynamic"
     FLOAT16 = "float16"
     FLOAT32 = "float32"
 
@@ -33,13 +39,13 @@ class Choice:
     method: Method = Method.MIN_MAX
 
     @property
-    def eight(self) -> bool:
-        """Tell whether the block computes in eight bits."""
+    def ranged(self) -> bool:
+        """Tell whether the block's tensors need ranges."""
         return self.precision is Precision.INT8
 
     def __str__(self) -> str:
         """Name the choice as it is stored: ``int8 mse``, ``float32``."""
-        return f"{self.precision} {self.method}" if self.precision is Precision.INT8 else str(self.precision)
+        return f"{self.precision} {self.method}" if self.ranged else str(self.precision)
 
 
 def read_choice(text: str) -> Choice:
@@ -53,8 +59,15 @@ def read_choice(text: str) -> Choice:
 
 
 HALF = Choice(Precision.FLOAT16)
-BYTES: Mapping[Precision, int] = {Precision.INT8: 1, Precision.FLOAT16: 2, Precision.FLOAT32: 4}
-"""Bytes of one weight."""
+INTEGER = frozenset({Precision.INT8, Precision.DYNAMIC})
+"""The precisions whose dense convolutions multiply int8."""
+BYTES: Mapping[Precision, int] = {
+    Precision.INT8: 1,
+    Precision.DYNAMIC: 1,
+    Precision.FLOAT16: 2,
+    Precision.FLOAT32: 4,
+}
+"""Bytes of one weight, but for the few depthwise ones of dynamic blocks."""
 Assignment = Mapping[str, Choice]
 """Choices by block. A block that is not named has float16 weights."""
 
@@ -100,7 +113,7 @@ def tensor_ranges(blocks: Sequence[Block], assignment: Assignment, found: Spread
     """
     by_method = {method: ranges_by(method, found) for method in Method}
     chosen = dict(by_method[Method.MIN_MAX])
-    eight = [(block, c.method) for block in blocks if (c := assignment.get(block.name, HALF)).eight]
+    eight = [(block, c.method) for block in blocks if (c := assignment.get(block.name, HALF)).ranged]
     for names in ("inputs", "outputs"):
         for block, method in eight:
             chosen |= {name: by_method[method][name] for name in getattr(block, names)}

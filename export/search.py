@@ -22,35 +22,38 @@ import numpy as np
 from .blocks import Block, find_blocks
 from .isolation import converter_context
 from .litert import Runner
-from .precision import BYTES, HALF, Assignment, Choice, Precision
+from .precision import BYTES, HALF, INTEGER, Assignment, Choice, Precision
 from .ranges import Method, read_spreads
+from .rounding import read_roundings
 from .tflite import quantise
 
 Progress = Callable[[str, int, int], None]
 WHOLE = Choice(Precision.FLOAT32)
-EIGHTS = tuple(Choice(Precision.INT8, method) for method in Method)
+EIGHTS = (Choice(Precision.DYNAMIC), *(Choice(Precision.INT8, method) for method in Method))
 # A block that costs so small a part of the budget is not tried with other ranges.
 _CHEAP = 0.01
 # A block that could save so small a share is left alone.
 _SMALL = 0.005
 # Blocks are tried alone on so many faces: those that rounding moves most.
 _TOUCHY = 16
-# What float16 weights may take of the budget when int8 is to come.
-_HALF_SHARE = 0.5
+# What float16 weights may take of the budget when int8 is to come: the few that cost more save least.
+_HALF_SHARE = 0.1
 # How many blocks beyond the first that does not fit are tried one by one.
-_LATE = 6
+_LATE = 12
 
 
 @dataclass(frozen=True)
 class Subject:
-    """What is searched: a float model, the faces [K, 256, 256, 3] and what its tensors were over them.
+    """What is searched: a float model, and what belongs to it.
 
+    ``faces`` [K, 256, 256, 3], the ``spreads`` of its tensors over them, and its weights as ``roundings``.
     All are files, since other processes read them; ``work`` keeps what was measured.
     """
 
     model: Path
     faces: Path
     spreads: Path
+    roundings: Path
     work: Path
 
 
@@ -104,7 +107,8 @@ class _Bench:
     def __init__(self, subject: Subject, workers: int) -> None:
         self.subject = subject
         self.pool = ProcessPoolExecutor(workers, converter_context())
-        parts = [path.read_bytes() for path in (subject.model, subject.faces, subject.spreads)]
+        files = (subject.model, subject.faces, subject.spreads, subject.roundings)
+        parts = [path.read_bytes() for path in files]
         parts.append(version("ai-edge-quantizer").encode())
         self.state = sha256(b"".join(sha256(part).digest() for part in parts)).hexdigest()
         subject.work.mkdir(parents=True, exist_ok=True)
@@ -141,7 +145,8 @@ class _Bench:
 
 def _measure(subject: Subject, assignment: Assignment, faces: tuple[int, ...], file: Path) -> None:
     """Quantise, rate the faces, and write the scores; a stopped search finds whole files alone."""
-    model = quantise(subject.model, assignment, read_spreads(subject.spreads))
+    found, rounded = read_spreads(subject.spreads), read_roundings(subject.roundings)
+    model = quantise(subject.model, assignment, found, rounded)
     runner = Runner(model)
     pictures = np.load(subject.faces)
     chosen = pictures[list(faces)] if faces else pictures
@@ -196,7 +201,7 @@ class Search:
         """Sum up what was found."""
         (measured,) = self._scores([assignment], "the model that was found")
         errors = np.abs(np.array(measured.scores) - self.exact)
-        eight = sum(block.macs for block in self.blocks if assignment[block.name].eight)
+        integer = sum(b.dense for b in self.blocks if assignment[b.name].precision in INTEGER)
         return Outcome(
             assignment=assignment,
             trials=tuple(sorted(trials, key=self._order)),
@@ -204,7 +209,7 @@ class Search:
             mean=float(errors.mean()),
             worst=float(errors.max()),
             bytes=measured.bytes,
-            integer=eight / sum(block.macs for block in self.blocks),
+            integer=integer / sum(block.macs for block in self.blocks),
         )
 
     def _alone(self, choices: Sequence[Choice], blocks: Sequence[Block], title: object) -> tuple[Trial, ...]:
@@ -243,11 +248,14 @@ class Search:
         return max(trial.cost, _CHEAP * self.budget) / self._gain(trial.block, trial.choice)
 
     def _gain(self, block: Block, choice: Choice) -> float:
-        """Add the share of bytes that is saved and that of multiplications that become integer."""
+        """Add the share of bytes that is saved and that of multiplications that dot products do.
+
+        A depthwise convolution has none: in int8 it needs as many instructions as in float.
+        """
         weights = sum(each.weights for each in self.blocks)
         macs = sum(each.macs for each in self.blocks)
         saved = 1 - BYTES[choice.precision] / BYTES[Precision.FLOAT32]
-        return block.weights / weights * saved + block.macs / macs * choice.eight
+        return block.weights / weights * saved + block.dense / macs * (choice.precision in INTEGER)
 
     def _worst(self, assignment: Assignment, title: str) -> float:
         """Measure the largest error; not a number counts as none that fits."""

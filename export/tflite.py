@@ -4,7 +4,7 @@ Every step is checked on real faces before the next one uses it: an exit code of
 """
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,8 @@ from .graphs import Graph, TensorSpec
 from .litert import Runner
 from .precision import HALF, Assignment, Precision, tensor_ranges
 from .ranges import Range, Spreads, faults
+from .rounded_weights import with_rounded
+from .rounding import Roundings
 from .sharing import share_constants
 
 Arrays = Mapping[str, NDArray[Any]]
@@ -62,11 +64,12 @@ def largest_error(spec: TensorSpec, reference: NDArray[Any], other: NDArray[Any]
     return float(np.abs(other.astype(np.float64) - reference).max()) / spec.full_scale
 
 
-def quantise(model: Path, assignment: Assignment, found: Spreads) -> bytes:
+def quantise(model: Path, assignment: Assignment, found: Spreads, rounded: Roundings) -> bytes:
     """Give every block of a float graph its precision; what belongs to no block stays float32.
 
-    int8 weights have a scale for each channel, int8 activations one for each tensor, from the ``found``
-    values. float16 is a way of storing weights: arithmetic stays float32.
+    int8 weights have a scale for each channel, and dense ones are the ``rounded`` ones; int8 activations have
+    one scale for each tensor, from the ``found`` values. float16 is a way of storing weights: arithmetic
+    stays float32.
     """
     from ai_edge_quantizer import quantizer
 
@@ -75,11 +78,11 @@ def quantise(model: Path, assignment: Assignment, found: Spreads) -> bytes:
     outputs: dict[Precision, list[str]] = {precision: [] for precision in Precision}
     for block in blocks:
         outputs[assignment.get(block.name, HALF).precision] += block.outputs
-    job = quantizer.Quantizer(str(model))
-    if outputs[Precision.FLOAT16]:
-        _halve_weights(job, _exactly(outputs[Precision.FLOAT16]))
-    if outputs[Precision.INT8]:
-        _quantise_all(job, _exactly(outputs[Precision.INT8]))
+    eight = frozenset(outputs[Precision.INT8] + outputs[Precision.DYNAMIC])
+    job = quantizer.Quantizer(bytearray(with_rounded(content, eight, rounded)))
+    for precision, ask in _RECIPES.items():
+        if outputs[precision]:
+            ask(job, _exactly(outputs[precision]))
     if job.get_quantization_recipe():
         ranges = tensor_ranges(blocks, assignment, found)
         content = halve_biases(bytes(job.quantize(as_statistics(content, ranges)).quantized_model))
@@ -94,8 +97,8 @@ def chosen_ranges(model: Path, assignment: Assignment, found: Spreads) -> dict[s
 def faults_of(model: Path, assignment: Assignment, found: Spreads) -> list[str]:
     """Say what is wrong with the ranges of the tensors that int8 blocks of a graph read or make."""
     blocks = find_blocks(model.read_bytes())
-    eight = [block for block in blocks if assignment.get(block.name, HALF).eight]
-    names = {name for block in eight for name in (*block.inputs, *block.outputs)}
+    ranged = [block for block in blocks if assignment.get(block.name, HALF).ranged]
+    names = {name for block in ranged for name in (*block.inputs, *block.outputs)}
     return list(faults({name: found[name] for name in names}, tensor_ranges(blocks, assignment, found)))
 
 
@@ -128,13 +131,28 @@ def _quantise_all(job: Any, regex: str) -> None:
     )
 
 
-def _halve_weights(job: Any, regex: str) -> None:
+def _quantise_dynamically(job: Any, regex: str) -> None:
+    """Ask for int8 weights of dense convolutions, which quantise what they read as they run."""
+    from ai_edge_quantizer import qtyping
+
+    job.add_dynamic_config(regex=regex, operation_name=qtyping.TFLOperationName.CONV_2D, num_bits=8)
+    # A depthwise convolution with such weights has no fast kernel.
+    _halve(job, regex, qtyping.TFLOperationName.DEPTHWISE_CONV_2D)
+
+
+def _halve_all(job: Any, regex: str) -> None:
     """Ask for float16 weights."""
+    from ai_edge_quantizer import qtyping
+
+    _halve(job, regex, qtyping.TFLOperationName.ALL_SUPPORTED)
+
+
+def _halve(job: Any, regex: str, operation: Any) -> None:
     from ai_edge_quantizer import qtyping, quantizer
 
     job.update_quantization_recipe(
         regex=regex,
-        operation_name=qtyping.TFLOperationName.ALL_SUPPORTED,
+        operation_name=operation,
         op_config=qtyping.OpQuantizationConfig(
             weight_tensor_config=qtyping.TensorQuantizationConfig(
                 num_bits=16, dtype=qtyping.TensorDataType.FLOAT
@@ -144,3 +162,10 @@ def _halve_weights(job: Any, regex: str) -> None:
         ),
         algorithm_key=quantizer.AlgorithmName.FLOAT_CASTING,
     )
+
+
+_RECIPES: Mapping[Precision, Callable[[Any, str], None]] = {
+    Precision.FLOAT16: _halve_all,
+    Precision.DYNAMIC: _quantise_dynamically,
+    Precision.INT8: _quantise_all,
+}

@@ -13,10 +13,14 @@ class SameConv(nn.Conv2d):
 
     def forward(self, input: Tensor) -> Tensor:  # noqa: A002 - the name is torch's
         """Map [N, C, H, W] to [N, C', ceil(H / stride), ceil(W / stride)]."""
+        return super().forward(self.padded(input))
+
+    def padded(self, x: Tensor) -> Tensor:
+        """Add the zeros around [N, C, H, W] that the convolution will see."""
         kernel, stride = self.kernel_size[0], self.stride[0]
-        rows, columns = (max((-(-n // stride) - 1) * stride + kernel - n, 0) for n in input.shape[2:])
+        rows, columns = (max((-(-n // stride) - 1) * stride + kernel - n, 0) for n in x.shape[2:])
         padding = (columns // 2, columns - columns // 2, rows // 2, rows - rows // 2)
-        return super().forward(F.pad(input, padding) if any(padding) else input)
+        return F.pad(x, padding) if any(padding) else x
 
 
 def same_conv(channels: int, out: int, kernel: int, stride: int = 1, *, groups: int = 1) -> SameConv:

@@ -6,15 +6,17 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from ai_edge_litert import schema_py_generated as schema
 
 from mien.export import precision
 from mien.export.blocks import Block, find_blocks
-from mien.export.errors import ExportError
+from mien.export.errors import ConversionError, ExportError
 from mien.export.flatbuffer import constant_data, parse, serialise
 from mien.export.litert import Runner
 from mien.export.precision import (
     HALF,
+    INTEGER,
     Choice,
     Precision,
     read_choice,
@@ -24,11 +26,15 @@ from mien.export.precision import (
     write_assignments,
 )
 from mien.export.ranges import Method, Spread
+from mien.export.rounded_weights import module_name, with_rounded
+from mien.export.rounding import Rounded, Roundings, round_convolutions
 from mien.export.sharing import share_constants
 from mien.export.tflite import quantise
+from mien.models.checkpoint import Checkpoint
 
 EIGHT = Choice(Precision.INT8)
 WHOLE = Choice(Precision.FLOAT32)
+DYNAMIC = Choice(Precision.DYNAMIC)
 
 
 @pytest.fixture(scope="module")
@@ -82,24 +88,105 @@ def ends(exported: Path, graph: str) -> dict[str, Spread]:
     return {name: Spread(low, high, flat) for name, (low, high) in stored.items()}
 
 
-def test_every_block_gets_its_precision(exported: Path, graph: Path) -> None:
+BLOCK = "inpainter.coarse.to_rgb"
+ASSIGNMENT = {
+    "inpainter/coarse/context.0": EIGHT,
+    "inpainter/coarse/context.1": WHOLE,
+    "inpainter/coarse/context.2": DYNAMIC,
+}
+
+
+@pytest.fixture(scope="module")
+def roundings(checkpoint: Checkpoint) -> Roundings:
+    face = torch.randint(0, 256, (1, 3, 256, 256), generator=torch.manual_seed(0), dtype=torch.uint8)
+    return round_convolutions(checkpoint.appraisal, [face])
+
+
+def context_types(model: bytes, end: str) -> dict[str, int]:
+    found = {name: kind for name, (kind, _) in weights(model, end).items() if "/coarse/context" in name}
+    return {name.split("/")[-3]: kind for name, kind in found.items()}
+
+
+def test_every_block_gets_its_precision(exported: Path, graph: Path, roundings: Roundings) -> None:
     stage = graph.with_name("inpaint.tflite")
-    assignment = {"inpainter/coarse/context.0": EIGHT, "inpainter/coarse/context.1": WHOLE}
-    model = quantise(stage, assignment, ends(exported, "inpaint"))
-    types = {name: kind for name, (kind, _) in weights(model, "/feature/Conv_conv_filter").items()}
-    found = {name.split("/")[-3]: kind for name, kind in types.items() if "/coarse/context" in name}
+    model = quantise(stage, ASSIGNMENT, ends(exported, "inpaint"), roundings)
     kinds = schema.TensorType
-    assert found == {
+    rest = {f"context.{n}": kinds.FLOAT16 for n in range(3, 6)}
+    assert context_types(model, "/feature/Conv_conv_filter") == {
         "context.0": kinds.INT8,
         "context.1": kinds.FLOAT32,
-        **{f"context.{n}": kinds.FLOAT16 for n in range(2, 6)},
+        "context.2": kinds.INT8,
+        **rest,
+    }
+    assert context_types(model, "/spatial/Conv_depthwise_filter") == {
+        "context.0": kinds.INT8,
+        "context.1": kinds.FLOAT32,
+        "context.2": kinds.FLOAT16,
+        **rest,
     }
     Runner(model)
 
 
+def test_int8_weights_are_the_rounded_ones(exported: Path, graph: Path, roundings: Roundings) -> None:
+    model = quantise(graph.with_name("inpaint.tflite"), ASSIGNMENT, ends(exported, "inpaint"), roundings)
+    parsed = parse(model)
+    for block in ("context.0", "context.2"):
+        rounded = roundings[f"inpainter.coarse.{block}.feature"].weight[:, :, 0, 0]
+        (stored,) = (
+            tensor
+            for tensor in parsed.subgraphs[0].tensors
+            if f"/coarse/{block}/feature/Conv_conv_filter" in tensor.name.decode()
+            and constant_data(parsed, tensor) is not None
+        )
+        levels = np.frombuffer(bytes(constant_data(parsed, stored)), np.int8).reshape(rounded.shape)
+        scales = np.abs(rounded).max(axis=1) / 127
+        np.testing.assert_allclose(stored.quantization.scale, scales, rtol=1e-5)
+        np.testing.assert_array_equal(levels, np.rint(rounded / scales[:, None]))
+
+
+def test_a_dynamic_block_runs_by_the_fast_kernels(exported: Path, graph: Path, roundings: Roundings) -> None:
+    stage = graph.with_name("inpaint.tflite")
+    plain = quantise(stage, dict.fromkeys(stored_assignment("tflite-int8"), WHOLE), {}, {})
+    dynamic = quantise(stage, {"inpainter/coarse/context.2": DYNAMIC}, ends(exported, "inpaint"), roundings)
+    assert Runner(dynamic).undelegated() == Runner(plain).undelegated()
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda one: {}, "has no rounded weights"),
+        (lambda one: {BLOCK: Rounded(one.weight * 1.01, one.bias)}, "not what its weights were rounded from"),
+    ],
+)
+def test_foreign_roundings_are_refused(graph: Path, roundings: Roundings, change: Any, message: str) -> None:
+    content = graph.with_name("inpaint.tflite").read_bytes()
+    (block,) = (b for b in find_blocks(content) if b.name == "inpainter/coarse/to_rgb")
+    with pytest.raises(ConversionError, match=message):
+        with_rounded(content, block.outputs, change(roundings[BLOCK]))
+
+
+@pytest.mark.parametrize(
+    ("path", "name"),
+    [
+        ("student/stages.1/stages.1.0/layers/layers.6", "student.stages.1.0.layers.6"),
+        ("inpainter/coarse/up.2/gate", "inpainter.coarse.up.2.gate"),
+        ("head/project.0", "head.project.0"),
+        ("stages.1/stages.10", "stages.1.stages.10"),
+    ],
+)
+def test_a_path_in_onnx_is_a_module_in_pytorch(path: str, name: str) -> None:
+    assert module_name(path) == name
+
+
+def test_every_dense_convolution_of_a_block_has_rounded_weights(graph: Path, roundings: Roundings) -> None:
+    content = graph.read_bytes()
+    outputs = [output for block in find_blocks(content) for output in block.outputs]
+    assert with_rounded(content, outputs, roundings) != content
+
+
 def test_what_belongs_to_no_block_stays_as_it_is(exported: Path) -> None:
     mask = exported / "models" / "tflite-fp32" / "mask.tflite"
-    assert quantise(mask, {}, {}) == mask.read_bytes()
+    assert quantise(mask, {}, {}, {}) == mask.read_bytes()
 
 
 def test_a_network_that_is_called_twice_is_stored_once(graph: Path) -> None:
@@ -139,9 +226,9 @@ def test_a_range_follows_the_block_that_makes_the_tensor_then_the_one_that_reads
     rare[0], rare[-1] = 1 - 1e-6, 1e-6
     found = {name: Spread(0.0, 512.0, rare) for name in "abcd"}
     blocks = (
-        Block("first", frozenset("a"), ("b",), 1, 1),
-        Block("second", frozenset("b"), ("c",), 1, 1),
-        Block("third", frozenset("c"), ("d",), 1, 1),
+        Block("first", frozenset("a"), ("b",), 1, 1, 1),
+        Block("second", frozenset("b"), ("c",), 1, 1, 1),
+        Block("third", frozenset("c"), ("d",), 1, 1, 1),
     )
     cut = Choice(Precision.INT8, Method.PERCENTILE)
     ranges = tensor_ranges(blocks, {"first": EIGHT, "second": cut}, found)
@@ -150,10 +237,10 @@ def test_a_range_follows_the_block_that_makes_the_tensor_then_the_one_that_reads
 
 
 def test_assignments_are_read_as_they_were_written(tmp_path: Path) -> None:
-    made: dict[str, Any] = {"a": Choice(Precision.INT8, Method.MSE), "b": HALF, "c": WHOLE}
+    made: dict[str, Any] = {"a": Choice(Precision.INT8, Method.MSE), "b": HALF, "c": WHOLE, "d": DYNAMIC}
     write_assignments({"tflite-int8": made}, tmp_path / "p.json")
     assert stored_assignment("tflite-int8", tmp_path / "p.json") == made
-    assert [str(choice) for choice in made.values()] == ["int8 mse", "float16", "float32"]
+    assert [str(choice) for choice in made.values()] == ["int8 mse", "float16", "float32", "dynamic"]
     with pytest.raises(ValueError, match="int9"):
         read_choice("int9")
     with pytest.raises(ExportError, match="gives no precision for tflite-fp16"):
@@ -161,7 +248,7 @@ def test_assignments_are_read_as_they_were_written(tmp_path: Path) -> None:
 
 
 def test_blocks_that_the_assignment_does_not_know_are_named() -> None:
-    blocks = (Block("new", frozenset(), (), 1, 1), Block("known", frozenset(), (), 1, 1))
+    blocks = (Block("new", frozenset(), (), 1, 1, 1), Block("known", frozenset(), (), 1, 1, 1))
     first, second = strangers(blocks, {"known": HALF, "gone": HALF})
     assert first.startswith("no precision is stored for new")
     assert second.startswith("a precision is stored for gone, which is not there")
@@ -170,5 +257,5 @@ def test_blocks_that_the_assignment_does_not_know_are_named() -> None:
 def test_the_stored_assignments_are_of_the_variants_below_float32() -> None:
     stored = json.loads(precision.STORED.read_text())
     assert stored.keys() == {"tflite-fp16", "tflite-int8"}
-    assert any(choice.eight for choice in stored_assignment("tflite-int8").values())
-    assert not any(choice.eight for choice in stored_assignment("tflite-fp16").values())
+    assert any(choice.precision in INTEGER for choice in stored_assignment("tflite-int8").values())
+    assert not any(choice.precision in INTEGER for choice in stored_assignment("tflite-fp16").values())

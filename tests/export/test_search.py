@@ -9,14 +9,15 @@ import pytest
 
 from mien.export import search
 from mien.export.blocks import Block
-from mien.export.precision import HALF, Assignment, Choice, Precision
+from mien.export.precision import HALF, INTEGER, Assignment, Choice, Precision
 from mien.export.ranges import Method
 from mien.export.search import WHOLE, Measured, Search, explain
 from mien.export.tables import search_table
 
 FACES = 20
 EIGHT = Choice(Precision.INT8)
-# Points that a block costs in int8 by min-max; percentile halves it. float16 costs a hundredth of it.
+# Points that a block costs in int8 by min-max; percentile halves that, and no ranges at all double it.
+# float16 costs a hundredth.
 COSTS = {"quiet": 0.01, "large": 0.2, "loud": 0.4, "awful": 5.0}
 WEIGHTS = {"quiet": 100, "large": 1000, "loud": 100, "awful": 1000}
 
@@ -39,13 +40,21 @@ class Bench:
 
     def _cost(self, name: str, choice: Choice) -> float:
         halved = COSTS[name] / 2 if choice.method is Method.PERCENTILE else COSTS[name]
-        shares = {Precision.INT8: 1.0, Precision.FLOAT16: 0.01, Precision.FLOAT32: 0.0}
+        shares = {
+            Precision.INT8: 1.0,
+            Precision.DYNAMIC: 2.0,
+            Precision.FLOAT16: 0.01,
+            Precision.FLOAT32: 0.0,
+        }
         return halved * shares[choice.precision]
 
 
 @pytest.fixture
 def bench(monkeypatch: pytest.MonkeyPatch) -> Bench:
-    blocks = tuple(Block(name, frozenset(), (), WEIGHTS[name], WEIGHTS[name] * 1000) for name in COSTS)
+    blocks = tuple(
+        Block(name, frozenset(), (), WEIGHTS[name], WEIGHTS[name] * 1000, WEIGHTS[name] * 1000)
+        for name in COSTS
+    )
     monkeypatch.setattr(search, "find_blocks", lambda model: blocks)
     return Bench()
 
@@ -53,12 +62,12 @@ def bench(monkeypatch: pytest.MonkeyPatch) -> Bench:
 def started(bench: Any, tmp_path: Path, budget: float) -> Search:
     model = tmp_path / "model"
     model.write_bytes(b"")
-    subject = search.Subject(model, model, model, tmp_path)
+    subject = search.Subject(model, model, model, model, tmp_path)
     return Search(subject, bench, budget, lambda title, done, total: None)
 
 
 def eights(found: Assignment) -> set[str]:
-    return {name for name, choice in found.items() if choice.precision is Precision.INT8}
+    return {name for name, choice in found.items() if choice.precision in INTEGER}
 
 
 @pytest.mark.parametrize(
@@ -93,6 +102,21 @@ def test_the_ranges_that_cost_least_are_chosen(bench: Bench, tmp_path: Path) -> 
     one = started(bench, tmp_path, 0.4)
     found, _ = one.eights(one.whole)
     assert found["large"] == Choice(Precision.INT8, Method.PERCENTILE)
+
+
+def test_a_block_that_does_best_without_ranges_gets_none(
+    bench: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(bench, "_cost", lambda name, choice: 0.1 * (choice.precision is Precision.INT8))
+    one = started(bench, tmp_path, 0.05)
+    assert set(one.eights(one.whole)[0].values()) == {Choice(Precision.DYNAMIC)}
+
+
+def test_a_depthwise_block_gains_bytes_alone(bench: Bench, tmp_path: Path) -> None:
+    one = started(bench, tmp_path, 0.2)
+    dense, depthwise = (Block("one", frozenset(), (), 10, 1000, share) for share in (1000, 0))
+    assert one._gain(dense, EIGHT) - one._gain(depthwise, EIGHT) == pytest.approx(1000 / 2200e3)
+    assert one._gain(depthwise, EIGHT) == pytest.approx(0.75 * 10 / 2200)
 
 
 def test_float16_goes_as_far_as_its_budget(bench: Bench, tmp_path: Path) -> None:
@@ -131,7 +155,7 @@ def test_the_table_says_what_was_tried_and_given(bench: Bench, tmp_path: Path) -
 
 
 def test_what_was_measured_is_not_measured_again(tmp_path: Path) -> None:
-    files = [tmp_path / name for name in ("model", "faces", "spreads")]
+    files = [tmp_path / name for name in ("model", "faces", "spreads", "roundings")]
     for file in files:
         file.write_bytes(file.name.encode())
     subject = search.Subject(*files, work=tmp_path / "work")

@@ -1,0 +1,59 @@
+"""Moments of what convolutions read, against windows that are cut out one by one."""
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+from mien.calibration.moments import convolution_moments
+from mien.models.layers import SameConv
+
+
+class Twice(nn.Module):
+    """Runs one convolution on the face and on its half, and a depthwise one."""
+
+    def __init__(self, convolution: nn.Conv2d) -> None:
+        super().__init__()
+        self.dense = convolution
+        self.depthwise = nn.Conv2d(3, 3, 3, groups=3)
+
+    def forward(self, face: Tensor) -> Tensor:
+        return self.depthwise(face).sum() + self.dense(face).sum() + self.dense(face / 2).sum()
+
+
+def windows(face: np.ndarray, kernel: int, stride: int, before: int, after: int) -> np.ndarray:
+    """List every window of [3, H, W], flat."""
+    padded = np.pad(face, ((0, 0), (before, after), (before, after)))
+    rows = range(0, padded.shape[1] - kernel + 1, stride)
+    columns = range(0, padded.shape[2] - kernel + 1, stride)
+    return np.stack([padded[:, y : y + kernel, x : x + kernel].ravel() for y in rows for x in columns])
+
+
+@pytest.mark.parametrize(
+    ("convolution", "cut"),
+    [
+        (nn.Conv2d(3, 4, 1), (1, 1, 0, 0)),
+        (nn.Conv2d(3, 4, 3, padding=1), (3, 1, 1, 1)),
+        # An even picture and a stride of 2: all of the padding is on the far side.
+        (SameConv(3, 4, 3, 2), (3, 2, 0, 1)),
+    ],
+    ids=["1x1", "padded", "same"],
+)
+def test_moments_are_those_of_all_windows(convolution: nn.Conv2d, cut: tuple[int, int, int, int]) -> None:
+    faces = [torch.randint(0, 256, (1, 3, 12, 16), generator=torch.manual_seed(n)) for n in range(2)]
+    found = convolution_moments(net := Twice(convolution), faces)
+    assert found.keys() == {"dense"}
+    pictures = [face[0].float().numpy() * share for face in faces for share in (1, 0.5)]
+    seen = np.concatenate([windows(picture, *cut) for picture in pictures]).astype(np.float64)
+    np.testing.assert_allclose(found["dense"].mean, seen.mean(axis=0))
+    expected = np.cov(seen, rowvar=False, bias=True)
+    np.testing.assert_allclose(found["dense"].covariance, expected, rtol=1e-9, atol=1e-9 * expected.max())
+    assert not net.dense._forward_pre_hooks
+
+
+def test_a_large_map_is_seen_in_all_of_its_columns() -> None:
+    # Every column has its own value: seen at an even step, some would never be.
+    face = torch.arange(256.0).expand(1, 3, 256, 256)
+    moments = convolution_moments(Twice(nn.Conv2d(3, 4, 1)), [face])["dense"]
+    # Some thousand of 65,536 places are looked at.
+    assert moments.mean[0] == pytest.approx(127.5 * 0.75, rel=0.02)
