@@ -49,10 +49,15 @@ def round_convolutions(net: nn.Module, faces: Sequence[Tensor]) -> Roundings:
     ``faces`` are uint8 [1, 3, 256, 256]. The net is not changed.
     """
     folded = fold_batch_norm(net)
-    moments = convolution_moments(folded, faces)
+    return round_with(folded, convolution_moments(folded, faces))
+
+
+def round_with(folded: nn.Module, moments: Mapping[str, Moments]) -> Roundings:
+    """Round the convolutions of a net without batch normalisation that have ``moments``, by name."""
+    convolutions = dense_convolutions(folded)
     return {
-        name: round_convolution(_numbers(found.weight), _bias(found), moments[name])
-        for name, found in dense_convolutions(folded).items()
+        name: round_convolution(_numbers(convolutions[name].weight), _bias(convolutions[name]), found)
+        for name, found in moments.items()
     }
 
 
