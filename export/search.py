@@ -39,7 +39,7 @@ _TOUCHY = 16
 # What float16 weights may take of the budget when int8 is to come: the few that cost more save least.
 _HALF_SHARE = 0.1
 # How many blocks beyond the first that does not fit are tried one by one.
-_LATE = 12
+_LATE = 6
 
 
 @dataclass(frozen=True)
