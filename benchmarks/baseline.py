@@ -122,7 +122,7 @@ def attainable(works: Sequence[Work], model: TFLiteFile) -> float | None:
     work stays what it is: dot products do nothing for it.
     """
     dense = [operator for operator in model.running if operator.macs and operator.name != DEPTHWISE]
-    done = sum(operator.macs for operator in dense if operator.multiplies_int8)
+    done = sum(operator.macs for operator in dense if operator.is_integer)
     if not done:
         return None
     needed = []

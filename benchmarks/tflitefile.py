@@ -56,9 +56,9 @@ class Operator:
         return bool(self.inputs) and all(tensor.constant for tensor in self.inputs)
 
     @property
-    def multiplies_int8(self) -> bool:
-        """Tell whether it has int8 weights: a float input is brought to int8 when the operator runs."""
-        return len(self.inputs) > 1 and self.inputs[1].constant and self.inputs[1].dtype == "INT8"
+    def is_integer(self) -> bool:
+        """Tell whether it takes int8 and gives int8."""
+        return self.inputs[0].dtype == self.outputs[0].dtype == "INT8"
 
     @property
     def macs(self) -> int:
@@ -119,8 +119,8 @@ class TFLiteFile:
 
     @cached_property
     def integer_macs(self) -> int:
-        """Multiply-accumulates of one run whose factors are int8."""
-        return sum(operator.macs for operator in self.running if operator.macs and operator.multiplies_int8)
+        """Multiply-accumulates of one run whose values are int8."""
+        return sum(operator.macs for operator in self.running if operator.macs and operator.is_integer)
 
     @cached_property
     def activations(self) -> Counter[str]:
@@ -144,8 +144,8 @@ class TFLiteFile:
 
     @cached_property
     def has_integer_convolution(self) -> bool:
-        """Tell whether a dense convolution multiplies int8."""
-        return any(operator.name == "CONV_2D" and operator.multiplies_int8 for operator in self.operators)
+        """Tell whether a dense convolution takes and gives int8."""
+        return any(operator.name == "CONV_2D" and operator.is_integer for operator in self.operators)
 
 
 def read_tflite(path: Path) -> TFLiteFile:

@@ -20,13 +20,12 @@ STORED = Path(__file__).parent / "precision.json"
 class Precision(StrEnum):
     """What a block's weights are stored in, and what it computes in.
 
-    ``INT8`` computes in int8 throughout. In a ``DYNAMIC`` block the dense convolutions have int8 weights and
-    multiply int8, to which they bring their input as they run, by its least and greatest value; everything
-    between them is float32, and depthwise weights are float16. The others compute in float32.
+    ``INT8`` computes in int8 throughout; the others compute in float32. In a ``WEIGHTS`` block dense
+    convolutions have int8 weights and depthwise ones float16 weights.
     """
 
     INT8 = "int8"
-    DYNAMIC = "dynamic"
+    WEIGHTS = "int8w"
     FLOAT16 = "float16"
     FLOAT32 = "float32"
 
@@ -59,15 +58,13 @@ def read_choice(text: str) -> Choice:
 
 
 HALF = Choice(Precision.FLOAT16)
-INTEGER = frozenset({Precision.INT8, Precision.DYNAMIC})
-"""The precisions whose dense convolutions multiply int8."""
 BYTES: Mapping[Precision, int] = {
     Precision.INT8: 1,
-    Precision.DYNAMIC: 1,
+    Precision.WEIGHTS: 1,
     Precision.FLOAT16: 2,
     Precision.FLOAT32: 4,
 }
-"""Bytes of one weight, but for the few depthwise ones of dynamic blocks."""
+"""Bytes of one weight, but for the few depthwise ones of ``WEIGHTS`` blocks."""
 Assignment = Mapping[str, Choice]
 """Choices by block. A block that is not named has float16 weights."""
 

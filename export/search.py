@@ -22,22 +22,24 @@ import numpy as np
 from .blocks import Block, find_blocks
 from .isolation import converter_context
 from .litert import Runner
-from .precision import BYTES, HALF, INTEGER, Assignment, Choice, Precision
+from .precision import BYTES, HALF, Assignment, Choice, Precision
 from .ranges import Method, read_spreads
 from .rounding import read_roundings
 from .tflite import quantise
 
 Progress = Callable[[str, int, int], None]
 WHOLE = Choice(Precision.FLOAT32)
-EIGHTS = (Choice(Precision.DYNAMIC), *(Choice(Precision.INT8, method) for method in Method))
+WEIGHTS = Choice(Precision.WEIGHTS)
+EIGHTS = tuple(Choice(Precision.INT8, method) for method in Method)
 # A block that costs so small a part of the budget is not tried with other ranges.
 _CHEAP = 0.01
 # A block that could save so small a share is left alone.
 _SMALL = 0.005
 # Blocks are tried alone on so many faces: those that rounding moves most.
 _TOUCHY = 16
-# What float16 weights may take of the budget when int8 is to come: the few that cost more save least.
-_HALF_SHARE = 0.1
+# What float16 weights may take of the budget when int8 is to come: the few that cost more save least. And
+# what int8 may take when int8 weights are to come, which cost little.
+_HALF_SHARE, _EIGHT_SHARE = 0.1, 0.7
 # How many blocks beyond the first that does not fit are tried one by one.
 _LATE = 6
 
@@ -185,9 +187,8 @@ class Search:
         return self._fill(self.whole, trials, budget), trials
 
     def eights(self, base: Assignment) -> tuple[Assignment, tuple[Trial, ...]]:
-        """Make as many blocks int8 as the budget bears, the others as in ``base``."""
-        worthy = [block for block in self.blocks if self._gain(block, EIGHTS[0]) >= _SMALL]
-        first = self._alone(EIGHTS[:1], worthy, EIGHTS[0])
+        """Make as many blocks int8 as their share of the budget bears, the others as in ``base``."""
+        first = self._alone(EIGHTS[:1], self._worthy(EIGHTS[0]), EIGHTS[0])
         dear = [trial.block for trial in first if trial.cost > _CHEAP * self.budget]
         others = [trial for choice in EIGHTS[1:] for trial in self._alone((choice,), dear, choice)]
         best: dict[str, Trial] = {}
@@ -195,13 +196,23 @@ class Search:
             known = best.setdefault(trial.block.name, trial)
             best[trial.block.name] = min(known, trial, key=lambda one: one.cost)
         trials = tuple(best.values())
+        return self._fill(base, trials, _EIGHT_SHARE * self.budget), trials
+
+    def stored(self, base: Assignment) -> tuple[Assignment, tuple[Trial, ...]]:
+        """Store the weights of blocks that do not compute in int8 in it, as many as the budget bears."""
+        left = [block for block in self._worthy(WEIGHTS) if not base[block.name].ranged]
+        trials = self._alone((WEIGHTS,), left, WEIGHTS)
         return self._fill(base, trials, self.budget), trials
+
+    def _worthy(self, choice: Choice) -> list[Block]:
+        """List the blocks that save enough by a choice."""
+        return [block for block in self.blocks if self._gain(block, choice) >= _SMALL]
 
     def outcome(self, assignment: Assignment, trials: Iterable[Trial]) -> Outcome:
         """Sum up what was found."""
         (measured,) = self._scores([assignment], "the model that was found")
         errors = np.abs(np.array(measured.scores) - self.exact)
-        integer = sum(b.dense for b in self.blocks if assignment[b.name].precision in INTEGER)
+        integer = sum(b.macs for b in self.blocks if assignment[b.name].precision is Precision.INT8)
         return Outcome(
             assignment=assignment,
             trials=tuple(sorted(trials, key=self._order)),
@@ -255,7 +266,7 @@ class Search:
         weights = sum(each.weights for each in self.blocks)
         macs = sum(each.macs for each in self.blocks)
         saved = 1 - BYTES[choice.precision] / BYTES[Precision.FLOAT32]
-        return block.weights / weights * saved + block.dense / macs * (choice.precision in INTEGER)
+        return block.weights / weights * saved + block.dense / macs * (choice.precision is Precision.INT8)
 
     def _worst(self, assignment: Assignment, title: str) -> float:
         """Measure the largest error; not a number counts as none that fits."""
@@ -279,8 +290,9 @@ def search_precision(subject: Subject, budget: float, workers: int, progress: Pr
     with _Bench(subject, workers) as bench:
         search = Search(subject, bench, budget, progress)
         base, _ = search.halves(_HALF_SHARE * budget)
-        assignment, trials = search.eights(base)
-        return search.outcome(assignment, trials)
+        base, trials = search.eights(base)
+        assignment, weights = search.stored(base)
+        return search.outcome(assignment, (*trials, *weights))
 
 
 def search_halves(subject: Subject, budget: float, workers: int, progress: Progress) -> Outcome:

@@ -78,7 +78,7 @@ def quantise(model: Path, assignment: Assignment, found: Spreads, rounded: Round
     outputs: dict[Precision, list[str]] = {precision: [] for precision in Precision}
     for block in blocks:
         outputs[assignment.get(block.name, HALF).precision] += block.outputs
-    eight = frozenset(outputs[Precision.INT8] + outputs[Precision.DYNAMIC])
+    eight = frozenset(outputs[Precision.INT8] + outputs[Precision.WEIGHTS])
     job = quantizer.Quantizer(bytearray(with_rounded(content, eight, rounded)))
     for precision, ask in _RECIPES.items():
         if outputs[precision]:
@@ -131,12 +131,12 @@ def _quantise_all(job: Any, regex: str) -> None:
     )
 
 
-def _quantise_dynamically(job: Any, regex: str) -> None:
-    """Ask for int8 weights of dense convolutions, which quantise what they read as they run."""
+def _quantise_weights(job: Any, regex: str) -> None:
+    """Ask for int8 weights of dense convolutions, which are brought back when the model is loaded."""
     from ai_edge_quantizer import qtyping
 
-    job.add_dynamic_config(regex=regex, operation_name=qtyping.TFLOperationName.CONV_2D, num_bits=8)
-    # A depthwise convolution with such weights has no fast kernel.
+    job.add_weight_only_config(regex=regex, operation_name=qtyping.TFLOperationName.CONV_2D, num_bits=8)
+    # Those of depthwise convolutions are few, and cannot be rounded so that errors cancel.
     _halve(job, regex, qtyping.TFLOperationName.DEPTHWISE_CONV_2D)
 
 
@@ -166,6 +166,6 @@ def _halve(job: Any, regex: str, operation: Any) -> None:
 
 _RECIPES: Mapping[Precision, Callable[[Any, str], None]] = {
     Precision.FLOAT16: _halve_all,
-    Precision.DYNAMIC: _quantise_dynamically,
+    Precision.WEIGHTS: _quantise_weights,
     Precision.INT8: _quantise_all,
 }

@@ -16,7 +16,6 @@ from mien.export.flatbuffer import constant_data, parse, serialise
 from mien.export.litert import Runner
 from mien.export.precision import (
     HALF,
-    INTEGER,
     Choice,
     Precision,
     read_choice,
@@ -34,7 +33,7 @@ from mien.models.checkpoint import Checkpoint
 
 EIGHT = Choice(Precision.INT8)
 WHOLE = Choice(Precision.FLOAT32)
-DYNAMIC = Choice(Precision.DYNAMIC)
+WEIGHTS = Choice(Precision.WEIGHTS)
 
 
 @pytest.fixture(scope="module")
@@ -92,7 +91,7 @@ BLOCK = "inpainter.coarse.to_rgb"
 ASSIGNMENT = {
     "inpainter/coarse/context.0": EIGHT,
     "inpainter/coarse/context.1": WHOLE,
-    "inpainter/coarse/context.2": DYNAMIC,
+    "inpainter/coarse/context.2": WEIGHTS,
 }
 
 
@@ -144,11 +143,13 @@ def test_int8_weights_are_the_rounded_ones(exported: Path, graph: Path, rounding
         np.testing.assert_array_equal(levels, np.rint(rounded / scales[:, None]))
 
 
-def test_a_dynamic_block_runs_by_the_fast_kernels(exported: Path, graph: Path, roundings: Roundings) -> None:
+def test_int8_weights_alone_leave_no_operation_to_slow_kernels(
+    exported: Path, graph: Path, roundings: Roundings
+) -> None:
     stage = graph.with_name("inpaint.tflite")
     plain = quantise(stage, dict.fromkeys(stored_assignment("tflite-int8"), WHOLE), {}, {})
-    dynamic = quantise(stage, {"inpainter/coarse/context.2": DYNAMIC}, ends(exported, "inpaint"), roundings)
-    assert Runner(dynamic).undelegated() == Runner(plain).undelegated()
+    stored = quantise(stage, {"inpainter/coarse/context.2": WEIGHTS}, ends(exported, "inpaint"), roundings)
+    assert Runner(stored).undelegated() == Runner(plain).undelegated()
 
 
 @pytest.mark.parametrize(
@@ -237,10 +238,10 @@ def test_a_range_follows_the_block_that_makes_the_tensor_then_the_one_that_reads
 
 
 def test_assignments_are_read_as_they_were_written(tmp_path: Path) -> None:
-    made: dict[str, Any] = {"a": Choice(Precision.INT8, Method.MSE), "b": HALF, "c": WHOLE, "d": DYNAMIC}
+    made: dict[str, Any] = {"a": Choice(Precision.INT8, Method.MSE), "b": HALF, "c": WHOLE, "d": WEIGHTS}
     write_assignments({"tflite-int8": made}, tmp_path / "p.json")
     assert stored_assignment("tflite-int8", tmp_path / "p.json") == made
-    assert [str(choice) for choice in made.values()] == ["int8 mse", "float16", "float32", "dynamic"]
+    assert [str(choice) for choice in made.values()] == ["int8 mse", "float16", "float32", "int8w"]
     with pytest.raises(ValueError, match="int9"):
         read_choice("int9")
     with pytest.raises(ExportError, match="gives no precision for tflite-fp16"):
@@ -257,5 +258,5 @@ def test_blocks_that_the_assignment_does_not_know_are_named() -> None:
 def test_the_stored_assignments_are_of_the_variants_below_float32() -> None:
     stored = json.loads(precision.STORED.read_text())
     assert stored.keys() == {"tflite-fp16", "tflite-int8"}
-    assert any(choice.precision in INTEGER for choice in stored_assignment("tflite-int8").values())
-    assert not any(choice.precision in INTEGER for choice in stored_assignment("tflite-fp16").values())
+    assert any(choice.ranged for choice in stored_assignment("tflite-int8").values())
+    assert set(stored_assignment("tflite-fp16").values()) == {HALF, WHOLE}
