@@ -18,7 +18,7 @@ RESULTS = json.loads((FOLDER / "results.json").read_text())
 def report(tmp_path_factory):
     path = tmp_path_factory.mktemp("conformance") / "report.json"
     command = [sys.executable, "-W", "ignore", str(FOLDER / "run.py"), "--one"]
-    command += ["--known", str(FOLDER / "results.json"), "--report", str(path)]
+    command += ["--variants", "1", "--known", str(FOLDER / "results.json"), "--report", str(path)]
     variables = os.environ | {"OMP_NUM_THREADS": "1", "TMPDIR": str(path.parent)}
     subprocess.run(command, check=True, env=variables, capture_output=True, timeout=1200)
     return json.loads(path.read_text())
@@ -35,13 +35,14 @@ def test_only_known_tests_fail(report):
 
 def test_nothing_shrank(report):
     assert report["coremltools"] == RESULTS["coremltools"]
-    for count in ("reached", "passed", "operations"):
+    for count in ("reached", "passed"):
         assert report[count] >= RESULTS["sample"][count], count
+    assert len(report["operations"]) >= RESULTS["sample"]["operations"]
 
 
 def test_the_record_is_sound():
     full = RESULTS["full"]
-    assert full["reached"] > 500
+    assert full["reached"] > 10_000
     assert full["reached"] - full["passed"] >= len(RESULTS["known_failures"]) > 0
     assert all(len(reason) > 20 for reason in RESULTS["known_failures"].values())
     assert RESULTS["known_failures"].keys() <= set(RESULTS["functions"])

@@ -105,6 +105,24 @@ def test_what_follows_from_constants_is_computed_once(tmp_path):
     assert evaluator.constants.keys() == {"e"}
 
 
+@pytest.mark.parametrize("arithmetic", [None, NumpyArithmetic()])
+def test_a_linear_layer_may_have_weights_of_another_type(tmp_path, arithmetic):
+    weight, bias = np.array([[1, 2, 3], [4, 5, 6]], np.float16), np.array([0.5, -0.5], np.float16)
+    operations = [
+        build.const("weight", weight),
+        build.const("bias", bias),
+        build.operation(
+            "linear",
+            {"x": "x", "weight": "weight", "bias": "bias"},
+            [("y", build.tensor_type("float32", (2, 2)))],
+        ),
+    ]
+    program = load(tmp_path, operations=operations, opset="CoreML7")
+    found = Evaluator(program, arithmetic=arithmetic)(x=TINY)["y"]
+    assert found.dtype == np.float32
+    np.testing.assert_array_equal(found, TINY @ weight.T.astype(np.float32) + bias)
+
+
 def branch(result):
     add = build.operation("add", {"x": "big", "y": result}, [(f"sum_{result}", build.F32)])
     return build.block([add], [f"sum_{result}"])

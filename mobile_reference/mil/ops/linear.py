@@ -13,10 +13,11 @@ from mien.mobile_reference.mil.registry import Arrays, Context, op
 
 @op("linear")
 def linear(context: Context, x: Array, weight: Array, bias: Array | None = None) -> Any:
-    """X times the transpose of ``weight`` (out, in), plus ``bias``."""
-    result: Any = context.arithmetic.matmul(np.atleast_2d(x), weight.T)
+    """X times the transpose of ``weight`` (out, in), plus ``bias``, which may have another type than x."""
+    wide = np.result_type(x, weight)
+    result: Any = context.arithmetic.matmul(np.atleast_2d(x).astype(wide), weight.T.astype(wide))
     result = result.reshape(*x.shape[:-1], weight.shape[0]).astype(x.dtype, copy=False)
-    return result if bias is None else result + bias
+    return result if bias is None else result + bias.astype(x.dtype, copy=False)
 
 
 def _declared(context: Context) -> np.dtype[np.generic]:

@@ -1,10 +1,11 @@
 """Writes ``results.json`` from full and sampled reports, keeping the reasons of known failures.
 
-    python tests/mil/conformance/run.py --report full.json
-    python tests/mil/conformance/run.py --one --known full.json --report sample.json
-    python tests/mil/conformance/accept.py full.json sample.json
+    python tests/mil/conformance/run.py --part 1/8 --report 1.json    # and so on: hours on one core
+    python tests/mil/conformance/run.py --one --variants 1 --known results.json --report sample.json
+    python tests/mil/conformance/accept.py sample.json 1.json 2.json ...
 
-A failure without a reason stops it: a reason is written by someone who looked.
+The last two twice where the parts found functions that ``results.json`` did not name. A failure without a
+reason stops it: a reason is written by someone who looked.
 """
 
 import json
@@ -12,24 +13,29 @@ import sys
 from pathlib import Path
 
 RESULTS = Path(__file__).parent / "results.json"
-COUNTS = ("run", "reached", "passed", "operations")
+COUNTS = ("run", "reached", "passed")
 
 
-def main(full_path, sample_path):
-    full, sample = (json.loads(Path(p).read_text()) for p in (full_path, sample_path))
+def main(sample_path, *part_paths):
+    sample, *parts = (json.loads(Path(path).read_text()) for path in (sample_path, *part_paths))
     old = json.loads(RESULTS.read_text())["known_failures"] if RESULTS.exists() else {}
-    failing = {name.partition("[")[0] for name in (*full["failed"], *sample["failed"])}
+    failing = {name.partition("[")[0] for report in (sample, *parts) for name in report["failed"]}
     missing = sorted(failing - old.keys())
     if missing:
         sys.exit(f"no reason in {RESULTS.name} for {missing}")
     results = {
-        "coremltools": full["coremltools"],
-        "full": {key: full[key] for key in COUNTS},
-        "sample": {key: sample[key] for key in COUNTS},
+        "coremltools": sample["coremltools"],
+        "full": _counts(parts),
+        "sample": _counts([sample]),
         "known_failures": {name: old[name] for name in sorted(failing)},
-        "functions": full["functions"],
+        "functions": sorted({function for report in parts for function in report["functions"]}),
     }
     RESULTS.write_text(json.dumps(results, indent=1) + "\n")
+
+
+def _counts(reports):
+    operations = {name for report in reports for name in report["operations"]}
+    return {key: sum(report[key] for report in reports) for key in COUNTS} | {"operations": len(operations)}
 
 
 if __name__ == "__main__":

@@ -1,6 +1,8 @@
 """Runs the operation tests that ship inside coremltools with the evaluator in the place of Core ML.
 
-    python tests/mil/conformance/run.py --variants 1 --report report.json
+    python tests/mil/conformance/run.py --report full.json
+    python tests/mil/conformance/run.py --part 1/4 --report first.json
+    python tests/mil/conformance/run.py --variants 1 --report sample.json
 
 Those tests build small programs with known results (from numpy, PyTorch or written by hand); Apple
 runs them on Macs. Here each converted package is loaded from disk and executed. Tests that Apple
@@ -43,9 +45,10 @@ HALF_TOLERANCE = 5e-3
 class Conformance:
     """Samples the suite, executes its packages, counts."""
 
-    def __init__(self, variants, only, known, *, one):
+    def __init__(self, variants, part, only, known, *, one):
         self.one = one
         self.variants = variants
+        self.part = part
         self.only = only
         self.known = known  # functions whose tests reach the evaluator, None for all
         self.reached = {}
@@ -70,7 +73,9 @@ class Conformance:
         for group in groups.values():
             ranked = sorted(group, key=lambda i: _hash(_short(i.nodeid)))
             chosen |= {item.nodeid for item in ranked[: self.variants]}
-        items[:] = [i for i in items if i.nodeid in chosen and self.only in i.nodeid]
+        kept = [i for i in items if i.nodeid in chosen and self.only in i.nodeid]
+        number, parts = self.part
+        items[:] = kept[number - 1 :: parts]
 
     def pytest_runtest_setup(self, item):
         self.current = item.nodeid
@@ -147,7 +152,7 @@ def _fitted(value, kind):
     if not isinstance(kind, TensorType):
         return value
     array = np.asarray(value)
-    if array.ndim == 3 and array.dtype == np.uint8:  # a picture
+    if array.dtype == np.uint8 and array.ndim == 3 and len(kind.shape) == 4:  # a picture
         return array
     return array.astype(kind.kind.dtype).reshape(array.shape or (1,))
 
@@ -158,9 +163,15 @@ def _has_halves(evaluator):
     return any(isinstance(t, TensorType) and t.kind.name == "fp16" for t in types)
 
 
+def _part(text):
+    number, _, parts = text.partition("/")
+    return int(number), int(parts)
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--variants", type=int, default=1)
+    parser.add_argument("--variants", type=int, help="of each function and precision; all without it")
+    parser.add_argument("--part", type=_part, default=(1, 1), help="K/N: every Nth test, from the Kth on")
     parser.add_argument("--report", type=Path, required=True)
     parser.add_argument("--only", default="", help="a part of the names of tests")
     parser.add_argument("--one", action="store_true", help="one precision of each function, not both")
@@ -168,7 +179,7 @@ def main():
     options = parser.parse_args()
     torch.set_num_threads(1)
     known = json.loads(options.known.read_text())["functions"] if options.known else None
-    plugin = Conformance(options.variants, options.only, known, one=options.one)
+    plugin = Conformance(options.variants, options.part, options.only, known, one=options.one)
     testing_utils.compare_backend = plugin.compare
     MLModel.predict = lambda model, data, state=None: plugin.predict(model, data, state)[1]
     MLModel.make_state = lambda model: Evaluator(load_package(model.package_path)).new_state()
@@ -186,7 +197,7 @@ def _report(plugin):
         "run": len(plugin.results),
         "reached": len(reached),
         "passed": sum(r["outcome"] == "passed" for r in reached.values()),
-        "operations": len(plugin.operations & known),
+        "operations": sorted(plugin.operations & known),
         "functions": sorted({_function(name) for name in reached}),
         "failed": {n: r["text"] for n, r in reached.items() if r["outcome"] != "passed"},
         "failed_before": {
