@@ -22,9 +22,10 @@ from .android_package import make_spec as make_android_spec
 from .android_package import tflite_variants, write_library
 from .apple_package import core_ml_variants, make_spec, measured, write_package
 from .apple_results import can_measure, measure, read_results
-from .arm64 import DEFAULT_PRESET, PRESETS, Arm64Target
+from .arm64 import Arm64Target
 from .benchmark_model import CPU, UNITS, BenchmarkModelTarget
 from .compare import INSTRUCTIONS, MS, compare
+from .emulator import DEFAULT_PRESET, PRESETS
 from .errors import DeviceLost
 from .estimate import chosen_variants, estimates, make_estimate_report
 from .evidence import claim_goals
