@@ -19,6 +19,7 @@ from .generated import SPEC, copy_sources, identified, spec_text, variants_for, 
 APP_ASSETS = PurePosixPath("src/main/assets")
 TEST_ASSETS = PurePosixPath("src/androidTest/assets")
 _ROOM = "mien"
+PLACE = TEST_ASSETS / _ROOM / SPEC
 RUNS, WARMUP = 50, 5
 """Of the one graph, for each variant and unit."""
 _FORMAT = 1
@@ -70,9 +71,9 @@ def write_library(bundle: Bundle, spec: Mapping[str, Any], folder: Path) -> None
                 _made(part / TEST_ASSETS / _asset(golden, name)).write_bytes(
                     np.ascontiguousarray(array, array.dtype.newbyteorder("<")).tobytes()
                 )
-        _made(part / TEST_ASSETS / _ROOM / SPEC).write_text(spec_text(spec))
+        _made(part / PLACE).write_text(spec_text(spec))
 
-    write_folder(folder, TEST_ASSETS / _ROOM / SPEC, fill)
+    write_folder(folder, PLACE, fill)
 
 
 def _asset(golden: Golden, name: str) -> str:

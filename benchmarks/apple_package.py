@@ -15,9 +15,10 @@ from mien.mobile_reference.bundle import APPRAISAL, MANIFEST, STAGES, Bundle, Go
 from mien.mobile_reference.errors import UsageError
 from mien.mobile_reference.graphs import COREML, as_package_has_it
 
-from .generated import RESULTS, SPEC, copy_sources, identified, spec_text, variants_for, write_folder
+from .generated import SPEC, copy_sources, identified, spec_text, variants_for, write_folder
 
 PAYLOAD = PurePosixPath("Tests/AppraisalTests/Payload")
+PLACE = PAYLOAD / SPEC
 RUNS, WARMUP = 50, 5
 """Of every step in each of the blocks that ``measure.sh`` runs."""
 _FORMAT = 1
@@ -57,12 +58,6 @@ def make_spec(bundle: Bundle, variants: Sequence[Variant]) -> dict[str, Any]:
     return identified(spec)
 
 
-def measured(spec: Mapping[str, Any], folder: Path) -> bool:
-    """Tell whether a folder holds this very package, and results of it."""
-    found = folder / PAYLOAD / SPEC
-    return (folder / RESULTS).is_dir() and found.is_file() and found.read_text() == spec_text(spec)
-
-
 def write_package(bundle: Bundle, spec: Mapping[str, Any], platform: str, folder: Path) -> None:
     """Write the package for ``macos`` or ``ios`` into a folder, whole or not at all.
 
@@ -76,7 +71,7 @@ def write_package(bundle: Bundle, spec: Mapping[str, Any], platform: str, folder
         (part / "measure.sh").chmod(0o755)
         _write_payload(bundle, spec, part / PAYLOAD)
 
-    write_folder(folder, PAYLOAD / SPEC, fill)
+    write_folder(folder, PLACE, fill)
 
 
 def _write_payload(bundle: Bundle, spec: Mapping[str, Any], payload: Path) -> None:

@@ -1,6 +1,5 @@
 """From the logs that ``measure.sh`` left to the records that every target has."""
 
-import json
 import math
 import shutil
 import subprocess
@@ -13,6 +12,7 @@ from mien.mobile_reference.bundle import APPRAISAL, STAGES, Bundle
 
 from .errors import ReportError, TargetError
 from .generated import RESULTS
+from .measurements import read_records
 from .records import (
     IOS_SIMULATOR,
     IPHONE,
@@ -22,14 +22,12 @@ from .records import (
     Parity,
     Result,
     Stage,
-    check_report,
     stability_notes,
 )
 from .tables import APPLE
 
 RECORD_SCHEMA = "apple_record.schema.json"
 _MARK = "MIEN {"
-_MAX_BYTES = 64 << 20
 _TIME_LIMIT_S = 3600
 _NOT_IN_IT = "photograph decoding and alignment are not in it; Core ML chooses its threads"
 Block = Mapping[str, Any]
@@ -65,7 +63,7 @@ def read_results(bundle: Bundle, spec: Mapping[str, Any], folder: Path) -> tuple
         ReportError: there are none, a log is damaged, or they are of another package or of several devices.
     """
     logs = sorted((folder / RESULTS).glob("block-*.log"))
-    blocks = [block for log in logs for block in _read_log(log, spec["id"])]
+    blocks = [block for log in logs for block in read_records(log, _MARK, RECORD_SCHEMA, spec["id"])]
     if not blocks:
         raise ReportError(f"{folder / RESULTS} holds no measurement; read its logs, and run measure.sh again")
     if any(block["device"] != blocks[0]["device"] for block in blocks):
@@ -74,31 +72,6 @@ def read_results(bundle: Bundle, spec: Mapping[str, Any], folder: Path) -> tuple
     for block in blocks:
         groups.setdefault((block["variant"], block["units"]), []).append(block)
     return tuple(_result(bundle, group) for group in groups.values())
-
-
-def _read_log(log: Path, identity: str) -> Iterator[Block]:
-    if log.stat().st_size > _MAX_BYTES:
-        raise ReportError(f"{log} is larger than {_MAX_BYTES} bytes; give a log of measure.sh")
-    for line in log.read_text(errors="replace").splitlines():
-        _, mark, rest = line.partition(_MARK)
-        if not mark:
-            continue
-        try:
-            block: dict[str, Any] = json.loads("{" + rest, parse_float=_finite, parse_constant=_finite)
-            check_report(block, RECORD_SCHEMA)
-        except (ValueError, RecursionError, ReportError) as error:
-            raise ReportError(f"{log}: a measurement is damaged ({error})") from error
-        if block["id"] != identity:
-            raise ReportError(f"{log} measured another bundle; generate and measure in a new folder")
-        yield block
-
-
-def _finite(text: str) -> float:
-    """Read a number; NaN and infinity, which Python's JSON takes, are none."""
-    value = float(text)
-    if not math.isfinite(value):
-        raise ValueError(f"{text} is not a finite number")
-    return value
 
 
 def _result(bundle: Bundle, blocks: Sequence[Block]) -> Result:

@@ -21,7 +21,8 @@ from rich.table import Table
 from mien.mobile_reference.bundle import APPRAISAL, DETECTOR, Variant, open_bundle, sha256
 from mien.mobile_reference.cache import default_cache
 
-from .arm64 import DEFAULT_PRESET, Arm64Target
+from .arm64 import Arm64Target
+from .emulator import DEFAULT_PRESET
 from .estimate import LOOKS
 from .goals import Goal
 from .profile import DENSE_FLOAT, DENSE_INT8, by_kind

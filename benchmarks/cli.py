@@ -16,19 +16,18 @@ from mien.mobile_reference.errors import UsageError
 from mien.mobile_reference.graphs import timed
 from mien.mobile_reference.photograph import read_photograph
 
+from . import android_package, android_results, apple_package, apple_results
 from .adb import choose_device, find_adb
 from .android import AndroidTarget
-from .android_package import make_spec as make_android_spec
-from .android_package import tflite_variants, write_library
-from .apple_package import core_ml_variants, make_spec, measured, write_package
-from .apple_results import can_measure, measure, read_results
-from .arm64 import DEFAULT_PRESET, PRESETS, Arm64Target
+from .arm64 import Arm64Target
 from .benchmark_model import CPU, UNITS, BenchmarkModelTarget
 from .compare import INSTRUCTIONS, MS, compare
+from .emulator import DEFAULT_PRESET, PRESETS
 from .errors import DeviceLost
 from .estimate import chosen_variants, estimates, make_estimate_report
 from .evidence import claim_goals
 from .fit import fit_all
+from .generated import measured
 from .host import HostTarget
 from .kit import ABIS, open_kit, set_up_kit
 from .page import make_page
@@ -143,7 +142,9 @@ def _cpus(_: click.Context, __: click.Parameter, value: str | None) -> tuple[int
     "--unit", default=CPU, show_default=True, type=click.Choice(list(UNITS)), help="For that program."
 )
 @click.option(
-    "--generate", type=_PATH, help="For android: write a library for apps into this folder instead."
+    "--generate",
+    type=_PATH,
+    help="For android: write a library for apps into this folder instead, or report what it measured.",
 )
 @click.option("--estimate", is_flag=True, help="Measure nothing: compare with published times of phones.")
 @click.option("-o", "--output", type=_PATH, help=_OUTPUT_HELP)
@@ -168,7 +169,7 @@ def run(
 
     The targets 'macos' and 'ios' write a Swift package that measures on Apple hardware, and report what
     its measure.sh left in it. A Mac measures itself at once; elsewhere nothing is measured. With --generate
-    the target 'android' writes an Android library in Kotlin likewise.
+    the target 'android' writes an Android library in Kotlin, and reports what that left, likewise.
 
     The exit code is 1 when a measured score is off by more than its variant's gate: a fast wrong
     answer is not a result.
@@ -254,14 +255,15 @@ def _generate(
     if folder is None:
         raise UsageError(f"--target {platform} writes a Swift package; name its folder, e.g. -o {platform}")
     opened = open_bundle(_named(bundle))
-    spec = make_spec(opened, core_ml_variants(opened, names))
-    if not measured(spec, folder):
-        write_package(opened, spec, platform, folder)
-        if can_measure(platform):
+    spec = apple_package.make_spec(opened, apple_package.core_ml_variants(opened, names))
+    if not measured(spec, folder, apple_package.PLACE):
+        apple_package.write_package(opened, spec, platform, folder)
+        if apple_results.can_measure(platform):
             with Console(stderr=True).status("measuring on this Mac"):
-                measure(folder)
-    if measured(spec, folder):
-        _report_measured(opened, spec, folder, as_json=as_json)
+                apple_results.measure(folder)
+    if measured(spec, folder, apple_package.PLACE):
+        results = apple_results.read_results(opened, spec, folder)
+        _report_measured(opened, spec, folder, results, as_json=as_json)
         return
     _report_generated(platform, folder, spec, "on a Mac with Xcode", as_json=as_json)
 
@@ -269,11 +271,15 @@ def _generate(
 def _generate_library(
     bundle: Path | None, names: Sequence[str], options: Options, _: Path | None, *, as_json: bool
 ) -> None:
-    """Write the library that measures in an Android app, and say that nothing was measured."""
+    """Write the library that measures in an Android app, or report what its measure.sh left in it."""
     folder = options["generate"]
     opened = open_bundle(_named(bundle))
-    spec = make_android_spec(opened, tflite_variants(opened, names))
-    write_library(opened, spec, folder)
+    spec = android_package.make_spec(opened, android_package.tflite_variants(opened, names))
+    if measured(spec, folder, android_package.PLACE):
+        results = android_results.read_results(opened, spec, folder)
+        _report_measured(opened, spec, folder, results, as_json=as_json)
+        return
+    android_package.write_library(opened, spec, folder)
     _report_generated(ANDROID, folder, spec, "with a phone and Android's SDK", as_json=as_json)
 
 
@@ -295,9 +301,10 @@ _INSTEAD: Mapping[str, Callable[..., None]] = {
 }
 
 
-def _report_measured(bundle: Bundle, spec: Mapping[str, Any], folder: Path, *, as_json: bool) -> None:
+def _report_measured(
+    bundle: Bundle, spec: Mapping[str, Any], folder: Path, results: tuple[Result, ...], *, as_json: bool
+) -> None:
     """Report what ``measure.sh`` left in a package's folder."""
-    results = read_results(bundle, spec, folder)
     golden = bundle.goldens[0].photograph
     runs = {"blocks": len(results[0].latency.load_ms) if results[0].latency else 1, "runs": spec["runs"]}
     settings = {"photograph": golden.name, "photograph_sha256": sha256(golden), "cpus": []}

@@ -58,6 +58,12 @@ def copy_sources(source: str, folder: Path) -> None:
         shutil.copytree(sources, folder, dirs_exist_ok=True, copy_function=shutil.copyfile)
 
 
+def measured(spec: Mapping[str, Any], folder: Path, place: PurePosixPath) -> bool:
+    """Tell whether a folder holds the very package of ``spec``, at ``place`` in it, and results of it."""
+    found = folder / place
+    return (folder / RESULTS).is_dir() and found.is_file() and found.read_text() == spec_text(spec)
+
+
 def write_folder(folder: Path, spec: PurePosixPath, fill: Callable[[Path], None]) -> None:
     """Let ``fill`` write into a folder that takes its place when it is complete.
 

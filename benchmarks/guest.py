@@ -1,8 +1,8 @@
 """Runs TFLite models inside the emulated ARM64 system, which has Python 3.11, numpy and LiteRT alone.
 
-Called as ``guest.py FOLDER MODEL...``. Model n reads ``n.in0.npy`` ... of the folder and writes
-``n.out0.npy`` ...; facts about the system go to ``guest.json``. Its one run is region n of the
-instruction counter, see ``qcount.c``.
+Called as ``guest.py FOLDER MODEL...``. Model n reads ``n.in0.npy`` ... of the folder, zeros where there is
+none, and writes ``n.out0.npy`` ...; facts about the system go to ``guest.json``. Its one run is region n of
+the instruction counter, see ``qcount.c``.
 """
 
 import contextlib
@@ -12,9 +12,11 @@ import os
 import platform
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from ai_edge_litert.interpreter import Interpreter
+from numpy.typing import NDArray
 
 _MARK = 0x4D41
 # Linux' names of the features that choose kernels: the auxiliary vector's number and the bit in it.
@@ -32,13 +34,20 @@ def run(number: int, model: str, folder: Path) -> None:
     interpreter = Interpreter(model, num_threads=1)
     interpreter.allocate_tensors()
     for position, detail in enumerate(interpreter.get_input_details()):
-        values = np.load(folder / f"{number}.in{position}.npy", allow_pickle=False)
-        interpreter.set_tensor(detail["index"], values)
+        interpreter.set_tensor(detail["index"], _values(folder / f"{number}.in{position}.npy", detail))
     _mark(2 * number)
     interpreter.invoke()
     _mark(2 * number + 1)
     for position, detail in enumerate(interpreter.get_output_details()):
         np.save(folder / f"{number}.out{position}.npy", interpreter.get_tensor(detail["index"]))
+
+
+def _values(file: Path, detail: dict[str, Any]) -> NDArray[Any]:
+    """Read an input in the type that the model takes, which must hold every value of the file's type."""
+    if not file.is_file():
+        return np.zeros(detail["shape"], detail["dtype"])
+    values: NDArray[Any] = np.load(file, allow_pickle=False)
+    return values.astype(detail["dtype"], casting="safe")
 
 
 def _facts() -> dict[str, object]:

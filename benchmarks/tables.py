@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Iterator
 
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from .compare import MS, UNDECIDED, Change
@@ -23,8 +24,8 @@ _TITLES = {
 _SHOWN = 5
 REPORTED = ("Init", "avg", "median", "p95", "max")
 """Which figures of another program are shown; the report keeps them all."""
-APPLE = "apple-"
-"""Begins the target of a result of Apple's runtime; the compute units follow."""
+APPLE, APP = "apple-", "android-app-"
+"""Begin the target of a result of Apple's runtime, or of an Android app; the compute units follow."""
 
 
 def print_results(results: Iterable[Result]) -> None:
@@ -45,7 +46,7 @@ def print_latency(results: Iterable[Result]) -> None:
     runs = first.latency.stages[0].summary.n if first.latency else 0
     table = Table(
         title=f"{first.device.kind}: ms of {runs} runs, {threads_text(first)}",
-        caption=f"{first.device.name}, {first.device.runtime}",
+        caption=escape(f"{first.device.name}, {first.device.runtime}"),
     )
     for heading in ("variant", "stage", "p50", "p90", "p99"):
         table.add_column(heading, justify="left" if heading in ("variant", "stage") else "right")
@@ -57,7 +58,7 @@ def print_latency(results: Iterable[Result]) -> None:
     for result in measured:
         Console().print(verdict_line(result), highlight=False)
     for note, variants in _notes(measured).items():
-        Console().print(f"note ({', '.join(variants)}): {note}", highlight=False)
+        Console().print(f"note ({', '.join(variants)}): {note}", highlight=False, markup=False)
 
 
 def print_reported(results: Iterable[Result]) -> None:
@@ -77,7 +78,7 @@ def print_reported(results: Iterable[Result]) -> None:
     for result in measured:
         Console().print(verdict_line(result), highlight=False)
     for note, variants in _notes(measured).items():
-        Console().print(f"note ({', '.join(variants)}): {note}", highlight=False)
+        Console().print(f"note ({', '.join(variants)}): {note}", highlight=False, markup=False)
 
 
 def reported_cells(entry: Reported) -> Iterator[str]:
@@ -135,10 +136,14 @@ def _notes(results: Iterable[Result]) -> dict[str, list[str]]:
 
 def _rows(result: Result) -> Iterator[tuple[str, ...]]:
     stages = result.latency.stages if result.latency else ()
-    units = result.target.removeprefix(APPLE) if result.target.startswith(APPLE) else ""
-    names = dict(enumerate((result.variant, units)))
+    names = dict(enumerate((result.variant, units_of(result))))
     for position, stage in enumerate(stages):
         yield (names.get(position, ""), stage_title(stage), *_times(stage))
+
+
+def units_of(result: Result) -> str:
+    """Return the compute units that a target's name ends with, empty where it names none."""
+    return next((result.target.removeprefix(p) for p in (APPLE, APP) if result.target.startswith(p)), "")
 
 
 def threads_text(result: Result) -> str:
@@ -161,7 +166,7 @@ def verdict_line(result: Result) -> str:
     kind = result.device.kind
     if result.latency and not result.latency.whole:
         return (
-            f"{result.variant} {result.target.removeprefix(APPLE)}: {result.verdict} of the whole way; from "
+            f"{result.variant} {units_of(result) or result.target}: {result.verdict} of the whole way; from "
             f"the face p90 {result.latency.longest.summary.p90:.1f} ms on this {kind}"
         )
     if result.reported:

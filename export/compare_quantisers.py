@@ -21,6 +21,7 @@ from .front_ends import FRONT_ENDS, tf_converter
 from .front_ends.onnx2tf_call import run_onnx2tf
 from .front_ends.onnx_graph import to_onnx
 from .graphs import graph_named
+from .instructions import Instructions, count_instructions
 from .isolation import Limits, run_isolated
 from .jobs import Progress, convert_tflite, load_traces, round_weights
 from .litert import Runner
@@ -38,7 +39,10 @@ _FACES = "faces.safetensors"
 
 @dataclass(frozen=True)
 class Cost:
-    """What int8 costs: score errors in points over ``faces``, bytes, and ms on one thread of this host."""
+    """What int8 costs: score errors in points over ``faces``, bytes, and ms on one thread of this host.
+
+    ``arm64`` are the instructions of one run on an emulated processor, or why they were not counted.
+    """
 
     faces: int
     mean: float
@@ -46,6 +50,7 @@ class Cost:
     worst: float
     bytes: int
     ms: float
+    arm64: Instructions
 
 
 @dataclass(frozen=True)
@@ -152,7 +157,7 @@ def compare_quantisers(
         found.append(_tried(route, checkpoint, folder))
         progress(f"{route.name}: {found[-1].state}", 2 * number + 1, total)
     measured = _measured(found, folder)
-    progress("timed", total, total)
+    progress("timed and counted", total, total)
     return measured
 
 
@@ -214,16 +219,18 @@ def _fed(runner: Runner, face: NDArray[Any]) -> NDArray[Any]:
 
 
 def _measured(found: Sequence[Quantised], folder: Path) -> tuple[Quantised, ...]:
-    """Time what works in turns."""
+    """Time what works in turns, then count its ARM64 instructions where the emulation was set up."""
     models = {one.route: _target(folder, one.route) for one in found if one.state == WORKS}
     face = load_file(folder / _FACES)["face"][0]
     runners = {route: Runner(model) for route, model in models.items()}
     times = interleaved_ms({route: (runner, [_fed(runner, face)]) for route, runner in runners.items()})
-    costs = {name: _cost(model, times[name]) for name, model in models.items()}
+    np.save(folder / "face.npy", face)
+    counts = count_instructions(models, folder / "face.npy")
+    costs = {name: _cost(model, times[name], counts[name]) for name, model in models.items()}
     return tuple(replace(one, cost=costs.get(one.route)) for one in found)
 
 
-def _cost(model: Path, ms: float) -> Cost:
+def _cost(model: Path, ms: float, arm64: Instructions) -> Cost:
     errors = np.array(json.loads(model.with_suffix(".json").read_text()))
     return Cost(
         faces=len(errors),
@@ -232,4 +239,5 @@ def _cost(model: Path, ms: float) -> Cost:
         worst=float(errors.max()),
         bytes=model.stat().st_size,
         ms=ms,
+        arm64=arm64,
     )

@@ -25,6 +25,7 @@ from .graphs import graph_named
 from .jobs import Progress as Report
 from .jobs import save_traces
 
+ARM64 = "ARM64 M: million instructions of one run on an emulated processor, no time"
 HOST = "ms are of one thread of this host, all in turns in one run; a host is no phone"
 
 
@@ -76,13 +77,17 @@ def converter_table(attempts: Sequence[Attempt]) -> Table:
 def quantiser_table(found: Sequence[Quantised]) -> Table:
     """Draw what the ways to int8 cost."""
     title = "the one graph in int8, score error in points of 100 over held-out faces"
-    table = _table(title, "by", "", "faces", "mean", "95 %", "worst", "MB", "ms")
+    table = _table(title, "by", "", "faces", "mean", "95 %", "worst", "MB", "ms", "ARM64 M")
+    counts = [one.cost.arm64 for one in found if one.cost]
+    reasons = dict.fromkeys(f"not counted: {arm64.reason}" for arm64 in counts if arm64.count is None)
+    table.caption = "\n".join([ARM64, *reasons])
     for one in found:
-        figures = ["-"] * 6
+        figures = ["-"] * 7
         if one.cost:
             cost = one.cost
             points = (f"{value:.3f}" for value in (cost.mean, cost.p95, cost.worst))
-            figures = [str(cost.faces), *points, f"{cost.bytes / 1e6:.2f}", f"{cost.ms:.1f}"]
+            millions = "-" if cost.arm64.count is None else f"{cost.arm64.count / 1e6:.1f}"
+            figures = [str(cost.faces), *points, f"{cost.bytes / 1e6:.2f}", f"{cost.ms:.1f}", millions]
         table.add_row(one.route, one.state, *figures)
     return table
 

@@ -46,13 +46,18 @@ def root() -> None:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Run the command line and exit: 0 all well, 1 a gate failed, 2 wrong use or bad input.
+    """Run the command line and exit: 0 all well, 1 a gate failed, 2 wrong use or bad input."""
+    run(root, arguments, "mien")
+
+
+def run(command: click.Command, arguments: Sequence[str] | None = None, name: str | None = None) -> None:
+    """Run any command and exit as ``main`` does.
 
     Every room's own errors carry ``exit_code`` and a one-line message; anything else is a defect of
     mien and keeps its traceback.
     """
     try:
-        root.main(args=arguments, prog_name="mien")
+        command.main(args=arguments, prog_name=name)
     except ModuleNotFoundError as error:
         extra = _EXTRAS.get((error.name or "").split(".")[0])
         if extra is None:

@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 
 from mien.benchmarks import userland as userland_module
-from mien.benchmarks.arm64 import PRESETS, Arm64Target, relative_error
+from mien.benchmarks.arm64 import Arm64Target, relative_error
+from mien.benchmarks.emulator import PRESETS
 from mien.benchmarks.errors import SetupError, TargetError
 from mien.benchmarks.profile import OUTSIDE, Symbols, read_symbols, short_name, work_of
 from mien.benchmarks.records import BenchSpec, Device, Result, Work

@@ -112,15 +112,18 @@ def test_the_exported_models_have_the_signature_that_the_kotlin_names(exported: 
             assert {names["SCORE"], names["HEATMAP"]} <= set(signature[1]["outputs"])
 
 
-@pytest.mark.parametrize("keep", ["results/measurements.jsonl", "notes.txt"])
+@pytest.mark.parametrize(
+    ("keep", "message"),
+    [("results/measurements.jsonl", "holds no measurement"), ("notes.txt", "give a new folder")],
+)
 def test_what_is_not_replaceable_is_left_alone(
-    exported: Path, library: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], keep: str
+    exported: Path, library: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], keep: str, message: str
 ) -> None:
     folder = library if keep.startswith("results") else tmp_path / "mine"
     (folder / keep).parent.mkdir(parents=True, exist_ok=True)
     (folder / keep).write_text("mine")
     out = bench(capsys, exported, "--target", "android", "--generate", folder, expect=2)
-    assert "give a new folder" in out
+    assert message in out
     assert (folder / keep).read_text() == "mine"
 
 

@@ -15,8 +15,8 @@ from torch import Tensor, nn
 
 from mien.export.conversion import convert_float
 from mien.export.errors import ConversionError
-from mien.export.flatbuffer import parse, serialise
-from mien.export.front_ends import FRONT_ENDS, flatbuffer_direct, litert_torch, onnx2tf_call
+from mien.export.flatbuffer import LAYOUT_OPERATIONS, operation_names, parse, serialise
+from mien.export.front_ends import FRONT_ENDS, flatbuffer_direct, litert_torch, onnx2tf_call, tf_converter
 from mien.export.front_ends.onnx2tf_call import run_onnx2tf
 from mien.export.graphs import Graph, graph_named
 from mien.export.isolation import Limits, run_isolated
@@ -82,16 +82,19 @@ def test_nothing_is_converted_without_onnxsim(tmp_path: Path, monkeypatch: pytes
 
 
 def test_an_output_read_inside_keeps_data_and_layout(tmp_path: Path, scripts_on_path: None) -> None:
-    file = onnx_file(Tapped(), tmp_path / "tapped.onnx", ("inside", "out"))
+    module = Tapped()
+    file = onnx_file(module, tmp_path / "tapped.onnx", ("inside", "out"))
     made = run_onnx2tf(file, tmp_path / "out", tflite_backend="flatbuffer_direct").read_bytes()
     guarded = Runner(channels_last_model(made)).run([nhwc_input()])
     assert [output.shape for output in guarded] == [(1, 12, 16, 4)] * 2
-    # Without the guards the outputs come channels first, or without data.
-    try:
-        bare = Runner(convert(file, tmp_path / "bare")).run([nhwc_input()])
-    except (ConversionError, RuntimeError):
-        return
-    assert [output.shape for output in bare] != [output.shape for output in guarded]
+    expected = module(torch.from_numpy(nhwc_input()).permute(0, 3, 1, 2))
+    for output, reference in zip(guarded, expected, strict=True):
+        # Sums of 36 products in another order.
+        np.testing.assert_allclose(output, reference.detach().permute(0, 2, 3, 1).numpy(), atol=1e-5)
+    # Without the guards they come channels first, which the pass over layouts cannot turn: it is what they
+    # are for.
+    bare = Runner(channels_last_model(convert(file, tmp_path / "bare"))).run([nhwc_input()])
+    assert [output.shape for output in bare] == [(1, 4, 12, 16)] * 2
 
 
 def _swapped(model: bytes) -> bytes:
@@ -113,6 +116,63 @@ def test_outputs_in_another_order_are_put_right(exported: Path) -> None:
         Runner(order_by_signature(swapped, graph.inputs, graph.outputs)).signature()
         == Runner(made).signature()
     )
+
+
+def _with_names(model: bytes, inputs: str, outputs: str) -> bytes:
+    """Rename the tensors in a signature as litert-torch does."""
+    parsed = parse(model)
+    (signature,) = parsed.signatureDefs
+    for maps, name, order in (
+        (signature.inputs, inputs, list(parsed.subgraphs[0].inputs)),
+        (signature.outputs, outputs, list(reversed(parsed.subgraphs[0].outputs))),
+    ):
+        for entry in maps:
+            entry.name = f"{name}_{order.index(entry.tensorIndex)}".encode()
+    return serialise(parsed)
+
+
+def test_tensorflows_order_and_names_are_put_right(
+    exported: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A stored model, its outputs turned about, stands for what TensorFlow's converter would make."""
+    graph = graph_named("compare")
+    made = (exported / "models/tflite-fp32/compare.tflite").read_bytes()
+    (tmp_path / "swapped").write_bytes(_swapped(made))
+    monkeypatch.setattr(tf_converter, "to_onnx", lambda *_: None)
+    monkeypatch.setattr(tf_converter, "run_onnx2tf", lambda *_, **__: tmp_path / "swapped")
+    found = tf_converter.convert(graph, REFERENCE, tmp_path)
+    assert Runner(found).signature() == Runner(made).signature()
+
+
+def test_litert_torchs_order_and_names_are_put_right(
+    exported: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A script that copies a stored model stands for the environment of litert-torch."""
+    graph = graph_named("compare")
+    made = (exported / "models/tflite-fp32/compare.tflite").read_bytes()
+    (tmp_path / "swapped").write_bytes(_with_names(_swapped(made), "args", "output"))
+    (tmp_path / "python").write_text(f'#!/bin/sh\nexec cp {tmp_path / "swapped"} "$5"\n')
+    (tmp_path / "python").chmod(0o755)
+    monkeypatch.setattr(litert_torch, "_python", lambda: tmp_path / "python")
+    found = litert_torch.convert(graph, REFERENCE, tmp_path)
+    assert Runner(found).signature() == Runner(made).signature()
+
+
+def test_a_model_of_other_tensors_is_refused(exported: Path, tmp_path: Path) -> None:
+    graph = graph_named("mask")
+    stored = partial(_stored, exported / "models/tflite-fp32/heatmap.tflite")
+    with pytest.raises(ConversionError, match="the converter made tensors"):
+        convert_float(stored, graph, REFERENCE, _samples(graph, exported), tmp_path)
+
+
+def test_channels_first_by_accident_is_turned(exported: Path, tmp_path: Path) -> None:
+    graph = graph_named("compare")
+    made = flatbuffer_direct.convert(graph, REFERENCE, tmp_path)
+    assert LAYOUT_OPERATIONS & set(operation_names(made))
+    again = partial(_stored, tmp_path / "made")
+    (tmp_path / "made").write_bytes(made)
+    model = convert_float(again, graph, REFERENCE, _samples(graph, exported), tmp_path)
+    assert not LAYOUT_OPERATIONS & set(operation_names(model.read_bytes()))
 
 
 def test_a_signature_of_other_names_is_refused(exported: Path) -> None:

@@ -8,6 +8,7 @@ import pytest
 from mien.export.flatbuffer import constant_data, parse
 from mien.export.litert import Runner
 from mien.export.sharing import share_constants
+from mien.export.tflite import quantise
 from mien.mobile_reference.bundle import open_bundle
 from tests.export.small_models import Twice, converted, nhwc_input
 
@@ -35,6 +36,12 @@ def test_a_part_used_twice_is_stored_once(tmp_path: Path, scripts_on_path: None)
 def test_a_second_pass_changes_nothing(tmp_path: Path, scripts_on_path: None) -> None:
     once = share_constants(converted(Twice(), tmp_path))
     assert share_constants(once) == once
+
+
+def test_a_quantised_model_holds_it_once(tmp_path: Path, scripts_on_path: None) -> None:
+    file = tmp_path / "float.tflite"
+    file.write_bytes(converted(Twice(), tmp_path))
+    assert _repeated_bytes(quantise(file, {}, {})) == 0
 
 
 @pytest.mark.parametrize("variant", VARIANTS)

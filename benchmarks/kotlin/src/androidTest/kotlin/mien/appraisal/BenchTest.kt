@@ -5,6 +5,7 @@ import android.os.SystemClock
 import android.util.Log
 import androidx.test.ext.junit.runners.AndroidJUnit4
 import androidx.test.platform.app.InstrumentationRegistry
+import java.io.File
 import kotlin.math.abs
 import org.json.JSONArray
 import org.json.JSONObject
@@ -48,6 +49,7 @@ class BenchTest {
         record.put("load_ms", since(start))
         return appraiser.use {
             time(it, record)
+            record.put("peak_memory_bytes", peakMemory())
             compare(it, variant, record).also { report(record) }
         }
     }
@@ -94,14 +96,27 @@ class BenchTest {
             .put("device", "${Build.MANUFACTURER} ${Build.MODEL}, ${Build.HARDWARE}")
             .put("android", Build.VERSION.SDK_INT)
             .put("abi", Build.SUPPORTED_ABIS.first())
+            .put("cores", Runtime.getRuntime().availableProcessors())
+            .put("emulator", Build.HARDWARE in EMULATORS)
 
     private fun report(record: JSONObject): List<String> {
         Log.i("MIEN", record.toString())
         return emptyList()
     }
 
+    /** The most memory that this process has had, for everything that it measured before too. */
+    private fun peakMemory(): Long {
+        val line = File("/proc/self/status").readLines().first { it.startsWith("VmHWM:") }
+        return line.filter { it.isDigit() }.toLong() * 1024
+    }
+
     private fun since(start: Long) = (SystemClock.elapsedRealtimeNanos() - start) / 1e6
 
     /** JSON has no word for what is no finite number. */
     private fun number(value: Double): Any = if (value.isNaN() || value.isInfinite()) JSONObject.NULL else value
+
+    private companion object {
+        /** What Android's emulators, which are no phones, call their hardware. */
+        val EMULATORS = listOf("goldfish", "ranchu")
+    }
 }
