@@ -78,12 +78,21 @@ def by_quantiser(checkpoint: Path, folder: Path) -> None:
     """
     from ai_edge_quantizer import quantizer, recipe
 
-    model = folder / "work" / _GRAPH.name / f"{_GRAPH.name}.tflite"
+    model = _float_model(folder)
     ranges = ranges_by(Method.MIN_MAX, spreads(_GRAPH, model, load_traces(folder / "traces")))
     job = quantizer.Quantizer(str(model))
     job.load_quantization_recipe(recipe.static_wi8_ai8())
     made = job.quantize(as_statistics(model.read_bytes(), ranges))
     _target(folder, "ai-edge-quantizer").write_bytes(bytes(made.quantized_model))
+
+
+def by_quantiser_dynamically(checkpoint: Path, folder: Path) -> None:
+    """Quantise the same float model by its recipe without ranges: inputs are quantised as they are read."""
+    from ai_edge_quantizer import quantizer, recipe
+
+    job = quantizer.Quantizer(str(_float_model(folder)))
+    job.load_quantization_recipe(recipe.dynamic_wi8_afp32())
+    _target(folder, "ai-edge-quantizer, dynamic").write_bytes(bytes(job.quantize().quantized_model))
 
 
 def by_onnx2tf(checkpoint: Path, folder: Path) -> None:
@@ -134,6 +143,7 @@ class Route:
 ROUTES: tuple[Route, ...] = (
     Route(OURS, by_mien, "flatbuffer_direct"),
     Route("ai-edge-quantizer", by_quantiser, "flatbuffer_direct"),
+    Route("ai-edge-quantizer, dynamic", by_quantiser_dynamically, "flatbuffer_direct"),
     Route("onnx2tf", by_onnx2tf, "flatbuffer_direct"),
     Route("TFLiteConverter", by_tensorflow, "tf_converter"),
 )
@@ -173,6 +183,10 @@ def _tried(route: Route, checkpoint: Path, folder: Path) -> Quantised:
     except ConversionError as error:
         return Quantised(route.name, FAILED, str(error))
     return Quantised(route.name, WORKS)
+
+
+def _float_model(folder: Path) -> Path:
+    return folder / "work" / _GRAPH.name / f"{_GRAPH.name}.tflite"
 
 
 def _target(folder: Path, route: str) -> Path:
