@@ -41,7 +41,7 @@ def test_a_second_pass_changes_nothing(tmp_path: Path, scripts_on_path: None) ->
 def test_a_quantised_model_holds_it_once(tmp_path: Path, scripts_on_path: None) -> None:
     file = tmp_path / "float.tflite"
     file.write_bytes(converted(Twice(), tmp_path))
-    assert _repeated_bytes(quantise(file, {}, {})) == 0
+    assert _repeated_bytes(quantise(file, {}, {}, {})) == 0
 
 
 @pytest.mark.parametrize("variant", VARIANTS)
