@@ -17,6 +17,7 @@ from rich.console import Console
 from rich.table import Table
 
 from mien.mobile_reference.bundle import Bundle, open_bundle
+from mien.mobile_reference.console import run
 from mien.mobile_reference.graphs import as_package_has_it, load_graph
 
 from .apple_package import core_ml_variants
@@ -49,9 +50,9 @@ def compare_outputs(bundle: Bundle, package: Path) -> list[Agreement]:
     for variant in core_ml_variants(bundle, ()):
         choices = sorted(f.name for f in (kept / variant.name).glob("*") if f.is_dir())
         for graph in bundle.graphs if choices else ():
-            run = load_graph(bundle, variant, graph)
+            graph_run = load_graph(bundle, variant, graph)
             for golden in bundle.goldens:
-                ours = run({t.name: golden.read(t.name) for t in bundle.graphs[graph].inputs})
+                ours = graph_run({t.name: golden.read(t.name) for t in bundle.graphs[graph].inputs})
                 for units in choices:
                     folder = kept / variant.name / units / golden.name / graph
                     for name, largest in _differences(bundle, graph, ours, folder):
@@ -101,4 +102,4 @@ def main(bundle: Path, package: Path, as_json: bool) -> None:  # noqa: FBT001 - 
 
 
 if __name__ == "__main__":
-    main()
+    run(main)

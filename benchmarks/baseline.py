@@ -20,6 +20,7 @@ from rich.table import Table
 
 from mien.mobile_reference.bundle import APPRAISAL, DETECTOR, Variant, open_bundle, sha256
 from mien.mobile_reference.cache import default_cache
+from mien.mobile_reference.console import run
 
 from .arm64 import Arm64Target
 from .emulator import DEFAULT_PRESET
@@ -193,4 +194,4 @@ def main(bundle: Path, cache: Path | None, update: bool) -> None:  # noqa: FBT00
 
 
 if __name__ == "__main__":
-    main()
+    run(main)

@@ -17,6 +17,7 @@ from rich.console import Console
 from rich.table import Table
 
 from mien.mobile_reference.bundle import APPRAISAL, Bundle, open_bundle
+from mien.mobile_reference.console import run
 from mien.mobile_reference.graphs import timed
 from mien.mobile_reference.photograph import Pixels, read_photograph
 from mien.mobile_reference.runner import Appraiser, BundleAppraiser
@@ -94,4 +95,4 @@ def main(bundle: Path, runs: int, as_json: bool) -> None:  # noqa: FBT001 - clic
 
 
 if __name__ == "__main__":
-    main()
+    run(main)

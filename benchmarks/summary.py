@@ -13,6 +13,7 @@ from rich.console import Console
 from rich.table import Table
 
 from mien.mobile_reference.bundle import APPRAISAL, Variant, open_bundle, size_of
+from mien.mobile_reference.console import run
 
 from .records import TOTAL, read_report
 
@@ -66,4 +67,4 @@ def main(demo: Path) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run(main)
