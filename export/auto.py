@@ -19,7 +19,7 @@ from mien.models.checkpoint import checkpoint_hash, load_checkpoint
 from .graphs import graph_named
 from .isolation import Limits, run_isolated
 from .jobs import ROUNDINGS, TFLITE_VARIANTS, Progress, float_model, load_traces
-from .precision import write_assignments
+from .precision import stored_assignment, write_assignments
 from .search import Outcome, Subject, explain, search_halves, search_precision
 
 HALF_BUDGET = 0.03
@@ -50,7 +50,7 @@ def find_precision(
     _, half, eight = TFLITE_VARIANTS
     found = {
         half: search_halves(subject, HALF_BUDGET, workers, progress),
-        eight: search_precision(subject, budget.points, workers, progress),
+        eight: search_precision(subject, budget.points, stored_assignment(eight), workers, progress),
     }
     assignments = {variant: outcome.assignment for variant, outcome in found.items()}
     write_assignments(assignments, budget.work / PRECISION)

@@ -204,6 +204,12 @@ class Search:
         trials = self._alone((WEIGHTS,), left, WEIGHTS)
         return self._fill(base, trials, self.budget), trials
 
+    def better(self, found: Assignment, known: Assignment) -> Assignment:
+        """Return the one that gains more; a ``known`` one must be of the same blocks and keep the budget."""
+        if known.keys() != self.whole.keys() or self._total(known) <= self._total(found):
+            return found
+        return known if self._worst(known, "what is stored") <= self.budget else found
+
     def _worthy(self, choice: Choice) -> list[Block]:
         """List the blocks that save enough by a choice."""
         return [block for block in self.blocks if self._gain(block, choice) >= _SMALL]
@@ -268,6 +274,9 @@ class Search:
         saved = 1 - BYTES[choice.precision] / BYTES[Precision.FLOAT32]
         return block.weights / weights * saved + block.dense / macs * (choice.precision is Precision.INT8)
 
+    def _total(self, assignment: Assignment) -> float:
+        return sum(self._gain(block, assignment[block.name]) for block in self.blocks)
+
     def _worst(self, assignment: Assignment, title: str) -> float:
         """Measure the largest error; not a number counts as none that fits."""
         (measured,) = self._scores([assignment], title)
@@ -285,14 +294,19 @@ class Search:
         return self.bench.measure(assignments, faces, report)
 
 
-def search_precision(subject: Subject, budget: float, workers: int, progress: Progress) -> Outcome:
-    """Find the cheapest precision of every block whose largest score error is at most ``budget`` points."""
+def search_precision(
+    subject: Subject, budget: float, known: Assignment, workers: int, progress: Progress
+) -> Outcome:
+    """Find the cheapest precision of every block whose largest score error is at most ``budget`` points.
+
+    Steps that each gain most may miss the best end, so a ``known`` assignment is given a chance too.
+    """
     with _Bench(subject, workers) as bench:
         search = Search(subject, bench, budget, progress)
         base, _ = search.halves(_HALF_SHARE * budget)
         base, trials = search.eights(base)
-        assignment, weights = search.stored(base)
-        return search.outcome(assignment, (*trials, *weights))
+        found, weights = search.stored(base)
+        return search.outcome(search.better(found, known), (*trials, *weights))
 
 
 def search_halves(subject: Subject, budget: float, workers: int, progress: Progress) -> Outcome:

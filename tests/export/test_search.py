@@ -115,6 +115,16 @@ def test_what_int8_costs_too_much_is_stored_in_it(bench: Bench, tmp_path: Path) 
     assert found["awful"] == WHOLE
 
 
+def test_what_is_stored_is_taken_if_it_gains_more_within_the_budget(bench: Bench, tmp_path: Path) -> None:
+    one = started(bench, tmp_path, 0.5)
+    found = one.whole | {"quiet": EIGHT}
+    better, dear = one.whole | {"large": EIGHT}, one.whole | {"awful": EIGHT}
+    assert one.better(found, better) == better
+    assert one.better(better, found) == better
+    assert one.better(found, dear) == found
+    assert one.better(found, {"a block of another net": EIGHT}) == found
+
+
 def test_a_depthwise_block_gains_bytes_alone(bench: Bench, tmp_path: Path) -> None:
     one = started(bench, tmp_path, 0.2)
     dense, depthwise = (Block("one", frozenset(), (), 10, 1000, share) for share in (1000, 0))
