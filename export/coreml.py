@@ -7,7 +7,7 @@ import math
 import re
 import shutil
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -19,11 +19,11 @@ from mien.models.appraisal import FACE_SIZE
 from mien.models.checkpoint import Checkpoint
 
 from .canonical_package import canonicalise
-from .coreml_activations import Arrays, activation_ranges, quantise_activations
+from .coreml_activations import quantise_activations, ranges_of_tensors
 from .coreml_weights import int8_weights, palette_weights
 from .folding import fold_batch_norm
 from .graphs import Graph, TensorSpec
-from .ranges import write_ranges
+from .ranges import Range, write_ranges
 from .rounding import Rounded, Roundings, round_in_place
 
 MINIMUM = "iOS16"
@@ -75,20 +75,22 @@ def to_coreml(graph: Graph, checkpoint: Checkpoint, roundings: Roundings, folder
 
 
 def to_int8(
-    graph: Graph, checkpoint: Checkpoint, roundings: Roundings, samples: Sequence[Arrays], folder: Path
+    graph: Graph, checkpoint: Checkpoint, roundings: Roundings, ranges: Mapping[str, Range], folder: Path
 ) -> None:
-    """Make the variant of a graph whose int8 parts have int8 weights and activations, and its ranges.
+    """Make the variant of a graph whose int8 parts have int8 weights and activations.
 
-    ``samples`` are the graph's inputs by name, channels last, for which the ranges of activations hold.
+    ``ranges`` are those of what the convolutions read, by their names in the appraisal's net. Written beside
+    the variant are those that it took, by the names of the package's tensors.
     """
     package = folder / "coreml-w8a8" / f"{graph.name}.mlpackage"
     weights = _eight(graph, checkpoint)
     traced = _traced(graph, checkpoint, _chosen(roundings, _EIGHT))
     model = _converted(graph, traced, _mostly_float16(), QUANTISED_MINIMUM)
     _save(int8_weights(model, weights), package)
-    ranges = activation_ranges(package, weights, [{name: s[name] for name in graph.inputs} for s in samples])
-    write_ranges(ranges, folder / "ranges" / f"{graph.name}.coreml.json")
-    quantise_activations(package, ranges)
+    named = {_in_package(f"net.{name}.weight"): reach for name, reach in ranges.items()}
+    taken = ranges_of_tensors(package, weights, named)
+    write_ranges(taken, folder / "ranges" / f"{graph.name}.coreml.json")
+    quantise_activations(package, taken)
     canonicalise(package)
 
 

@@ -1,65 +1,60 @@
-"""int8 activations of a Core ML package: ranges found by mien's evaluator, operations inserted by us.
+"""int8 activations of a Core ML package: the ranges that TFLite has, operations inserted by us.
 
 Quantised is what the convolutions with int8 weights read. That lies behind the activation function, which
 has already cut it to what is needed; the converter's own passes quantise in front of it, where a ReLU6 of
 0..6 may still reach ten times as far. Whatever else reads the tensor gets it unrounded.
 
-coremltools 9.0 gathers ranges on macOS alone, hence the evaluator.
+coremltools 9.0 gathers ranges on macOS alone.
 """
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from mien.mobile_reference.graphs import as_package_has_it
-from mien.mobile_reference.mil import FLOAT32, Evaluator, Value, load_package
+from mien.mobile_reference.mil import load_package
 from mien.mobile_reference.mil.package import root_model
-from mien.mobile_reference.mil.program import Operation, Program, Reference
+from mien.mobile_reference.mil.program import Operation, Reference
 
-from .ranges import Range
+from .errors import ConversionError
+from .ranges import Range, hull
 
-Arrays = Mapping[str, NDArray[Any]]
-"""Tensors by name, channels last."""
 _LEVELS = 255
 
 
-def activation_ranges(package: Path, weights: Collection[str], samples: Sequence[Arrays]) -> dict[str, Range]:
-    """Find the least and greatest value of every tensor that a convolution with one of ``weights`` reads.
+def ranges_of_tensors(
+    package: Path, weights: Collection[str], ranges: Mapping[str, Range]
+) -> dict[str, Range]:
+    """Give every tensor that convolutions with some of ``weights`` read the range of these.
 
     Args:
-        package: a saved package whose int8 weights are stored as such.
+        package: a saved package.
         weights: the weights' names, without what converters append.
-        samples: inputs by name, as an app has them.
+        ranges: by these names.
+
+    Raises:
+        ConversionError: a convolution with one of the weights has no range.
     """
     program = load_package(package)
     found: dict[str, Range] = {}
-    wanted = frozenset(_read_by_convolutions(program, weights))
-
-    def observe(name: str, value: Value) -> None:
-        if name in wanted and isinstance(value, np.ndarray):
-            low, high = found.get(name, (np.inf, -np.inf))
-            found[name] = min(low, float(value.min())), max(high, float(value.max()))
-
-    evaluator = Evaluator(program, FLOAT32, observer=observe)
-    for sample in samples:
-        evaluator(state=None, **{name: as_package_has_it(array) for name, array in sample.items()})
+    for operation in program.functions[program.default_function].body.operations:
+        if operation.type == "conv":
+            source, stored = (_name(operation, argument) for argument in ("x", "weight"))
+            for name in filter(stored.startswith, weights):
+                if name not in ranges:
+                    raise ConversionError(
+                        f"{name} of {package} has no range; its TFLite graph has no such filter"
+                    )
+                found[source] = hull(found.get(source, ranges[name]), ranges[name])
     return found
 
 
-def _read_by_convolutions(program: Program, weights: Collection[str]) -> Iterator[str]:
-    for operation in program.functions[program.default_function].body.operations:
-        if operation.type == "conv" and _weight(operation).startswith(tuple(weights)):
-            (source,) = operation.arguments["x"]
-            if isinstance(source, Reference):
-                yield source.name
-
-
-def _weight(operation: Operation) -> str:
-    (argument,) = operation.arguments["weight"]
-    return argument.name if isinstance(argument, Reference) else ""
+def _name(operation: Operation, argument: str) -> str:
+    """Name the tensor that an operation reads; a constant has none."""
+    (found,) = operation.arguments[argument]
+    return found.name if isinstance(found, Reference) else ""
 
 
 def quantise_activations(package: Path, ranges: Mapping[str, Range]) -> None:

@@ -17,7 +17,7 @@ from mien.mobile_reference.bundle import APPRAISAL
 from mien.models.checkpoint import load_checkpoint
 
 from .errors import ConversionError
-from .graphs import GRAPHS, graph_named
+from .graphs import GRAPHS, Graph, graph_named
 from .isolation import Limits, run_isolated
 
 Route = Callable[[str, Path, Path, Path], None]
@@ -44,19 +44,22 @@ class Job:
         return run_isolated(self.work, self.log, Limits(), self.title).peak_memory
 
 
-def plan(checkpoint: Path, traces: Path, folder: Path, precision: Path) -> list[Job]:
-    """List the conversions of a checkpoint; what they make lies under ``folder``/<variant>/.
+def plan(checkpoint: Path, traces: Path, folder: Path, precision: Path) -> tuple[list[Job], list[Job]]:
+    """List the conversions of a checkpoint, and those that need what the first made.
 
-    ``precision`` is a file of assignments by variant.
+    What they make lies under ``folder``/<variant>/. ``precision`` is a file of assignments by variant.
     """
-    jobs = []
-    routes: dict[str, Route] = {"tflite": partial(convert_tflite, precision), **COREML_ROUTES}
-    for graph in sorted(GRAPHS, key=lambda graph: graph.name != APPRAISAL):
-        for route, work in routes.items():
-            if graph.int8 or route != "coreml-w8a8":
-                title, log = f"{route} {graph.name}", folder / f"{route}-{graph.name}.log"
-                jobs.append(Job(title, log, partial(work, graph.name, checkpoint, traces, folder)))
-    return jobs
+
+    def job(route: str, graph: Graph, work: Route) -> Job:
+        title, log = f"{route} {graph.name}", folder / f"{route}-{graph.name}.log"
+        return Job(title, log, partial(work, graph.name, checkpoint, traces, folder))
+
+    graphs = sorted(GRAPHS, key=lambda graph: graph.name != APPRAISAL)
+    first: dict[str, Route] = {"tflite": partial(convert_tflite, precision), "coreml": convert_coreml}
+    return (
+        [job(route, graph, work) for graph in graphs for route, work in first.items()],
+        [job("coreml-w8a8", graph, convert_coreml_int8) for graph in graphs if graph.int8],
+    )
 
 
 def run_jobs(jobs: Sequence[Job], workers: int, progress: Progress) -> int:
@@ -172,12 +175,16 @@ def convert_coreml(name: str, checkpoint: Path, traces: Path, folder: Path) -> N
 
 
 def convert_coreml_int8(name: str, checkpoint: Path, traces: Path, folder: Path) -> None:
-    """Make the Core ML variant of a graph whose activations are int8."""
+    """Make the Core ML variant of a graph whose activations are int8, with the ranges that TFLite has."""
+    from .convolutions import convolution_ranges
     from .coreml import to_int8
+    from .ranges import read_ranges
     from .rounding import read_roundings
 
+    model = (folder / "work" / name / f"{name}.tflite").read_bytes()
+    ranges = convolution_ranges(model, read_ranges(folder / "ranges" / f"{name}.json"))
     roundings = read_roundings(traces / ROUNDINGS)
-    to_int8(graph_named(name), load_checkpoint(checkpoint), roundings, load_traces(traces), folder)
+    to_int8(graph_named(name), load_checkpoint(checkpoint), roundings, ranges, folder)
 
 
 def palette_job(variant: str, name: str, checkpoint: Path, folder: Path) -> Job:
@@ -191,7 +198,3 @@ def convert_palettes(variant: str, name: str, checkpoint: Path, folder: Path) ->
     from .coreml import to_palettes
 
     to_palettes(graph_named(name), load_checkpoint(checkpoint), variant, folder)
-
-
-COREML_ROUTES: Mapping[str, Route] = {"coreml": convert_coreml, "coreml-w8a8": convert_coreml_int8}
-"""Conversions of every graph; the last one of those with int8 parts."""

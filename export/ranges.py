@@ -120,6 +120,11 @@ _METHODS: Mapping[Method, Callable[[Spread], Range]] = {
 }
 
 
+def hull(one: Range, other: Range) -> Range:
+    """Return the least range that holds both."""
+    return min(one[0], other[0]), max(one[1], other[1])
+
+
 def ranges_by(method: Method, found: Spreads) -> dict[str, Range]:
     """Turn spreads into ranges."""
     return {name: _METHODS[method](spread) for name, spread in found.items()}
@@ -141,6 +146,11 @@ def write_ranges(ranges: Mapping[str, Range], file: Path) -> None:
     """Write ranges as JSON: [least, greatest] by tensor."""
     file.parent.mkdir(parents=True, exist_ok=True)
     file.write_text(json.dumps({name: list(ends) for name, ends in sorted(ranges.items())}, indent=1) + "\n")
+
+
+def read_ranges(file: Path) -> dict[str, Range]:
+    """Read what ``write_ranges`` wrote."""
+    return {name: (low, high) for name, (low, high) in json.loads(file.read_text()).items()}
 
 
 def write_spreads(found: Spreads, file: Path) -> None:

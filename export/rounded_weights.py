@@ -1,19 +1,16 @@
 """Rounded weights put into a float TFLite graph, in the place of those that they were rounded from."""
 
-import re
 from collections.abc import Collection
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from .convolutions import convolution_name
 from .errors import ConversionError
 from .flatbuffer import operation_name, parse, serialise
 from .rounding import Rounded, Roundings
 
-# onnx2tf names a filter after the path of its module; the second run of a network that is called twice has
-# the suffix _1.
-_FILTER = re.compile(r"^(?:/net)?/(?!net/)(.+?)(?:_1)?/Conv_conv_filter$")
 # Both come from the same weights, folded by different programs.
 _TOLERANCE = 1e-3
 
@@ -36,20 +33,9 @@ def with_rounded(model: bytes, outputs: Collection[str], rounded: Roundings) -> 
     return serialise(parsed)
 
 
-def module_name(path: str) -> str:
-    """Turn a module's path in ONNX into its name in PyTorch: ``a/b.1/b.1.0`` into ``a.b.1.0``."""
-    parts: list[str] = []
-    for part in path.split("/"):
-        if parts and part.startswith(f"{parts[-1]}."):
-            parts.pop()
-        parts.append(part)
-    return ".".join(parts)
-
-
 def _found(weights: Any, values: NDArray[np.float32], rounded: Roundings) -> Rounded:
     name = weights.name.decode()
-    match = _FILTER.match(name)
-    found = rounded.get(module_name(match[1])) if match else None
+    found = rounded.get(convolution_name(name) or "")
     if found is None:
         raise ConversionError(
             f"{name} has no rounded weights; only convolutions of the appraisal's net are int8"

@@ -15,8 +15,9 @@ import mil_packages as build
 
 from mien.export.choice import Judgement, choose
 from mien.export.coreml import QUANTISED_MINIMUM, VARIANTS
-from mien.export.coreml_activations import activation_ranges, quantise_activations, scale_and_zero
+from mien.export.coreml_activations import quantise_activations, ranges_of_tensors, scale_and_zero
 from mien.export.coreml_weights import palette
+from mien.export.errors import ConversionError
 from mien.export.folding import fold_batch_norm
 from mien.mobile_reference.bundle import Bundle, open_bundle, size_of
 from mien.mobile_reference.mil import FLOAT32, Evaluator, load_package
@@ -107,9 +108,10 @@ def test_a_convolution_reads_uint8_and_others_what_was_there(tmp_path: Path) -> 
     package = _convolution(tmp_path)
     x = np.random.default_rng(3).uniform(-1, 2, (1, 2, 4, 4)).astype(np.float32)
     before = Evaluator(load_package(package), FLOAT32).tensors({"x": x})
-    assert activation_ranges(package, ["w"], []) == {}
     largest_input = float(x.max())
-    quantise_activations(package, {"r": (0.0, largest_input)})
+    ranges = ranges_of_tensors(package, ["w", "v"], {"w": (0.0, largest_input), "u": (0.0, 1.0)})
+    assert ranges == {"r": (0.0, largest_input)}
+    quantise_activations(package, ranges)
     program = load_package(package)
     kinds = [o.type for o in program.functions["main"].body.operations if o.type != "const"]
     assert kinds == ["relu", "quantize", "dequantize", "conv", "square"]
@@ -119,6 +121,11 @@ def test_a_convolution_reads_uint8_and_others_what_was_there(tmp_path: Path) -> 
     (weight,) = (o.arguments["val"][0].load() for o in program.functions["main"].body.operations[:1])
     largest = np.abs(weight).sum(axis=1).max() * step * 0.51
     assert 0 < np.abs(after["y"] - before["y"]).max() <= largest
+
+
+def test_a_convolution_without_a_range_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ConversionError, match=r"w of .* has no range"):
+        ranges_of_tensors(_convolution(tmp_path), ["w"], {"v": (0.0, 1.0)})
 
 
 @pytest.fixture(scope="module")
@@ -222,7 +229,9 @@ def test_ranges_are_stored_and_are_those_in_the_package(bundle: Bundle) -> None:
         o.arguments["input"][0].name for o in _operations(bundle, "coreml-w8a8") if o.type == "quantize"
     }
     assert stored.keys() == quantised
-    assert all(low <= high for low, high in stored.values())
+    # One set for both platforms.
+    tflite = json.loads((bundle.path / "ranges" / "appraisal.json").read_text())
+    assert {tuple(ends) for ends in stored.values()} <= {tuple(ends) for ends in tflite.values()}
 
 
 def test_int8_activations_need_a_later_system_and_the_manifest_says_so(bundle: Bundle) -> None:

@@ -25,7 +25,7 @@ from mien.export.precision import (
     write_assignments,
 )
 from mien.export.ranges import Method, Spread
-from mien.export.rounded_weights import module_name, with_rounded
+from mien.export.rounded_weights import with_rounded
 from mien.export.rounding import Rounded, Roundings, round_convolutions
 from mien.export.sharing import share_constants
 from mien.export.tflite import quantise
@@ -164,19 +164,6 @@ def test_foreign_roundings_are_refused(graph: Path, roundings: Roundings, change
     (block,) = (b for b in find_blocks(content) if b.name == "inpainter/coarse/to_rgb")
     with pytest.raises(ConversionError, match=message):
         with_rounded(content, block.outputs, change(roundings[BLOCK]))
-
-
-@pytest.mark.parametrize(
-    ("path", "name"),
-    [
-        ("student/stages.1/stages.1.0/layers/layers.6", "student.stages.1.0.layers.6"),
-        ("inpainter/coarse/up.2/gate", "inpainter.coarse.up.2.gate"),
-        ("head/project.0", "head.project.0"),
-        ("stages.1/stages.10", "stages.1.stages.10"),
-    ],
-)
-def test_a_path_in_onnx_is_a_module_in_pytorch(path: str, name: str) -> None:
-    assert module_name(path) == name
 
 
 def test_every_dense_convolution_of_a_block_has_rounded_weights(graph: Path, roundings: Roundings) -> None:
