@@ -1,4 +1,4 @@
-/* The runner for a phone's processor: what its four files share.
+/* The runner for a phone's processor: what its files share.
  *
  * It does what an app does with a bundle, from the encoded photograph to the score, by the rule of the
  * manifest (docs/manifest.md). Colours are RGB, 8 bits; coordinates are pixels, the first one's centre

@@ -6,7 +6,6 @@
 
 #include <math.h>
 #include <sched.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -14,7 +13,7 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { DECODE, ALIGN, APPRAISAL, TOTAL, STEPS, MOST_RUNS = 1000000, FAILED = 3 };
+enum { DECODE, ALIGN, APPRAISAL, TOTAL, STEPS, MOST_RUNS = 1000000 };
 
 static struct {
   const char *detector, *appraisal, *photo, *cpus;
@@ -27,20 +26,6 @@ typedef struct {
   double times[STEPS];
   float score;
 } Run;
-
-_Noreturn void die(const char *format, ...) {
-  va_list values;
-  va_start(values, format);
-  vfprintf(stderr, format, values);
-  fputc('\n', stderr);
-  exit(FAILED);
-}
-
-void *allocate(size_t bytes) {
-  void *memory = malloc(bytes ? bytes : 1);
-  if (!memory) die("out of memory, %zu bytes were wanted", bytes);
-  return memory;
-}
 
 static double now(void) {
   struct timespec time;
