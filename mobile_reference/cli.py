@@ -18,6 +18,7 @@ from .bundle import Bundle, open_bundle
 from .divergence import divergences
 from .errors import UsageError
 from .fidelity import Fidelity, judge_fidelity
+from .fidelity_tables import fidelity_tables
 from .graphs import COREML
 from .mil import NOT_VALIDATED
 from .parity import Deviation, StageResult, Verification
@@ -33,7 +34,6 @@ from .verdict import (
     failures,
     fidelity_page,
     fidelity_record,
-    fidelity_table,
     figures,
 )
 
@@ -223,7 +223,7 @@ def _check_request(faces: Path | None, files: Sequence[Path | None], given: Sequ
 
 def _print_fidelity(held_out: Fidelity, judged: Sequence[Figure]) -> None:
     if judged:
-        Console().print(fidelity_table(judged, held_out.faces))
+        Console().print(fidelity_tables(judged, held_out.faces))
         click.echo(CAVEAT)
 
 

@@ -1,4 +1,4 @@
-"""What is said of a fidelity: figures against the limits of the manifest, as a record, a table and a page."""
+"""What is said of a fidelity: figures against the limits of the manifest, as a record and a page."""
 
 import base64
 import io
@@ -10,8 +10,6 @@ from typing import Any
 
 import numpy as np
 from PIL import Image
-from rich.console import Group
-from rich.table import Table
 
 from .bundle import APPRAISAL, STAGES, Bundle, size_of
 from .divergence import DIVERGED
@@ -182,36 +180,6 @@ def _cells(figure: Figure) -> tuple[str, ...]:
 
 
 HEADINGS = ("variant", "figure", "value", "limit", "", "face or layer")
-
-
-def fidelity_table(found: Sequence[Figure], faces: int) -> Group:
-    """Lay the figures out for a terminal: variants in one table, pairs of platforms in another."""
-    pairs = [figure for figure in found if " / " in figure.variant]
-    alone = [figure for figure in found if " / " not in figure.variant]
-    title = f"fidelity over {faces} held-out faces, plain and with drawn anomalies; * fails"
-    tables = [_crossed(title, alone)]
-    if pairs:
-        tables.append(_crossed("TFLite and Core ML beside each other", pairs))
-    return Group(*tables)
-
-
-def _crossed(title: str, found: Sequence[Figure]) -> Table:
-    table = Table("figure", title=title)
-    names = list(dict.fromkeys(figure.variant for figure in found))
-    for name in names:
-        table.add_column(name.replace(" / ", "\n"), justify="right")
-    for row in dict.fromkeys(figure.name for figure in found):
-        cells = {figure.variant: figure for figure in found if figure.name == row}
-        table.add_row(row, *(_cell(cells.get(name)) for name in names))
-    return table
-
-
-def _cell(figure: Figure | None) -> str:
-    if figure is None:
-        return "-"
-    mark = {None: "", True: "", False: " *"}[figure.passed]
-    limit = "" if figure.limit is None else f" ({figure.limit:g})"
-    return _cells(figure)[2] + limit + mark
 
 
 def fidelity_page(fidelity: Fidelity, found: Sequence[Figure], name: str) -> str:

@@ -1,5 +1,6 @@
 """Fidelity on numpy stand-ins: every figure is what it says, and a limit that fails is named."""
 
+import io
 import json
 from dataclasses import dataclass, replace
 from typing import Any
@@ -10,6 +11,7 @@ import pytest
 from click.testing import CliRunner
 from hypothesis import given
 from hypothesis import strategies as st
+from rich.console import Console
 from scipy.stats import spearmanr
 
 from mien.mobile_reference import cli, fidelity
@@ -17,6 +19,7 @@ from mien.mobile_reference.bundle import open_bundle
 from mien.mobile_reference.divergence import Divergence
 from mien.mobile_reference.errors import UsageError
 from mien.mobile_reference.fidelity import Fidelity, judge_fidelity, likeness, rank_agreement
+from mien.mobile_reference.fidelity_tables import fidelity_tables
 from mien.mobile_reference.verdict import failures, fidelity_page, fidelity_record, figures
 from tests.mobile_reference.conftest import run_graph
 
@@ -188,6 +191,23 @@ def test_record_is_json_and_page_shows_every_worst_face(disturbed: Any):
     assert page.count("data:image/png;base64,") == 3
     assert "<name>" not in page
     assert {one.worst.shape for one in found.variants} == {(256, 1280, 3)}
+
+
+def test_the_tables_fit_a_terminal_and_mark_what_fails(disturbed: Any):
+    def disturb(variant: str, graph: str, outputs: Arrays) -> Arrays:
+        if (variant, graph) != ("tflite-fp16", "appraisal"):
+            return outputs
+        return outputs | {"score": outputs["score"] - np.float32(5)}
+
+    bundle, found = disturbed(disturb)
+    console = Console(width=80, record=True, file=io.StringIO())
+    console.print(fidelity_tables(figures(bundle, found), found.faces))
+    lines = console.export_text().splitlines()
+    assert not any("…" in line for line in lines)
+    (worst,) = (line for line in lines if line.strip().startswith("score error, worst") and "5 *" in line)
+    assert worst.split()[-1] == "*"
+    assert any("apart" in line for line in lines)
+    assert lines[-1] == "* fails its limit"
 
 
 @pytest.mark.parametrize("option", ["--page", "--checkpoint"])
