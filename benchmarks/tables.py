@@ -95,7 +95,8 @@ def print_work(results: Iterable[Result]) -> None:
     first = measured[0].device
     table = Table(
         title=f"{first.kind}: ARM64 instructions of one run, no time",
-        caption="dot: share of int8 dot products; error: against the host, of the largest\n"
+        caption="dot: share of int8 dot products; error: against the host, of the largest value;\n"
+        "of full scale where int8 and float are mixed\n"
         f"{first.system.split(',')[0]}, {first.runtime}; an emulator is no phone",
     )
     for heading in ("processor", "variant", "graph", "instructions", "dot", "error"):
