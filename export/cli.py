@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from .auto import Budget
 
 _PATH = click.Path(path_type=Path)
-DEFAULT_BUDGET = 0.3
+DEFAULT_BUDGET = 0.4
 """Less than a third of the gate of int8: the worst face of other people errs up to three times as much as the
 worst that was searched with."""
 

@@ -55,6 +55,10 @@ class Spread:
         width = (self.high - self.low) / len(self.counts)
         return np.asarray(self.low + (np.arange(len(self.counts)) + 0.5) * width, np.float64)
 
+    def stretched(self, reach: float) -> "Spread":
+        """Return the same for values that are ``reach`` times as large."""
+        return Spread(self.low * reach, self.high * reach, self.counts)
+
 
 Spreads = Mapping[str, Spread]
 """Spreads by tensor."""

@@ -42,6 +42,9 @@ _TOUCHY = 16
 _HALF_SHARE, _EIGHT_SHARE = 0.1, 0.7
 # How many blocks beyond the first that does not fit are tried one by one.
 _LATE = 6
+# What fits must fit with ranges so many times as wide: how far one face is off is much a matter of chance,
+# and other faces give other ranges.
+_REACHES = (1.0, 1.03, 0.98)
 
 
 @dataclass(frozen=True)
@@ -57,6 +60,14 @@ class Subject:
     spreads: Path
     roundings: Path
     work: Path
+
+
+@dataclass(frozen=True)
+class Model:
+    """One model to be measured: its ranges are ``reach`` times as wide as what was found."""
+
+    assignment: Assignment
+    reach: float = 1.0
 
 
 @dataclass(frozen=True)
@@ -91,7 +102,8 @@ class Outcome:
     """What a search found.
 
     ``trials`` are the best of every block, dearest last; ``mean`` and ``worst`` are errors of the model with
-    the ``assignment``, of ``bytes``; ``integer`` is the share of multiplications that it does in int8.
+    the ``assignment``, of ``bytes``, the worst with stretched ranges too; ``integer`` is the share of
+    multiplications that it does in int8.
     """
 
     assignment: Assignment
@@ -122,16 +134,16 @@ class _Bench:
         self.pool.shutdown(cancel_futures=True)
 
     def measure(
-        self, assignments: Sequence[Assignment], faces: tuple[int, ...], report: Callable[[int], None]
+        self, models: Sequence[Model], faces: tuple[int, ...], report: Callable[[int], None]
     ) -> list[Measured]:
         """Measure many models on the numbered faces, or on all where none is named.
 
         What the folder has is not measured again.
         """
-        files = [self._file(assignment, faces) for assignment in assignments]
+        files = [self._file(model, faces) for model in models]
         jobs = {
-            file: self.pool.submit(_measure, self.subject, dict(assignment), faces, file)
-            for file, assignment in zip(files, assignments, strict=True)
+            file: self.pool.submit(_measure, self.subject, model, faces, file)
+            for file, model in zip(files, models, strict=True)
             if not file.exists()
         }
         for done, file in enumerate(files, start=1):
@@ -140,21 +152,22 @@ class _Bench:
             report(done)
         return [_read(file) for file in files]
 
-    def _file(self, assignment: Assignment, faces: tuple[int, ...]) -> Path:
-        chosen = json.dumps([sorted((block, str(choice)) for block, choice in assignment.items()), faces])
+    def _file(self, model: Model, faces: tuple[int, ...]) -> Path:
+        choices = sorted((block, str(choice)) for block, choice in model.assignment.items())
+        chosen = json.dumps([choices, model.reach, faces])
         return self.subject.work / f"{sha256((self.state + chosen).encode()).hexdigest()}.json"
 
 
-def _measure(subject: Subject, assignment: Assignment, faces: tuple[int, ...], file: Path) -> None:
+def _measure(subject: Subject, model: Model, faces: tuple[int, ...], file: Path) -> None:
     """Quantise, rate the faces, and write the scores; a stopped search finds whole files alone."""
-    found, rounded = read_spreads(subject.spreads), read_roundings(subject.roundings)
-    model = quantise(subject.model, assignment, found, rounded)
-    runner = Runner(model)
+    found = {name: one.stretched(model.reach) for name, one in read_spreads(subject.spreads).items()}
+    content = quantise(subject.model, model.assignment, found, read_roundings(subject.roundings))
+    runner = Runner(content)
     pictures = np.load(subject.faces)
     chosen = pictures[list(faces)] if faces else pictures
     scores = [float(runner.run([face[None]])[0][0]) for face in chosen]
     partial = file.with_suffix(f".{os.getpid()}")
-    partial.write_text(json.dumps({"bytes": len(model), "scores": scores}))
+    partial.write_text(json.dumps({"bytes": len(content), "scores": scores}))
     partial.replace(file)
 
 
@@ -173,7 +186,8 @@ class Search:
         self.progress = progress
         self.whole: Assignment = {block.name: WHOLE for block in self.blocks}
         self.halved: Assignment = {block.name: HALF for block in self.blocks}
-        exact, halved = self._scores([self.whole, self.halved], "rating in float32 and in float16")
+        both = [Model(self.whole), Model(self.halved)]
+        exact, halved = self._scores(both, "rating in float32 and in float16")
         self.exact = np.array(exact.scores)
         # A stable order, so that two searches try the same faces.
         moved = np.abs(np.array(halved.scores) - self.exact)
@@ -216,7 +230,7 @@ class Search:
 
     def outcome(self, assignment: Assignment, trials: Iterable[Trial]) -> Outcome:
         """Sum up what was found."""
-        (measured,) = self._scores([assignment], "the model that was found")
+        (measured,) = self._scores([Model(assignment)], "the model that was found")
         errors = np.abs(np.array(measured.scores) - self.exact)
         integer = sum(b.macs for b in self.blocks if assignment[b.name].precision is Precision.INT8)
         return Outcome(
@@ -224,15 +238,15 @@ class Search:
             trials=tuple(sorted(trials, key=self._order)),
             budget=self.budget,
             mean=float(errors.mean()),
-            worst=float(errors.max()),
+            worst=self._worst(assignment, "the same with stretched ranges"),
             bytes=measured.bytes,
             integer=integer / sum(block.macs for block in self.blocks),
         )
 
     def _alone(self, choices: Sequence[Choice], blocks: Sequence[Block], title: object) -> tuple[Trial, ...]:
         pairs = [(block, choice) for block in blocks for choice in choices]
-        assignments = [{**self.whole, block.name: choice} for block, choice in pairs]
-        found = self._scores(assignments, f"one block at a time, {title}", self.touchy)
+        models = [Model({**self.whole, block.name: choice}) for block, choice in pairs]
+        found = self._scores(models, f"one block at a time, {title}", self.touchy)
         exact = self.exact[list(self.touchy)]
         return tuple(
             Trial(block, choice, tuple((np.array(one.scores) - exact).tolist()))
@@ -278,20 +292,18 @@ class Search:
         return sum(self._gain(block, assignment[block.name]) for block in self.blocks)
 
     def _worst(self, assignment: Assignment, title: str) -> float:
-        """Measure the largest error; not a number counts as none that fits."""
-        (measured,) = self._scores([assignment], title)
-        worst = float(np.abs(np.array(measured.scores) - self.exact).max())
+        """Measure the largest error, whatever the reach; not a number counts as none that fits."""
+        measured = self._scores([Model(assignment, reach) for reach in _REACHES], title)
+        worst = float(np.abs(np.array([one.scores for one in measured]) - self.exact).max())
         return math.inf if math.isnan(worst) else worst
 
-    def _scores(
-        self, assignments: Sequence[Assignment], title: str, faces: tuple[int, ...] = ()
-    ) -> list[Measured]:
+    def _scores(self, models: Sequence[Model], title: str, faces: tuple[int, ...] = ()) -> list[Measured]:
         """Rate some faces, or all of them, with many models."""
 
         def report(done: int) -> None:
-            self.progress(title, done, len(assignments))
+            self.progress(title, done, len(models))
 
-        return self.bench.measure(assignments, faces, report)
+        return self.bench.measure(models, faces, report)
 
 
 def search_precision(

@@ -11,7 +11,7 @@ from mien.export import search
 from mien.export.blocks import Block
 from mien.export.precision import HALF, Assignment, Choice, Precision
 from mien.export.ranges import Method
-from mien.export.search import WHOLE, Measured, Search, explain
+from mien.export.search import WHOLE, Measured, Model, Search, explain
 from mien.export.tables import search_table
 
 FACES = 20
@@ -19,6 +19,8 @@ EIGHT = Choice(Precision.INT8)
 # Points that a block costs in int8 by min-max; percentile halves that. int8 weights alone cost a fiftieth of
 # it, float16 a hundredth.
 COSTS = {"quiet": 0.01, "large": 0.2, "loud": 0.4, "awful": 5.0}
+FRAGILE: dict[float, float] = {}
+"""By how much more a model errs with ranges of a reach."""
 WEIGHTS = {"quiet": 100, "large": 1000, "loud": 100, "awful": 1000}
 
 
@@ -28,14 +30,13 @@ class Bench:
     def __init__(self) -> None:
         self.calls: list[tuple[int, ...]] = []
 
-    def measure(
-        self, assignments: Sequence[Assignment], faces: tuple[int, ...], report: Any
-    ) -> list[Measured]:
+    def measure(self, models: Sequence[Model], faces: tuple[int, ...], report: Any) -> list[Measured]:
         self.calls.append(faces)
-        return [self._one(assignment, faces or tuple(range(FACES))) for assignment in assignments]
+        return [self._one(model, faces or tuple(range(FACES))) for model in models]
 
-    def _one(self, assignment: Assignment, faces: tuple[int, ...]) -> Measured:
-        error = sum(self._cost(name, choice) for name, choice in assignment.items())
+    def _one(self, model: Model, faces: tuple[int, ...]) -> Measured:
+        error = sum(self._cost(name, choice) for name, choice in model.assignment.items())
+        error *= 1 + FRAGILE.get(model.reach, 0.0)
         return Measured(tuple(90 - error / (1 + (face >= 10)) for face in faces), 1000)
 
     def _cost(self, name: str, choice: Choice) -> float:
@@ -87,6 +88,18 @@ def test_as_many_blocks_are_int8_as_the_budget_bears(
     found, trials = one.eights(one.whole)
     assert eights(found) == taken
     assert one.outcome(found, trials).worst <= budget
+
+
+def test_what_errs_more_with_other_ranges_has_to_fit_with_them(
+    bench: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one = started(bench, tmp_path, 0.2)
+    assert eights(one.eights(one.whole)[0]) == {"quiet", "large"}
+    # 0.105 of 0.14 points, and twice that.
+    monkeypatch.setitem(FRAGILE, 0.98, 1.0)
+    found, trials = one.eights(one.whole)
+    assert eights(found) == {"quiet"}
+    assert one.outcome(found, trials).worst == pytest.approx(2 * one.outcome(found, trials).mean / 0.75)
 
 
 def test_a_block_behind_one_that_does_not_fit_is_still_tried(
@@ -173,11 +186,12 @@ def test_what_was_measured_is_not_measured_again(tmp_path: Path) -> None:
         file.write_bytes(file.name.encode())
     subject = search.Subject(*files, work=tmp_path / "work")
     with search._Bench(subject, 1) as real:
-        file = real._file({"a": EIGHT}, ())
+        file = real._file(Model({"a": EIGHT}), ())
         file.write_text(json.dumps({"scores": [1.0], "bytes": 2}))
-        assert real.measure([{"a": EIGHT}], (), lambda done: None) == [Measured((1.0,), 2)]
-        names = {file, real._file({"a": HALF}, ()), real._file({"a": EIGHT}, (0,))}
+        assert real.measure([Model({"a": EIGHT})], (), lambda done: None) == [Measured((1.0,), 2)]
+        names = {file, real._file(Model({"a": HALF}), ()), real._file(Model({"a": EIGHT}), (0,))}
+        names.add(real._file(Model({"a": EIGHT}, 1.03), ()))
     files[1].write_bytes(b"other faces")
     with search._Bench(subject, 1) as real:
-        names.add(real._file({"a": EIGHT}, ()))
-    assert len(names) == 4
+        names.add(real._file(Model({"a": EIGHT}), ()))
+    assert len(names) == 5
