@@ -23,7 +23,7 @@ from .front_ends.onnx_graph import to_onnx
 from .graphs import graph_named
 from .instructions import Instructions, count_instructions
 from .isolation import Limits, run_isolated
-from .jobs import Progress, convert_tflite, load_traces, round_weights
+from .jobs import Progress, convert_tflite, float_file, load_traces, round_weights
 from .litert import Runner
 from .precision import STORED
 from .ranges import Method, ranges_by, spreads
@@ -78,7 +78,7 @@ def by_quantiser(checkpoint: Path, folder: Path) -> None:
     """
     from ai_edge_quantizer import quantizer, recipe
 
-    model = _float_model(folder)
+    model = float_file(folder, _GRAPH.name)
     ranges = ranges_by(Method.MIN_MAX, spreads(_GRAPH, model, load_traces(folder / "traces")))
     job = quantizer.Quantizer(str(model))
     job.load_quantization_recipe(recipe.static_wi8_ai8())
@@ -90,7 +90,7 @@ def by_quantiser_dynamically(checkpoint: Path, folder: Path) -> None:
     """Quantise the same float model by its recipe without ranges: inputs are quantised as they are read."""
     from ai_edge_quantizer import quantizer, recipe
 
-    job = quantizer.Quantizer(str(_float_model(folder)))
+    job = quantizer.Quantizer(str(float_file(folder, _GRAPH.name)))
     job.load_quantization_recipe(recipe.dynamic_wi8_afp32())
     _target(folder, "ai-edge-quantizer, dynamic").write_bytes(bytes(job.quantize().quantized_model))
 
@@ -183,10 +183,6 @@ def _tried(route: Route, checkpoint: Path, folder: Path) -> Quantised:
     except ConversionError as error:
         return Quantised(route.name, FAILED, str(error))
     return Quantised(route.name, WORKS)
-
-
-def _float_model(folder: Path) -> Path:
-    return folder / "work" / _GRAPH.name / f"{_GRAPH.name}.tflite"
 
 
 def _target(folder: Path, route: str) -> Path:

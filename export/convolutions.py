@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterator, Mapping
 
 from .flatbuffer import operation_name, parse
-from .ranges import Range, hull
+from .ranges import Range, hulls
 
 # onnx2tf names a filter after the path of its module; the second run of a network that is called twice has
 # the suffix _1.
@@ -16,10 +16,7 @@ def convolution_ranges(model: bytes, ranges: Mapping[str, Range]) -> dict[str, R
 
     ``ranges`` are those of the graph's tensors.
     """
-    found: dict[str, Range] = {}
-    for name, source in _reads(model):
-        found[name] = hull(found.get(name, ranges[source]), ranges[source])
-    return found
+    return hulls((name, ranges[source]) for name, source in _reads(model))
 
 
 def _reads(model: bytes) -> Iterator[tuple[str, str]]:

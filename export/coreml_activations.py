@@ -7,7 +7,7 @@ has already cut it to what is needed; the converter's own passes quantise in fro
 coremltools 9.0 gathers ranges on macOS alone.
 """
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,10 +16,10 @@ from numpy.typing import NDArray
 
 from mien.mobile_reference.mil import load_package
 from mien.mobile_reference.mil.package import root_model
-from mien.mobile_reference.mil.program import Operation, Reference
+from mien.mobile_reference.mil.program import Operation, Program, Reference
 
 from .errors import ConversionError
-from .ranges import Range, hull
+from .ranges import Range, hulls
 
 _LEVELS = 255
 
@@ -37,18 +37,21 @@ def ranges_of_tensors(
     Raises:
         ConversionError: a convolution with one of the weights has no range.
     """
-    program = load_package(package)
-    found: dict[str, Range] = {}
+    reads = list(_reads(load_package(package), weights))
+    missing = sorted({name for _, name in reads} - ranges.keys())
+    if missing:
+        raise ConversionError(
+            f"{', '.join(missing)} of {package} has no range; its TFLite graph has no such filter"
+        )
+    return hulls((source, ranges[name]) for source, name in reads)
+
+
+def _reads(program: Program, weights: Collection[str]) -> Iterator[tuple[str, str]]:
+    """Yield the tensor that a convolution reads, and which of ``weights`` it has."""
     for operation in program.functions[program.default_function].body.operations:
         if operation.type == "conv":
             source, stored = (_name(operation, argument) for argument in ("x", "weight"))
-            for name in filter(stored.startswith, weights):
-                if name not in ranges:
-                    raise ConversionError(
-                        f"{name} of {package} has no range; its TFLite graph has no such filter"
-                    )
-                found[source] = hull(found.get(source, ranges[name]), ranges[name])
-    return found
+            yield from ((source, name) for name in weights if source and stored.startswith(name))
 
 
 def _name(operation: Operation, argument: str) -> str:

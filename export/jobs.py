@@ -110,6 +110,11 @@ def round_weights(checkpoint: Path, traces: Path) -> None:
     write_roundings(round_convolutions(load_checkpoint(checkpoint).appraisal, faces), file)
 
 
+def float_file(folder: Path, name: str) -> Path:
+    """Say where the float32 TFLite model of a graph lies under the folder of an export's conversions."""
+    return folder / "work" / name / f"{name}.tflite"
+
+
 def float_model(name: str, checkpoint: Path, samples: Sequence[Mapping[str, Any]], work: Path) -> Path:
     """Convert a graph to float32 TFLite in the folder ``work``, and check it against the traces."""
     from .conversion import convert_float
@@ -133,7 +138,7 @@ def convert_tflite(precision: Path, name: str, checkpoint: Path, traces: Path, f
     from .sharing import share_constants
 
     graph, samples = graph_named(name), load_traces(traces)
-    model = float_model(name, checkpoint, samples, folder / "work" / name)
+    model = float_model(name, checkpoint, samples, float_file(folder, name).parent)
     found, rounded = spreads(graph, model, samples), read_roundings(traces / ROUNDINGS)
     half, eight = (stored_assignment(variant, precision) for variant in TFLITE_VARIANTS[1:])
     made = (
@@ -181,7 +186,7 @@ def convert_coreml_int8(name: str, checkpoint: Path, traces: Path, folder: Path)
     from .ranges import read_ranges
     from .rounding import read_roundings
 
-    model = (folder / "work" / name / f"{name}.tflite").read_bytes()
+    model = float_file(folder, name).read_bytes()
     ranges = convolution_ranges(model, read_ranges(folder / "ranges" / f"{name}.json"))
     roundings = read_roundings(traces / ROUNDINGS)
     to_int8(graph_named(name), load_checkpoint(checkpoint), roundings, ranges, folder)

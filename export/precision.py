@@ -1,7 +1,8 @@
 """The precision of each block of a graph, and what was found to be the best one.
 
-``precision.json`` holds the assignments that ``mien export --precision auto`` found for the shipped
-networks; a checkpoint of the same architecture is exported with them unless another search is asked for.
+``precision.json`` holds the assignments of the shipped networks, found by the search and by trials after it
+(docs/quantisation.md); a checkpoint of the same architecture is exported with them unless another search is
+asked for.
 """
 
 import json

@@ -5,7 +5,7 @@ which the score chooses (``search``).
 """
 
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -124,9 +124,13 @@ _METHODS: Mapping[Method, Callable[[Spread], Range]] = {
 }
 
 
-def hull(one: Range, other: Range) -> Range:
-    """Return the least range that holds both."""
-    return min(one[0], other[0]), max(one[1], other[1])
+def hulls(found: Iterable[tuple[str, Range]]) -> dict[str, Range]:
+    """Give every name the least range that holds all of its own."""
+    held: dict[str, Range] = {}
+    for name, (low, high) in found:
+        least, greatest = held.get(name, (low, high))
+        held[name] = min(low, least), max(high, greatest)
+    return held
 
 
 def ranges_by(method: Method, found: Spreads) -> dict[str, Range]:

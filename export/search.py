@@ -293,7 +293,9 @@ class Search:
 
     def _worst(self, assignment: Assignment, title: str) -> float:
         """Measure the largest error, whatever the reach; not a number counts as none that fits."""
-        measured = self._scores([Model(assignment, reach) for reach in _REACHES], title)
+        # Without ranges nothing is stretched.
+        reaches = _REACHES if any(choice.ranged for choice in assignment.values()) else (1.0,)
+        measured = self._scores([Model(assignment, reach) for reach in reaches], title)
         worst = float(np.abs(np.array([one.scores for one in measured]) - self.exact).max())
         return math.inf if math.isnan(worst) else worst
 

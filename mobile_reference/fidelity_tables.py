@@ -1,21 +1,19 @@
 """Figures of a fidelity laid out for a terminal of 80 columns."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from rich.box import SIMPLE
 from rich.console import Group
 from rich.table import Table
 
-from .verdict import Figure
-
-_PAIR = " / "
+from .verdict import PAIR, Figure
 
 
 def fidelity_tables(found: Sequence[Figure], faces: int) -> Group:
     """Lay the variants of each platform side by side, and every pair of platforms on a row."""
-    alone = [figure for figure in found if _PAIR not in figure.variant]
-    pairs = [figure for figure in found if _PAIR in figure.variant]
+    alone = [figure for figure in found if PAIR not in figure.variant]
+    pairs = [figure for figure in found if PAIR in figure.variant]
     tables = [
         _variants(f"{platform} over {faces} held-out faces, plain and with drawn anomalies", platform, alone)
         for platform in dict.fromkeys(figure.variant.partition("-")[0] for figure in alone)
@@ -37,7 +35,7 @@ def _variants(title: str, platform: str, found: Sequence[Figure]) -> Table:
     table.add_column("")
     for name in names:
         table.add_column(name.removeprefix(f"{platform}-"), justify="right", no_wrap=True)
-    for row, cells in _by(found, "name").items():
+    for row, cells in _grid((f.name, f.variant, f) for f in found).items():
         if cells.keys() & set(names):
             table.add_row(row, *(_value(cells.get(name)) for name in names))
             limits = [_limit(cells.get(name)) for name in names]
@@ -54,17 +52,16 @@ def _pairs(found: Sequence[Figure]) -> Table:
     names = list(dict.fromkeys(figure.name for figure in found))
     for name in names:
         table.add_column(name.replace("correlation", "corr."), justify="right")
-    for pair, cells in _by(found, "variant").items():
-        table.add_row(pair.replace(_PAIR, "\n"), *(_value(cells.get(name)) for name in names))
+    for pair, cells in _grid((f.variant, f.name, f) for f in found).items():
+        table.add_row(pair.replace(PAIR, "\n"), *(_value(cells.get(name)) for name in names))
     return table
 
 
-def _by(found: Sequence[Figure], row: str) -> Mapping[str, Mapping[str, Figure]]:
-    """Group figures into rows by their ``name`` or their ``variant``; the other names the cell."""
-    column = {"name": "variant", "variant": "name"}[row]
+def _grid(found: Iterable[tuple[str, str, Figure]]) -> Mapping[str, Mapping[str, Figure]]:
+    """Sort figures, each with its row and its column, into rows."""
     rows: dict[str, dict[str, Figure]] = {}
-    for figure in found:
-        rows.setdefault(getattr(figure, row), {})[getattr(figure, column)] = figure
+    for row, column, figure in found:
+        rows.setdefault(row, {})[column] = figure
     return rows
 
 

@@ -21,6 +21,8 @@ CAVEAT = (
     "Anomalies are drawn, their severity is no human judgement; Core ML ran in mien's evaluator, "
     f"{NOT_VALIDATED}."
 )
+PAIR = " / "
+"""Between the names of two variants that a figure is of."""
 _STYLE = """
 body { font: 15px/1.5 sans-serif; max-width: 70rem; margin: 2rem auto }
 td, th { padding: .1rem .7rem; text-align: right }
@@ -115,7 +117,7 @@ def _map_figures(name: str, likeness: Sequence[Likeness], limits: Mapping[str, f
 
 
 def _agreement_figures(agreement: Agreement, limit: float | None) -> Iterator[Figure]:
-    name = " / ".join(agreement.variants)
+    name = PAIR.join(agreement.variants)
     worst = _worst(agreement.likeness)
     yield Figure(name, "scores apart, mean", float(np.abs([one.points for one in agreement.likeness]).mean()))
     yield _at_most(name, "scores apart, worst", abs(worst.points), limit, worst.face)
