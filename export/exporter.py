@@ -34,6 +34,7 @@ from .jobs import (
 from .packing import CalibrationRecord, GoldenFace, check_output, pack, staged
 from .precision import STORED, stored_assignment
 from .search import Outcome
+from .threads import one_thread
 
 
 @dataclass(frozen=True)
@@ -64,6 +65,7 @@ class ExportReport:
     found: Mapping[str, Outcome]
 
 
+@one_thread()
 def export_bundle(request: ExportRequest, progress: Progress) -> ExportReport:
     """Make a bundle, or leave nothing.
 

@@ -19,6 +19,7 @@ from mien.models.checkpoint import load_checkpoint
 from .errors import ConversionError
 from .graphs import GRAPHS, Graph, graph_named
 from .isolation import Limits, run_isolated
+from .threads import one_thread
 
 Route = Callable[[str, Path, Path, Path], None]
 """Converts the graph of a name: checkpoint, folder of traces, folder of results."""
@@ -100,6 +101,7 @@ def load_traces(folder: Path) -> list[dict[str, NDArray[Any]]]:
     return [load_file(file) for file in sorted(folder.glob("*.safetensors"))]
 
 
+@one_thread()
 def round_weights(checkpoint: Path, traces: Path) -> None:
     """Round the weights of the appraisal's net for the faces in the folder of traces, into that folder."""
     from .rounding import round_convolutions, write_roundings

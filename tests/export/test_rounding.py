@@ -4,12 +4,16 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
+from safetensors.numpy import save_file
 
 from mien.calibration.moments import Moments
+from mien.export.jobs import ROUNDINGS, round_weights
 from mien.export.rounding import Rounded, read_roundings, round_convolution, write_roundings
+from mien.models.checkpoint import REFERENCE
 
 
 def drawn(seed: int, outputs: int, inputs: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
@@ -91,3 +95,19 @@ def test_what_is_written_is_read_back(tmp_path: Path) -> None:
     for name, one in made.items():
         np.testing.assert_array_equal(read[name].weight, one.weight)
         np.testing.assert_array_equal(read[name].bias, one.bias)
+
+
+def test_roundings_do_not_depend_on_the_number_of_threads(exported: Path, tmp_path: Path) -> None:
+    made = []
+    before = torch.get_num_threads()
+    for threads in (1, 4):
+        traces = tmp_path / f"of {threads}"
+        traces.mkdir()
+        face = np.load(exported / "golden" / "nobody-02-cleft" / "face.npy")
+        save_file({"face": face}, traces / "0000.safetensors")
+        torch.set_num_threads(threads)
+        round_weights(REFERENCE, traces)
+        assert torch.get_num_threads() == threads
+        made.append((traces / ROUNDINGS).read_bytes())
+    torch.set_num_threads(before)
+    assert made[0] == made[1]
