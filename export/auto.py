@@ -90,5 +90,5 @@ def _watch(checkpoint: Path, traces: Path, subject: Subject) -> None:
     made.replace(subject.model)
     # The spreads come last: where they are, everything is.
     partial_file = subject.spreads.with_suffix(".partial")
-    write_spreads(spreads(graph_named(APPRAISAL), subject.model, samples), partial_file)
+    write_spreads(spreads(graph_named(APPRAISAL), subject.model.read_bytes(), samples), partial_file)
     partial_file.replace(subject.spreads)

@@ -78,11 +78,11 @@ def by_quantiser(checkpoint: Path, folder: Path) -> None:
     """
     from ai_edge_quantizer import quantizer, recipe
 
-    model = float_file(folder, _GRAPH.name)
+    model = float_file(folder, _GRAPH.name).read_bytes()
     ranges = ranges_by(Method.MIN_MAX, spreads(_GRAPH, model, load_traces(folder / "traces")))
-    job = quantizer.Quantizer(str(model))
+    job = quantizer.Quantizer(bytearray(model))
     job.load_quantization_recipe(recipe.static_wi8_ai8())
-    made = job.quantize(as_statistics(model.read_bytes(), ranges))
+    made = job.quantize(as_statistics(model, ranges))
     _target(folder, "ai-edge-quantizer").write_bytes(bytes(made.quantized_model))
 
 

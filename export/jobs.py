@@ -135,14 +135,15 @@ def convert_tflite(precision: Path, name: str, checkpoint: Path, traces: Path, f
     from . import tflite
     from .blocks import find_blocks
     from .precision import stored_assignment, strangers
-    from .ranges import spreads, write_ranges
+    from .ranges import write_ranges
     from .rounding import read_roundings
     from .sharing import share_constants
 
     graph, samples = graph_named(name), load_traces(traces)
     model = float_model(name, checkpoint, samples, float_file(folder, name).parent)
-    found, rounded = spreads(graph, model, samples), read_roundings(traces / ROUNDINGS)
+    rounded = read_roundings(traces / ROUNDINGS)
     half, eight = (stored_assignment(variant, precision) for variant in TFLITE_VARIANTS[1:])
+    found = tflite.seen_by_converted(graph, model, eight, rounded, samples)
     made = (
         share_constants(model.read_bytes()),
         tflite.quantise(model, half, found, rounded),

@@ -64,16 +64,23 @@ Spreads = Mapping[str, Spread]
 """Spreads by tensor."""
 
 
-def spreads(graph: Graph, model: Path, samples: Sequence[Arrays]) -> dict[str, Spread]:
-    """Watch every float tensor of ``graph`` over the samples."""
+def spreads(graph: Graph, model: bytes, samples: Sequence[Arrays]) -> dict[str, Spread]:
+    """Watch every float tensor of ``graph``, as the ``model`` has it, over the samples."""
     runner = Runner(model, OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES)
-    names = frozenset(activation_ranks(model.read_bytes()))
+    names = frozenset(activation_ranks(model))
     seen: dict[str, list[Spread]] = {}
     for sample in samples:
         runner.run([sample[name] for name in graph.inputs])
         for name, values in runner.tensors(names).items():
             seen.setdefault(name, []).append(_spread(values.ravel()))
     return {name: _joined(parts) for name, parts in seen.items()}
+
+
+def widened(found: Spreads, others: Spreads) -> dict[str, Spread]:
+    """Join every spread with what its tensor reaches elsewhere, where it is there."""
+    return {
+        name: _joined([spread, others[name]]) if name in others else spread for name, spread in found.items()
+    }
 
 
 def _spread(values: NDArray[np.float32]) -> Spread:

@@ -9,23 +9,29 @@ was stopped.
 import json
 import math
 import os
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
+from enum import StrEnum
+from functools import partial
 from hashlib import sha256
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
+
+from mien.mobile_reference.bundle import APPRAISAL
 
 from .blocks import Block, find_blocks
+from .graphs import graph_named
 from .isolation import converter_context
 from .litert import Runner
 from .precision import BYTES, HALF, Assignment, Choice, Precision
-from .ranges import Method, read_spreads
+from .ranges import Method, Spreads, read_spreads
 from .rounding import read_roundings
-from .tflite import quantise
+from .tflite import quantise, seen_by_converted
 
 Progress = Callable[[str, int, int], None]
 WHOLE = Choice(Precision.FLOAT32)
@@ -42,9 +48,23 @@ _TOUCHY = 16
 _HALF_SHARE, _EIGHT_SHARE = 0.1, 0.7
 # How many blocks beyond the first that does not fit are tried one by one.
 _LATE = 6
-# What fits must fit with ranges so many times as wide: how far one face is off is much a matter of chance,
-# and other faces give other ranges.
-_REACHES = (1.0, 1.03, 0.98)
+# Percentile and least squares cut what few faces reach, and other faces reach further: they have to err less
+# than half as much as least and greatest value do.
+_PROVEN = 0.5
+
+
+class Ranges(StrEnum):
+    """What the ranges of a model are made from: how far one face is off is much a matter of chance."""
+
+    FOUND = "as found"
+    WIDER = "3 % wider"
+    NARROWER = "2 % narrower"
+    CONVERTED = "behind converted blocks too"
+
+
+# What fits must fit with all of these, since other faces give other ranges. The last are those of an export,
+# and take a minute to find.
+_OTHERS = (Ranges.FOUND, Ranges.WIDER, Ranges.NARROWER)
 
 
 @dataclass(frozen=True)
@@ -64,15 +84,15 @@ class Subject:
 
 @dataclass(frozen=True)
 class Model:
-    """One model to be measured: its ranges are ``reach`` times as wide as what was found."""
+    """One model to be measured."""
 
     assignment: Assignment
-    reach: float = 1.0
+    ranges: Ranges = Ranges.FOUND
 
 
 @dataclass(frozen=True)
 class Measured:
-    """What a model made: the scores of all faces, and its size in bytes."""
+    """What a model made: the scores of all faces and of their mirror images, and its size in bytes."""
 
     scores: tuple[float, ...]
     bytes: int
@@ -154,21 +174,50 @@ class _Bench:
 
     def _file(self, model: Model, faces: tuple[int, ...]) -> Path:
         choices = sorted((block, str(choice)) for block, choice in model.assignment.items())
-        chosen = json.dumps([choices, model.reach, faces])
+        chosen = json.dumps([choices, model.ranges, faces])
         return self.subject.work / f"{sha256((self.state + chosen).encode()).hexdigest()}.json"
 
 
 def _measure(subject: Subject, model: Model, faces: tuple[int, ...], file: Path) -> None:
     """Quantise, rate the faces, and write the scores; a stopped search finds whole files alone."""
-    found = {name: one.stretched(model.reach) for name, one in read_spreads(subject.spreads).items()}
-    content = quantise(subject.model, model.assignment, found, read_roundings(subject.roundings))
+    rounded = read_roundings(subject.roundings)
+    found = _SPREADS[model.ranges](subject, model.assignment)
+    content = quantise(subject.model, model.assignment, found, rounded)
     runner = Runner(content)
-    pictures = np.load(subject.faces)
+    pictures = with_mirrored(np.load(subject.faces))
     chosen = pictures[list(faces)] if faces else pictures
     scores = [float(runner.run([face[None]])[0][0]) for face in chosen]
     partial = file.with_suffix(f".{os.getpid()}")
     partial.write_text(json.dumps({"bytes": len(content), "scores": scores}))
     partial.replace(file)
+
+
+def with_mirrored(faces: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Add the mirror images of faces [K, 256, 256, 3].
+
+    To the networks they are faces of other people: neither ranges nor roundings were made from them.
+    """
+    return np.concatenate([faces, faces[:, :, ::-1]])
+
+
+def _stretched(reach: float, subject: Subject, assignment: Assignment) -> Spreads:
+    """Return what was found as if values were ``reach`` times as large."""
+    return {name: one.stretched(reach) for name, one in read_spreads(subject.spreads).items()}
+
+
+def _converted(subject: Subject, assignment: Assignment) -> Spreads:
+    """Return what an export will find for an assignment."""
+    samples = [{"face": face[None]} for face in np.load(subject.faces)]
+    rounded = read_roundings(subject.roundings)
+    return seen_by_converted(graph_named(APPRAISAL), subject.model, assignment, rounded, samples)
+
+
+_SPREADS: Mapping[Ranges, Callable[[Subject, Assignment], Spreads]] = {
+    Ranges.FOUND: partial(_stretched, 1.0),
+    Ranges.WIDER: partial(_stretched, 1.03),
+    Ranges.NARROWER: partial(_stretched, 0.98),
+    Ranges.CONVERTED: _converted,
+}
 
 
 def _read(file: Path) -> Measured:
@@ -205,11 +254,7 @@ class Search:
         first = self._alone(EIGHTS[:1], self._worthy(EIGHTS[0]), EIGHTS[0])
         dear = [trial.block for trial in first if trial.cost > _CHEAP * self.budget]
         others = [trial for choice in EIGHTS[1:] for trial in self._alone((choice,), dear, choice)]
-        best: dict[str, Trial] = {}
-        for trial in (*first, *others):
-            known = best.setdefault(trial.block.name, trial)
-            best[trial.block.name] = min(known, trial, key=lambda one: one.cost)
-        trials = tuple(best.values())
+        trials = tuple(_proven(trial, [o for o in others if o.block == trial.block]) for trial in first)
         return self._fill(base, trials, _EIGHT_SHARE * self.budget), trials
 
     def stored(self, base: Assignment) -> tuple[Assignment, tuple[Trial, ...]]:
@@ -223,6 +268,15 @@ class Search:
         if known.keys() != self.whole.keys() or self._total(known) <= self._total(found):
             return found
         return known if self._worst(known, "what is stored") <= self.budget else found
+
+    def settled(self, found: Assignment, trials: Iterable[Trial]) -> Assignment:
+        """Take int8 back from the dearest blocks until the budget holds with the ranges of an export, too."""
+        for trial in sorted(trials, key=self._order, reverse=True):
+            if self._worst(found, "with the ranges of an export", tuple(Ranges)) <= self.budget:
+                break
+            if found[trial.block.name].ranged:
+                found = {**found, trial.block.name: WEIGHTS}
+        return found
 
     def _worthy(self, choice: Choice) -> list[Block]:
         """List the blocks that save enough by a choice."""
@@ -238,7 +292,7 @@ class Search:
             trials=tuple(sorted(trials, key=self._order)),
             budget=self.budget,
             mean=float(errors.mean()),
-            worst=self._worst(assignment, "the same with stretched ranges"),
+            worst=self._worst(assignment, "the same with all ranges", tuple(Ranges)),
             bytes=measured.bytes,
             integer=integer / sum(block.macs for block in self.blocks),
         )
@@ -291,11 +345,11 @@ class Search:
     def _total(self, assignment: Assignment) -> float:
         return sum(self._gain(block, assignment[block.name]) for block in self.blocks)
 
-    def _worst(self, assignment: Assignment, title: str) -> float:
-        """Measure the largest error, whatever the reach; not a number counts as none that fits."""
-        # Without ranges nothing is stretched.
-        reaches = _REACHES if any(choice.ranged for choice in assignment.values()) else (1.0,)
-        measured = self._scores([Model(assignment, reach) for reach in reaches], title)
+    def _worst(self, assignment: Assignment, title: str, ranges: Sequence[Ranges] = _OTHERS) -> float:
+        """Measure the largest error, whatever the ranges; not a number counts as none that fits."""
+        # Without int8 there are no ranges.
+        kinds = ranges if any(choice.ranged for choice in assignment.values()) else (Ranges.FOUND,)
+        measured = self._scores([Model(assignment, kind) for kind in kinds], title)
         worst = float(np.abs(np.array([one.scores for one in measured]) - self.exact).max())
         return math.inf if math.isnan(worst) else worst
 
@@ -306,6 +360,12 @@ class Search:
             self.progress(title, done, len(models))
 
         return self.bench.measure(models, faces, report)
+
+
+def _proven(trial: Trial, others: Sequence[Trial]) -> Trial:
+    """Return the trial of other ranges that costs least, if it costs little enough."""
+    best = min(others, key=lambda other: other.cost, default=trial)
+    return best if best.cost < _PROVEN * trial.cost else trial
 
 
 def search_precision(
@@ -319,8 +379,9 @@ def search_precision(
         search = Search(subject, bench, budget, progress)
         base, _ = search.halves(_HALF_SHARE * budget)
         base, trials = search.eights(base)
-        found, weights = search.stored(base)
-        return search.outcome(search.better(found, known), (*trials, *weights))
+        stored, weights = search.stored(base)
+        found = search.settled(search.better(stored, known), trials)
+        return search.outcome(found, (*trials, *weights))
 
 
 def search_halves(subject: Subject, budget: float, workers: int, progress: Progress) -> Outcome:

@@ -18,7 +18,7 @@ from .fusion import halve_biases
 from .graphs import Graph, TensorSpec
 from .litert import Runner
 from .precision import HALF, Assignment, Precision, tensor_ranges
-from .ranges import Range, Spreads, faults
+from .ranges import Range, Spread, Spreads, faults, spreads, widened
 from .rounded_weights import with_rounded
 from .rounding import Roundings
 from .sharing import share_constants
@@ -87,6 +87,19 @@ def quantise(model: Path, assignment: Assignment, found: Spreads, rounded: Round
         ranges = tensor_ranges(blocks, assignment, found)
         content = halve_biases(bytes(job.quantize(as_statistics(content, ranges)).quantized_model))
     return share_constants(content)
+
+
+def seen_by_converted(
+    graph: Graph, model: Path, assignment: Assignment, rounded: Roundings, samples: Sequence[Arrays]
+) -> dict[str, Spread]:
+    """Watch the tensors of a float graph over the samples, in float and then behind converted blocks.
+
+    A block so has room for what the real blocks before it make. Tensors inside int8 blocks tell nothing new:
+    what they were given no room for, they cannot reach.
+    """
+    content = model.read_bytes()
+    exact = spreads(graph, content, samples)
+    return widened(exact, spreads(graph, quantise(model, assignment, exact, rounded), samples))
 
 
 def chosen_ranges(model: Path, assignment: Assignment, found: Spreads) -> dict[str, Range]:
