@@ -14,6 +14,8 @@ from .errors import ImageSetError
 from .images import FaceSet
 
 Points = NDArray[np.float64]
+# How far shapes go beyond those that they are mixed of: much further, and eyes and mouths come apart.
+_BEYOND = 0.12
 
 
 def read_landmarks(path: Path) -> Points:
@@ -73,9 +75,10 @@ def _with_border(points: Points, size: int) -> Points:
 
 
 def morphed_faces(faces: FaceSet, count: int, seed: int) -> Tensor:
-    """Make ``count`` faces, uint8 [count, 3, S, S], each between two people of ``faces`` with landmarks.
+    """Make ``count`` faces, uint8 [count, 3, S, S], of nobody, from people of ``faces`` with landmarks.
 
-    Shape and texture are mixed by shares of their own, so that a shape meets many textures.
+    A shape is mixed of up to three people, and may lie a little beyond them. Half of the faces have the skin
+    of one of them, as sharp as a photograph, the others that of two.
     """
     marked = [i for i, portrait in enumerate(faces.portraits) if portrait.landmarks]
     if len(marked) < 2:
@@ -88,9 +91,23 @@ def morphed_faces(faces: FaceSet, count: int, seed: int) -> Tensor:
     chance = np.random.default_rng(seed)
     made = []
     for _ in range(count):
-        a, b = (int(i) for i in chance.choice(marked, 2, replace=False))
-        shape_share, texture_share = chance.uniform(0.2, 0.8), chance.uniform(0.1, 0.9)
-        shape = shape_share * shapes[a] + (1 - shape_share) * shapes[b]
-        pair = (shapes[a], shapes[b])
-        made.append(morph(faces.faces[[a, b]], pair, shape, (texture_share, 1 - texture_share)))
+        people = [int(i) for i in chance.choice(marked, min(3, len(marked)), replace=False)]
+        shape = sum(share * shapes[i] for share, i in zip(_shares(len(people), chance), people, strict=True))
+        textures = _textures(chance)
+        seen = people[: len(textures)]
+        made.append(morph(faces.faces[seen], [shapes[i] for i in seen], np.asarray(shape), textures))
     return torch.stack(made)
+
+
+def _shares(people: int, chance: np.random.Generator) -> Points:
+    """Draw shares of sum 1 that may lie beyond 0 and 1 by a twenty-fifth or so."""
+    drawn = chance.dirichlet([0.7] * people)
+    return np.asarray(drawn + _BEYOND * (drawn - 1 / people))
+
+
+def _textures(chance: np.random.Generator) -> tuple[float, ...]:
+    """Draw the weights of one texture or of two."""
+    if chance.uniform() < 0.5:
+        return (1.0,)
+    share = float(chance.uniform(0.1, 0.9))
+    return (share, 1 - share)

@@ -22,7 +22,9 @@ SCHEDULES = {
     "inpainter": Schedule(steps=5600, batch=4, learning_rate=1e-3),
 }
 """Some hours on a CPU. How the shipped checkpoint came to be is in its model card."""
-MORPHS_PER_FACE = 2
+MORPHS_PER_FACE = 18
+# Photographs are seen so often for every time that a morph is: no morph has a smile or a blemish of its own.
+_PHOTOGRAPHS = 6
 
 Report = Callable[[str, int, int, str], None]
 """Told the step's name, how much of how much is done, and a remark such as the loss."""
@@ -58,7 +60,7 @@ def follow(recipe: Recipe, report: Report) -> Checkpoint:
     checkpoint = _untrained(recipe)
     faces = _cut(recipe, checkpoint, report)
     morphs = morphed_faces(faces, MORPHS_PER_FACE * len(faces.faces), recipe.seed)
-    training = torch.cat([faces.faces, morphs])
+    training = torch.cat([faces.faces] * _PHOTOGRAPHS + [morphs])
     net = checkpoint.appraisal.to(memory_format=torch.channels_last).to(recipe.device)
     for task in tasks(net):
         plan = SCHEDULES[task.name]

@@ -9,7 +9,16 @@ from ai_edge_litert.tools import flatbuffer_utils
 _NAMES = {value: name for name, value in vars(schema.BuiltinOperator).items() if not name.startswith("_")}
 LAYOUT_OPERATIONS = frozenset(["TRANSPOSE", "RESHAPE"])
 """What converters bridge layouts with."""
-MOVES = LAYOUT_OPERATIONS | {"BROADCAST_TO", "EXPAND_DIMS", "SPLIT", "SQUEEZE", "STRIDED_SLICE", "TILE"}
+MOVES = LAYOUT_OPERATIONS | {
+    "BROADCAST_TO",
+    "EXPAND_DIMS",
+    "GATHER",
+    "SLICE",
+    "SPLIT",
+    "SQUEEZE",
+    "STRIDED_SLICE",
+    "TILE",
+}
 """Operations that compute nothing: they only move values."""
 
 

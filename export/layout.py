@@ -34,7 +34,7 @@ _ACTIVATIONS = frozenset(["RELU", "RELU6", "RELU_0_TO_1"])
 _BINARY = frozenset(["ADD", "DIV", "MAXIMUM", "MINIMUM", "MUL", "POW", "SUB"])
 _ELEMENTWISE = _UNARY | _ACTIVATIONS | _BINARY
 # Operations that name axes: layout flows through them, and the axes move.
-_AXES = frozenset(["CONCATENATION", "MEAN", "PAD", "SUM"])
+_AXES = frozenset(["CONCATENATION", "GATHER", "MEAN", "PAD", "SLICE", "SUM"])
 
 
 class _UnsupportedError(Exception):
@@ -159,12 +159,13 @@ class _Pass:
             return
         if name in _ELEMENTWISE:
             self._turn_constants(operator)
-        elif name == "CONCATENATION":
+        elif name in ("CONCATENATION", "GATHER"):
             operator.builtinOptions.axis = _MOVED_AXIS[operator.builtinOptions.axis % 4]
         elif name in ("SUM", "MEAN"):
             self._replace(operator, 1, lambda axes: _moved_axes(operator, axes))
-        elif name == "PAD":
-            self._replace(operator, 1, lambda rows: rows[list(_TO_LAST)])
+        elif name in ("PAD", "SLICE"):
+            for position in range(1, len(operator.inputs)):
+                self._replace(operator, position, lambda rows: rows[list(_TO_LAST)])
         else:
             raise _UnsupportedError
 

@@ -87,6 +87,11 @@ def upsample(x: Tensor, size: int) -> Tensor:
     return F.interpolate(x, size=(size, size), mode="bilinear", align_corners=False)
 
 
+def mirror(x: Tensor) -> Tensor:
+    """Turn [N, C, H, W] left to right, by picking columns: a flip has no form in TFLite's converter."""
+    return x.index_select(3, torch.arange(x.shape[3] - 1, -1, -1, device=x.device))
+
+
 def unit_channels(x: Tensor) -> Tensor:
     """Scale [N, C, H, W] to length 1 over the channels; the epsilon survives float16."""
     return x * torch.rsqrt((x * x).sum(dim=1, keepdim=True) + 1e-3)

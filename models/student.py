@@ -5,7 +5,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from .layers import InvertedResidual, same_conv, unit_channels, upsample
+from .layers import InvertedResidual, mirror, same_conv, unit_channels, upsample
 from .teacher import CHANNELS, Features
 
 HEAT_SIZE = 64
@@ -53,15 +53,16 @@ class Disagreement(NamedTuple):
 
 
 class HeatmapHead(nn.Module):
-    """Segments anomalies from teacher features and their products with the student's.
+    """Segments anomalies from teacher features, their products with the student's, and the other half.
 
-    The products are DeSTSeg's (arXiv 2211.11317). Coarse scales are refined by finer ones; ``place`` lets the
+    The products are DeSTSeg's (arXiv 2211.11317). Beside each place the head sees its mirror image: a dark
+    patch in one half of a beard is no beard. Coarse scales are refined by finer ones; ``place`` lets the
     head know where in the aligned face it looks, since what is a nostril in one place is a hole in another.
     """
 
     def __init__(self) -> None:
         super().__init__()
-        self.project = nn.ModuleList(nn.Conv2d(2 * channels + 1, _HEAD_WIDTH, 1) for channels in CHANNELS)
+        self.project = nn.ModuleList(nn.Conv2d(5 * channels + 3, _HEAD_WIDTH, 1) for channels in CHANNELS)
         self.refine = nn.ModuleList(
             nn.Sequential(*(InvertedResidual(_HEAD_WIDTH, _HEAD_WIDTH, 5, 1, 3) for _ in range(2)))
             for _ in CHANNELS
@@ -74,12 +75,20 @@ class HeatmapHead(nn.Module):
         distances, maps = [], []
         for project, t, s in zip(self.project, teacher, student, strict=True):
             unit = unit_channels(t)
-            product = unit * unit_channels(s)
-            distance = 2 - 2 * product.sum(dim=1, keepdim=True)
+            product, distance = _compared(unit, unit_channels(s))
             distances.append(distance)
-            maps.append(project(torch.cat([unit, product, distance], dim=1)))
+            here = torch.cat([unit, product, distance], dim=1)
+            there = mirror(here)
+            symmetry = _compared(unit, there[:, : unit.shape[1]])
+            maps.append(project(torch.cat([here, there, *symmetry], dim=1)))
         x = maps[-1] + self.place
         for refine, finer in zip(self.refine, (maps[1], maps[0], None), strict=True):
             x = refine(x)
             x = x if finer is None else upsample(x, finer.shape[-1]) + finer
         return Disagreement((distances[0], distances[1], distances[2]), self.verdict(x))
+
+
+def _compared(a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the products of unit features [N, C, h, w], and their squared distance [N, 1, h, w], 0..4."""
+    product = a * b
+    return product, 2 - 2 * product.sum(dim=1, keepdim=True)

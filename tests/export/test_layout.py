@@ -11,6 +11,7 @@ from mien.export.flatbuffer import LAYOUT_OPERATIONS, operation_names, parse
 from mien.export.front_ends.onnx_graph import shield_shared
 from mien.export.layout import channels_last_model
 from mien.export.litert import Runner
+from mien.models.layers import mirror
 from tests.export.small_models import Gates, Tapped, convert, converted, nhwc_input, onnx_file
 
 
@@ -46,6 +47,25 @@ def test_a_constant_that_two_operations_read_has_one_name(tmp_path: Path, script
     after = channels_last_model(converted(module, tmp_path))
     names = [tensor.name for tensor in parse(after).subgraphs[0].tensors]
     assert len(set(names)) == len(names)
+    _same(module, after)
+
+
+def test_a_mirrored_part_of_the_channels_keeps_its_place(tmp_path: Path, scripts_on_path: None) -> None:
+    class Halves(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.first = nn.Conv2d(3, 4, 1)
+            self.last = nn.Conv2d(6, 4, 1)
+
+        def forward(self, x: Tensor) -> Tensor:
+            y = torch.sigmoid(self.first(x))
+            return torch.relu(self.last(torch.cat([y, mirror(y)[:, 1:3]], dim=1)))
+
+    module = Halves()
+    before = converted(module, tmp_path)
+    after = channels_last_model(before)
+    assert {"GATHER", "SLICE"} <= set(operation_names(before))
+    assert not LAYOUT_OPERATIONS & set(operation_names(after))
     _same(module, after)
 
 

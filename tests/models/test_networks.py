@@ -9,9 +9,9 @@ from mien.models.appraisal import AppraisalNet, AppraisalRule
 from mien.models.checkpoint import Checkpoint
 from mien.models.detector import KEYPOINTS, BlazeFace
 from mien.models.inpainter import Inpainter, composite
-from mien.models.layers import InvertedResidual, SameConv, unit_channels, upsample
+from mien.models.layers import InvertedResidual, SameConv, mirror, unit_channels, upsample
 from mien.models.student import HeatmapHead, Student
-from mien.models.teacher import Teacher, packaged_teacher
+from mien.models.teacher import Features, Teacher, packaged_teacher
 
 FEATURES = [(2, 24, 64, 64), (2, 40, 32, 32), (2, 112, 16, 16)]
 
@@ -31,6 +31,23 @@ def test_the_head_compares_at_three_scales_and_answers_with_one_map():
     assert [tuple(d.shape) for d in answer.distances] == [(2, 1, s, s) for s in (64, 32, 16)]
     assert answer.logit.shape == (2, 1, 64, 64)
     assert all(d.min() >= 0 and d.max() <= 4 for d in answer.distances)
+
+
+def test_the_head_sees_the_other_half_of_the_face():
+    head = HeatmapHead().eval()
+    teacher, student = (Features(*(torch.rand(shape)[:1] for shape in FEATURES)) for _ in range(2))
+    touched = [scale.clone() for scale in teacher]
+    touched[0][..., 40:44, 60:64] += 1
+    moved = (head(teacher, student).logit - head(Features(*touched), student).logit).abs()
+    # 5x5 convolutions at the finest scale carry a change 4 places far at most, so the left half was told.
+    assert moved[..., 40:44, 0:4].min() > 0
+    assert moved[..., 40:44, 20:40].max() == 0
+
+
+def test_a_mirror_turns_left_to_right_and_back():
+    x = torch.rand(1, 2, 3, 4)
+    assert torch.equal(mirror(x), x.flip(3))
+    assert torch.equal(mirror(mirror(x)), x)
 
 
 def test_the_teacher_is_frozen_and_never_leaves_evaluation_mode():
