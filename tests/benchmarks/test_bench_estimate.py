@@ -165,6 +165,12 @@ def test_operators_that_no_published_network_has_are_refused(bundle: Path, tmp_p
         assert estimate.verdict == "no evidence"
 
 
+def test_the_published_networks_cover_the_shipped_graph(exported: Path) -> None:
+    opened = open_bundle(exported)
+    refused = {e.group.name: e.refused for e in estimates(opened, opened.variant("tflite-fp32"))}
+    assert set(refused.values()) == {None}, refused
+
+
 def test_a_graph_that_is_int8_in_part_is_no_int8_network(bundle: Path, tmp_path: Path) -> None:
     opened = open_bundle(bundle)
     variant = opened.variant("tflite-int8")
