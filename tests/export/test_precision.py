@@ -13,6 +13,7 @@ from mien.export import precision
 from mien.export.blocks import Block, find_blocks
 from mien.export.errors import ConversionError, ExportError
 from mien.export.flatbuffer import constant_data, parse, serialise
+from mien.export.graphs import GRAPHS
 from mien.export.litert import Runner
 from mien.export.precision import (
     HALF,
@@ -24,11 +25,12 @@ from mien.export.precision import (
     tensor_ranges,
     write_assignments,
 )
-from mien.export.ranges import Method, Spread
+from mien.export.ranges import Method, Spread, spreads
 from mien.export.rounded_weights import with_rounded
 from mien.export.rounding import Rounded, Roundings, round_convolutions
 from mien.export.sharing import share_constants
-from mien.export.tflite import quantise
+from mien.export.tflite import quantise, seen_by_converted
+from mien.mobile_reference.bundle import APPRAISAL
 from mien.models.checkpoint import Checkpoint
 
 EIGHT = Choice(Precision.INT8)
@@ -99,6 +101,28 @@ ASSIGNMENT = {
 def roundings(checkpoint: Checkpoint) -> Roundings:
     face = torch.randint(0, 256, (1, 3, 256, 256), generator=torch.manual_seed(0), dtype=torch.uint8)
     return round_convolutions(checkpoint.appraisal, [face])
+
+
+def test_ranges_also_hold_what_comes_from_converted_blocks(graph: Path, roundings: Roundings) -> None:
+    face = np.random.default_rng(0).integers(0, 256, (1, 256, 256, 3), np.uint8)
+    blocks = find_blocks(graph.read_bytes())
+    assignment = {block.name: WHOLE for block in blocks} | {"student/stages.1.1": EIGHT}
+    (appraisal,) = (one for one in GRAPHS if one.name == APPRAISAL)
+    exact = spreads(appraisal, graph.read_bytes(), [{"face": face}])
+    first, second = (
+        seen_by_converted(appraisal, graph, assignment, roundings, [{"face": face}]) for _ in range(2)
+    )
+    wider = {
+        name for name, one in exact.items() if (one.low, one.high) != (first[name].low, first[name].high)
+    }
+    assert all(first[name].low <= one.low and one.high <= first[name].high for name, one in exact.items())
+    made = {block.name: set(block.outputs) for block in blocks}
+    # What is made behind the int8 block has moved, what is made before it or beside it has not.
+    assert wider & made["head/verdict"]
+    assert not wider & (made["student/stages.1.0"] | made["teacher/stages.0.0"])
+    assert {name: (s.low, s.high) for name, s in first.items()} == {
+        n: (s.low, s.high) for n, s in second.items()
+    }
 
 
 def context_types(model: bytes, end: str) -> dict[str, int]:
