@@ -11,7 +11,7 @@ from scipy.spatial import Delaunay
 from torch import Tensor
 
 from .errors import ImageSetError
-from .images import FaceSet
+from .images import FaceSet, Progress
 
 Points = NDArray[np.float64]
 # How far shapes go beyond those that they are mixed of: much further, and eyes and mouths come apart.
@@ -74,11 +74,11 @@ def _with_border(points: Points, size: int) -> Points:
     return np.concatenate([points, np.array(border)])
 
 
-def morphed_faces(faces: FaceSet, count: int, seed: int) -> Tensor:
+def morphed_faces(faces: FaceSet, count: int, seed: int, progress: Progress) -> Tensor:
     """Make ``count`` faces, uint8 [count, 3, S, S], of nobody, from people of ``faces`` with landmarks.
 
     A shape is mixed of up to three people, and may lie a little beyond them. Half of the faces have the skin
-    of one of them, as sharp as a photograph, the others that of two.
+    of one of them, as sharp as a photograph, the others that of two. ``progress`` is told how many are made.
     """
     marked = [i for i, portrait in enumerate(faces.portraits) if portrait.landmarks]
     if len(marked) < 2:
@@ -90,12 +90,13 @@ def morphed_faces(faces: FaceSet, count: int, seed: int) -> Tensor:
     }
     chance = np.random.default_rng(seed)
     made = []
-    for _ in range(count):
+    for number in range(1, count + 1):
         people = [int(i) for i in chance.choice(marked, min(3, len(marked)), replace=False)]
         shape = sum(share * shapes[i] for share, i in zip(_shares(len(people), chance), people, strict=True))
         textures = _textures(chance)
         seen = people[: len(textures)]
         made.append(morph(faces.faces[seen], [shapes[i] for i in seen], np.asarray(shape), textures))
+        progress(number, count)
     return torch.stack(made)
 
 

@@ -59,7 +59,7 @@ def follow(recipe: Recipe, report: Report) -> Checkpoint:
     _check(recipe)
     checkpoint = _untrained(recipe)
     faces = _cut(recipe, checkpoint, report)
-    morphs = morphed_faces(faces, MORPHS_PER_FACE * len(faces.faces), recipe.seed)
+    morphs = _morphs(faces, recipe, report)
     training = torch.cat([faces.faces] * _PHOTOGRAPHS + [morphs])
     net = checkpoint.appraisal.to(memory_format=torch.channels_last).to(recipe.device)
     for task in tasks(net):
@@ -124,3 +124,10 @@ def _cut(recipe: Recipe, checkpoint: Checkpoint, report: Report) -> FaceSet:
         report("aligning faces", done, total, "")
 
     return cut_faces(chosen, checkpoint, progress)
+
+
+def _morphs(faces: FaceSet, recipe: Recipe, report: Report) -> Tensor:
+    def progress(done: int, total: int) -> None:
+        report("making faces of nobody", done, total, "")
+
+    return morphed_faces(faces, MORPHS_PER_FACE * len(faces.faces), recipe.seed, progress)

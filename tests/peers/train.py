@@ -49,14 +49,14 @@ class Material:
 
 
 def material(portraits: Path, work: Path, checkpoint: Checkpoint) -> Material:
-    """Cut the faces of the training split and morph pairs of them, once."""
+    """Cut the faces of the training split and morph them, once."""
     files = [work / "training.npy", work / "kept-back.npy"]
     if not all(file.is_file() for file in files):
         faces = cut_faces(read_portraits(portraits, "train"), checkpoint, _watch("faces"))
         people = sorted({portrait.identity for portrait in faces.portraits})
         back = set(people[::KEPT_BACK])
         ours = _people(faces, set(people) - back)
-        morphs = morphed_faces(ours, MORPHS_PER_FACE * len(ours.faces), SEED)
+        morphs = morphed_faces(ours, MORPHS_PER_FACE * len(ours.faces), SEED, _watch("morphs"))
         work.mkdir(parents=True, exist_ok=True)
         np.save(files[0], torch.cat([ours.faces, morphs]).numpy())
         np.save(files[1], _people(faces, back).faces.numpy())
