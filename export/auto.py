@@ -19,8 +19,9 @@ from mien.models.checkpoint import checkpoint_hash, load_checkpoint
 from .graphs import graph_named
 from .isolation import Limits, run_isolated
 from .jobs import ROUNDINGS, TFLITE_VARIANTS, Progress, float_model, load_traces
+from .measuring import Subject
 from .precision import stored_assignment, write_assignments
-from .search import Outcome, Subject, explain, search_halves, search_precision
+from .search import Outcome, explain, search_halves, search_precision
 
 HALF_BUDGET = 0.03
 """Points that float16 weights may cost over the calibration faces: with 0.05 others erred by up to 0.123."""

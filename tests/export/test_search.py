@@ -10,9 +10,11 @@ import pytest
 
 from mien.export import search
 from mien.export.blocks import Block
+from mien.export.measuring import Bench as RealBench
+from mien.export.measuring import Measured, Model, Ranges, Subject, with_mirrored
 from mien.export.precision import HALF, Assignment, Choice, Precision
 from mien.export.ranges import Method
-from mien.export.search import WHOLE, Measured, Model, Ranges, Search, explain, with_mirrored
+from mien.export.search import WHOLE, Search, explain
 from mien.export.tables import search_table
 
 FACES = 20
@@ -65,7 +67,7 @@ def bench(monkeypatch: pytest.MonkeyPatch) -> Bench:
 def started(bench: Any, tmp_path: Path, budget: float) -> Search:
     model = tmp_path / "model"
     model.write_bytes(b"")
-    subject = search.Subject(model, model, model, model, tmp_path)
+    subject = Subject(model, model, model, model, tmp_path)
     return Search(subject, bench, budget, lambda title, done, total: None)
 
 
@@ -216,14 +218,14 @@ def test_what_was_measured_is_not_measured_again(tmp_path: Path) -> None:
     files = [tmp_path / name for name in ("model", "faces", "spreads", "roundings")]
     for file in files:
         file.write_bytes(file.name.encode())
-    subject = search.Subject(*files, work=tmp_path / "work")
-    with search._Bench(subject, 1) as real:
+    subject = Subject(*files, work=tmp_path / "work")
+    with RealBench(subject, 1) as real:
         file = real._file(Model({"a": EIGHT}), ())
         file.write_text(json.dumps({"scores": [1.0], "bytes": 2}))
         assert real.measure([Model({"a": EIGHT})], (), lambda done: None) == [Measured((1.0,), 2)]
         names = {file, real._file(Model({"a": HALF}), ()), real._file(Model({"a": EIGHT}), (0,))}
         names.add(real._file(Model({"a": EIGHT}, 1.03), ()))
     files[1].write_bytes(b"other faces")
-    with search._Bench(subject, 1) as real:
+    with RealBench(subject, 1) as real:
         names.add(real._file(Model({"a": EIGHT}), ()))
     assert len(names) == 5
