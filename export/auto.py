@@ -18,9 +18,10 @@ from mien.models.checkpoint import checkpoint_hash, load_checkpoint
 
 from .graphs import graph_named
 from .isolation import Limits, run_isolated
-from .jobs import ROUNDINGS, TFLITE_VARIANTS, Progress, float_model, load_traces
+from .jobs import ROUNDINGS, TFLITE_VARIANTS, Progress, float_model
 from .measuring import Subject
 from .precision import stored_assignment, write_assignments
+from .samples import load_samples
 from .search import Outcome, explain, search_halves, search_precision
 
 HALF_BUDGET = 0.03
@@ -62,7 +63,7 @@ def find_precision(
 
 def _subject(checkpoint: Path, traces: Path, work: Path, progress: Progress) -> Subject:
     """Make the float model and watch its tensors, unless that was done in a search before."""
-    faces = np.stack([sample["face"][0] for sample in load_traces(traces)])
+    faces = np.stack([sample["face"][0] for sample in load_samples(traces)])
     content = checkpoint_hash(load_checkpoint(checkpoint)) + sha256(faces.tobytes()).hexdigest()
     folder = work / sha256(content.encode()).hexdigest()[:16]
     subject = Subject(
@@ -86,7 +87,7 @@ def _subject(checkpoint: Path, traces: Path, work: Path, progress: Progress) -> 
 def _watch(checkpoint: Path, traces: Path, subject: Subject) -> None:
     from .ranges import spreads, write_spreads
 
-    samples = load_traces(traces)
+    samples = load_samples(traces)
     made = float_model(APPRAISAL, checkpoint, samples, subject.model.parent / "work")
     made.replace(subject.model)
     # The spreads come last: where they are, everything is.

@@ -12,8 +12,9 @@ from .flatbuffer import MOVES, operation_names
 from .front_ends import FRONT_ENDS, Convert, FrontEnd
 from .graphs import Graph
 from .isolation import Usage, run_isolated
-from .jobs import Progress, load_traces
+from .jobs import Progress
 from .litert import Runner
+from .samples import load_samples
 from .sharing import share_constants
 from .timing import Inputs, interleaved_ms
 
@@ -98,14 +99,14 @@ def _attempt(front_end: FrontEnd, graph: Graph, checkpoint: Path, folder: Path) 
 
 def _prove(convert: Convert, graph: Graph, checkpoint: Path, traces: Path, work: Path) -> None:
     """Make ``work``/<graph>.tflite, proven, as an export would; runs in a process of its own."""
-    model = convert_float(convert, graph, checkpoint, load_traces(traces), work)
+    model = convert_float(convert, graph, checkpoint, load_samples(traces), work)
     model.write_bytes(share_constants(model.read_bytes()))
 
 
 def _measured(graph: Graph, attempts: Iterable[Attempt], folder: Path) -> Iterator[Attempt]:
     """Look into the models that work, and run them in turns."""
     attempts = list(attempts)
-    sample = load_traces(folder / "traces")[0]
+    sample = load_samples(folder / "traces")[0]
     inputs: Inputs = [sample[name] for name in graph.inputs]
     files = {
         a.front_end: _work(folder, graph.name, a.front_end) / f"{graph.name}.tflite"

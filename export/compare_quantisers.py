@@ -23,10 +23,11 @@ from .front_ends.onnx_graph import to_onnx
 from .graphs import graph_named
 from .instructions import Instructions, count_instructions
 from .isolation import Limits, run_isolated
-from .jobs import Progress, convert_tflite, float_file, load_traces, round_weights
+from .jobs import Progress, convert_tflite, float_file, round_weights
 from .litert import Runner
 from .precision import STORED
 from .ranges import Method, ranges_by, spreads
+from .samples import load_samples
 from .signature import order_by_signature
 from .tflite import as_statistics
 from .timing import interleaved_ms
@@ -79,7 +80,7 @@ def by_quantiser(checkpoint: Path, folder: Path) -> None:
     from ai_edge_quantizer import quantizer, recipe
 
     model = float_file(folder, _GRAPH.name).read_bytes()
-    ranges = ranges_by(Method.MIN_MAX, spreads(_GRAPH, model, load_traces(folder / "traces")))
+    ranges = ranges_by(Method.MIN_MAX, spreads(_GRAPH, model, load_samples(folder / "traces")))
     job = quantizer.Quantizer(bytearray(model))
     job.load_quantization_recipe(recipe.static_wi8_ai8())
     made = job.quantize(as_statistics(model, ranges))
@@ -198,7 +199,7 @@ def _onnx(checkpoint: Path, folder: Path) -> Path:
 
 
 def _calibration(folder: Path) -> list[dict[str, NDArray[Any]]]:
-    return [{"face": sample["face"]} for sample in load_traces(folder / "traces")]
+    return [{"face": sample["face"]} for sample in load_samples(folder / "traces")]
 
 
 def _save_faces(portraits: Path, checkpoint: Path, folder: Path) -> None:

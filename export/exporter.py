@@ -29,10 +29,10 @@ from .jobs import (
     read_faults,
     round_weights,
     run_jobs,
-    save_traces,
 )
 from .packing import CalibrationRecord, GoldenFace, check_output, pack, staged
 from .precision import STORED, stored_assignment
+from .samples import save_traces
 from .search import Outcome
 from .threads import one_thread
 
@@ -90,7 +90,7 @@ def export_bundle(request: ExportRequest, progress: Progress) -> ExportReport:
         round_weights(request.checkpoint, work / "traces")
         found, precision = _precision(request, work / "traces", workers, progress)
         planned = plan(request.checkpoint, work / "traces", work, precision)
-        peak = max(run_jobs(jobs, workers, progress) for jobs in planned)
+        peak = run_jobs(planned, workers, progress)
         shutil.copy(precision, work / "ranges" / PRECISION)
         judged = _judged(request.checkpoint, work, goldens, checkpoint, progress)
         pack(folder, work, checkpoint, goldens, _record(faces), judged)

@@ -57,7 +57,7 @@ def halve_biases(model: bytes) -> bytes:
                 bias = graph.tensors[operator.inputs[_BIAS]]
                 plain = constant_data(parsed, bias) is not None and bias.type == schema.TensorType.FLOAT32
                 if plain and int(operator.inputs[_FILTER]) in halved:
-                    operators.append(_halved(parsed, graph, operator, _dequantize(parsed)))
+                    operators.append(_halved(parsed, graph, operator))
             operators.append(operator)
         graph.operators = operators
     return serialise(parsed)
@@ -73,13 +73,18 @@ def _brought_back(parsed: Any, graph: Any) -> set[int]:
     }
 
 
-def _dequantize(parsed: Any) -> int:
-    """Return the index of the operation DEQUANTIZE, which float16 weights have brought along."""
-    names = [code.builtinCode for code in parsed.operatorCodes]
-    return names.index(schema.BuiltinOperator.DEQUANTIZE)
+def _bring_back(parsed: Any, source: int, target: int) -> Any:
+    """Return a DEQUANTIZE from tensor to tensor; tensors that are quantised have brought its code along."""
+    step = schema.OperatorT()
+    codes = [code.builtinCode for code in parsed.operatorCodes]
+    step.opcodeIndex = codes.index(schema.BuiltinOperator.DEQUANTIZE)
+    step.inputs, step.outputs = [source], [target]
+    step.builtinOptionsType = schema.BuiltinOptions.DequantizeOptions
+    step.builtinOptions = schema.DequantizeOptionsT()
+    return step
 
 
-def _halved(parsed: Any, graph: Any, operator: Any, opcode: int) -> Any:
+def _halved(parsed: Any, graph: Any, operator: Any) -> Any:
     """Give a convolution a float16 copy of its bias, and return the operation that brings it back."""
     index = int(operator.inputs[_BIAS])
     values = np.frombuffer(bytes(parsed.buffers[graph.tensors[index].buffer].data), np.float32)
@@ -90,12 +95,7 @@ def _halved(parsed: Any, graph: Any, operator: Any, opcode: int) -> Any:
     graph.tensors[half].buffer = len(parsed.buffers) - 1
     whole = _add_tensor(graph, name + b"_whole", schema.TensorType.FLOAT32, values.shape)
     operator.inputs = [whole if position == _BIAS else int(i) for position, i in enumerate(operator.inputs)]
-    step = schema.OperatorT()
-    step.opcodeIndex = opcode
-    step.inputs, step.outputs = [half], [whole]
-    step.builtinOptionsType = schema.BuiltinOptions.DequantizeOptions
-    step.builtinOptions = schema.DequantizeOptionsT()
-    return step
+    return _bring_back(parsed, half, whole)
 
 
 def _add_tensor(graph: Any, name: bytes, kind: int, shape: tuple[int, ...]) -> int:
@@ -103,3 +103,25 @@ def _add_tensor(graph: Any, name: bytes, kind: int, shape: tuple[int, ...]) -> i
     tensor.name, tensor.type, tensor.shape, tensor.buffer = name, kind, list(shape), 0
     graph.tensors.append(tensor)
     return len(graph.tensors) - 1
+
+
+def widen_by_float(model: bytes) -> bytes:
+    """Go from int8 to int16 by way of float32: LiteRT's QUANTIZE does not do it at once."""
+    parsed = parse(model)
+    for graph in parsed.subgraphs:
+        operators = []
+        for operator in graph.operators:
+            if operation_name(parsed, operator) == "QUANTIZE" and _widens(graph, operator):
+                source = graph.tensors[operator.inputs[0]]
+                shape = tuple(int(size) for size in source.shape)
+                whole = _add_tensor(graph, source.name + b"_between", schema.TensorType.FLOAT32, shape)
+                operators.append(_bring_back(parsed, int(operator.inputs[0]), whole))
+                operator.inputs = [whole]
+            operators.append(operator)
+        graph.operators = operators
+    return serialise(parsed)
+
+
+def _widens(graph: Any, operator: Any) -> bool:
+    kinds = [graph.tensors[index].type for index in (operator.inputs[0], operator.outputs[0])]
+    return kinds == [schema.TensorType.INT8, schema.TensorType.INT16]

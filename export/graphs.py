@@ -149,7 +149,6 @@ GRAPHS: tuple[Graph, ...] = (
     Graph("compare", CompareGraph, ("face", "normalised", "heat"), ("score", "heatmap"), int8=True),
     Graph("appraisal", AppraisalGraph, ("face",), ("score", "heatmap", "mask", "normalised"), int8=True),
 )
-STAGES = ("heatmap", "mask", "inpaint", "compare")
 
 
 def graph_named(name: str) -> Graph:

@@ -2,23 +2,21 @@
 
 import json
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor, as_completed
+from concurrent.futures import Future, ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
-from numpy.typing import NDArray
-from safetensors.numpy import load_file, save_file
 
-from mien.calibration.traces import Trace
 from mien.mobile_reference.bundle import APPRAISAL
 from mien.models.checkpoint import load_checkpoint
 
 from .errors import ConversionError
 from .graphs import GRAPHS, Graph, graph_named
 from .isolation import Limits, run_isolated
+from .samples import BEFORE, hand_on, load_samples, received
 from .threads import one_thread
 
 Route = Callable[[str, Path, Path, Path], None]
@@ -27,6 +25,7 @@ Progress = Callable[[str, int, int], None]
 """Told what was finished, how many steps are done, and of how many."""
 TFLITE_VARIANTS = ("tflite-fp32", "tflite-fp16", "tflite-int8")
 FAULTS = "faults"
+_HANDED_ON = "handed-on"
 # In a folder of its own: beside the traces it would be taken for one.
 ROUNDINGS = Path("rounded") / "weights.safetensors"
 """Where in a folder of traces the rounded weights lie."""
@@ -34,71 +33,71 @@ ROUNDINGS = Path("rounded") / "weights.safetensors"
 
 @dataclass(frozen=True)
 class Job:
-    """One conversion: ``work`` runs it in the current process."""
+    """One conversion: ``work`` runs it in the current process, once the jobs titled ``after`` have ended."""
 
     title: str
     log: Path
     work: Callable[[], None]
+    after: tuple[str, ...] = ()
 
     def run(self) -> int:
         """Run the conversion in a process of its own, and return its peak memory in bytes."""
         return run_isolated(self.work, self.log, Limits(), self.title).peak_memory
 
 
-def plan(checkpoint: Path, traces: Path, folder: Path, precision: Path) -> tuple[list[Job], list[Job]]:
-    """List the conversions of a checkpoint, and those that need what the first made.
+def plan(checkpoint: Path, traces: Path, folder: Path, precision: Path) -> list[Job]:
+    """List the conversions of a checkpoint, each behind those whose results it needs.
 
     What they make lies under ``folder``/<variant>/. ``precision`` is a file of assignments by variant.
     """
 
-    def job(route: str, graph: Graph, work: Route) -> Job:
+    def job(route: str, graph: Graph, work: Route, *after: str) -> Job:
         title, log = f"{route} {graph.name}", folder / f"{route}-{graph.name}.log"
-        return Job(title, log, partial(work, graph.name, checkpoint, traces, folder))
+        return Job(title, log, partial(work, graph.name, checkpoint, traces, folder), after)
 
-    graphs = sorted(GRAPHS, key=lambda graph: graph.name != APPRAISAL)
-    first: dict[str, Route] = {"tflite": partial(convert_tflite, precision), "coreml": convert_coreml}
-    return (
-        [job(route, graph, work) for graph in graphs for route, work in first.items()],
-        [job("coreml-w8a8", graph, convert_coreml_int8) for graph in graphs if graph.int8],
-    )
+    jobs = []
+    for graph in sorted(GRAPHS, key=lambda graph: graph.name != APPRAISAL):
+        before = [f"tflite {BEFORE[graph.name]}"] if graph.name in BEFORE else []
+        jobs.append(job("tflite", graph, partial(convert_tflite, precision), *before))
+        jobs.append(job("coreml", graph, convert_coreml))
+    eights = [graph for graph in GRAPHS if graph.int8]
+    return jobs + [job("coreml-w8a8", g, convert_coreml_int8, f"tflite {g.name}") for g in eights]
 
 
 def run_jobs(jobs: Sequence[Job], workers: int, progress: Progress) -> int:
     """Run conversions, ``workers`` at a time, and return the peak memory of the largest in bytes.
+
+    A job stands behind those that it comes after, so that whoever waits for one waits for a running one.
 
     Raises:
         ConversionError: converters failed; raised after the others ended, and says what was lost.
     """
     lost: dict[str, ConversionError] = {}
     peaks = [0]
+    running: dict[str, Future[int]] = {}
     with ThreadPoolExecutor(workers) as pool:
-        futures = {pool.submit(job.run): job.title for job in jobs}
-        for done, future in enumerate(as_completed(futures), start=1):
+        for job in jobs:
+            earlier = {title: running[title] for title in job.after}
+            running[job.title] = pool.submit(_run_after, job, earlier)
+        titles = {future: title for title, future in running.items()}
+        for done, future in enumerate(as_completed(titles), start=1):
             try:
                 peaks.append(future.result())
             except ConversionError as error:
-                lost[futures[future]] = error
+                lost[titles[future]] = error
             else:
-                progress(futures[future], done, len(jobs))
+                progress(titles[future], done, len(jobs))
     if lost:
         reasons = "; ".join(str(lost[title]) for title in sorted(lost))
         raise ConversionError(f"{len(lost)} of {len(jobs)} conversions lost, no bundle is made: {reasons}")
     return max(peaks)
 
 
-def save_traces(traces: Sequence[Trace], folder: Path) -> None:
-    """Write traces where the converters' processes find them, channels last."""
-    from .tflite import channels_last
-
-    folder.mkdir(parents=True)
-    for number, trace in enumerate(traces):
-        arrays = {name: channels_last(tensor.numpy()) for name, tensor in trace.tensors.items()}
-        save_file(arrays, folder / f"{number:04}.safetensors")
-
-
-def load_traces(folder: Path) -> list[dict[str, NDArray[Any]]]:
-    """Read what ``save_traces`` wrote."""
-    return [load_file(file) for file in sorted(folder.glob("*.safetensors"))]
+def _run_after(job: Job, earlier: Mapping[str, Future[int]]) -> int:
+    for title, future in earlier.items():
+        if future.exception():
+            raise ConversionError(f"{job.title}: needs what {title} makes, which was lost")
+    return job.run()
 
 
 @one_thread()
@@ -106,7 +105,7 @@ def round_weights(checkpoint: Path, traces: Path) -> None:
     """Round the weights of the appraisal's net for the faces in the folder of traces, into that folder."""
     from .rounding import round_convolutions, write_roundings
 
-    faces = [torch.from_numpy(sample["face"]).permute(0, 3, 1, 2) for sample in load_traces(traces)]
+    faces = [torch.from_numpy(sample["face"]).permute(0, 3, 1, 2) for sample in load_samples(traces)]
     file = traces / ROUNDINGS
     file.parent.mkdir()
     write_roundings(round_convolutions(load_checkpoint(checkpoint).appraisal, faces), file)
@@ -130,7 +129,8 @@ def float_model(name: str, checkpoint: Path, samples: Sequence[Mapping[str, Any]
 def convert_tflite(precision: Path, name: str, checkpoint: Path, traces: Path, folder: Path) -> None:
     """Make the three TFLite variants of a graph, the float one checked against the traces.
 
-    The folder of traces holds the rounded weights too.
+    The folder of traces holds the rounded weights too. A stage leaves in ``folder`` what its int8 model
+    makes, for the ranges of the next one.
     """
     from . import tflite
     from .blocks import find_blocks
@@ -139,11 +139,12 @@ def convert_tflite(precision: Path, name: str, checkpoint: Path, traces: Path, f
     from .rounding import read_roundings
     from .sharing import share_constants
 
-    graph, samples = graph_named(name), load_traces(traces)
+    graph, samples = graph_named(name), load_samples(traces)
     model = float_model(name, checkpoint, samples, float_file(folder, name).parent)
     rounded = read_roundings(traces / ROUNDINGS)
     half, eight = (stored_assignment(variant, precision) for variant in TFLITE_VARIANTS[1:])
-    found = tflite.seen_by_converted(graph, model, eight, rounded, samples)
+    behind = received(name, samples, folder / _HANDED_ON)
+    found = tflite.seen_by_converted(graph, model, eight, rounded, samples, behind)
     made = (
         share_constants(model.read_bytes()),
         tflite.quantise(model, half, found, rounded),
@@ -159,6 +160,8 @@ def convert_tflite(precision: Path, name: str, checkpoint: Path, traces: Path, f
         target.parent.mkdir(exist_ok=True)
         target.write_bytes(content)
         tflite.check_contract(graph, target)
+    if name in BEFORE.values():
+        hand_on(graph, made[-1], behind, folder / _HANDED_ON)
 
 
 def write_faults(faults: Sequence[str], file: Path) -> None:

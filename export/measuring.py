@@ -142,7 +142,7 @@ def _converted(subject: Subject, assignment: Assignment) -> Spreads:
     """Return what an export will find for an assignment."""
     samples = [{"face": face[None]} for face in np.load(subject.faces)]
     rounded = read_roundings(subject.roundings)
-    return seen_by_converted(graph_named(APPRAISAL), subject.model, assignment, rounded, samples)
+    return seen_by_converted(graph_named(APPRAISAL), subject.model, assignment, rounded, samples, samples)
 
 
 _SPREADS: Mapping[Ranges, Callable[[Subject, Assignment], Spreads]] = {

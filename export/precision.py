@@ -21,11 +21,13 @@ STORED = Path(__file__).parent / "precision.json"
 class Precision(StrEnum):
     """What a block's weights are stored in, and what it computes in.
 
-    ``INT8`` computes in int8 throughout; the others compute in float32. In a ``WEIGHTS`` block dense
-    convolutions have int8 weights and depthwise ones float16 weights.
+    ``INT8`` computes in int8 throughout, ``INT16`` with int8 weights and int16 activations; the others
+    compute in float32. In a ``WEIGHTS`` block dense convolutions have int8 weights, depthwise ones float16
+    weights.
     """
 
     INT8 = "int8"
+    INT16 = "int16"
     WEIGHTS = "int8w"
     FLOAT16 = "float16"
     FLOAT32 = "float32"
@@ -41,7 +43,7 @@ class Choice:
     @property
     def ranged(self) -> bool:
         """Tell whether the block's tensors need ranges."""
-        return self.precision is Precision.INT8
+        return self.precision in (Precision.INT8, Precision.INT16)
 
     def __str__(self) -> str:
         """Name the choice as it is stored: ``int8 mse``, ``float32``."""
@@ -61,6 +63,7 @@ def read_choice(text: str) -> Choice:
 HALF = Choice(Precision.FLOAT16)
 BYTES: Mapping[Precision, int] = {
     Precision.INT8: 1,
+    Precision.INT16: 1,
     Precision.WEIGHTS: 1,
     Precision.FLOAT16: 2,
     Precision.FLOAT32: 4,

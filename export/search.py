@@ -21,6 +21,7 @@ Progress = Callable[[str, int, int], None]
 WHOLE = Choice(Precision.FLOAT32)
 WEIGHTS = Choice(Precision.WEIGHTS)
 EIGHTS = tuple(Choice(Precision.INT8, method) for method in Method)
+WIDE = Choice(Precision.INT16)
 # A block that costs so small a part of the budget is not tried with other ranges.
 _CHEAP = 0.01
 # A block that could save so small a share is left alone.
@@ -38,15 +39,24 @@ _PROVEN = 0.5
 # What fits must fit with all of these, since other faces give other ranges. Those of an export take a minute
 # to find, so they are tried once at the end.
 _OTHERS = (Ranges.FOUND, Ranges.WIDER, Ranges.NARROWER)
+# What a multiplication in int16 loses, in units of what int8 wins by dot products: XNNPACK has no kernels for
+# int16 activations, and LiteRT's own took 1,685 ms where float32 took 63 and int8 38
+# (tests/export/int16_activations.py).
+_INT16_LOSS = (1685 - 63) / (63 - 38)
 
 
 @dataclass(frozen=True)
 class Trial:
-    """One block quantised alone: signed errors of the score by face, in points."""
+    """One block quantised alone: signed errors of the score by face, in points.
+
+    ``gain`` is the share of bytes that it saves and that of multiplications that become fast, less those that
+    become slow.
+    """
 
     block: Block
     choice: Choice
     errors: tuple[float, ...]
+    gain: float
 
     @property
     def cost(self) -> float:
@@ -109,6 +119,12 @@ class Search:
         trials = tuple(_proven(trial, [o for o in others if o.block == trial.block]) for trial in first)
         return self._fill(base, trials, _EIGHT_SHARE * self.budget), trials
 
+    def widened(self, base: Assignment) -> tuple[Assignment, tuple[Trial, ...]]:
+        """Give int16 activations to blocks that int8 costs too much, where they gain by it."""
+        left = [block for block in self.blocks if not base[block.name].ranged]
+        trials = self._alone((WIDE,), left, WIDE)
+        return self._fill(base, [trial for trial in trials if trial.gain >= _SMALL], self.budget), trials
+
     def stored(self, base: Assignment) -> tuple[Assignment, tuple[Trial, ...]]:
         """Store the weights of blocks that do not compute in int8 in it, as many as the budget bears."""
         left = [block for block in self._worthy(WEIGHTS) if not base[block.name].ranged]
@@ -155,7 +171,7 @@ class Search:
         found = self._scores(models, f"one block at a time, {title}", self.touchy)
         exact = self.exact[list(self.touchy)]
         return tuple(
-            Trial(block, choice, tuple((np.array(one.scores) - exact).tolist()))
+            Trial(block, choice, tuple((np.array(one.scores) - exact).tolist()), self._gain(block, choice))
             for (block, choice), one in zip(pairs, found, strict=True)
         )
 
@@ -181,18 +197,15 @@ class Search:
         return taken
 
     def _order(self, trial: Trial) -> float:
-        """Cost for gain."""
-        return max(trial.cost, _CHEAP * self.budget) / self._gain(trial.block, trial.choice)
+        """Cost for gain; what gains nothing is dear at any cost."""
+        return max(trial.cost, _CHEAP * self.budget) / trial.gain if trial.gain > 0 else math.inf
 
     def _gain(self, block: Block, choice: Choice) -> float:
-        """Add the share of bytes that is saved and that of multiplications that dot products do.
-
-        A depthwise convolution has none: in int8 it needs as many instructions as in float.
-        """
+        """Add the share of bytes that is saved and that of multiplications that are won."""
         weights = sum(each.weights for each in self.blocks)
         macs = sum(each.macs for each in self.blocks)
         saved = 1 - BYTES[choice.precision] / BYTES[Precision.FLOAT32]
-        return block.weights / weights * saved + block.dense / macs * (choice.precision is Precision.INT8)
+        return block.weights / weights * saved + _won(block, choice.precision) / macs
 
     def _total(self, assignment: Assignment) -> float:
         return sum(self._gain(block, assignment[block.name]) for block in self.blocks)
@@ -214,6 +227,21 @@ class Search:
         return self.bench.measure(models, faces, report)
 
 
+def _won(block: Block, precision: Precision) -> float:
+    """Return the multiplications that become fast, less those that become slow.
+
+    Dot products do those of dense convolutions in int8; a depthwise one needs as many instructions as in
+    float.
+    """
+    match precision:
+        case Precision.INT8:
+            return block.dense
+        case Precision.INT16:
+            return -_INT16_LOSS * block.macs
+        case _:
+            return 0
+
+
 def _proven(trial: Trial, others: Sequence[Trial]) -> Trial:
     """Return the trial of other ranges that costs least, if it costs little enough."""
     best = min(others, key=lambda other: other.cost, default=trial)
@@ -231,9 +259,10 @@ def search_precision(
         search = Search(subject, bench, budget, progress)
         base, _ = search.halves(_HALF_SHARE * budget)
         base, trials = search.eights(base)
+        base, wide = search.widened(base)
         stored, weights = search.stored(base)
         found = search.settled(search.better(stored, known), trials)
-        return search.outcome(found, (*trials, *weights))
+        return search.outcome(found, (*trials, *wide, *weights))
 
 
 def search_halves(subject: Subject, budget: float, workers: int, progress: Progress) -> Outcome:
@@ -245,7 +274,7 @@ def search_halves(subject: Subject, budget: float, workers: int, progress: Progr
 
 
 def explain(outcome: Outcome) -> list[dict[str, Any]]:
-    """List every block that was tried: its choice, and what int8 alone would cost and gain there."""
+    """List every block that was tried: its choice, and what the one tried would cost and gain there."""
     return [
         {
             "block": trial.block.name,
@@ -253,6 +282,7 @@ def explain(outcome: Outcome) -> list[dict[str, Any]]:
             "tried": str(trial.choice),
             "cost": trial.cost,
             "worst": trial.worst,
+            "gain": trial.gain,
             "weights": trial.block.weights,
             "macs": trial.block.macs,
         }

@@ -23,7 +23,7 @@ from .compare_quantisers import Quantised, compare_quantisers
 from .front_ends import litert_torch
 from .graphs import graph_named
 from .jobs import Progress as Report
-from .jobs import save_traces
+from .samples import save_traces
 
 ARM64 = "ARM64 M: million instructions of one run on an emulated processor, no time"
 HOST = "ms are of one thread of this host, all in turns in one run; a host is no phone"

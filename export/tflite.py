@@ -5,6 +5,7 @@ Every step is checked on real faces before the next one uses it: an exit code of
 
 import re
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +15,10 @@ from numpy.typing import NDArray
 from .blocks import find_blocks
 from .errors import ConversionError
 from .flatbuffer import activation_ranks
-from .fusion import halve_biases
+from .fusion import halve_biases, widen_by_float
 from .graphs import Graph, TensorSpec
 from .litert import Runner
-from .precision import HALF, Assignment, Precision, tensor_ranges
+from .precision import BYTES, HALF, Assignment, Precision, tensor_ranges
 from .ranges import Range, Spread, Spreads, faults, spreads, widened
 from .rounded_weights import with_rounded
 from .rounding import Roundings
@@ -78,28 +79,34 @@ def quantise(model: Path, assignment: Assignment, found: Spreads, rounded: Round
     outputs: dict[Precision, list[str]] = {precision: [] for precision in Precision}
     for block in blocks:
         outputs[assignment.get(block.name, HALF).precision] += block.outputs
-    eight = frozenset(outputs[Precision.INT8] + outputs[Precision.WEIGHTS])
+    eight = frozenset(name for precision, names in outputs.items() if BYTES[precision] == 1 for name in names)
     job = quantizer.Quantizer(bytearray(with_rounded(content, eight, rounded)))
     for precision, ask in _RECIPES.items():
         if outputs[precision]:
             ask(job, _exactly(outputs[precision]))
     if job.get_quantization_recipe():
         ranges = tensor_ranges(blocks, assignment, found)
-        content = halve_biases(bytes(job.quantize(as_statistics(content, ranges)).quantized_model))
+        made = bytes(job.quantize(as_statistics(content, ranges)).quantized_model)
+        content = widen_by_float(halve_biases(made))
     return share_constants(content)
 
 
 def seen_by_converted(
-    graph: Graph, model: Path, assignment: Assignment, rounded: Roundings, samples: Sequence[Arrays]
+    graph: Graph,
+    model: Path,
+    assignment: Assignment,
+    rounded: Roundings,
+    samples: Sequence[Arrays],
+    behind: Sequence[Arrays],
 ) -> dict[str, Spread]:
     """Watch the tensors of a float graph over the samples, in float and then behind converted blocks.
 
-    A block so has room for what the real blocks before it make. Tensors inside int8 blocks tell nothing new:
-    what they were given no room for, they cannot reach.
+    ``behind`` are the samples as the converted stages before the graph make them. A block so has room for
+    what the real blocks before it make. Tensors inside int8 blocks tell nothing new: what they were given no
+    room for, they cannot reach.
     """
-    content = model.read_bytes()
-    exact = spreads(graph, content, samples)
-    return widened(exact, spreads(graph, quantise(model, assignment, exact, rounded), samples))
+    exact = spreads(graph, model.read_bytes(), samples)
+    return widened(exact, spreads(graph, quantise(model, assignment, exact, rounded), behind))
 
 
 def chosen_ranges(model: Path, assignment: Assignment, found: Spreads) -> dict[str, Range]:
@@ -132,14 +139,14 @@ def _exactly(names: Sequence[str]) -> str:
     return f"^(?:{'|'.join(map(re.escape, names))});$"
 
 
-def _quantise_all(job: Any, regex: str) -> None:
-    """Ask for int8 weights and activations."""
+def _quantise_all(activation_bits: int, job: Any, regex: str) -> None:
+    """Ask for int8 weights, and activations of so many bits."""
     from ai_edge_quantizer import qtyping
 
     job.add_static_config(
         regex=regex,
         operation_name=qtyping.TFLOperationName.ALL_SUPPORTED,
-        activation_num_bits=8,
+        activation_num_bits=activation_bits,
         weight_num_bits=8,
     )
 
@@ -180,5 +187,6 @@ def _halve(job: Any, regex: str, operation: Any) -> None:
 _RECIPES: Mapping[Precision, Callable[[Any, str], None]] = {
     Precision.FLOAT16: _halve_all,
     Precision.WEIGHTS: _quantise_weights,
-    Precision.INT8: _quantise_all,
+    Precision.INT8: partial(_quantise_all, 8),
+    Precision.INT16: partial(_quantise_all, 16),
 }

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from rich.console import Console
 
 from mien.export import search
 from mien.export.blocks import Block
@@ -14,7 +15,7 @@ from mien.export.measuring import Bench as RealBench
 from mien.export.measuring import Measured, Model, Ranges, Subject, with_mirrored
 from mien.export.precision import HALF, Assignment, Choice, Precision
 from mien.export.ranges import Method
-from mien.export.search import WHOLE, Search, explain
+from mien.export.search import WHOLE, WIDE, Search, explain
 from mien.export.tables import search_table
 
 FACES = 20
@@ -47,6 +48,7 @@ class Bench:
         cost = COSTS[name] / CUT.get(choice.method, 1)
         shares = {
             Precision.INT8: 1.0,
+            Precision.INT16: 0.015,
             Precision.WEIGHTS: 0.02,
             Precision.FLOAT16: 0.01,
             Precision.FLOAT32: 0.0,
@@ -162,6 +164,26 @@ def test_what_int8_costs_too_much_is_stored_in_it(bench: Bench, tmp_path: Path) 
     assert found["awful"] == WHOLE
 
 
+def test_int16_is_not_given_where_it_is_slow(bench: Bench, tmp_path: Path) -> None:
+    one = started(bench, tmp_path, 0.2)
+    base, _ = one.eights(one.whole)
+    found, trials = one.widened(base)
+    assert found == base
+    assert {trial.block.name for trial in trials} == {"loud", "awful"}
+    assert all(trial.gain < 0 for trial in trials)
+
+
+def test_int16_is_given_where_it_gains_within_the_budget(
+    bench: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(search, "_INT16_LOSS", 0.0)
+    one = started(bench, tmp_path, 0.2)
+    base, _ = one.eights(one.whole)
+    found, _ = one.widened(base)
+    # 0.105 of int8 and 0.006; the awful block adds 0.075.
+    assert found == base | {"loud": WIDE, "awful": WIDE}
+
+
 def test_what_is_stored_is_taken_if_it_gains_more_within_the_budget(bench: Bench, tmp_path: Path) -> None:
     one = started(bench, tmp_path, 0.5)
     found = one.whole | {"quiet": EIGHT}
@@ -205,13 +227,17 @@ def test_a_score_that_is_not_a_number_never_fits(
 def test_the_table_says_what_was_tried_and_given(bench: Bench, tmp_path: Path) -> None:
     one = started(bench, tmp_path, 0.2)
     found, trials = one.eights(one.whole)
-    outcome = one.outcome(found, trials)
-    rows = {row["block"]: row for row in explain(outcome)}
+    _, wide = one.widened(found)
+    outcome = one.outcome(found, (*trials, *wide))
+    assert [row["tried"] for row in explain(outcome)[-2:]] == ["int16 min-max"] * 2
+    rows = {row["block"]: row for row in explain(outcome)[:-2]}
     assert rows["quiet"]["chosen"] == rows["quiet"]["tried"] == "int8 percentile"
     assert rows["awful"]["chosen"] == "float32"
     assert rows["awful"]["worst"] == pytest.approx(5.0 / 2.1)
     assert outcome.integer == pytest.approx(0.5)
-    assert search_table("tflite-int8", outcome).renderables
+    console = Console(width=120, record=True)
+    console.print(search_table("tflite-int8", outcome))
+    assert "int16 min-max: 2 blocks tried cost at most 0.064 points each" in console.export_text()
 
 
 def test_what_was_measured_is_not_measured_again(tmp_path: Path) -> None:
