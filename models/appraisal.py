@@ -32,9 +32,9 @@ class AppraisalRule:
     pixels) is the window of its dilation. ``change_gain`` weighs the comparison against the heat.
     """
 
-    region_centre: tuple[float, float] = (128.0, 143.0)
-    region_radii: tuple[float, float] = (70.0, 84.0)
-    region_exponent: float = 2.3
+    region_centre: tuple[float, float] = (128.0, 142.0)
+    region_radii: tuple[float, float] = (70.0, 85.0)
+    region_exponent: float = 3.0
     mask_from: float = 0.08
     mask_to: float = 0.25
     mask_growth: int = 5
