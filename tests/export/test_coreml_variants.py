@@ -183,6 +183,15 @@ def test_int8_weights_are_the_rounded_ones(bundle: Bundle, checkpoint: Checkpoin
     np.testing.assert_array_equal(np.abs(levels).max(axis=1), 127)
 
 
+@pytest.mark.parametrize("variant", ["coreml-fp16", "coreml-int8w", "coreml-w8a8"])
+def test_maps_of_one_channel_are_computed_in_float32(bundle: Bundle, variant: str) -> None:
+    made = [o.outputs[0] for o in _operations(bundle, variant) if o.type not in ("const", "cast")]
+    maps = [one.type for one in made if tuple(one.type.shape[:2]) == (1, 1)]
+    # Heat, distances at three scales twice over, mask, final map and what lies between.
+    assert len(maps) > 30
+    assert {one.kind.name for one in maps} == {"fp32"}
+
+
 @pytest.mark.parametrize("part", ["inpainter_coarse", "student_stages_2", "teacher_stages_4_2"])
 def test_the_rest_is_float16(bundle: Bundle, part: str) -> None:
     assert _weight_types(bundle, "coreml-fp16", part) == {"fp16"}
