@@ -35,9 +35,10 @@ PALETTES = {"coreml-pal6": 6, "coreml-pal4": 4}
 # What stays float32 in a float16 graph was found by the score: rounding the weights of the first stages, 0.4
 # of 1.4 million numbers, cost 0.6 points on the worst of 132 held-out faces; the ends of the refinement,
 # where it meets the photograph, most of what was left. The names are those of modules, without the names of
-# module lists: teacher.2 is the teacher's stages.2, refine.0 the first of down, context and up alike.
+# module lists: teacher.2 is the teacher's stages.2, refine.0 the first of down, context and up alike. The one
+# graph runs the net, a stage its parts.
 _SINGLE = re.compile(
-    r"module\.net\.(teacher\.(stem|[0-3]|4\.0)|student\.(stem|0|1)|head|inpainter\.refine\.(0|to_rgb))\b"
+    r"module\.(net\.)?(teacher\.(stem|[0-3]|4\.0)|student\.(stem|0|1)|head|inpainter\.refine\.(0|to_rgb))\b"
 )
 
 # Found by the score as well. Rounded weights of the teacher cost most of what all would: with its last stage

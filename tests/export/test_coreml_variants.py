@@ -138,10 +138,10 @@ def _operations(bundle: Bundle, variant: str, graph: str = "appraisal") -> tuple
     return program.functions[program.default_function].body.operations
 
 
-def _weight_types(bundle: Bundle, variant: str, part: str) -> set[str]:
+def _weight_types(bundle: Bundle, variant: str, part: str, graph: str = "appraisal") -> set[str]:
     return {
         o.outputs[0].type.kind.name
-        for o in _operations(bundle, variant)
+        for o in _operations(bundle, variant, graph)
         if o.type == "const" and o.name.startswith(f"module_net_{part}") and _is_stored(o)
     }
 
@@ -152,9 +152,10 @@ def _is_stored(operation: Operation) -> bool:
 
 
 @pytest.mark.parametrize("part", ["teacher_stem", "teacher_stages_1", "student_stages_0", "head_refine"])
-def test_what_decides_the_score_stays_float32(bundle: Bundle, part: str) -> None:
+@pytest.mark.parametrize("graph", ["appraisal", "heatmap"])
+def test_what_decides_the_score_stays_float32(bundle: Bundle, part: str, graph: str) -> None:
     for variant in ("coreml-fp16", "coreml-int8w", "coreml-w8a8"):
-        assert _weight_types(bundle, variant, part) == {"fp32"}
+        assert _weight_types(bundle, variant, part, graph) == {"fp32"}
 
 
 def test_int8_weights_are_dense_ones_and_spare_what_decides(bundle: Bundle) -> None:
