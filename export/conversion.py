@@ -8,7 +8,8 @@ from .fusion import fuse_relu
 from .graphs import Graph
 from .layout import channels_last_model
 from .litert import Runner
-from .tflite import Arrays, check_contract, check_float
+from .ranges import Arrays
+from .tflite import check_contract, check_float
 
 
 def convert_float(

@@ -17,17 +17,15 @@ from mien.mobile_reference.bundle import STAGES
 
 from .graphs import Graph
 from .litert import Runner
+from .ranges import Arrays
+from .tflite import channels_last
 
-Arrays = Mapping[str, NDArray[Any]]
-"""Tensors by name, channels last."""
 BEFORE: Mapping[str, str] = {stage: before for before, stage in pairwise(STAGES)}
 """The stage before each, for those that have one."""
 
 
 def save_traces(traces: Sequence[Trace], folder: Path) -> None:
     """Write traces where the converters' processes find them."""
-    from .tflite import channels_last
-
     save_samples(
         [{name: channels_last(tensor.numpy()) for name, tensor in t.tensors.items()} for t in traces], folder
     )

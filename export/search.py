@@ -21,7 +21,7 @@ Progress = Callable[[str, int, int], None]
 WHOLE = Choice(Precision.FLOAT32)
 WEIGHTS = Choice(Precision.WEIGHTS)
 EIGHTS = tuple(Choice(Precision.INT8, method) for method in Method)
-WIDE = Choice(Precision.INT16)
+SIXTEEN = Choice(Precision.INT16)
 # A block that costs so small a part of the budget is not tried with other ranges.
 _CHEAP = 0.01
 # A block that could save so small a share is left alone.
@@ -119,10 +119,10 @@ class Search:
         trials = tuple(_proven(trial, [o for o in others if o.block == trial.block]) for trial in first)
         return self._fill(base, trials, _EIGHT_SHARE * self.budget), trials
 
-    def widened(self, base: Assignment) -> tuple[Assignment, tuple[Trial, ...]]:
+    def sixteens(self, base: Assignment) -> tuple[Assignment, tuple[Trial, ...]]:
         """Give int16 activations to blocks that int8 costs too much, where they gain by it."""
         left = [block for block in self.blocks if not base[block.name].ranged]
-        trials = self._alone((WIDE,), left, WIDE)
+        trials = self._alone((SIXTEEN,), left, SIXTEEN)
         return self._fill(base, [trial for trial in trials if trial.gain >= _SMALL], self.budget), trials
 
     def stored(self, base: Assignment) -> tuple[Assignment, tuple[Trial, ...]]:
@@ -259,7 +259,7 @@ def search_precision(
         search = Search(subject, bench, budget, progress)
         base, _ = search.halves(_HALF_SHARE * budget)
         base, trials = search.eights(base)
-        base, wide = search.widened(base)
+        base, wide = search.sixteens(base)
         stored, weights = search.stored(base)
         found = search.settled(search.better(stored, known), trials)
         return search.outcome(found, (*trials, *wide, *weights))

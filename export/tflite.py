@@ -19,13 +19,11 @@ from .fusion import halve_biases, widen_by_float
 from .graphs import Graph, TensorSpec
 from .litert import Runner
 from .precision import BYTES, HALF, Assignment, Precision, tensor_ranges
-from .ranges import Range, Spread, Spreads, faults, spreads, widened
+from .ranges import Arrays, Range, Spread, Spreads, faults, spreads, widened
 from .rounded_weights import with_rounded
 from .rounding import Roundings
 from .sharing import share_constants
 
-Arrays = Mapping[str, NDArray[Any]]
-"""Tensors by name, channels last."""
 # A float32 graph differs from PyTorch by the order of sums alone.
 FLOAT_TOLERANCE = 5e-5
 

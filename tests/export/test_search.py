@@ -15,7 +15,7 @@ from mien.export.measuring import Bench as RealBench
 from mien.export.measuring import Measured, Model, Ranges, Subject, with_mirrored
 from mien.export.precision import HALF, Assignment, Choice, Precision
 from mien.export.ranges import Method
-from mien.export.search import WHOLE, WIDE, Search, explain
+from mien.export.search import SIXTEEN, WHOLE, Search, explain
 from mien.export.tables import search_table
 
 FACES = 20
@@ -167,7 +167,7 @@ def test_what_int8_costs_too_much_is_stored_in_it(bench: Bench, tmp_path: Path) 
 def test_int16_is_not_given_where_it_is_slow(bench: Bench, tmp_path: Path) -> None:
     one = started(bench, tmp_path, 0.2)
     base, _ = one.eights(one.whole)
-    found, trials = one.widened(base)
+    found, trials = one.sixteens(base)
     assert found == base
     assert {trial.block.name for trial in trials} == {"loud", "awful"}
     assert all(trial.gain < 0 for trial in trials)
@@ -179,9 +179,9 @@ def test_int16_is_given_where_it_gains_within_the_budget(
     monkeypatch.setattr(search, "_INT16_LOSS", 0.0)
     one = started(bench, tmp_path, 0.2)
     base, _ = one.eights(one.whole)
-    found, _ = one.widened(base)
+    found, _ = one.sixteens(base)
     # 0.105 of int8 and 0.006; the awful block adds 0.075.
-    assert found == base | {"loud": WIDE, "awful": WIDE}
+    assert found == base | {"loud": SIXTEEN, "awful": SIXTEEN}
 
 
 def test_what_is_stored_is_taken_if_it_gains_more_within_the_budget(bench: Bench, tmp_path: Path) -> None:
@@ -227,7 +227,7 @@ def test_a_score_that_is_not_a_number_never_fits(
 def test_the_table_says_what_was_tried_and_given(bench: Bench, tmp_path: Path) -> None:
     one = started(bench, tmp_path, 0.2)
     found, trials = one.eights(one.whole)
-    _, wide = one.widened(found)
+    _, wide = one.sixteens(found)
     outcome = one.outcome(found, (*trials, *wide))
     assert [row["tried"] for row in explain(outcome)[-2:]] == ["int16 min-max"] * 2
     rows = {row["block"]: row for row in explain(outcome)[:-2]}
