@@ -9,8 +9,9 @@ from torch import Tensor
 
 from mien.models.checkpoint import CONFIG, REFERENCE, Checkpoint, Config, load_checkpoint, save_checkpoint
 from mien.models.detector import packaged_detector
+from mien.models.tasks import tasks
 from mien.models.teacher import packaged_teacher
-from mien.models.training import Schedule, tasks, train
+from mien.models.training import Schedule, train
 
 from .errors import RecipeError
 from .images import FaceSet, cut_faces, read_portraits
@@ -19,12 +20,13 @@ from .normal import fit_normal
 
 SCHEDULES = {
     "student": Schedule(steps=5200, batch=8, learning_rate=2e-3),
+    "head": Schedule(steps=2800, batch=16, learning_rate=1e-3),
     "inpainter": Schedule(steps=5600, batch=4, learning_rate=1e-3),
 }
 """Some hours on a CPU. How the shipped checkpoint came to be is in its model card."""
-MORPHS_PER_FACE = 18
+MORPHS_PER_FACE = 48
 # Photographs are seen so often for every time that a morph is: no morph has a smile or a blemish of its own.
-_PHOTOGRAPHS = 6
+_PHOTOGRAPHS = 12
 
 Report = Callable[[str, int, int, str], None]
 """Told the step's name, how much of how much is done, and a remark such as the loss."""

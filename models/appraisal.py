@@ -82,12 +82,14 @@ def grow(x: Tensor, window: int) -> Tensor:
     return blur(F.max_pool2d(x, window, stride=1, padding=window // 2))
 
 
+def feature_distance(a: Tensor, b: Tensor) -> Tensor:
+    """Return the squared distance of features [N, C, h, w] brought to length 1, [N, 1, h, w] in 0..4."""
+    return 2 - 2 * (unit_channels(a) * unit_channels(b)).sum(dim=1, keepdim=True)
+
+
 def feature_change(before: Features, after: Features) -> Tensor:
     """Compare two faces by unit features: squared distance, 0..4, mean of three scales, [N, 1, 64, 64]."""
-    maps = [
-        upsample(2 - 2 * (unit_channels(a) * unit_channels(b)).sum(dim=1, keepdim=True), HEAT_SIZE)
-        for a, b in zip(before, after, strict=True)
-    ]
+    maps = [upsample(feature_distance(a, b), HEAT_SIZE) for a, b in zip(before, after, strict=True)]
     return (maps[0] + maps[1] + maps[2]) / 3
 
 
@@ -142,15 +144,24 @@ class AppraisalNet(nn.Module):
     def rate(self, heat: Tensor, change: Tensor) -> tuple[Tensor, Tensor]:
         """Stages 4 to 6: reduce noise by what is normal at each place, then score.
 
-        Returns the score [N] and the final heatmap [N, 1, 256, 256]. The evidence is the root mean square
-        of the final heatmap over the face region, so that a small but glaring place counts as a large and
-        faint one does; it is summed in blocks, since a float16 sum of thousands of values would lose bits.
-        The score falls from 100 with the evidence and is 50 at the tolerated one.
+        Returns the score [N] and the final heatmap [N, 1, 256, 256]. The score falls from 100 with the
+        evidence and is 50 at the tolerated one.
         """
         unusual = discount(heat, self.normal_heat)
         changed = discount(change, self.normal_change) * self.rule.change_gain
-        final = blur(unusual + changed) * self.region
-        power = F.avg_pool2d(final * final, 8).mean(dim=(1, 2, 3)) * (1 / self.region_share)
-        evidence = torch.sqrt(power)
-        score = 100 * self.tolerated_evidence / (self.tolerated_evidence + evidence)
+        final = self.in_region(unusual + changed)
+        score = 100 * self.tolerated_evidence / (self.tolerated_evidence + self.evidence(final))
         return score, upsample(final, FACE_SIZE)
+
+    def in_region(self, heat: Tensor) -> Tensor:
+        """Blur heat [N, 1, 64, 64] and keep what lies in the face region."""
+        return blur(heat) * self.region
+
+    def evidence(self, final: Tensor) -> Tensor:
+        """Return the root mean square over the face region of final heat [N, 1, 64, 64], [N].
+
+        So a small but glaring place counts as a large and faint one does. It is summed in blocks, since a
+        float16 sum of thousands of values would lose bits.
+        """
+        power = F.avg_pool2d(final * final, 8).mean(dim=(1, 2, 3)) * (1 / self.region_share)
+        return torch.sqrt(power)

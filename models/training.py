@@ -1,10 +1,10 @@
-"""Training: the student by discrepancy optimisation, the inpainter on holes like those of the mask.
+"""Training: steps that can be resumed, on faces varied as another camera would have seen them.
 
-Only normal faces are used; what is anomalous is drawn (see ``corruptions``). Every step draws from a
-generator seeded by the run's seed and the step, so a resumed run goes on as if it had never stopped.
+Only normal faces are used. Every step draws from a generator seeded by the run's seed and the step, so a
+resumed run goes on as if it had never stopped. What is learned from them is told in ``tasks``.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -13,14 +13,9 @@ import torch
 import torch.nn.functional as F
 from torch import Generator, Tensor, nn
 
-from .appraisal import FACE_SIZE, AppraisalNet, feature_change, grow
-from .corruptions import corrupt, random_window, smooth_noise, uniform
+from .corruptions import smooth_noise, uniform
 from .errors import CheckpointError
-from .layers import unit_channels, upsample
-from .student import HEAT_SIZE, Disagreement
-
-GRADE_SCALE = 0.5
-"""Heat for a unit of feature change, which hardly ever exceeds 2."""
+from .layers import upsample
 
 
 @dataclass(frozen=True)
@@ -143,109 +138,3 @@ def _reframe(face: Tensor, chance: Generator) -> Tensor:
     )
     grid = F.affine_grid(theta[None], [1, *face.shape], align_corners=False)
     return F.grid_sample(face[None], grid, padding_mode="border", align_corners=False)[0]
-
-
-class StudentTask:
-    """Train student and head to part from the teacher where a face was changed, and only there.
-
-    The distances are optimised collaboratively (Cao et al., arXiv 2302.08769): normal places are pulled
-    together and changed ones pushed apart, each weighted by how hard it is; the head learns the grade:
-    how far the change moved the teacher's features, so that a swollen cheek counts for what it looks
-    like and not for the few pixels whose colour it changes.
-    """
-
-    name = "student"
-
-    def __init__(self, net: AppraisalNet) -> None:
-        self.net = net
-        self._parts = nn.ModuleDict({"student": net.student, "head": net.head})
-        self._reach = upsample(net.region.cpu(), FACE_SIZE)[0, 0]
-
-    def parts(self) -> nn.Module:
-        """Return student and head."""
-        return self._parts
-
-    def loss(self, faces: Tensor, chance: Generator) -> Tensor:
-        """Return the loss on faces of which three in four are changed."""
-        untouched = len(faces) // 4
-        changed = faces.cpu().clone()
-        for index in range(untouched, len(faces)):
-            changed[index] = corrupt(changed[index], self._reach, chance)
-        changed = changed.to(faces, memory_format=torch.channels_last)
-        with torch.no_grad():
-            features = self.net.teacher(changed)
-            grade = feature_change(self.net.teacher(faces), features) * GRADE_SCALE
-        disagreement: Disagreement = self.net.head(features, self.net.student(changed))
-        region = self.net.region.expand_as(grade)
-        weight = region * (1 + 8 * grade)
-        verdict = F.binary_cross_entropy_with_logits(disagreement.logit, grade, weight)
-        gaps = [
-            discrepancy(d, F.adaptive_max_pool2d(grade, d.shape[-1]), _shrink(region, d.shape[-1]))
-            for d in disagreement.distances
-        ]
-        return verdict + 0.3 * (gaps[0] + gaps[1] + gaps[2])
-
-
-def _shrink(x: Tensor, size: int) -> Tensor:
-    return F.adaptive_avg_pool2d(x, size)
-
-
-def discrepancy(distance: Tensor, grade: Tensor, region: Tensor) -> Tensor:
-    """Mean distance of normal places minus that of changed ones, the hard ones weighing more."""
-    normal = region * (grade < 0.02)
-    unusual = region * (grade > 0.15)
-    near = _weighted_mean(distance, normal * _hardness(distance, _weighted_mean(distance, normal)))
-    average = _weighted_mean(distance, unusual)
-    far = _weighted_mean(distance, unusual * _hardness(average, distance))
-    return near - far
-
-
-def _hardness(value: Tensor, reference: Tensor) -> Tensor:
-    return (value / (reference + 1e-3)).clamp(0, 5).detach()
-
-
-def _weighted_mean(value: Tensor, weight: Tensor) -> Tensor:
-    return (value * weight).sum() / (weight.sum() + 1e-3)
-
-
-class InpainterTask:
-    """Train the inpainter to put back what a hole hides, judged by colour and by the teacher's features."""
-
-    name = "inpainter"
-
-    def __init__(self, net: AppraisalNet) -> None:
-        self.net = net
-        self._reach = upsample(net.region.cpu(), FACE_SIZE)[0, 0]
-
-    def parts(self) -> nn.Module:
-        """Return the inpainter."""
-        return self.net.inpainter
-
-    def loss(self, faces: Tensor, chance: Generator) -> Tensor:
-        """Return the loss over holes drawn like the heatmap's."""
-        mask = torch.stack([self._hole(chance) for _ in faces]).to(faces)
-        coarse, refined = self.net.inpainter.phases(faces, mask)
-        share = mask.mean() + 1e-3
-        colour = ((coarse - faces).abs() * mask).mean() + 2 * ((refined - faces).abs() * mask).mean()
-        painted = faces + mask * (refined - faces)
-        with torch.no_grad():
-            truth = self.net.teacher(faces)
-        features = sum(
-            (unit_channels(a) - unit_channels(b)).square().sum(dim=1).mean()
-            for a, b in zip(self.net.teacher(painted), truth, strict=True)
-        )
-        return (colour + 0.2 * features) / share
-
-    def _hole(self, chance: Generator) -> Tensor:
-        """Draw a soft mask [1, 256, 256] of one to four windows."""
-        holes = torch.zeros(1, FACE_SIZE, FACE_SIZE)
-        for _ in range(int(uniform(1, 5, chance))):
-            holes = torch.maximum(holes, random_window(FACE_SIZE, self._reach, chance))
-        ramp = (F.adaptive_avg_pool2d(holes[None], HEAT_SIZE) * 5 - 1.5).clamp(0, 1)
-        return upsample(grow(ramp, self.net.rule.mask_growth), FACE_SIZE)[0]
-
-
-def tasks(net: AppraisalNet) -> Iterator[Task]:
-    """Yield what is trained, in order; neither needs the other."""
-    yield StudentTask(net)
-    yield InpainterTask(net)

@@ -20,21 +20,20 @@ from mien.models.corruptions import (
     smooth_noise,
 )
 from mien.models.errors import ModelsError
-from mien.models.training import (
+from mien.models.tasks import (
+    HeadTask,
     InpainterTask,
-    Schedule,
     StudentTask,
-    Task,
     discrepancy,
-    draw_batch,
+    draw_anomalies,
     tasks,
-    train,
-    vary,
+    verdict_loss,
 )
+from mien.models.training import Schedule, Task, draw_batch, train, vary
 
 SEEDS = st.integers(0, 2**31 - 1)
 REACH = face_region(AppraisalRule(), 64)[0, 0]
-NAMES = ("student", "inpainter")
+NAMES = ("student", "head", "inpainter")
 
 
 def chance(seed: int) -> Generator:
@@ -49,7 +48,7 @@ def small(face: Tensor) -> Tensor:
 
 def new_task(name: str) -> Task:
     torch.manual_seed(3)
-    net = AppraisalNet(AppraisalRule())
+    net = AppraisalNet(AppraisalRule()).eval()
     return next(task for task in tasks(net) if task.name == name)
 
 
@@ -148,10 +147,10 @@ def test_the_state_of_another_part_is_refused_by_name(face: Tensor, tmp_path: Pa
         run(new_task("student"), face, tmp_path / "student.state", Schedule(1, 2, 1e-3))
 
 
-def test_both_parts_are_trained_and_nothing_else():
+def test_every_part_but_the_teacher_is_trained():
     net = AppraisalNet(AppraisalRule())
     found = list(tasks(net))
-    assert [type(task) for task in found] == [StudentTask, InpainterTask]
+    assert [type(task) for task in found] == [StudentTask, HeadTask, InpainterTask]
     learning = {id(p) for task in found for p in task.parts().parameters()}
     assert learning == {id(p) for p in net.parameters() if p.requires_grad}
 
@@ -234,23 +233,68 @@ def test_details_are_where_the_face_is_not_plain():
     assert found[32, 32] > 10 * found[50, 32]
 
 
-def test_the_student_learns_what_the_teacher_sees_of_a_change(face: Tensor, monkeypatch: pytest.MonkeyPatch):
-    asked: list[Tensor] = []
+@pytest.fixture(scope="module")
+def shipped() -> AppraisalNet:
+    return load_checkpoint(REFERENCE).appraisal
 
-    def verdict(logit: Tensor, grade: Tensor, weight: Tensor) -> Tensor:
-        asked.append(grade)
-        return logit.mean()
 
-    monkeypatch.setattr("mien.models.training.F.binary_cross_entropy_with_logits", verdict)
-    task = new_task("student")
-    assert isinstance(task, StudentTask)
-    task.net.teacher.load_state_dict(load_checkpoint(REFERENCE).appraisal.teacher.state_dict())
-    task.loss((face[None].float() / 255).expand(4, -1, -1, -1), chance(5))
-    (grade,) = asked
-    assert grade.shape == (4, 1, 64, 64)
-    # Of four faces the first stays as it is; the epsilon in a unit feature's length leaves 2e-4.
-    assert grade[0].abs().max() < 1e-3
-    assert grade[1:].amax(dim=(1, 2, 3)).min() > 0.02
+def test_a_grade_says_which_places_of_which_faces_were_changed(shipped: AppraisalNet, face: Tensor):
+    faces = (face[None].float() / 255).expand(4, -1, -1, -1)
+    drawn = draw_anomalies(shipped, faces, 1, chance(5))
+    assert drawn.grade.shape == (4, 1, 64, 64)
+    assert torch.equal(drawn.faces[0], faces[0])
+    # The epsilon in a unit feature's length leaves 2e-4.
+    assert drawn.grade[0].max() < 1e-3
+    assert drawn.grade[1:].amax(dim=(1, 2, 3)).min() > 0.02
+    assert drawn.grade.max() <= 1
+    moved = torch.nn.functional.avg_pool2d((drawn.faces - faces).abs().mean(dim=1, keepdim=True), 4)
+    assert all(
+        torch.corrcoef(torch.stack([a.flatten(), b.flatten()]))[0, 1] > 0.3
+        for a, b in zip(moved[1:], drawn.grade[1:], strict=True)
+    )
+
+
+def test_a_thin_red_line_counts_for_more_than_a_grey_one(
+    shipped: AppraisalNet, face: Tensor, monkeypatch: pytest.MonkeyPatch
+):
+    faces = (face[None].float() / 255).clone()
+
+    def line(colour: tuple[float, float, float]) -> Tensor:
+        def drawn(face: Tensor, reach: Tensor, source: Generator) -> Tensor:
+            lined = face.clone()
+            lined[:, 150:153, 80:120] += torch.tensor(colour).view(3, 1, 1)
+            return lined
+
+        monkeypatch.setattr("mien.models.tasks.corrupt", drawn)
+        return draw_anomalies(shipped, faces, 0, chance(0)).grade[0, 0, 37:39, 20:30].mean()
+
+    # By ITU-R BT.601 both lines are equally bright.
+    assert line((0.2, -0.102, 0.0)) > 1.5 * line((0.0, 0.0, 0.0)) + 0.05
+
+
+@pytest.mark.parametrize("share", [0.5, 2.0])
+def test_heat_that_is_wrong_everywhere_by_a_factor_costs_the_whole_face_too(
+    shipped: AppraisalNet, share: float
+):
+    grade = torch.zeros(1, 1, 64, 64)
+    grade[..., 30:40, 30:40] = 0.3
+    right, wrong = (torch.logit(heat, eps=1e-4) for heat in (grade, grade * share))
+    assert verdict_loss(shipped, right, grade) < verdict_loss(shipped, wrong, grade)
+
+
+def test_a_head_that_sees_nothing_unusual_has_a_slope(shipped: AppraisalNet):
+    logit = torch.full((1, 1, 64, 64), -90.0, requires_grad=True)
+    verdict_loss(shipped, logit, torch.zeros(1, 1, 64, 64)).backward()  # type: ignore[no-untyped-call]
+    assert logit.grad is not None
+    assert torch.isfinite(logit.grad).all()
+
+
+def test_the_head_alone_leaves_the_student_as_it_is(face: Tensor, tmp_path: Path):
+    task = new_task("head")
+    assert isinstance(task, HeadTask)
+    before = {key: tensor.clone() for key, tensor in task.net.student.state_dict().items()}
+    run(task, face, tmp_path / "state", Schedule(steps=1, batch=2, learning_rate=1e-3))
+    assert all(torch.equal(before[key], tensor) for key, tensor in task.net.student.state_dict().items())
 
 
 @given(SEEDS)

@@ -1,0 +1,208 @@
+"""What is trained: the student by discrepancy optimisation, the head, and the inpainter.
+
+Nothing is shown that was anomalous when it was photographed: anomalies are drawn (see ``corruptions``).
+"""
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Generator, Tensor, nn
+
+from .appraisal import FACE_SIZE, AppraisalNet, feature_distance, grow
+from .corruptions import corrupt, random_window, uniform
+from .layers import unit_channels, upsample
+from .student import HEAT_SIZE, Disagreement
+from .teacher import Features
+from .training import Task
+
+# Heat for a unit of what the teacher's features moved, which is hardly ever 2, and for a unit of what the
+# colours moved, which is hardly ever 0.3.
+_FEATURE_GRADE = 0.5
+_COLOUR_GRADE = 3.0
+# Shares of red, green and blue in brightness, by ITU-R BT.601.
+_BRIGHTNESS = (0.299, 0.587, 0.114)
+# What the verdict on the whole face weighs against that on its places, and how much evidence is little.
+_WHOLE_FACE = 0.2
+_LITTLE_EVIDENCE = 0.05
+
+
+class DrawnFaces(NamedTuple):
+    """Faces of which some carry drawn anomalies.
+
+    ``faces`` [N, 3, 256, 256] in 0..1, the teacher's ``features`` of them, and the ``grade``
+    [N, 1, 64, 64] in 0..1: how anomalous each place became.
+    """
+
+    faces: Tensor
+    features: Features
+    grade: Tensor
+
+
+@torch.no_grad()
+def draw_anomalies(net: AppraisalNet, faces: Tensor, untouched: int, chance: Generator) -> DrawnFaces:
+    """Corrupt all ``faces`` [N, 3, 256, 256] but the first ``untouched`` ones."""
+    reach = _reach(net)
+    changed = faces.cpu().clone()
+    for index in range(untouched, len(faces)):
+        changed[index] = corrupt(changed[index], reach, chance)
+    changed = changed.to(faces, memory_format=torch.channels_last)
+    before, after = net.teacher(faces), net.teacher(changed)
+    grade = _feature_grade(before, after) + _colour_grade(faces, changed)
+    return DrawnFaces(changed, after, grade.clamp(0, 1))
+
+
+def _feature_grade(before: Features, after: Features) -> Tensor:
+    """Grade by the teacher's two coarser scales: the finest one takes texture that moved for all anew."""
+    maps = [upsample(feature_distance(a, b), HEAT_SIZE) for a, b in zip(before[1:], after[1:], strict=True)]
+    return (maps[0] + maps[1]) * (_FEATURE_GRADE / 2)
+
+
+def _colour_grade(before: Tensor, after: Tensor) -> Tensor:
+    """Grade by what red and blue moved beyond the brightness: a thin red line moves few features."""
+    moved = after - before
+    brightness = sum(share * moved[:, i : i + 1] for i, share in enumerate(_BRIGHTNESS))
+    hue = (moved[:, ::2] - brightness).square().sum(dim=1, keepdim=True).sqrt()
+    return F.adaptive_avg_pool2d(hue, HEAT_SIZE) * _COLOUR_GRADE
+
+
+def _reach(net: AppraisalNet) -> Tensor:
+    """Return the face region in pixels of the face, [256, 256]."""
+    return upsample(net.region.cpu(), FACE_SIZE)[0, 0]
+
+
+def verdict_loss(net: AppraisalNet, logit: Tensor, grade: Tensor) -> Tensor:
+    """Return how far the heat [N, 1, 64, 64] is from the grade, at every place and of the whole face.
+
+    Whole faces are compared by the logarithm of their evidence, which is what the score follows.
+    """
+    places = F.binary_cross_entropy_with_logits(logit, grade, net.region * (1 + 8 * grade))
+    found, drawn = (_log_evidence(net, heat) for heat in (torch.sigmoid(logit), grade))
+    return places + _WHOLE_FACE * F.smooth_l1_loss(found, drawn, beta=0.3)
+
+
+def _log_evidence(net: AppraisalNet, heat: Tensor) -> Tensor:
+    # The root of nothing has no slope; what is added here is far below the evidence that counts as little.
+    return (net.evidence(net.in_region(heat) + 1e-4) + _LITTLE_EVIDENCE).log()
+
+
+class StudentTask:
+    """Train student and head to part from the teacher where a face was changed, and only there.
+
+    The distances are optimised collaboratively (Cao et al., arXiv 2302.08769): normal places are pulled
+    together and changed ones pushed apart, each weighted by how hard it is; the head learns the grade:
+    how far the change moved features and colours, so that a swollen cheek counts for what it looks
+    like and not for the few pixels whose colour it changes.
+    """
+
+    name = "student"
+
+    def __init__(self, net: AppraisalNet) -> None:
+        self.net = net
+        self._parts = nn.ModuleDict({"student": net.student, "head": net.head})
+
+    def parts(self) -> nn.Module:
+        """Return student and head."""
+        return self._parts
+
+    def loss(self, faces: Tensor, chance: Generator) -> Tensor:
+        """Return the loss on faces of which three in four are changed."""
+        drawn = draw_anomalies(self.net, faces, len(faces) // 4, chance)
+        disagreement: Disagreement = self.net.head(drawn.features, self.net.student(drawn.faces))
+        region = self.net.region.expand_as(drawn.grade)
+        gaps = [
+            discrepancy(d, F.adaptive_max_pool2d(drawn.grade, d.shape[-1]), _shrink(region, d.shape[-1]))
+            for d in disagreement.distances
+        ]
+        return verdict_loss(self.net, disagreement.logit, drawn.grade) + 0.3 * (gaps[0] + gaps[1] + gaps[2])
+
+
+def _shrink(x: Tensor, size: int) -> Tensor:
+    return F.adaptive_avg_pool2d(x, size)
+
+
+def discrepancy(distance: Tensor, grade: Tensor, region: Tensor) -> Tensor:
+    """Mean distance of normal places minus that of changed ones, the hard ones weighing more."""
+    normal = region * (grade < 0.02)
+    unusual = region * (grade > 0.15)
+    near = _weighted_mean(distance, normal * _hardness(distance, _weighted_mean(distance, normal)))
+    average = _weighted_mean(distance, unusual)
+    far = _weighted_mean(distance, unusual * _hardness(average, distance))
+    return near - far
+
+
+def _hardness(value: Tensor, reference: Tensor) -> Tensor:
+    return (value / (reference + 1e-3)).clamp(0, 5).detach()
+
+
+def _weighted_mean(value: Tensor, weight: Tensor) -> Tensor:
+    return (value * weight).sum() / (weight.sum() + 1e-3)
+
+
+class HeadTask:
+    """Train the head alone, beside a student that stays as it is.
+
+    Half of what it sees is untouched, since what it must learn last is to leave people's own marks alone.
+    """
+
+    name = "head"
+
+    def __init__(self, net: AppraisalNet) -> None:
+        self.net = net
+
+    def parts(self) -> nn.Module:
+        """Return the head."""
+        return self.net.head
+
+    def loss(self, faces: Tensor, chance: Generator) -> Tensor:
+        """Return the loss on faces of which every other one is changed."""
+        drawn = draw_anomalies(self.net, faces, len(faces) // 2, chance)
+        with torch.no_grad():
+            imitated = self.net.student(drawn.faces)
+        disagreement: Disagreement = self.net.head(drawn.features, imitated)
+        return verdict_loss(self.net, disagreement.logit, drawn.grade)
+
+
+class InpainterTask:
+    """Train the inpainter to put back what a hole hides, judged by colour and by the teacher's features."""
+
+    name = "inpainter"
+
+    def __init__(self, net: AppraisalNet) -> None:
+        self.net = net
+        self._reach = _reach(net)
+
+    def parts(self) -> nn.Module:
+        """Return the inpainter."""
+        return self.net.inpainter
+
+    def loss(self, faces: Tensor, chance: Generator) -> Tensor:
+        """Return the loss over holes drawn like the heatmap's."""
+        mask = torch.stack([self._hole(chance) for _ in faces]).to(faces)
+        coarse, refined = self.net.inpainter.phases(faces, mask)
+        share = mask.mean() + 1e-3
+        colour = ((coarse - faces).abs() * mask).mean() + 2 * ((refined - faces).abs() * mask).mean()
+        painted = faces + mask * (refined - faces)
+        with torch.no_grad():
+            truth = self.net.teacher(faces)
+        features = sum(
+            (unit_channels(a) - unit_channels(b)).square().sum(dim=1).mean()
+            for a, b in zip(self.net.teacher(painted), truth, strict=True)
+        )
+        return (colour + 0.2 * features) / share
+
+    def _hole(self, chance: Generator) -> Tensor:
+        """Draw a soft mask [1, 256, 256] of one to four windows."""
+        holes = torch.zeros(1, FACE_SIZE, FACE_SIZE)
+        for _ in range(int(uniform(1, 5, chance))):
+            holes = torch.maximum(holes, random_window(FACE_SIZE, self._reach, chance))
+        ramp = (F.adaptive_avg_pool2d(holes[None], HEAT_SIZE) * 5 - 1.5).clamp(0, 1)
+        return upsample(grow(ramp, self.net.rule.mask_growth), FACE_SIZE)[0]
+
+
+def tasks(net: AppraisalNet) -> Iterator[Task]:
+    """Yield what is trained, in order: the head goes on from what it learned with the student."""
+    yield StudentTask(net)
+    yield HeadTask(net)
+    yield InpainterTask(net)
