@@ -12,6 +12,7 @@ from torch import Generator, Tensor, nn
 
 from .appraisal import FACE_SIZE, AppraisalNet, feature_distance, grow
 from .corruptions import corrupt, random_window, uniform
+from .inpainter import composite
 from .layers import unit_channels, upsample
 from .student import HEAT_SIZE, Disagreement
 from .teacher import Features
@@ -44,13 +45,14 @@ class DrawnFaces(NamedTuple):
 def draw_anomalies(net: AppraisalNet, faces: Tensor, untouched: int, chance: Generator) -> DrawnFaces:
     """Corrupt all ``faces`` [N, 3, 256, 256] but the first ``untouched`` ones."""
     reach = _reach(net)
-    changed = faces.cpu().clone()
-    for index in range(untouched, len(faces)):
-        changed[index] = corrupt(changed[index], reach, chance)
-    changed = changed.to(faces, memory_format=torch.channels_last)
-    before, after = net.teacher(faces), net.teacher(changed)
-    grade = _feature_grade(before, after) + _colour_grade(faces, changed)
-    return DrawnFaces(changed, after, grade.clamp(0, 1))
+    plain, normal = faces[:untouched], faces[untouched:]
+    changed = torch.stack([corrupt(face, reach, chance) for face in normal.cpu()]).to(faces)
+    shown = torch.cat([plain, changed]).contiguous(memory_format=torch.channels_last)
+    features = net.teacher(shown)
+    after = Features(*(scale[untouched:] for scale in features))
+    grade = _feature_grade(net.teacher(normal), after) + _colour_grade(normal, changed)
+    nothing = grade.new_zeros(untouched, *grade.shape[1:])
+    return DrawnFaces(shown, features, torch.cat([nothing, grade.clamp(0, 1)]))
 
 
 def _feature_grade(before: Features, after: Features) -> Tensor:
@@ -63,8 +65,8 @@ def _colour_grade(before: Tensor, after: Tensor) -> Tensor:
     """Grade by what red and blue moved beyond the brightness: a thin red line moves few features."""
     moved = after - before
     brightness = sum(share * moved[:, i : i + 1] for i, share in enumerate(_BRIGHTNESS))
-    hue = (moved[:, ::2] - brightness).square().sum(dim=1, keepdim=True).sqrt()
-    return F.adaptive_avg_pool2d(hue, HEAT_SIZE) * _COLOUR_GRADE
+    chroma = (moved[:, ::2] - brightness).square().sum(dim=1, keepdim=True).sqrt()
+    return F.adaptive_avg_pool2d(chroma, HEAT_SIZE) * _COLOUR_GRADE
 
 
 def _reach(net: AppraisalNet) -> Tensor:
@@ -183,12 +185,11 @@ class InpainterTask:
         coarse, refined = self.net.inpainter.phases(faces, mask)
         share = mask.mean() + 1e-3
         colour = ((coarse - faces).abs() * mask).mean() + 2 * ((refined - faces).abs() * mask).mean()
-        painted = faces + mask * (refined - faces)
         with torch.no_grad():
             truth = self.net.teacher(faces)
         features = sum(
             (unit_channels(a) - unit_channels(b)).square().sum(dim=1).mean()
-            for a, b in zip(self.net.teacher(painted), truth, strict=True)
+            for a, b in zip(self.net.teacher(composite(faces, refined, mask)), truth, strict=True)
         )
         return (colour + 0.2 * features) / share
 
