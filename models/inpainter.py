@@ -1,10 +1,10 @@
-"""The two-phase inpainter: a coarse face from the context, then a refined one."""
+"""The two-phase inpainter: a coarse face from the context and the face's other half, then a refined one."""
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .layers import GatedConv, upsample
+from .layers import GatedConv, mirror, upsample
 
 _DILATIONS = (2, 4, 8, 2, 4, 8)
 
@@ -49,20 +49,23 @@ def composite(face: Tensor, painted: Tensor, mask: Tensor) -> Tensor:
 
 
 class Inpainter(nn.Module):
-    """Replaces what the mask covers by what a normal face would show there."""
+    """Replaces what the mask covers by what a normal face would show there.
+
+    Both phases see the face and its mirror image: what one half hides the other most often shows.
+    """
 
     def __init__(self) -> None:
         super().__init__()
-        self.coarse = GatedUNet(4, (24, 48, 64, 96))
-        self.refine = GatedUNet(7, (24, 48, 96, 160))
+        self.coarse = GatedUNet(8, (24, 48, 64, 96))
+        self.refine = GatedUNet(11, (24, 48, 96, 160))
 
     def phases(self, face: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
         """Return what the coarse phase (at half size, brought to full size) and the refinement paint."""
         hidden = face * (1 - mask)
         small = F.avg_pool2d(torch.cat([hidden, mask], dim=1), 2)
-        coarse = upsample(self.coarse(small), face.shape[-1])
-        context = composite(face, coarse, mask)
-        return coarse, self.refine(torch.cat([hidden, context, mask], dim=1))
+        coarse = upsample(self.coarse(torch.cat([small, mirror(small)], dim=1)), face.shape[-1])
+        context = torch.cat([composite(face, coarse, mask), mask], dim=1)
+        return coarse, self.refine(torch.cat([hidden, context, mirror(context)], dim=1))
 
     def forward(self, face: Tensor, mask: Tensor) -> Tensor:
         """Map a face [N, 3, 256, 256] in 0..1 and a mask [N, 1, 256, 256] to the normalised face in 0..1."""

@@ -167,7 +167,11 @@ class HeadTask:
 
 
 class InpainterTask:
-    """Train the inpainter to put back what a hole hides, judged by colour and by the teacher's features."""
+    """Train the inpainter to put back what a hole hides, judged by colour and by the teacher's features.
+
+    Holes lie anywhere, and over drawn anomalies as far as the heat of a perfect head would open them: what
+    is anomalous yet not quite hidden must not be gone on with.
+    """
 
     name = "inpainter"
 
@@ -180,9 +184,11 @@ class InpainterTask:
         return self.net.inpainter
 
     def loss(self, faces: Tensor, chance: Generator) -> Tensor:
-        """Return the loss over holes drawn like the heatmap's."""
-        mask = torch.stack([self._hole(chance) for _ in faces]).to(faces)
-        coarse, refined = self.net.inpainter.phases(faces, mask)
+        """Return the loss over the holes of faces of which every other one is changed."""
+        drawn = draw_anomalies(self.net, faces, len(faces) // 2, chance)
+        anywhere = torch.stack([self._hole(chance) for _ in faces]).to(faces)
+        mask = torch.maximum(anywhere, self.net.mask(drawn.grade))
+        coarse, refined = self.net.inpainter.phases(drawn.faces, mask)
         share = mask.mean() + 1e-3
         colour = ((coarse - faces).abs() * mask).mean() + 2 * ((refined - faces).abs() * mask).mean()
         with torch.no_grad():
