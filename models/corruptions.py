@@ -136,18 +136,21 @@ def transplant(face: Tensor, window: Tensor, strength: float, chance: Generator)
 
 
 def stroke(face: Tensor, window: Tensor, strength: float, chance: Generator) -> Tensor:
-    """Draw thin curved lines, lighter or darker than the skin, through the window, perhaps in a red rim."""
+    """Draw thin curved lines through the window, lighter, darker or redder than the skin about them.
+
+    They cover what they cross: where a scar runs through a brow, no hair grows.
+    """
     size = face.shape[-1]
     level = smooth_noise(1, int(uniform(3, 8, chance)), size, chance)
     level = level - (level * window).sum() / window.sum()
     slope = (level[:, 1:, 1:] - level[:, :-1, :-1]).abs().mean() + 1e-6
     breadth = slope * uniform(1.0, 4.0, chance)
-    colour = either(0.1, 0.7, chance) + 0.15 * torch.randn(3, 1, 1, generator=chance)
+    around = (face * window).sum(dim=(1, 2), keepdim=True) / window.sum()
+    colour = around * (1 + either(0.1, 0.7, chance) + 0.25 * torch.randn(3, 1, 1, generator=chance))
     if uniform(0, 1, chance) < 0.5:
-        rim = torch.exp(-((level / (2.5 * breadth)) ** 2)) * window * strength * uniform(0.1, 0.4, chance)
-        face = face * (1 - rim * torch.tensor([0.2, 1.0, 0.8]).view(3, 1, 1))
+        colour = colour * torch.tensor([1.15, 0.6, 0.65]).view(3, 1, 1)
     line = torch.exp(-((level / breadth) ** 2)) * window * strength
-    return face * (1 + line * colour)
+    return face + line * (colour.clamp(0, 1) - face)
 
 
 CORRUPTIONS: tuple[Corruption, ...] = (
@@ -163,6 +166,8 @@ CORRUPTIONS: tuple[Corruption, ...] = (
 )
 # Thin lines change so few places that they are drawn twice as often.
 _DRAWN = (*CORRUPTIONS, stroke)
+# What lies across a feature without bending it, lines again twice as often.
+_MARKS: tuple[Corruption, ...] = (stroke, stroke, tint)
 
 
 def detail(face: Tensor) -> Tensor:
@@ -173,16 +178,29 @@ def detail(face: Tensor) -> Tensor:
 
 
 def corrupt(face: Tensor, reach: Tensor, chance: Generator) -> Tensor:
-    """Change a face [3, S, S] by one to three corruptions, each in a window of its own or a shared one.
+    """Change a face [3, S, S] where ``reach`` [S, S] is positive: somehow, or by a mark upon a feature."""
+    draw = (_change, _mark)[int(uniform(0, 2, chance))]
+    return draw(face, reach, chance).clamp(0, 1)
 
-    Windows are centred where ``reach`` [S, S] is positive, half of them where the face has features.
+
+def _change(face: Tensor, reach: Tensor, chance: Generator) -> Tensor:
+    """Change a face by one to three corruptions, each in a window of its own or a shared one.
+
+    Half of the windows lie anywhere, half of them where the face has features.
     """
-    changed, strength = face, uniform(0.1, 1, chance)
+    strength = uniform(0.1, 1, chance)
     where = (reach, reach * detail(face) ** 2)
     window = random_window(face.shape[-1], where[int(uniform(0, 2, chance))], chance)
     for _ in range(int(uniform(1, 4, chance))):
         pick = int(torch.randint(len(_DRAWN), (), generator=chance))
-        changed = _DRAWN[pick](changed, window, strength, chance)
+        face = _DRAWN[pick](face, window, strength, chance)
         if uniform(0, 1, chance) < 0.3:
             window = random_window(face.shape[-1], where[int(uniform(0, 2, chance))], chance)
-    return changed.clamp(0, 1)
+    return face
+
+
+def _mark(face: Tensor, reach: Tensor, chance: Generator) -> Tensor:
+    """Draw a stroke or a stain across brows, lids or lips, where the head is slow to tell it from them."""
+    window = random_window(face.shape[-1], reach * detail(face) ** 2, chance)
+    pick = int(torch.randint(len(_MARKS), (), generator=chance))
+    return _MARKS[pick](face, window, uniform(0.2, 1, chance), chance)
