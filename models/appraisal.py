@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .inpainter import Inpainter
-from .layers import unit_channels, upsample
+from .layers import mirror, unit_channels, upsample
 from .student import HEAT_SIZE, HeatmapHead, Student
 from .teacher import Features, Teacher
 
@@ -132,8 +132,19 @@ class AppraisalNet(nn.Module):
         return Appraisal(score, heatmap, mask, normalised * 255)
 
     def heat(self, face: Tensor, features: Features) -> Tensor:
-        """Stage 1: where teacher and student disagree, [N, 1, 64, 64] in 0..1."""
-        return torch.sigmoid(self.head(features, self.student(face)).logit) * self.region
+        """Stage 1: where teacher and student disagree, [N, 1, 64, 64] in 0..1.
+
+        The face and its mirror image have an equal say, so that a mirrored photograph, such as many front
+        cameras make, gets the same heat.
+        """
+        turned = mirror(face)
+        logit = self.verdict(face, features) + mirror(self.verdict(turned, self.teacher(turned)))
+        return torch.sigmoid(logit * 0.5) * self.region
+
+    def verdict(self, face: Tensor, features: Features) -> Tensor:
+        """Say how anomalous each place of one picture looks by itself, as a logit, [N, 1, 64, 64]."""
+        logit: Tensor = self.head(features, self.student(face)).logit
+        return logit
 
     def mask(self, heat: Tensor) -> Tensor:
         """Stage 2: what is to be inpainted, [N, 1, 256, 256] in 0..1."""

@@ -88,6 +88,15 @@ def swell(face: Tensor, window: Tensor, strength: float, chance: Generator) -> T
     return displace(face, window * from_middle(face, window) * strength * either(0.2, 0.8, chance))
 
 
+def bulge(face: Tensor, window: Tensor, strength: float, chance: Generator) -> Tensor:
+    """Swell a part and light it as a bump from one side."""
+    way = from_middle(face, window)
+    swollen = displace(face, -window * way * strength * uniform(0.2, 0.7, chance))
+    slope = (way * heading(chance)).sum(dim=0, keepdim=True)
+    light = slope / (slope.abs() * window).max() * uniform(0.1, 0.5, chance)
+    return swollen * (1 + window * strength * light).clamp(0.1, 2.0)
+
+
 def squeeze(face: Tensor, window: Tensor, strength: float, chance: Generator) -> Tensor:
     """Stretch or squeeze a part along one direction."""
     along = heading(chance)
@@ -156,6 +165,7 @@ def stroke(face: Tensor, window: Tensor, strength: float, chance: Generator) -> 
 CORRUPTIONS: tuple[Corruption, ...] = (
     push,
     swell,
+    bulge,
     squeeze,
     ripple,
     tint,
@@ -166,8 +176,8 @@ CORRUPTIONS: tuple[Corruption, ...] = (
 )
 # Thin lines change so few places that they are drawn twice as often.
 _DRAWN = (*CORRUPTIONS, stroke)
-# What lies across a feature without bending it, lines again twice as often.
-_MARKS: tuple[Corruption, ...] = (stroke, stroke, tint)
+# What lies upon a place without bending it, lines again twice as often.
+_MARKS: tuple[Corruption, ...] = (stroke, stroke, tint, shade)
 
 
 def detail(face: Tensor) -> Tensor:
@@ -178,29 +188,30 @@ def detail(face: Tensor) -> Tensor:
 
 
 def corrupt(face: Tensor, reach: Tensor, chance: Generator) -> Tensor:
-    """Change a face [3, S, S] where ``reach`` [S, S] is positive: somehow, or by a mark upon a feature."""
+    """Change a face [3, S, S] where ``reach`` [S, S] is positive: somehow, or by a mark."""
     draw = (_change, _mark)[int(uniform(0, 2, chance))]
     return draw(face, reach, chance).clamp(0, 1)
 
 
 def _change(face: Tensor, reach: Tensor, chance: Generator) -> Tensor:
-    """Change a face by one to three corruptions, each in a window of its own or a shared one.
-
-    Half of the windows lie anywhere, half of them where the face has features.
-    """
+    """Change a face by one to three corruptions, each in a window of its own or a shared one."""
     strength = uniform(0.1, 1, chance)
-    where = (reach, reach * detail(face) ** 2)
-    window = random_window(face.shape[-1], where[int(uniform(0, 2, chance))], chance)
+    window = _window(face, reach, chance)
     for _ in range(int(uniform(1, 4, chance))):
         pick = int(torch.randint(len(_DRAWN), (), generator=chance))
         face = _DRAWN[pick](face, window, strength, chance)
         if uniform(0, 1, chance) < 0.3:
-            window = random_window(face.shape[-1], where[int(uniform(0, 2, chance))], chance)
+            window = _window(face, reach, chance)
     return face
 
 
 def _mark(face: Tensor, reach: Tensor, chance: Generator) -> Tensor:
-    """Draw a stroke or a stain across brows, lids or lips, where the head is slow to tell it from them."""
-    window = random_window(face.shape[-1], reach * detail(face) ** 2, chance)
+    """Draw strokes or a stain, of which many lie across brows, lids or lips and look like part of them."""
     pick = int(torch.randint(len(_MARKS), (), generator=chance))
-    return _MARKS[pick](face, window, uniform(0.2, 1, chance), chance)
+    return _MARKS[pick](face, _window(face, reach, chance), uniform(0.2, 1, chance), chance)
+
+
+def _window(face: Tensor, reach: Tensor, chance: Generator) -> Tensor:
+    """Draw a window anywhere within reach, or as often where the face has features."""
+    where = (reach, reach * detail(face) ** 2)
+    return random_window(face.shape[-1], where[int(uniform(0, 2, chance))], chance)

@@ -4,6 +4,7 @@ Only normal faces are used. Every step draws from a generator seeded by the run'
 resumed run goes on as if it had never stopped. What is learned from them is told in ``tasks``.
 """
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +17,13 @@ from torch import Generator, Tensor, nn
 from .corruptions import smooth_noise, uniform
 from .errors import CheckpointError
 from .layers import upsample
+
+# Of how many faces about as bright one is picked.
+_NEAREST = 16
+# How often a face is given the brightness of another skin, and how bright skins are, 0..1. What is white
+# in the face stays lighter than what is not.
+_OTHER_SKIN = 0.25
+_SKINS = (0.18, 0.6)
 
 
 @dataclass(frozen=True)
@@ -57,12 +65,13 @@ def train(
     device = next(parts.parameters()).device
     optimizer = torch.optim.AdamW(parts.parameters(), schedule.learning_rate, weight_decay=1e-4)
     first = _resume(parts, optimizer, state)
+    bright = brightness(faces)
     parts.train()
     for step in range(first, schedule.steps):
         for group in optimizer.param_groups:
             group["lr"] = schedule.learning_rate * _warmth(step, schedule.steps)
         chance = torch.Generator().manual_seed(schedule.seed * 1_000_003 + step)
-        batch = draw_batch(faces, schedule.batch, chance)
+        batch = draw_batch(faces, bright, schedule.batch, chance)
         loss = task.loss(batch.to(device, memory_format=torch.channels_last), chance)
         optimizer.zero_grad()
         torch.autograd.backward(loss)
@@ -103,10 +112,31 @@ def _resume(parts: nn.Module, optimizer: torch.optim.Optimizer, state: Path) -> 
         raise CheckpointError(f"{state} is no state of this training; delete it to start anew") from error
 
 
-def draw_batch(faces: Tensor, size: int, chance: Generator) -> Tensor:
-    """Draw faces and vary what is normal about them: side, framing, light, colour, sharpness, noise."""
-    picks = torch.randint(len(faces), (size,), generator=chance)
-    return torch.stack([vary(faces[int(i)].float() / 255, chance) for i in picks])
+def brightness(faces: Tensor) -> Tensor:
+    """Return how bright the middle of each face [K, 3, S, S] is, [K]: mostly its skin."""
+    low, high = faces.shape[-1] * 3 // 8, faces.shape[-1] * 3 // 4
+    return faces[:, :, low:high, low:high].float().mean(dim=(1, 2, 3))
+
+
+def draw_batch(faces: Tensor, bright: Tensor, size: int, chance: Generator) -> Tensor:
+    """Draw faces and vary what is normal about them.
+
+    Every other face is the nearest to a ``bright``ness, [K], drawn evenly from darkest to brightest, so
+    that dark skin, rare among the faces at hand, is seen no less often than light skin.
+    """
+    picks = [_pick(len(faces), chance) if i % 2 else _pick_evenly(bright, chance) for i in range(size)]
+    return torch.stack([vary(faces[i].float() / 255, chance) for i in picks])
+
+
+def _pick(count: int, chance: Generator) -> int:
+    return int(torch.randint(count, (), generator=chance))
+
+
+def _pick_evenly(bright: Tensor, chance: Generator) -> int:
+    """Pick one of the nearest faces to a level between the darkest and the brightest."""
+    level = uniform(float(bright.min()), float(bright.max()), chance)
+    nearest = (bright - level).abs().topk(min(_NEAREST, len(bright)), largest=False).indices
+    return int(nearest[_pick(len(nearest), chance)])
 
 
 def vary(face: Tensor, chance: Generator) -> Tensor:
@@ -115,6 +145,9 @@ def vary(face: Tensor, chance: Generator) -> Tensor:
         face = face.flip(2)
     face = _reframe(face, chance)
     gamma = uniform(0.75, 1.35, chance)
+    if uniform(0, 1, chance) < _OTHER_SKIN:
+        skin = float(brightness(face[None]).clamp(0.05, 0.95))
+        gamma = max(math.log(uniform(*_SKINS, chance)) / math.log(skin), 0.75)
     gain = uniform(0.8, 1.15, chance) + 0.06 * torch.randn(3, 1, 1, generator=chance)
     light = 1 + 0.12 * smooth_noise(1, 3, face.shape[-1], chance)
     face = (face.clamp(1e-3, 1) ** gamma * gain * light).clamp(0, 1)
@@ -125,8 +158,14 @@ def vary(face: Tensor, chance: Generator) -> Tensor:
     return (face + noise).clamp(0, 1)
 
 
+def _proportions(size: int, chance: Generator) -> Tensor:
+    """Draw by how much another face is shaped otherwise, alike on both halves, [2, S, S] in shares of it."""
+    across, down = smooth_noise(2, 5, size, chance) * uniform(0, 0.012, chance)
+    return torch.stack([across - across.flip(1), down + down.flip(1)]) / 2
+
+
 def _reframe(face: Tensor, chance: Generator) -> Tensor:
-    """Turn by up to 4 degrees, scale by up to 5 % and shift by up to 4 pixels."""
+    """Turn by up to 4 degrees, scale by up to 5 %, shift by up to 4 pixels and change proportions."""
     angle = torch.tensor(uniform(-0.07, 0.07, chance))
     scale = uniform(0.95, 1.05, chance)
     shift = [uniform(-0.03, 0.03, chance) for _ in range(2)]
@@ -137,4 +176,5 @@ def _reframe(face: Tensor, chance: Generator) -> Tensor:
         ]
     )
     grid = F.affine_grid(theta[None], [1, *face.shape], align_corners=False)
+    grid = grid + 2 * _proportions(face.shape[-1], chance).permute(1, 2, 0)
     return F.grid_sample(face[None], grid, padding_mode="border", align_corners=False)[0]

@@ -160,6 +160,16 @@ def test_heat_stays_inside_the_face_region(checkpoint: Checkpoint):
     assert heat.max() <= 1
 
 
+@torch.inference_mode()
+def test_a_mirrored_face_gets_the_mirrored_heat(checkpoint: Checkpoint, face: Tensor):
+    net = checkpoint.appraisal
+    colours = face[None].float() / 255
+    heat, turned = (net.heat(x, net.teacher(x)) for x in (colours, colours.flip(3)))
+    assert heat.max() > 1e-3
+    # Convolutions may add up in another order.
+    torch.testing.assert_close(turned.flip(3), heat, atol=1e-5, rtol=1e-4)
+
+
 @pytest.mark.parametrize("size", [64, 256])
 def test_the_face_region_is_full_inside_and_empty_at_the_border(size: int):
     rule = AppraisalRule()

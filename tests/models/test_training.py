@@ -30,7 +30,7 @@ from mien.models.tasks import (
     tasks,
     verdict_loss,
 )
-from mien.models.training import Schedule, Task, draw_batch, train, vary
+from mien.models.training import Schedule, Task, brightness, draw_batch, train, vary
 
 SEEDS = st.integers(0, 2**31 - 1)
 REACH = face_region(AppraisalRule(), 64)[0, 0]
@@ -176,10 +176,28 @@ def test_a_varied_face_keeps_shape_and_range(face: Tensor, seed: int):
 
 def test_a_batch_is_drawn_from_its_seed(face: Tensor):
     faces = torch.stack([face, face.flip(2)])
-    first = draw_batch(faces, 3, chance(1))
+    bright = brightness(faces)
+    first = draw_batch(faces, bright, 3, chance(1))
     assert first.shape == (3, 3, 256, 256)
-    assert torch.equal(first, draw_batch(faces, 3, chance(1)))
-    assert not torch.equal(first, draw_batch(faces, 3, chance(2)))
+    assert torch.equal(first, draw_batch(faces, bright, 3, chance(1)))
+    assert not torch.equal(first, draw_batch(faces, bright, 3, chance(2)))
+
+
+def test_rare_dark_faces_are_drawn_often():
+    levels = torch.tensor([40] * 20 + [200] * 380)
+    faces = levels.to(torch.uint8).view(-1, 1, 1, 1).expand(-1, 3, 64, 64)
+    drawn = draw_batch(faces, brightness(faces), 200, chance(0))
+    # Every other face is picked evenly by brightness: a quarter is dark, and some light ones are darkened.
+    assert (brightness(drawn) < 0.3).float().mean() > 0.2
+
+
+def test_light_faces_are_sometimes_darkened_but_what_is_white_stays_light():
+    light = torch.full((3, 64, 64), 0.6)
+    light[:, :8] = 0.95
+    varied = torch.stack([vary(light, chance(seed)) for seed in range(60)])
+    dark = varied[brightness(varied) < 0.3]
+    assert 3 <= len(dark) <= 30
+    assert dark[:, :, :4].mean() > 2 * brightness(dark).mean()
 
 
 @pytest.mark.parametrize("corruption", CORRUPTIONS)
