@@ -117,6 +117,12 @@ def precision_of(model: TFLiteFile) -> str:
 def estimates(bundle: Bundle, variant: Variant) -> Iterator[Estimate]:
     """Compare a variant with every group of published times of its precision."""
     models = {name: read_tflite(file) for name, file in variant.files.items()}
+    models |= {
+        name: half
+        for stage in STAGES
+        if stage in models
+        for name, half in zip(_halves_of(stage), models[stage].halves, strict=True)
+    }
     fits = read_fits()
     for group in read_groups():
         if group.precision == precision_of(models[APPRAISAL]):
@@ -124,7 +130,10 @@ def estimates(bundle: Bundle, variant: Variant) -> Iterator[Estimate]:
 
 
 def _estimate(variant: str, models: dict[str, TFLiteFile], group: Group, fit: Fit) -> Estimate:
-    """Estimate by the one graph, or by the stages one after the other where only they are in range."""
+    """Estimate by the largest parts that are in range: one graph, stages, or halves of stages in a row.
+
+    Every part has the fixed cost of a network, so more of them are estimated to take longer.
+    """
     ways = list(_ways(models))
     refusals = [_refusal(way, models, group) for way in ways]
     chosen = refusals.index(None) if None in refusals else 0
@@ -144,7 +153,13 @@ def _estimate(variant: str, models: dict[str, TFLiteFile], group: Group, fit: Fi
 def _ways(models: dict[str, TFLiteFile]) -> Iterator[tuple[Part, ...]]:
     yield _part(models, DETECTOR, LOOKS), _part(models, APPRAISAL, 1)
     if all(stage in models for stage in STAGES):
-        yield _part(models, DETECTOR, LOOKS), *(_part(models, stage, 1) for stage in STAGES)
+        halves = [half for stage in STAGES for half in _halves_of(stage)]
+        for graphs in (STAGES, halves):
+            yield _part(models, DETECTOR, LOOKS), *(_part(models, graph, 1) for graph in graphs)
+
+
+def _halves_of(stage: str) -> tuple[str, str]:
+    return f"{stage}, first half", f"{stage}, second half"
 
 
 def _part(models: dict[str, TFLiteFile], graph: str, times: int) -> Part:

@@ -1,10 +1,12 @@
 """What a TFLite file holds: its operators, their tensors, and how much work they are."""
 
 import math
+from bisect import bisect_left
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
@@ -65,6 +67,11 @@ class Operator:
         """Multiply-accumulates of one run, counted from the shapes; 0 for what is no product of weights."""
         return _MACS[self.name](self) if self.name in _MACS else 0
 
+    @property
+    def written(self) -> int:
+        """Values written in one run; a change of shape alone writes none."""
+        return 0 if self.name in _SHAPE_CHANGES else sum(tensor.elements for tensor in self.outputs)
+
 
 def _convolution_macs(operator: Operator) -> int:
     # Weights are [out, height, width, in]; with groups, in is that of one group.
@@ -124,12 +131,19 @@ class TFLiteFile:
 
     @cached_property
     def activations(self) -> Counter[str]:
-        """Values written in one run, by the operator's name; a change of shape alone writes none."""
+        """Values written in one run, by the operator's name."""
         found: Counter[str] = Counter()
         for operator in self.running:
-            if operator.name not in _SHAPE_CHANGES:
-                found[operator.name] += sum(tensor.elements for tensor in operator.outputs)
+            if operator.written:
+                found[operator.name] += operator.written
         return found
+
+    @property
+    def halves(self) -> tuple["TFLiteFile", "TFLiteFile"]:
+        """Cut the operators, in the order they run in, where half of the values are written."""
+        written = list(accumulate(operator.written for operator in self.running))
+        middle = bisect_left(written, written[-1] / 2) + 1
+        return TFLiteFile(self.running[:middle]), TFLiteFile(self.running[middle:])
 
     @cached_property
     def parameters(self) -> int:

@@ -2,8 +2,10 @@
 
 import csv
 import json
+import math
 from dataclasses import replace
 from importlib.resources import files
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -214,6 +216,24 @@ def test_stages_that_are_covered_stand_in_for_one_graph_that_is_not(bundle: Path
         e for e in estimates(opened, replace(variant, files=files_)) if e.group.name == "sd660-cpu"
     )
     assert [part.graph for part in estimate.parts] == ["detector", *STAGES]
+    assert estimate.estimate_ms is not None
+
+
+def test_stages_that_are_too_large_are_estimated_by_their_halves(bundle: Path, tmp_path: Path) -> None:
+    opened = open_bundle(bundle)
+    maker = Maker()
+    size = [1, 1024, 1024, 12]
+    tensors = [maker.tensor(name, size) for name in ("face", "once", "twice")]
+    for before, after in pairwise(tensors):
+        maker.add(schema.BuiltinOperator.ADD, [before, before], after)
+    large = maker.write(tmp_path / "large.tflite", tensors[:1], tensors[-1:])
+    variant = opened.variants[0]
+    files_ = {**variant.files, **dict.fromkeys((*STAGES, "appraisal"), large)}
+    (estimate,) = (
+        e for e in estimates(opened, replace(variant, files=files_)) if e.group.name == "sd660-cpu"
+    )
+    assert len(estimate.parts) == 1 + 2 * len(STAGES)
+    assert {part.size.activations_m for part in estimate.parts[1:]} == {math.prod(size) / 1e6}
     assert estimate.estimate_ms is not None
 
 
