@@ -15,9 +15,9 @@ from typing import Any
 from .flatbuffer import constant_data, operation_name, parse
 
 # onnx2tf names outputs after whoever reads them; only the constants bear the name of their own module. The
-# second run of a network that is called twice has the suffix _1.
+# further runs of a network that is called again have the suffixes _1, _2.
 _CONSTANT = re.compile(r"^(?:/net)?/(?!net/)(.+)/Conv_(?:conv_filter|depthwise_filter|pads_nhwc)$")
-_INSIDE = re.compile(r"/(?:layers|spatial|feature|gate|stem\.\d+)(?:[/_].*)?$|_1$")
+_INSIDE = re.compile(r"/(?:layers|spatial|feature|gate|stem\.\d+)(?:[/_].*)?$|_\d+$")
 _STAGE = re.compile(r"((?:stages|refine)\.\d+)/(stages|refine)\.")
 _FOLLOWERS = frozenset(["ADD", "MUL", "LOGISTIC", "RESIZE_BILINEAR", "CONCATENATION"])
 _CONVOLUTIONS = frozenset(["CONV_2D", "DEPTHWISE_CONV_2D"])

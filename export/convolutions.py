@@ -6,13 +6,13 @@ from collections.abc import Iterator, Mapping
 from .flatbuffer import operation_name, parse
 from .ranges import Range, hulls
 
-# onnx2tf names a filter after the path of its module; the second run of a network that is called twice has
-# the suffix _1.
-_FILTER = re.compile(r"^(?:/net)?/(?!net/)(.+?)(?:_1)?/Conv_(?:conv|depthwise)_filter$")
+# onnx2tf names a filter after the path of its module; further runs of a network that is called
+# again have the suffixes _1, _2.
+_FILTER = re.compile(r"^(?:/net)?/(?!net/)(.+?)(?:_\d+)?/Conv_(?:conv|depthwise)_filter$")
 
 
 def convolution_ranges(model: bytes, ranges: Mapping[str, Range]) -> dict[str, Range]:
-    """Give every convolution the range of what it reads, in both runs if it runs twice.
+    """Give every convolution the range of what it reads, in all runs of it.
 
     ``ranges`` are those of the graph's tensors.
     """
