@@ -69,8 +69,10 @@ class Operator:
 
     @property
     def written(self) -> int:
-        """Values written in one run; a change of shape alone writes none."""
-        return 0 if self.name in _SHAPE_CHANGES else sum(tensor.elements for tensor in self.outputs)
+        """Values written in each run: none by what is folded, or by a change of shape alone."""
+        if self.folded or self.name in _SHAPE_CHANGES:
+            return 0
+        return sum(tensor.elements for tensor in self.outputs)
 
 
 def _convolution_macs(operator: Operator) -> int:
@@ -141,9 +143,9 @@ class TFLiteFile:
     @property
     def halves(self) -> tuple["TFLiteFile", "TFLiteFile"]:
         """Cut the operators, in the order they run in, where half of the values are written."""
-        written = list(accumulate(operator.written for operator in self.running))
-        middle = bisect_left(written, written[-1] / 2) + 1
-        return TFLiteFile(self.running[:middle]), TFLiteFile(self.running[middle:])
+        written = list(accumulate(operator.written for operator in self.operators))
+        middle = bisect_left(written, self.activations.total() / 2) + 1
+        return TFLiteFile(self.operators[:middle]), TFLiteFile(self.operators[middle:])
 
     @cached_property
     def parameters(self) -> int:

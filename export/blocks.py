@@ -27,8 +27,8 @@ _CONVOLUTIONS = frozenset(["CONV_2D", "DEPTHWISE_CONV_2D"])
 class Block:
     """One block: what its operations read and make, how many ``weights`` it has, and its ``macs``.
 
-    ``inputs`` and ``outputs`` are names of computed tensors. Both runs of a network that is called twice are
-    one block: they share their weights. ``dense`` are the ``macs`` of convolutions that are not depthwise.
+    ``inputs`` and ``outputs`` are names of computed tensors. All runs of a network are one
+    block: they share their weights. ``dense`` are the ``macs`` of convolutions that are not depthwise.
     """
 
     name: str

@@ -1,7 +1,7 @@
 """Equal constants of a TFLite file stored once.
 
-The one graph runs the teacher twice, and a converter or a quantiser that writes each use its own weights
-makes the file half as large again.
+The one graph runs the teacher three times, and a converter or a quantiser that writes each use its own
+weights makes the file much larger.
 """
 
 from .flatbuffer import constant_data, parse, serialise

@@ -66,6 +66,17 @@ def from_middle(face: Tensor, window: Tensor) -> Tensor:
     return torch.stack([x - (x * weight).sum(), y - (y * weight).sum()])
 
 
+def slant(face: Tensor, window: Tensor, chance: Generator) -> Tensor:
+    """Draw a slope [1, S, S] through the middle of a window, within which it reaches about -1 or 1."""
+    slope = (from_middle(face, window) * heading(chance)).sum(dim=0, keepdim=True)
+    return slope / (slope.abs() * window).max()
+
+
+def lit(face: Tensor, window: Tensor, gain: Tensor) -> Tensor:
+    """Lighten what lies in a window by a share ``gain`` of its colours, or darken it."""
+    return face * (1 + window * gain).clamp(0.1, 2.0)
+
+
 def heading(chance: Generator) -> Tensor:
     """Draw a direction, [2, 1, 1] of length 1."""
     angle = uniform(0, 2 * math.pi, chance)
@@ -90,11 +101,8 @@ def swell(face: Tensor, window: Tensor, strength: float, chance: Generator) -> T
 
 def bulge(face: Tensor, window: Tensor, strength: float, chance: Generator) -> Tensor:
     """Swell a part and light it as a bump from one side."""
-    way = from_middle(face, window)
-    swollen = displace(face, -window * way * strength * uniform(0.2, 0.7, chance))
-    slope = (way * heading(chance)).sum(dim=0, keepdim=True)
-    light = slope / (slope.abs() * window).max() * uniform(0.1, 0.5, chance)
-    return swollen * (1 + window * strength * light).clamp(0.1, 2.0)
+    swollen = displace(face, -window * from_middle(face, window) * strength * uniform(0.2, 0.7, chance))
+    return lit(swollen, window * strength, slant(face, window, chance) * uniform(0.1, 0.5, chance))
 
 
 def squeeze(face: Tensor, window: Tensor, strength: float, chance: Generator) -> Tensor:
@@ -122,9 +130,8 @@ def shade(face: Tensor, window: Tensor, strength: float, chance: Generator) -> T
     """Darken, lighten or redden a part, evenly or as if its surface were bent."""
     gain = uniform(-0.7, 0.5, chance) + 0.25 * torch.randn(3, 1, 1, generator=chance)
     if uniform(0, 1, chance) < 0.4:
-        slope = (from_middle(face, window) * heading(chance)).sum(dim=0, keepdim=True)
-        gain = gain * (slope / (slope.abs() * window).max()).clamp(-1, 1)
-    return face * (1 + window * strength * gain).clamp(0.1, 2.0)
+        gain = gain * slant(face, window, chance).clamp(-1, 1)
+    return lit(face, window * strength, gain)
 
 
 def blurred(face: Tensor, window: Tensor, strength: float, chance: Generator) -> Tensor:

@@ -113,16 +113,16 @@ def _resume(parts: nn.Module, optimizer: torch.optim.Optimizer, state: Path) -> 
 
 
 def brightness(faces: Tensor) -> Tensor:
-    """Return how bright the middle of each face [K, 3, S, S] is, [K]: mostly its skin."""
+    """Return how bright the middle of each face [K, 3, S, S] is, [K] in their unit: mostly its skin."""
     low, high = faces.shape[-1] * 3 // 8, faces.shape[-1] * 3 // 4
     return faces[:, :, low:high, low:high].float().mean(dim=(1, 2, 3))
 
 
 def draw_batch(faces: Tensor, bright: Tensor, size: int, chance: Generator) -> Tensor:
-    """Draw faces and vary what is normal about them.
+    """Draw faces and vary what is normal about them (see ``vary``).
 
-    Every other face is the nearest to a ``bright``ness, [K], drawn evenly from darkest to brightest, so
-    that dark skin, rare among the faces at hand, is seen no less often than light skin.
+    Every other face is picked evenly from darkest to brightest by its brightness ``bright`` [K], so that dark
+    skin, rare among the faces at hand, is seen no less often than light skin.
     """
     picks = [_pick(len(faces), chance) if i % 2 else _pick_evenly(bright, chance) for i in range(size)]
     return torch.stack([vary(faces[i].float() / 255, chance) for i in picks])
@@ -140,7 +140,7 @@ def _pick_evenly(bright: Tensor, chance: Generator) -> int:
 
 
 def vary(face: Tensor, chance: Generator) -> Tensor:
-    """Return a face [3, S, S] as another camera, light and detector might have given it."""
+    """Return a face [3, S, S] as another camera, light and detector, or a like person, might have it."""
     if uniform(0, 1, chance) < 0.5:
         face = face.flip(2)
     face = _reframe(face, chance)

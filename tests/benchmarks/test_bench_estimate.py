@@ -26,7 +26,7 @@ from mien.benchmarks.estimate import (
 from mien.benchmarks.fit import CLAIM, fit_group
 from mien.benchmarks.published import Group, Published, Size, read_fits, read_groups
 from mien.benchmarks.records import ESTIMATE_SCHEMA, check_report
-from mien.benchmarks.tflitefile import read_tflite
+from mien.benchmarks.tflitefile import TFLiteFile, read_tflite
 from mien.mobile_reference.bundle import STAGES, open_bundle
 from mien.mobile_reference.console import main
 from mien.mobile_reference.errors import BundleError
@@ -235,6 +235,10 @@ def test_stages_that_are_too_large_are_estimated_by_their_halves(bundle: Path, t
     assert len(estimate.parts) == 1 + 2 * len(STAGES)
     assert {part.size.activations_m for part in estimate.parts[1:]} == {math.prod(size) / 1e6}
     assert estimate.estimate_ms is not None
+
+
+def test_a_graph_without_operators_has_empty_halves() -> None:
+    assert TFLiteFile(()).halves == (TFLiteFile(()), TFLiteFile(()))
 
 
 @pytest.mark.parametrize(
