@@ -26,7 +26,7 @@ SCHEDULES = {
 """Some hours on a CPU. How the shipped checkpoint came to be is in its model card."""
 MORPHS_PER_FACE = 48
 # Photographs are seen so often for every time that a morph is: no morph has a smile or a blemish of its own.
-_PHOTOGRAPHS = 12
+_PHOTOGRAPHS = 24
 
 Report = Callable[[str, int, int, str], None]
 """Told the step's name, how much of how much is done, and a remark such as the loss."""

@@ -219,6 +219,9 @@ def _mark(face: Tensor, reach: Tensor, chance: Generator) -> Tensor:
 
 
 def _window(face: Tensor, reach: Tensor, chance: Generator) -> Tensor:
-    """Draw a window anywhere within reach, or as often where the face has features."""
-    where = (reach, reach * detail(face) ** 2)
-    return random_window(face.shape[-1], where[int(uniform(0, 2, chance))], chance)
+    return random_window(face.shape[-1], likely(face, reach, chance), chance)
+
+
+def likely(face: Tensor, reach: Tensor, chance: Generator) -> Tensor:
+    """Tell how likely each place [S, S] is to be picked: all within reach alike, or features more."""
+    return (reach, reach * detail(face) ** 2)[int(uniform(0, 2, chance))]

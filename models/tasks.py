@@ -3,6 +3,7 @@
 Nothing is shown that was anomalous when it was photographed: anomalies are drawn (see ``corruptions``).
 """
 
+import math
 from collections.abc import Iterator
 from typing import NamedTuple
 
@@ -12,6 +13,7 @@ from torch import Generator, Tensor, nn
 
 from .appraisal import FACE_SIZE, AppraisalNet, feature_distance, grow
 from .corruptions import corrupt, random_window, uniform
+from .deformities import Anomaly, deform
 from .inpainter import composite
 from .layers import unit_channels, upsample
 from .student import HEAT_SIZE, Disagreement
@@ -22,10 +24,14 @@ from .training import Task
 # colours moved, which is hardly ever 0.3.
 _FEATURE_GRADE = 0.5
 _COLOUR_GRADE = 3.0
+# The evidence of a deformity of severity 1, for a score of about 50, and how far a grade may be scaled to
+# tell a severity: what can hardly be seen must not be asked for.
+_FULL_EVIDENCE = 0.115
+_LEAST_SCALE, _MOST_SCALE = 0.25, 8.0
 # Shares of red, green and blue in brightness, by ITU-R BT.601.
 _BRIGHTNESS = (0.299, 0.587, 0.114)
 # What the verdict on the whole face weighs against that on its places, and how much evidence is little.
-_WHOLE_FACE = 0.2
+_WHOLE_FACE = 0.5
 _LITTLE_EVIDENCE = 0.05
 
 
@@ -46,13 +52,30 @@ def draw_anomalies(net: AppraisalNet, faces: Tensor, untouched: int, chance: Gen
     """Corrupt all ``faces`` [N, 3, 256, 256] but the first ``untouched`` ones."""
     reach = _reach(net)
     plain, normal = faces[:untouched], faces[untouched:]
-    changed = torch.stack([corrupt(face, reach, chance) for face in normal.cpu()]).to(faces)
+    drawn = [draw_anomaly(face, reach, chance) for face in normal.cpu()]
+    changed = torch.stack([face for face, _ in drawn]).to(faces)
+    severity = torch.tensor([severity for _, severity in drawn]).to(faces)
     shown = torch.cat([plain, changed]).contiguous(memory_format=torch.channels_last)
     features = net.teacher(shown)
     after = Features(*(scale[untouched:] for scale in features))
     grade = _feature_grade(net.teacher(normal), after) + _colour_grade(normal, changed)
+    grade = _graded_by_severity(net, grade.clamp(0, 1), severity)
     nothing = grade.new_zeros(untouched, *grade.shape[1:])
-    return DrawnFaces(shown, features, torch.cat([nothing, grade.clamp(0, 1)]))
+    return DrawnFaces(shown, features, torch.cat([nothing, grade]))
+
+
+def draw_anomaly(face: Tensor, reach: Tensor, chance: Generator) -> Anomaly:
+    """Change a face [3, 256, 256] by a deformity or, as often, by corruptions of unknown severity."""
+    if uniform(0, 1, chance) < 0.5:
+        return deform(face, reach, chance)
+    return Anomaly(corrupt(face, reach, chance), math.nan)
+
+
+def _graded_by_severity(net: AppraisalNet, grade: Tensor, severity: Tensor) -> Tensor:
+    """Scale grades [N, 1, 64, 64] so that the score falls evenly with the severity [N], where it is known."""
+    wanted = _FULL_EVIDENCE * severity / (2 - severity)
+    scale = (wanted / (net.evidence(net.in_region(grade)) + 1e-4)).clamp(_LEAST_SCALE, _MOST_SCALE)
+    return (grade * scale.nan_to_num(1.0).view(-1, 1, 1, 1)).clamp(0, 1)
 
 
 def _feature_grade(before: Features, after: Features) -> Tensor:

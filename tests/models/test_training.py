@@ -1,5 +1,6 @@
 """Training: losses, resuming, and the corruptions that stand for anomalies."""
 
+import math
 from pathlib import Path
 
 import pytest
@@ -20,6 +21,7 @@ from mien.models.corruptions import (
     smooth_noise,
     stroke,
 )
+from mien.models.deformities import Anomaly
 from mien.models.errors import ModelsError
 from mien.models.tasks import (
     HeadTask,
@@ -288,12 +290,12 @@ def test_a_thin_red_line_as_bright_as_the_skin_counts_for_more_than_a_grey_one(
     faces = (face[None].float() / 255).clone()
 
     def line(colour: tuple[float, float, float]) -> Tensor:
-        def drawn(face: Tensor, reach: Tensor, source: Generator) -> Tensor:
+        def drawn(face: Tensor, reach: Tensor, source: Generator) -> Anomaly:
             lined = face.clone()
             lined[:, 150:153, 80:120] += torch.tensor(colour).view(3, 1, 1)
-            return lined
+            return Anomaly(lined, math.nan)
 
-        monkeypatch.setattr("mien.models.tasks.corrupt", drawn)
+        monkeypatch.setattr("mien.models.tasks.draw_anomaly", drawn)
         return draw_anomalies(shipped, faces, 0, chance(0)).grade[0, 0, 37:39, 20:30].mean()
 
     # By ITU-R BT.601 the red line leaves the brightness as it was; the grey one moves it by as much as the
@@ -301,6 +303,29 @@ def test_a_thin_red_line_as_bright_as_the_skin_counts_for_more_than_a_grey_one(
     red, grey, nothing = line((0.2, -0.102, 0.0)), line((0.1, 0.1, 0.1)), line((0.0, 0.0, 0.0))
     assert red > 1.5 * nothing + 0.05
     assert red > grey
+
+
+def test_the_grade_of_a_known_severity_makes_the_score_fall_evenly(
+    shipped: AppraisalNet, face: Tensor, monkeypatch: pytest.MonkeyPatch
+):
+    severities = (0.5, 0.7, 0.9)
+    remaining = iter(severities)
+
+    def blackened(face: Tensor, reach: Tensor, source: Generator) -> Anomaly:
+        changed = face.clone()
+        changed[:, 150:160, 90:100] *= 0.8
+        return Anomaly(changed, next(remaining))
+
+    monkeypatch.setattr("mien.models.tasks.draw_anomaly", blackened)
+    faces = (face[None].float() / 255).expand(3, -1, -1, -1)
+    grade = draw_anomalies(shipped, faces, 0, chance(0)).grade
+    evidence = shipped.evidence(shipped.in_region(grade))
+    # At the evidence of severity 1 the score is 50.
+    full = evidence[0] * (2 - severities[0]) / severities[0]
+    scores = 100 * full / (full + evidence)
+    expected = [100 - 50 * severity for severity in severities]
+    # A grade above 1 is cut off.
+    assert scores.tolist() == pytest.approx(expected, abs=0.5)
 
 
 @pytest.mark.parametrize("share", [0.5, 2.0])
@@ -331,12 +356,12 @@ def test_the_head_alone_leaves_the_student_as_it_is(face: Tensor, tmp_path: Path
 def test_the_inpainter_learns_to_put_back_what_is_hidden_because_it_is_anomalous(
     shipped: AppraisalNet, face: Tensor, monkeypatch: pytest.MonkeyPatch
 ):
-    def blackened(face: Tensor, reach: Tensor, source: Generator) -> Tensor:
+    def blackened(face: Tensor, reach: Tensor, source: Generator) -> Anomaly:
         changed = face.clone()
         changed[:, 140:160, 80:110] = 0
-        return changed
+        return Anomaly(changed, math.nan)
 
-    monkeypatch.setattr("mien.models.tasks.corrupt", blackened)
+    monkeypatch.setattr("mien.models.tasks.draw_anomaly", blackened)
     monkeypatch.setattr(InpainterTask, "_hole", lambda task, source: torch.zeros(1, 256, 256))
     seen: list[tuple[Tensor, Tensor]] = []
 

@@ -1,0 +1,200 @@
+"""Anomalies of known severity for training: clefts, spots, droops, swellings and scars.
+
+They are drawn where an aligned face has its parts, or anywhere, in ranges wide enough for what a clinic
+might see. Severity, 0..1, makes the same anomaly larger and stronger. Lengths are shares of the picture.
+"""
+
+import math
+from collections.abc import Callable
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Generator, Tensor
+
+from .corruptions import displace, either, heading, likely, lit, places, smooth_noise, uniform
+
+Deformity = Callable[[Tensor, Tensor, float, Generator], Tensor]
+"""Maps a face [3, S, S] in 0..1, a reach [S, S], a severity 0..1 and a source of chance to a changed face."""
+
+# Where an aligned face has the middle of its mouth, and how far from the middle line nostrils, corners of
+# the mouth and eyes lie.
+_MIDDLE, _MOUTH, _NOSTRILS, _EYES = 0.5, 0.70, 0.56, 0.39
+_NOSTRIL_ASIDE, _CORNER_ASIDE, _EYE_ASIDE = 0.055, 0.1, 0.148
+_STEPS = 40
+
+
+class _Place(NamedTuple):
+    x: float
+    y: float
+
+
+def _side(chance: Generator) -> int:
+    return 1 if uniform(0, 1, chance) < 0.5 else -1
+
+
+def _near(x: float, y: float, spread: float, chance: Generator) -> _Place:
+    return _Place(x + uniform(-spread, spread, chance), y + uniform(-spread, spread, chance))
+
+
+def _anywhere(face: Tensor, reach: Tensor, chance: Generator) -> _Place:
+    """Draw a place where ``reach`` [S, S] is positive, as often as not where the face has features."""
+    size = reach.shape[-1]
+    spot = int(torch.multinomial(likely(face, reach, chance).flatten(), 1, generator=chance))
+    return _Place((spot % size + 0.5) / size, (spot // size + 0.5) / size)
+
+
+def _dome(face: Tensor, middle: _Place, across: float, down: float) -> Tensor:
+    """Return a smooth bump [1, S, S] of height 1, half as high at ``across`` and ``down`` from its middle."""
+    x, y = places(face)
+    squares = ((x - middle.x) / across) ** 2 + ((y - middle.y) / down) ** 2
+    return torch.exp2(-(squares**1.5))[None]
+
+
+def _moved(face: Tensor, window: Tensor, right: float | Tensor, down: float | Tensor) -> Tensor:
+    """Move what lies in a window by so much to the right and down."""
+    x, y = places(face)
+    field = torch.stack([x.new_zeros(x.shape) - right, y.new_zeros(y.shape) - down])
+    return displace(face, window * field)
+
+
+def _dyed(face: Tensor, cover: Tensor, kept: Tensor, added: Tensor) -> Tensor:
+    """Keep a share of the skin's colours and add to them, where ``cover`` [1, S, S] is 1."""
+    return face + cover.clamp(0, 1) * (face * kept.view(3, 1, 1) + added.view(3, 1, 1) - face)
+
+
+def _tones(chance: Generator) -> tuple[Tensor, Tensor]:
+    """Draw what a mark keeps of the skin's colours and adds to them: dark, red or pale ones."""
+    uneven = 0.08 * torch.randn(3, generator=chance)
+    dark = (torch.full((3,), uniform(0.15, 0.7, chance)) + uneven, torch.zeros(3))
+    red = (torch.tensor([0.85, 0.5, 0.52]) * uniform(0.7, 1.1, chance), torch.tensor([0.06, 0.01, 0.02]))
+    pale = (torch.full((3,), uniform(0.6, 0.8, chance)), torch.full((3,), uniform(0.15, 0.35, chance)))
+    kept, added = (dark, dark, red, red, pale)[int(uniform(0, 5, chance))]
+    return kept.clamp(0.05, 1), added + 0.02 * torch.randn(3, generator=chance)
+
+
+def cleft(face: Tensor, _reach: Tensor, severity: float, chance: Generator) -> Tensor:
+    """Split the upper lip from the mouth's line towards a nostril, which widens and sinks."""
+    side, size = _side(chance), face.shape[-1]
+    foot = _near(_MIDDLE + side * uniform(0, 0.05, chance), _MOUTH - 0.005, 0.012, chance)
+    height = uniform(0.08, 0.13, chance) * (0.35 + 0.65 * severity)
+    half = uniform(0.006, 0.014, chance) + uniform(0.012, 0.03, chance) * severity
+    x, y = places(face)
+    risen = ((foot.y - y) / height).clamp(-1, 1.2)
+    aside = x - foot.x - side * uniform(-0.01, 0.02, chance) * risen
+    aside = aside + 0.003 * smooth_noise(1, 16, size, chance)[0]
+    breadth = half * (1 - risen).clamp(0, 1) ** uniform(0.4, 1.2, chance)
+    edge = uniform(0.003, 0.008, chance)
+    above = torch.sigmoid((foot.y - y) / edge)
+    gap = torch.sigmoid((breadth - aside.abs()) / edge) * above * (risen < 1)
+    around = _dome(face, _Place(foot.x, foot.y - height / 2), 0.08, height * 0.8) * above
+    parted = _moved(face, around, torch.tanh(aside / 0.02) * half * uniform(0.3, 0.8, chance), 0.0)
+    parted = _moved(parted, around, 0.0, -half * severity * uniform(0, 0.6, chance))
+    nostril = _near(_MIDDLE + side * _NOSTRIL_ASIDE, _NOSTRILS, 0.01, chance)
+    slack = severity * uniform(0, 0.025, chance)
+    sunk = _moved(parted, _dome(face, nostril, 0.04, 0.035), side * slack, slack * uniform(0, 1.2, chance))
+    lips = (face * around).sum(dim=(1, 2)) / around.sum()
+    depth = 1 - uniform(0.1, 0.5, chance) * (1 - risen.clamp(0, 1))
+    flesh = torch.tensor([uniform(0.4, 0.75, chance), uniform(0.2, 0.4, chance), uniform(0.2, 0.4, chance)])
+    tissue = (flesh + lips * torch.tensor([0.85, 0.6, 0.6])).view(3, 1, 1) / 2 * depth
+    return sunk + gap * (uniform(0.4, 0.65, chance) + 0.35 * severity) * (tissue - sunk)
+
+
+def spot(face: Tensor, reach: Tensor, severity: float, chance: Generator) -> Tensor:
+    """Draw a patch of another tone with a ragged outline."""
+    middle = _anywhere(face, reach, chance)
+    radius = uniform(0.008, 0.016, chance) + uniform(0.02, 0.055, chance) * severity
+    angle, flat = uniform(0, math.pi, chance), uniform(0.55, 1, chance)
+    x, y = (axis - at for axis, at in zip(places(face), middle, strict=True))
+    along = x * math.cos(angle) + y * math.sin(angle)
+    across = (y * math.cos(angle) - x * math.sin(angle)) / flat
+    ragged = torch.hypot(along, across) * (1 + 0.2 * smooth_noise(1, 14, face.shape[-1], chance)[0])
+    cover = torch.sigmoid((radius - ragged) / uniform(0.002, 0.008, chance))[None]
+    mottle = 1 - uniform(0, 0.3, chance) * smooth_noise(1, 40, face.shape[-1], chance).abs()
+    strength = uniform(0.75, 1, chance) * severity ** uniform(0.4, 1.0, chance)
+    return _dyed(face, cover * mottle * strength, *_tones(chance))
+
+
+def droop(face: Tensor, _reach: Tensor, severity: float, chance: Generator) -> Tensor:
+    """Let a corner of the mouth, the lid above it, and perhaps the brow hang."""
+    side = _side(chance)
+    deep = severity * uniform(0.8, 1.2, chance)
+    corner = _near(_MIDDLE + side * _CORNER_ASIDE, _MOUTH, 0.015, chance)
+    window = _dome(face, corner, uniform(0.06, 0.1, chance), uniform(0.05, 0.08, chance))
+    face = _moved(
+        face, window, -side * deep * uniform(0, 0.015, chance), deep * uniform(0.035, 0.065, chance)
+    )
+    eye = _near(_MIDDLE + side * _EYE_ASIDE, _EYES - uniform(0, 0.035, chance), 0.008, chance)
+    window = _dome(face, eye, uniform(0.05, 0.08, chance), uniform(0.025, 0.045, chance))
+    face = _moved(face, window, 0.0, deep * uniform(0.015, 0.04, chance))
+    if uniform(0, 1, chance) < 0.3:
+        brow = _near(eye.x, _EYES - 0.085, 0.01, chance)
+        face = _moved(face, _dome(face, brow, 0.09, 0.035), 0.0, deep * uniform(0.01, 0.03, chance))
+    return face
+
+
+def swelling(face: Tensor, reach: Tensor, severity: float, chance: Generator) -> Tensor:
+    """Blow up a part, lit from above or anywhere, and redden it."""
+    middle = _anywhere(face, reach, chance)
+    across = uniform(0.055, 0.11, chance)
+    window = _dome(face, middle, across, across * uniform(0.75, 1.1, chance))
+    x, y = (axis - at for axis, at in zip(places(face), middle, strict=True))
+    swell = severity * uniform(0.35, 0.7, chance)
+    blown = _moved(face, window, swell * x, swell * y)
+    way = heading(chance) * uniform(0, 0.7, chance) + torch.tensor([0.0, -1.0]).view(2, 1, 1)
+    slope = ((torch.stack([x, y]) * way).sum(dim=0, keepdim=True) / across).clamp(-1, 1)
+    shaded = lit(blown, window, slope * severity * uniform(0.1, 0.4, chance))
+    flush = torch.tensor([1.0, uniform(0.75, 0.95, chance), uniform(0.75, 0.95, chance)])
+    return _dyed(shaded, window * severity * uniform(0, 1, chance), flush, torch.tensor([0.02, 0.0, 0.0]))
+
+
+def scar(face: Tensor, reach: Tensor, severity: float, chance: Generator) -> Tensor:
+    """Draw an uneven line with a rim of another tone, which draws in the skin beside it."""
+    path = _course(
+        _anywhere(face, reach, chance), uniform(0.12, 0.28, chance) * (0.4 + 0.6 * severity), chance
+    )
+    x, y = places(face)
+    apart = torch.stack([x, y])[None] - path.view(-1, 2, 1, 1)
+    distance, nearest = apart.square().sum(dim=1).sqrt().min(dim=0)
+    towards = apart.gather(0, nearest[None, None].expand(1, 2, -1, -1))[0]
+    width = uniform(0.002, 0.006, chance) + uniform(0.003, 0.008, chance) * severity
+
+    def band(breadth: float) -> Tensor:
+        return torch.exp(-((distance / breadth) ** 2))[None]
+
+    pull = uniform(0, 0.5, chance) * severity * band(0.04)
+    drawn_in = displace(face, pull * towards)
+    uneven = 1 - uniform(0, 0.4, chance) * smooth_noise(1, 48, face.shape[-1], chance).abs()
+    rim = torch.tensor([1.0, uniform(0.65, 1, chance), uniform(0.65, 1, chance)]) * uniform(0.8, 1, chance)
+    strength = uneven * severity ** uniform(0.3, 0.8, chance)
+    rimmed = _dyed(drawn_in, band(width * uniform(1.5, 3, chance)) * strength, rim, torch.zeros(3))
+    return _dyed(rimmed, band(width) * strength * uniform(0.7, 1, chance), *_tones(chance))
+
+
+def _course(middle: _Place, length: float, chance: Generator) -> Tensor:
+    """Draw a bent, wavering line through ``middle``, as [points, 2]."""
+    way = heading(chance).view(2)
+    aslant = torch.stack([-way[1], way[0]])
+    along = torch.linspace(-0.5, 0.5, _STEPS)
+    waver = F.interpolate(torch.randn(1, 1, 8, generator=chance), size=_STEPS, mode="linear")[0, 0]
+    off = either(0, 0.8, chance) * (0.25 - along**2) + uniform(0, 0.03, chance) * waver
+    return torch.tensor(middle) + length * (along[:, None] * way + off[:, None] * aslant)
+
+
+DEFORMITIES: tuple[Deformity, ...] = (cleft, spot, droop, swelling, scar)
+# What lies upon a face is missed more often than what bends it.
+_DRAWN = (*DEFORMITIES, spot, scar)
+
+
+class Anomaly(NamedTuple):
+    """A changed face [3, S, S] in 0..1, and how severe the change is: 0..1, or not a number if unknown."""
+
+    face: Tensor
+    severity: float
+
+
+def deform(face: Tensor, reach: Tensor, chance: Generator) -> Anomaly:
+    """Draw one deformity of any severity on a face [3, S, S], within ``reach`` [S, S] or where it belongs."""
+    severity = uniform(0.05, 1, chance)
+    draw = _DRAWN[int(torch.randint(len(_DRAWN), (), generator=chance))]
+    return Anomaly(draw(face, reach, severity, chance).clamp(0, 1), severity)
