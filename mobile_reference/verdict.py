@@ -155,7 +155,7 @@ def choice_lines(bundle: Bundle) -> list[str]:
     for platform, name in bundle.manifest.get("choice", {}).items():
         megabytes = size_of(bundle.variant(name).files[APPRAISAL]) / 1e6
         lines.append(
-            f"smallest of {platform} that kept to half its gate at export: {name}, {megabytes:.2f} MB"
+            f"smallest of {platform} that kept to a third of its gate at export: {name}, {megabytes:.2f} MB"
         )
     for entry in bundle.manifest.get("left_out", ()):
         points = entry["measured"]["points"]

@@ -123,7 +123,7 @@ def test_verify_says_what_executed_core_ml(exported: Path) -> None:
     done = run_mien("verify", exported)
     said = " ".join(done.stdout.split())
     assert "not validated on Apple hardware" in said
-    assert "smallest of coreml that kept to half its gate at export: coreml-" in said
+    assert "smallest of coreml that kept to a third of its gate at export: coreml-" in said
 
 
 def test_an_appraisal_writes_what_it_says(exported: Path, sample_folder: Path, tmp_path: Path) -> None:

@@ -81,8 +81,8 @@ def _judgement(name: str, size: int, points: float) -> Judgement:
 def test_the_smallest_that_passes_is_chosen_by_platform() -> None:
     judged = [
         _judgement("coreml-a", 300, 0.1),
-        _judgement("coreml-b", 200, 0.25),
-        _judgement("coreml-c", 100, 0.26),
+        _judgement("coreml-b", 200, 0.16),
+        _judgement("coreml-c", 100, 0.17),
         _judgement("coreml-d", 50, math.nan),
         _judgement("tflite-a", 10, math.nan),
     ]
@@ -270,4 +270,4 @@ def test_a_palette_is_packed_only_where_it_passes(bundle: Bundle) -> None:
     left_out = {v["name"]: v for v in bundle.manifest["left_out"]}
     assert "coreml-pal6" in packed.keys() | left_out.keys()
     assert packed.keys().isdisjoint(left_out)
-    assert all(v["measured"]["points"] > v["gate"] / 2 for v in left_out.values())
+    assert all(v["measured"]["points"] > v["gate"] / 3 for v in left_out.values())

@@ -63,7 +63,8 @@ def test_verify_says_what_was_chosen_and_what_was_left_out(fake: Any):
     ]
     fake.save()
     chosen, *left_out = choice_lines(open_bundle(fake.path))
-    assert chosen.startswith("smallest of coreml that kept to half its gate at export: coreml-fp16, 0.00 MB")
+    kept = "smallest of coreml that kept to a third of its gate at export"
+    assert chosen.startswith(f"{kept}: coreml-fp16, 0.00 MB")
     assert left_out == [
         "left out at export: coreml-pal6, 1.25 points with a gate of 0.5",
         "left out at export: coreml-pal4, a score that is no number with a gate of 0.5",
