@@ -73,31 +73,67 @@ def _tones(chance: Generator) -> tuple[Tensor, Tensor]:
     return kept.clamp(0.05, 1), added + 0.02 * torch.randn(3, generator=chance)
 
 
+class _Gap(NamedTuple):
+    """A split of the upper lip, all maps [S, S] or [1, S, S].
+
+    ``half`` is its greatest half width; ``risen`` tells how far up a place lies, 0 at the mouth's line and 1
+    at the top, ``aside`` how far from the split's middle; ``opening`` is 1 in it, ``lip`` about it.
+    """
+
+    half: float
+    risen: Tensor
+    aside: Tensor
+    opening: Tensor
+    lip: Tensor
+
+
 def cleft(face: Tensor, _reach: Tensor, severity: float, chance: Generator) -> Tensor:
     """Split the upper lip from the mouth's line towards a nostril, which widens and sinks."""
-    side, size = _side(chance), face.shape[-1]
+    side = _side(chance)
+    gap = _gap(face, side, severity, chance)
+    parted = _parted(face, gap, severity, chance)
+    sunk = _sunk(parted, side, severity, chance)
+    tissue = _tissue(face, gap, chance)
+    return sunk + gap.opening * (uniform(0.4, 0.65, chance) + 0.35 * severity) * (tissue - sunk)
+
+
+def _gap(face: Tensor, side: int, severity: float, chance: Generator) -> _Gap:
     foot = _near(_MIDDLE + side * uniform(0, 0.05, chance), _MOUTH - 0.005, 0.012, chance)
     height = uniform(0.08, 0.13, chance) * (0.35 + 0.65 * severity)
     half = uniform(0.006, 0.014, chance) + uniform(0.012, 0.03, chance) * severity
     x, y = places(face)
     risen = ((foot.y - y) / height).clamp(-1, 1.2)
     aside = x - foot.x - side * uniform(-0.01, 0.02, chance) * risen
-    aside = aside + 0.003 * smooth_noise(1, 16, size, chance)[0]
+    aside = aside + 0.003 * smooth_noise(1, 16, face.shape[-1], chance)[0]
     breadth = half * (1 - risen).clamp(0, 1) ** uniform(0.4, 1.2, chance)
     edge = uniform(0.003, 0.008, chance)
     above = torch.sigmoid((foot.y - y) / edge)
-    gap = torch.sigmoid((breadth - aside.abs()) / edge) * above * (risen < 1)
-    around = _dome(face, _Place(foot.x, foot.y - height / 2), 0.08, height * 0.8) * above
-    parted = _moved(face, around, torch.tanh(aside / 0.02) * half * uniform(0.3, 0.8, chance), 0.0)
-    parted = _moved(parted, around, 0.0, -half * severity * uniform(0, 0.6, chance))
+    opening = torch.sigmoid((breadth - aside.abs()) / edge) * above * (risen < 1)
+    lip = _dome(face, _Place(foot.x, foot.y - height / 2), 0.08, height * 0.8) * above
+    return _Gap(half, risen, aside, opening, lip)
+
+
+def _parted(face: Tensor, gap: _Gap, severity: float, chance: Generator) -> Tensor:
+    """Draw the lip apart, and up."""
+    apart = torch.tanh(gap.aside / 0.02) * gap.half * uniform(0.3, 0.8, chance)
+    return _moved(
+        _moved(face, gap.lip, apart, 0.0), gap.lip, 0.0, -gap.half * severity * uniform(0, 0.6, chance)
+    )
+
+
+def _sunk(face: Tensor, side: int, severity: float, chance: Generator) -> Tensor:
+    """Widen the nostril above a split lip and let it sink."""
     nostril = _near(_MIDDLE + side * _NOSTRIL_ASIDE, _NOSTRILS, 0.01, chance)
     slack = severity * uniform(0, 0.025, chance)
-    sunk = _moved(parted, _dome(face, nostril, 0.04, 0.035), side * slack, slack * uniform(0, 1.2, chance))
-    lips = (face * around).sum(dim=(1, 2)) / around.sum()
-    depth = 1 - uniform(0.1, 0.5, chance) * (1 - risen.clamp(0, 1))
+    return _moved(face, _dome(face, nostril, 0.04, 0.035), side * slack, slack * uniform(0, 1.2, chance))
+
+
+def _tissue(face: Tensor, gap: _Gap, chance: Generator) -> Tensor:
+    """Return the colours of what a split shows: flesh and lip, darker towards the mouth."""
+    lips = (face * gap.lip).sum(dim=(1, 2)) / gap.lip.sum()
+    depth = 1 - uniform(0.1, 0.5, chance) * (1 - gap.risen.clamp(0, 1))
     flesh = torch.tensor([uniform(0.4, 0.75, chance), uniform(0.2, 0.4, chance), uniform(0.2, 0.4, chance)])
-    tissue = (flesh + lips * torch.tensor([0.85, 0.6, 0.6])).view(3, 1, 1) / 2 * depth
-    return sunk + gap * (uniform(0.4, 0.65, chance) + 0.35 * severity) * (tissue - sunk)
+    return (flesh + lips * torch.tensor([0.85, 0.6, 0.6])).view(3, 1, 1) / 2 * depth
 
 
 def spot(face: Tensor, reach: Tensor, severity: float, chance: Generator) -> Tensor:
