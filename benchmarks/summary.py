@@ -61,7 +61,7 @@ def main(demo: Path) -> None:
     console.print(table)
     console.print(f"scores of the samples, 100 is typical: {scores}")
     chosen = " and ".join(bundle.manifest.get("choice", {}).values())
-    console.print(f"smallest that keep to half their gates: {chosen}")
+    console.print(f"smallest that keep to a third of their gates: {chosen}")
     console.print("Core ML was executed by mien's evaluator; not validated on Apple hardware.")
     console.print("made: " + " ".join(str(demo / part) for part in PARTS))
 
