@@ -21,6 +21,23 @@ def uniform(low: float, high: float, chance: Generator) -> float:
     return low + (high - low) * float(torch.rand((), generator=chance))
 
 
+def pick(count: int, chance: Generator) -> int:
+    """Draw one of ``count`` numbers from 0."""
+    return int(torch.randint(count, (), generator=chance))
+
+
+def pick_pixel(likely: Tensor, chance: Generator) -> tuple[int, int]:
+    """Draw the column and row of a pixel of a square map [S, S] that says how likely each is."""
+    row, column = divmod(int(torch.multinomial(likely.flatten(), 1, generator=chance)), likely.shape[-1])
+    return column, row
+
+
+def turned(x: Tensor, y: Tensor, angle: float) -> tuple[Tensor, Tensor]:
+    """Return the places (x, y) along and across a direction."""
+    cosine, sine = math.cos(angle), math.sin(angle)
+    return x * cosine + y * sine, y * cosine - x * sine
+
+
 def smooth_noise(channels: int, cells: int, size: int, chance: Generator) -> Tensor:
     """Draw noise [channels, size, size] of about -1..1 that changes over ``cells`` cells a side."""
     coarse = torch.randn(1, channels, cells, cells, generator=chance)
@@ -29,17 +46,13 @@ def smooth_noise(channels: int, cells: int, size: int, chance: Generator) -> Ten
 
 def random_window(size: int, reach: Tensor, chance: Generator) -> Tensor:
     """Draw a soft, ragged ellipse [1, size, size] centred where ``reach`` [size, size] is positive."""
-    centre = int(torch.multinomial(reach.flatten(), 1, generator=chance))
+    column, row = pick_pixel(reach, chance)
     long = math.exp(uniform(math.log(0.025), math.log(0.2), chance))
     radii = (long, long * uniform(0.25, 1.0, chance))
     angle = uniform(0, math.pi, chance)
     axis = (torch.arange(size) + 0.5) / size
     y, x = torch.meshgrid(axis, axis, indexing="ij")
-    x, y = x - (centre % size) / size, y - (centre // size) / size
-    along, across = (
-        x * math.cos(angle) + y * math.sin(angle),
-        y * math.cos(angle) - x * math.sin(angle),
-    )
+    along, across = turned(x - column / size, y - row / size, angle)
     radius = ((along / radii[0]) ** 2 + (across / radii[1]) ** 2).sqrt()
     ragged = radius * (1 + 0.25 * smooth_noise(1, 10, size, chance)[0])
     hardness = uniform(1.5, 8.0, chance)
@@ -205,8 +218,7 @@ def _change(face: Tensor, reach: Tensor, chance: Generator) -> Tensor:
     strength = uniform(0.1, 1, chance)
     window = _window(face, reach, chance)
     for _ in range(int(uniform(1, 4, chance))):
-        pick = int(torch.randint(len(_DRAWN), (), generator=chance))
-        face = _DRAWN[pick](face, window, strength, chance)
+        face = _DRAWN[pick(len(_DRAWN), chance)](face, window, strength, chance)
         if uniform(0, 1, chance) < 0.3:
             window = _window(face, reach, chance)
     return face
@@ -214,8 +226,8 @@ def _change(face: Tensor, reach: Tensor, chance: Generator) -> Tensor:
 
 def _mark(face: Tensor, reach: Tensor, chance: Generator) -> Tensor:
     """Draw strokes or a stain, of which many lie across brows, lids or lips and look like part of them."""
-    pick = int(torch.randint(len(_MARKS), (), generator=chance))
-    return _MARKS[pick](face, _window(face, reach, chance), uniform(0.2, 1, chance), chance)
+    mark = _MARKS[pick(len(_MARKS), chance)]
+    return mark(face, _window(face, reach, chance), uniform(0.2, 1, chance), chance)
 
 
 def _window(face: Tensor, reach: Tensor, chance: Generator) -> Tensor:
@@ -224,4 +236,4 @@ def _window(face: Tensor, reach: Tensor, chance: Generator) -> Tensor:
 
 def likely(face: Tensor, reach: Tensor, chance: Generator) -> Tensor:
     """Tell how likely each place [S, S] is to be picked: all within reach alike, or features more."""
-    return (reach, reach * detail(face) ** 2)[int(uniform(0, 2, chance))]
+    return reach if uniform(0, 1, chance) < 0.5 else reach * detail(face) ** 2

@@ -12,7 +12,19 @@ import torch
 import torch.nn.functional as F
 from torch import Generator, Tensor
 
-from .corruptions import displace, either, heading, likely, lit, places, smooth_noise, uniform
+from .corruptions import (
+    displace,
+    either,
+    heading,
+    likely,
+    lit,
+    pick,
+    pick_pixel,
+    places,
+    smooth_noise,
+    turned,
+    uniform,
+)
 
 Deformity = Callable[[Tensor, Tensor, float, Generator], Tensor]
 """Maps a face [3, S, S] in 0..1, a reach [S, S], a severity 0..1 and a source of chance to a changed face."""
@@ -40,14 +52,20 @@ def _near(x: float, y: float, spread: float, chance: Generator) -> _Place:
 def _anywhere(face: Tensor, reach: Tensor, chance: Generator) -> _Place:
     """Draw a place where ``reach`` [S, S] is positive, as often as not where the face has features."""
     size = reach.shape[-1]
-    spot = int(torch.multinomial(likely(face, reach, chance).flatten(), 1, generator=chance))
-    return _Place((spot % size + 0.5) / size, (spot // size + 0.5) / size)
+    column, row = pick_pixel(likely(face, reach, chance), chance)
+    return _Place((column + 0.5) / size, (row + 0.5) / size)
+
+
+def _away(face: Tensor, middle: _Place) -> tuple[Tensor, Tensor]:
+    """Return how far to the right of a place and below it every pixel lies, [S, S] each."""
+    x, y = places(face)
+    return x - middle.x, y - middle.y
 
 
 def _dome(face: Tensor, middle: _Place, across: float, down: float) -> Tensor:
     """Return a smooth bump [1, S, S] of height 1, half as high at ``across`` and ``down`` from its middle."""
-    x, y = places(face)
-    squares = ((x - middle.x) / across) ** 2 + ((y - middle.y) / down) ** 2
+    x, y = _away(face, middle)
+    squares = (x / across) ** 2 + (y / down) ** 2
     return torch.exp2(-(squares**1.5))[None]
 
 
@@ -141,10 +159,8 @@ def spot(face: Tensor, reach: Tensor, severity: float, chance: Generator) -> Ten
     middle = _anywhere(face, reach, chance)
     radius = uniform(0.008, 0.016, chance) + uniform(0.02, 0.055, chance) * severity
     angle, flat = uniform(0, math.pi, chance), uniform(0.55, 1, chance)
-    x, y = (axis - at for axis, at in zip(places(face), middle, strict=True))
-    along = x * math.cos(angle) + y * math.sin(angle)
-    across = (y * math.cos(angle) - x * math.sin(angle)) / flat
-    ragged = torch.hypot(along, across) * (1 + 0.2 * smooth_noise(1, 14, face.shape[-1], chance)[0])
+    along, across = turned(*_away(face, middle), angle)
+    ragged = torch.hypot(along, across / flat) * (1 + 0.2 * smooth_noise(1, 14, face.shape[-1], chance)[0])
     cover = torch.sigmoid((radius - ragged) / uniform(0.002, 0.008, chance))[None]
     mottle = 1 - uniform(0, 0.3, chance) * smooth_noise(1, 40, face.shape[-1], chance).abs()
     strength = uniform(0.75, 1, chance) * severity ** uniform(0.4, 1.0, chance)
@@ -174,7 +190,7 @@ def swelling(face: Tensor, reach: Tensor, severity: float, chance: Generator) ->
     middle = _anywhere(face, reach, chance)
     across = uniform(0.055, 0.11, chance)
     window = _dome(face, middle, across, across * uniform(0.75, 1.1, chance))
-    x, y = (axis - at for axis, at in zip(places(face), middle, strict=True))
+    x, y = _away(face, middle)
     swell = severity * uniform(0.35, 0.7, chance)
     blown = _moved(face, window, swell * x, swell * y)
     way = heading(chance) * uniform(0, 0.7, chance) + torch.tensor([0.0, -1.0]).view(2, 1, 1)
@@ -232,5 +248,5 @@ class Anomaly(NamedTuple):
 def deform(face: Tensor, reach: Tensor, chance: Generator) -> Anomaly:
     """Draw one deformity of any severity on a face [3, S, S], within ``reach`` [S, S] or where it belongs."""
     severity = uniform(0.05, 1, chance)
-    draw = _DRAWN[int(torch.randint(len(_DRAWN), (), generator=chance))]
+    draw = _DRAWN[pick(len(_DRAWN), chance)]
     return Anomaly(draw(face, reach, severity, chance).clamp(0, 1), severity)

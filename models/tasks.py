@@ -1,6 +1,7 @@
 """What is trained: the student by discrepancy optimisation, the head, and the inpainter.
 
-Nothing is shown that was anomalous when it was photographed: anomalies are drawn (see ``corruptions``).
+Nothing is shown that was anomalous when it was photographed: anomalies are drawn (see
+``corruptions`` and ``deformities``).
 """
 
 import math
@@ -49,7 +50,7 @@ class DrawnFaces(NamedTuple):
 
 @torch.no_grad()
 def draw_anomalies(net: AppraisalNet, faces: Tensor, untouched: int, chance: Generator) -> DrawnFaces:
-    """Corrupt all ``faces`` [N, 3, 256, 256] but the first ``untouched`` ones."""
+    """Draw an anomaly on all ``faces`` [N, 3, 256, 256] but the first ``untouched`` ones."""
     reach = _reach(net)
     plain, normal = faces[:untouched], faces[untouched:]
     drawn = [draw_anomaly(face, reach, chance) for face in normal.cpu()]
@@ -118,7 +119,7 @@ class StudentTask:
     The distances are optimised collaboratively (Cao et al., arXiv 2302.08769): normal places are pulled
     together and changed ones pushed apart, each weighted by how hard it is; the head learns the grade:
     how far the change moved features and colours, so that a swollen cheek counts for what it looks
-    like and not for the few pixels whose colour it changes.
+    like and not for the few pixels whose colour it changes; in sum as much as its severity, if known.
     """
 
     name = "student"

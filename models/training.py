@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Generator, Tensor, nn
 
-from .corruptions import smooth_noise, uniform
+from .corruptions import pick, smooth_noise, uniform
 from .errors import CheckpointError
 from .layers import upsample
 
@@ -124,19 +124,15 @@ def draw_batch(faces: Tensor, bright: Tensor, size: int, chance: Generator) -> T
     Every other face is picked evenly from darkest to brightest by its brightness ``bright`` [K], so that dark
     skin, rare among the faces at hand, is seen no less often than light skin.
     """
-    picks = [_pick(len(faces), chance) if i % 2 else _pick_evenly(bright, chance) for i in range(size)]
+    picks = [pick(len(faces), chance) if i % 2 else _pick_evenly(bright, chance) for i in range(size)]
     return torch.stack([vary(faces[i].float() / 255, chance) for i in picks])
-
-
-def _pick(count: int, chance: Generator) -> int:
-    return int(torch.randint(count, (), generator=chance))
 
 
 def _pick_evenly(bright: Tensor, chance: Generator) -> int:
     """Pick one of the nearest faces to a level between the darkest and the brightest."""
     level = uniform(float(bright.min()), float(bright.max()), chance)
     nearest = (bright - level).abs().topk(min(_NEAREST, len(bright)), largest=False).indices
-    return int(nearest[_pick(len(nearest), chance)])
+    return int(nearest[pick(len(nearest), chance)])
 
 
 def vary(face: Tensor, chance: Generator) -> Tensor:

@@ -17,12 +17,6 @@ def chance(seed: int) -> Generator:
     return Generator().manual_seed(seed)
 
 
-@pytest.fixture(scope="module")
-def small(face: Tensor) -> Tensor:
-    """The face at 64x64, in 0..1."""
-    return torch.nn.functional.avg_pool2d(face[None].float() / 255, 4)[0]
-
-
 def change(face: Tensor, deformity: Deformity, severity: float, seed: int) -> Tensor:
     """Return by how much each place [64, 64] of a face changes."""
     return (deformity(face, REACH, severity, chance(seed)) - face).abs().amax(dim=0)

@@ -43,12 +43,6 @@ def chance(seed: int) -> Generator:
     return Generator().manual_seed(seed)
 
 
-@pytest.fixture(scope="module")
-def small(face: Tensor) -> Tensor:
-    """The face at 64x64, in 0..1."""
-    return torch.nn.functional.avg_pool2d(face[None].float() / 255, 4)[0]
-
-
 def new_task(name: str) -> Task:
     torch.manual_seed(3)
     net = AppraisalNet(AppraisalRule()).eval()
