@@ -95,6 +95,13 @@ def _progress() -> Iterator[Callable[[str, int, int, str], None]]:
     "--dump", type=_PATH, help="Only write the drawn faces into this new folder, to be rated elsewhere."
 )
 @click.option("--ratings", type=_PATH, help="Evaluate what another program made of the faces of --dump.")
+@click.option(
+    "--noise",
+    default=0.0,
+    show_default=True,
+    type=click.FloatRange(0, 64),
+    help="Add a camera's noise to every face, of this standard deviation in grey levels.",
+)
 @click.option("--threads", default=1, show_default=True, type=click.IntRange(1, 64))
 @click.option("--json", "as_json", is_flag=True, help="Print the figures as one JSON object.")
 def evaluate(
@@ -105,6 +112,7 @@ def evaluate(
     page: Path | None,
     dump: Path | None,
     ratings: Path | None,
+    noise: float,
     threads: int,
     as_json: bool,  # noqa: FBT001 - click passes flags so
 ) -> None:
@@ -121,7 +129,7 @@ def evaluate(
     from .evaluation_page import report_page
     from .evaluation_report import CAVEAT, report_record, terminal
 
-    request = Request(faces, checkpoint, split, threads, ratings)
+    request = Request(faces, checkpoint, split, threads, ratings, noise)
     if dump:
         _dump(request, dump, (output, page, ratings, as_json))
         return

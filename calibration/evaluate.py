@@ -24,7 +24,7 @@ class Request:
     """What to evaluate on which faces; without ``split`` the one held out, or all if there is no index.
 
     The ``checkpoint`` frames the faces and rates them, unless ``ratings`` is a folder of cases that
-    another program has rated.
+    another program has rated. ``noise`` is the camera's, in grey levels.
     """
 
     faces: Path
@@ -32,6 +32,7 @@ class Request:
     split: str | None = None
     threads: int = 1
     ratings: Path | None = None
+    noise: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -86,16 +87,17 @@ def _set_up(request: Request, progress: Progress) -> _Setting:
     portraits = read_portraits(request.faces, split)
     faces = cut_faces(portraits, checkpoint, lambda done, total: progress("aligning faces", done, total, ""))
     skipped = tuple(f"{portrait.image.name}: {reason}" for portrait, reason in faces.skipped)
-    return _Setting(checkpoint, Cases(faces, checkpoint.config.alignment.template), split, skipped)
+    cases = Cases(faces, checkpoint.config.alignment.template, request.noise)
+    return _Setting(checkpoint, cases, split, skipped)
 
 
 def _subject(request: Request, setting: _Setting) -> tuple[Rater, Subject, Cost | None]:
     if request.ratings:
         rater = FolderRater(request.ratings, len(setting.cases))
         scores = sha256((request.ratings / SCORES).read_bytes()).hexdigest()
-        return rater, Subject(request.ratings.name, scores, setting.split), None
+        return rater, Subject(request.ratings.name, scores, setting.split, request.noise), None
     checkpoint = setting.checkpoint
-    subject = Subject(checkpoint.config.name, checkpoint_hash(checkpoint), setting.split)
+    subject = Subject(checkpoint.config.name, checkpoint_hash(checkpoint), setting.split, request.noise)
     return PipelineRater(checkpoint), subject, cost(checkpoint)
 
 

@@ -1,7 +1,7 @@
 """Graded anomalies drawn on faces that training never saw, and what a rater makes of each."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 from zlib import crc32
 
@@ -135,10 +135,14 @@ Progress = Callable[[int, int], None]
 
 @dataclass(frozen=True)
 class Cases:
-    """Every case of a set of faces; ``template`` holds eyes, nose and mouth of the aligned frame."""
+    """Every case of a set of faces; ``template`` holds eyes, nose and mouth of the aligned frame.
+
+    ``noise`` is the standard deviation, in grey levels, of the noise that a camera adds to each case.
+    """
 
     faces: FaceSet
     template: Sequence[tuple[float, float]]
+    noise: float = 0.0
 
     def __len__(self) -> int:
         return len(self.faces.portraits) * (1 + len(KINDS) * len(SEVERITIES))
@@ -161,13 +165,26 @@ class Cases:
         face = self.faces.faces[row].permute(1, 2, 0).contiguous().numpy()
         number = row * (1 + len(KINDS) * len(SEVERITIES))
         if kind == UNTOUCHED:
-            return Case(number, portrait, kind, severity, face, face)
+            return self._photographed(Case(number, portrait, kind, severity, face, face))
         number += 1 + KINDS.index(kind) * len(SEVERITIES) + SEVERITIES.index(severity)
         earlier = sum(other.identity == portrait.identity for other in self.faces.portraits[:row])
         seed = crc32(f"{portrait.identity} {earlier} {kind}".encode())
         right_eye, left_eye, nose, mouth = self.template
         plan = FacePlan(right_eye, left_eye, nose, mouth, side=1 if seed % 2 else -1)
-        return Case(number, portrait, kind, severity, draw(kind, face, plan, severity, seed), face)
+        changed = draw(kind, face, plan, severity, seed)
+        return self._photographed(Case(number, portrait, kind, severity, changed, face))
+
+    def _photographed(self, case: Case) -> Case:
+        """Add noise to a case and to what it was before, the same to both."""
+        if self.noise == 0:
+            return case
+        noise = np.random.default_rng(case.number).normal(0, self.noise, case.face.shape)
+        face, untouched = (_rounded(pixels + noise) for pixels in (case.face, case.untouched))
+        return replace(case, face=face, untouched=untouched)
+
+
+def _rounded(colours: Values) -> Pixels:
+    return np.floor(colours + 0.5).clip(0, 255).astype(np.uint8)
 
 
 def changed_regions(case: Case) -> NDArray[np.int64]:

@@ -43,7 +43,8 @@ def report_page(report: Report, pictures: Sequence[Picture]) -> str:
     evaluation = report.evaluation
     facts = (
         f"{name} ({report.subject.sha256[:12]}); {len(evaluation.portraits)} portraits of "
-        f"{len(set(evaluation.identities))} people, split '{escape(report.subject.split or 'all')}'. "
+        f"{len(set(evaluation.identities))} people, split '{escape(report.subject.split or 'all')}', "
+        f"with noise of {report.subject.noise:g} grey levels. "
         f"In brackets: 95 % intervals over people. Changed pixels: {escape(CHANGED)}."
     )
     shown = "".join(

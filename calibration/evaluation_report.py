@@ -29,11 +29,12 @@ CHANGED = (
 
 @dataclass(frozen=True)
 class Subject:
-    """What was evaluated: the rater's name, a hash of its weights, and the split of the portraits."""
+    """What was evaluated: the rater's name, a hash of its weights, the portraits' split, and their noise."""
 
     name: str
     sha256: str
     split: str
+    noise: float
 
 
 @dataclass(frozen=True)
@@ -154,7 +155,8 @@ def _targets(report: Report) -> Sheet:
         )
         for judged in report.targets
     ]
-    return Sheet("targets", ("figure", "measured", "target", ""), tuple(rows))
+    title = f"targets, noise of {report.subject.noise:g} grey levels"
+    return Sheet(title, ("figure", "measured", "target", ""), tuple(rows))
 
 
 # Measure, its heading, and at what.

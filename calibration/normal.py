@@ -12,7 +12,7 @@ from mien.models.appraisal import AppraisalNet, blur, feature_change
 NORMAL_SHARE = 0.98
 # The untouched face at this rank of evidence shall score SCORE_THERE.
 EVIDENCE_SHARE = 0.95
-SCORE_THERE = 98.5
+SCORE_THERE = 99.5
 _SPREAD = 5
 
 
@@ -35,7 +35,7 @@ def fit_normal(net: AppraisalNet, faces: Tensor, progress: Callable[[int, int], 
     scores = torch.cat([net(face.float()).score for face in _watched(both, progress, 2, 3)])
     evidence = 100 / scores - 1
     there = torch.quantile(evidence, EVIDENCE_SHARE)
-    net.tolerated_evidence.fill_(float(there.clamp(min=1e-4) / (100 / SCORE_THERE - 1)))
+    net.tolerated_evidence.fill_(float(there.clamp(min=1e-6) / (100 / SCORE_THERE - 1)))
 
 
 def _watched(faces: Tensor, progress: Callable[[int, int], None], turn: int, turns: int) -> Iterator[Tensor]:

@@ -20,7 +20,7 @@ from .normal import fit_normal
 
 SCHEDULES = {
     "student": Schedule(steps=5200, batch=8, learning_rate=2e-3),
-    "head": Schedule(steps=2800, batch=16, learning_rate=1e-3),
+    "head": Schedule(steps=2800, batch=16, learning_rate=6e-4),
     "inpainter": Schedule(steps=5600, batch=4, learning_rate=1e-3),
 }
 """Some hours on a CPU. How the shipped checkpoint came to be is in its model card."""

@@ -43,7 +43,7 @@ _RESAMPLING = (
 )
 _SCORE_MAP = (
     "100 * tolerated_evidence / (tolerated_evidence + evidence), "
-    "evidence: root mean square of the final heatmap over the face region"
+    "evidence: mean of the final heatmap to the power of 1.5 over the face region"
 )
 
 

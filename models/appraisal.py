@@ -38,7 +38,7 @@ class AppraisalRule:
     mask_from: float = 0.08
     mask_to: float = 0.25
     mask_growth: int = 5
-    change_gain: float = 0.1
+    change_gain: float = 0.05
 
 
 class Appraisal(NamedTuple):
@@ -169,10 +169,10 @@ class AppraisalNet(nn.Module):
         return blur(heat) * self.region
 
     def evidence(self, final: Tensor) -> Tensor:
-        """Return the root mean square over the face region of final heat [N, 1, 64, 64], [N].
+        """Return the mean over the face region of final heat [N, 1, 64, 64] to the power of 1.5, [N].
 
         So a small but glaring place counts as a large and faint one does. It is summed in blocks, since a
         float16 sum of thousands of values would lose bits.
         """
-        power = F.avg_pool2d(final * final, 8).mean(dim=(1, 2, 3)) * (1 / self.region_share)
-        return torch.sqrt(power)
+        power = final * torch.sqrt(final)
+        return F.avg_pool2d(power, 8).mean(dim=(1, 2, 3)) * (1 / self.region_share)

@@ -34,6 +34,8 @@ Deformity = Callable[[Tensor, Tensor, float, Generator], Tensor]
 _MIDDLE, _MOUTH, _NOSTRILS, _EYES = 0.5, 0.70, 0.56, 0.39
 _NOSTRIL_ASIDE, _CORNER_ASIDE, _EYE_ASIDE = 0.055, 0.1, 0.148
 _STEPS = 40
+# What a dark mark keeps of the skin's colours: a naevus may be nearly black, a scar is brown at most.
+_DARK_SPOT, _DARK_SCAR = (0.15, 0.55), (0.4, 0.7)
 
 
 class _Place(NamedTuple):
@@ -81,13 +83,26 @@ def _dyed(face: Tensor, cover: Tensor, kept: Tensor, added: Tensor) -> Tensor:
     return face + cover.clamp(0, 1) * (face * kept.view(3, 1, 1) + added.view(3, 1, 1) - face)
 
 
-def _tones(chance: Generator) -> tuple[Tensor, Tensor]:
+def _marked(
+    face: Tensor, cover: Tensor, strength: Tensor, dark: tuple[float, float], chance: Generator
+) -> Tensor:
+    """Lay a tone on what ``cover`` [1, S, S] covers, the plainer one of two: pale on pale is not severe."""
+    skin = (face * cover).sum(dim=(1, 2)) / cover.sum()
+
+    def contrast(tone: tuple[Tensor, Tensor]) -> float:
+        kept, added = tone
+        return float(((skin * kept + added).clamp(0.02, 1) / skin.clamp(min=0.02)).log().abs().sum())
+
+    return _dyed(face, cover * strength, *max(_tone(dark, chance), _tone(dark, chance), key=contrast))
+
+
+def _tone(dark: tuple[float, float], chance: Generator) -> tuple[Tensor, Tensor]:
     """Draw what a mark keeps of the skin's colours and adds to them: dark, red or pale ones."""
     uneven = 0.08 * torch.randn(3, generator=chance)
-    dark = (torch.full((3,), uniform(0.15, 0.7, chance)) + uneven, torch.zeros(3))
+    brown = (torch.full((3,), uniform(*dark, chance)) + uneven, torch.zeros(3))
     red = (torch.tensor([0.85, 0.5, 0.52]) * uniform(0.7, 1.1, chance), torch.tensor([0.06, 0.01, 0.02]))
     pale = (torch.full((3,), uniform(0.6, 0.8, chance)), torch.full((3,), uniform(0.15, 0.35, chance)))
-    kept, added = (dark, dark, red, red, pale)[int(uniform(0, 5, chance))]
+    kept, added = (brown, brown, red, red, pale)[int(uniform(0, 5, chance))]
     return kept.clamp(0.05, 1), added + 0.02 * torch.randn(3, generator=chance)
 
 
@@ -117,8 +132,8 @@ def cleft(face: Tensor, _reach: Tensor, severity: float, chance: Generator) -> T
 
 def _gap(face: Tensor, side: int, severity: float, chance: Generator) -> _Gap:
     foot = _near(_MIDDLE + side * uniform(0, 0.05, chance), _MOUTH - 0.005, 0.012, chance)
-    height = uniform(0.08, 0.13, chance) * (0.35 + 0.65 * severity)
-    half = uniform(0.006, 0.014, chance) + uniform(0.012, 0.03, chance) * severity
+    height = uniform(0.09, 0.12, chance) * (0.35 + 0.65 * severity)
+    half = uniform(0.008, 0.012, chance) + uniform(0.016, 0.026, chance) * severity
     x, y = places(face)
     risen = ((foot.y - y) / height).clamp(-1, 1.2)
     aside = x - foot.x - side * uniform(-0.01, 0.02, chance) * risen
@@ -157,14 +172,14 @@ def _tissue(face: Tensor, gap: _Gap, chance: Generator) -> Tensor:
 def spot(face: Tensor, reach: Tensor, severity: float, chance: Generator) -> Tensor:
     """Draw a patch of another tone with a ragged outline."""
     middle = _anywhere(face, reach, chance)
-    radius = uniform(0.008, 0.016, chance) + uniform(0.02, 0.055, chance) * severity
-    angle, flat = uniform(0, math.pi, chance), uniform(0.55, 1, chance)
+    radius = uniform(0.009, 0.015, chance) + uniform(0.03, 0.045, chance) * severity
+    angle, flat = uniform(0, math.pi, chance), uniform(0.65, 1, chance)
     along, across = turned(*_away(face, middle), angle)
     ragged = torch.hypot(along, across / flat) * (1 + 0.2 * smooth_noise(1, 14, face.shape[-1], chance)[0])
     cover = torch.sigmoid((radius - ragged) / uniform(0.002, 0.008, chance))[None]
     mottle = 1 - uniform(0, 0.3, chance) * smooth_noise(1, 40, face.shape[-1], chance).abs()
-    strength = uniform(0.75, 1, chance) * severity ** uniform(0.4, 1.0, chance)
-    return _dyed(face, cover * mottle * strength, *_tones(chance))
+    strength = uniform(0.85, 1, chance) * severity ** uniform(0.55, 0.85, chance)
+    return _marked(face, cover, mottle * strength, _DARK_SPOT, chance)
 
 
 def droop(face: Tensor, _reach: Tensor, severity: float, chance: Generator) -> Tensor:
@@ -188,28 +203,28 @@ def droop(face: Tensor, _reach: Tensor, severity: float, chance: Generator) -> T
 def swelling(face: Tensor, reach: Tensor, severity: float, chance: Generator) -> Tensor:
     """Blow up a part, lit from above or anywhere, and redden it."""
     middle = _anywhere(face, reach, chance)
-    across = uniform(0.055, 0.11, chance)
+    across = uniform(0.07, 0.095, chance)
     window = _dome(face, middle, across, across * uniform(0.75, 1.1, chance))
     x, y = _away(face, middle)
-    swell = severity * uniform(0.35, 0.7, chance)
+    swell = severity * uniform(0.45, 0.6, chance)
     blown = _moved(face, window, swell * x, swell * y)
     way = heading(chance) * uniform(0, 0.7, chance) + torch.tensor([0.0, -1.0]).view(2, 1, 1)
     slope = ((torch.stack([x, y]) * way).sum(dim=0, keepdim=True) / across).clamp(-1, 1)
-    shaded = lit(blown, window, slope * severity * uniform(0.1, 0.4, chance))
+    shaded = lit(blown, window, slope * severity * uniform(0.15, 0.35, chance))
     flush = torch.tensor([1.0, uniform(0.75, 0.95, chance), uniform(0.75, 0.95, chance)])
-    return _dyed(shaded, window * severity * uniform(0, 1, chance), flush, torch.tensor([0.02, 0.0, 0.0]))
+    return _dyed(shaded, window * severity * uniform(0.2, 0.8, chance), flush, torch.tensor([0.02, 0.0, 0.0]))
 
 
 def scar(face: Tensor, reach: Tensor, severity: float, chance: Generator) -> Tensor:
     """Draw an uneven line with a rim of another tone, which draws in the skin beside it."""
     path = _course(
-        _anywhere(face, reach, chance), uniform(0.12, 0.28, chance) * (0.4 + 0.6 * severity), chance
+        _anywhere(face, reach, chance), uniform(0.15, 0.25, chance) * (0.4 + 0.6 * severity), chance
     )
     x, y = places(face)
     apart = torch.stack([x, y])[None] - path.view(-1, 2, 1, 1)
     distance, nearest = apart.square().sum(dim=1).sqrt().min(dim=0)
     towards = apart.gather(0, nearest[None, None].expand(1, 2, -1, -1))[0]
-    width = uniform(0.002, 0.006, chance) + uniform(0.003, 0.008, chance) * severity
+    width = uniform(0.003, 0.005, chance) + uniform(0.004, 0.007, chance) * severity
 
     def band(breadth: float) -> Tensor:
         return torch.exp(-((distance / breadth) ** 2))[None]
@@ -218,9 +233,9 @@ def scar(face: Tensor, reach: Tensor, severity: float, chance: Generator) -> Ten
     drawn_in = displace(face, pull * towards)
     uneven = 1 - uniform(0, 0.4, chance) * smooth_noise(1, 48, face.shape[-1], chance).abs()
     rim = torch.tensor([1.0, uniform(0.65, 1, chance), uniform(0.65, 1, chance)]) * uniform(0.8, 1, chance)
-    strength = uneven * severity ** uniform(0.3, 0.8, chance)
+    strength = uneven * severity ** uniform(0.4, 0.7, chance)
     rimmed = _dyed(drawn_in, band(width * uniform(1.5, 3, chance)) * strength, rim, torch.zeros(3))
-    return _dyed(rimmed, band(width) * strength * uniform(0.7, 1, chance), *_tones(chance))
+    return _marked(rimmed, band(width), strength * uniform(0.8, 1, chance), _DARK_SCAR, chance)
 
 
 def _course(middle: _Place, length: float, chance: Generator) -> Tensor:

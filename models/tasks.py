@@ -25,15 +25,16 @@ from .training import Task
 # colours moved, which is hardly ever 0.3.
 _FEATURE_GRADE = 0.5
 _COLOUR_GRADE = 3.0
-# The evidence of a deformity of severity 1, for a score of about 50, and how far a grade may be scaled to
-# tell a severity: what can hardly be seen must not be asked for.
-_FULL_EVIDENCE = 0.115
+# The evidence that takes half of the score in training, about what calibration finds to be tolerated, and the
+# share of the score that a deformity of severity 1 takes.
+_TOLERATED_EVIDENCE = 0.0105
+_SEVEREST = 0.6
+# How far a grade may be scaled to tell a severity: what can hardly be seen must not be asked for.
 _LEAST_SCALE, _MOST_SCALE = 0.25, 8.0
 # Shares of red, green and blue in brightness, by ITU-R BT.601.
 _BRIGHTNESS = (0.299, 0.587, 0.114)
-# What the verdict on the whole face weighs against that on its places, and how much evidence is little.
-_WHOLE_FACE = 0.5
-_LITTLE_EVIDENCE = 0.05
+# What the verdict on the whole face weighs against that on its places.
+_WHOLE_FACE = 10.0
 
 
 class DrawnFaces(NamedTuple):
@@ -50,19 +51,30 @@ class DrawnFaces(NamedTuple):
 
 @torch.no_grad()
 def draw_anomalies(net: AppraisalNet, faces: Tensor, untouched: int, chance: Generator) -> DrawnFaces:
-    """Draw an anomaly on all ``faces`` [N, 3, 256, 256] but the first ``untouched`` ones."""
+    """Draw an anomaly on all ``faces`` [N, 3, 256, 256] but the first ``untouched`` ones.
+
+    The camera's noise comes after it: what a drawing moves it also smooths, and noise that was there before
+    would tell where.
+    """
     reach = _reach(net)
     plain, normal = faces[:untouched], faces[untouched:]
     drawn = [draw_anomaly(face, reach, chance) for face in normal.cpu()]
     changed = torch.stack([face for face, _ in drawn]).to(faces)
     severity = torch.tensor([severity for _, severity in drawn]).to(faces)
-    shown = torch.cat([plain, changed]).contiguous(memory_format=torch.channels_last)
+    noise = torch.stack([_camera_noise(face.shape, chance) for face in faces]).to(faces)
+    shown = (torch.cat([plain, changed]) + noise).clamp(0, 1).contiguous(memory_format=torch.channels_last)
     features = net.teacher(shown)
+    before = net.teacher((normal + noise[untouched:]).clamp(0, 1))
     after = Features(*(scale[untouched:] for scale in features))
-    grade = _feature_grade(net.teacher(normal), after) + _colour_grade(normal, changed)
+    grade = _feature_grade(before, after) + _colour_grade(normal, changed)
     grade = _graded_by_severity(net, grade.clamp(0, 1), severity)
     nothing = grade.new_zeros(untouched, *grade.shape[1:])
     return DrawnFaces(shown, features, torch.cat([nothing, grade]))
+
+
+def _camera_noise(shape: torch.Size, chance: Generator) -> Tensor:
+    """Draw noise, more often little than much: a photograph that was reduced to a face has little."""
+    return 0.02 * uniform(0, 1, chance) ** 2 * torch.randn(shape, generator=chance)
 
 
 def draw_anomaly(face: Tensor, reach: Tensor, chance: Generator) -> Anomaly:
@@ -74,8 +86,10 @@ def draw_anomaly(face: Tensor, reach: Tensor, chance: Generator) -> Anomaly:
 
 def _graded_by_severity(net: AppraisalNet, grade: Tensor, severity: Tensor) -> Tensor:
     """Scale grades [N, 1, 64, 64] so that the score falls evenly with the severity [N], where it is known."""
-    wanted = _FULL_EVIDENCE * severity / (2 - severity)
-    scale = (wanted / (net.evidence(net.in_region(grade)) + 1e-4)).clamp(_LEAST_SCALE, _MOST_SCALE)
+    share = _SEVEREST * severity
+    wanted = _TOLERATED_EVIDENCE * share / (1 - share)
+    # Evidence grows with the power of 1.5 of the heat.
+    scale = (wanted / _evidence(net, grade)).pow(2 / 3).clamp(_LEAST_SCALE, _MOST_SCALE)
     return (grade * scale.nan_to_num(1.0).view(-1, 1, 1, 1)).clamp(0, 1)
 
 
@@ -101,16 +115,20 @@ def _reach(net: AppraisalNet) -> Tensor:
 def verdict_loss(net: AppraisalNet, logit: Tensor, grade: Tensor) -> Tensor:
     """Return how far the heat [N, 1, 64, 64] is from the grade, at every place and of the whole face.
 
-    Whole faces are compared by the logarithm of their evidence, which is what the score follows.
+    Whole faces are compared by the share of the score that their evidence takes.
     """
     places = F.binary_cross_entropy_with_logits(logit, grade, net.region * (1 + 8 * grade))
-    found, drawn = (_log_evidence(net, heat) for heat in (torch.sigmoid(logit), grade))
-    return places + _WHOLE_FACE * F.smooth_l1_loss(found, drawn, beta=0.3)
+    found, drawn = (_evidence(net, heat) for heat in (torch.sigmoid(logit), grade))
+    return places + _WHOLE_FACE * F.mse_loss(_share_taken(found), _share_taken(drawn))
 
 
-def _log_evidence(net: AppraisalNet, heat: Tensor) -> Tensor:
-    # The root of nothing has no slope; what is added here is far below the evidence that counts as little.
-    return (net.evidence(net.in_region(heat) + 1e-4) + _LITTLE_EVIDENCE).log()
+def _share_taken(evidence: Tensor) -> Tensor:
+    return evidence / (_TOLERATED_EVIDENCE + evidence)
+
+
+def _evidence(net: AppraisalNet, heat: Tensor) -> Tensor:
+    # The root of nothing has no slope; what is added here is far below what counts.
+    return net.evidence(net.in_region(heat) + 1e-5)
 
 
 class StudentTask:
@@ -166,6 +184,13 @@ def _weighted_mean(value: Tensor, weight: Tensor) -> Tensor:
     return (value * weight).sum() / (weight.sum() + 1e-3)
 
 
+class _Settled(nn.ModuleDict):
+    """Parts that learn, yet normalise by the statistics they have: a score must not follow its batch."""
+
+    def train(self, mode: bool = True) -> "_Settled":  # noqa: FBT001, FBT002 - torch's signature
+        return super().train(mode=False)
+
+
 class HeadTask:
     """Train the head alone, beside a student that stays as it is.
 
@@ -176,10 +201,11 @@ class HeadTask:
 
     def __init__(self, net: AppraisalNet) -> None:
         self.net = net
+        self._parts = _Settled({"head": net.head})
 
     def parts(self) -> nn.Module:
         """Return the head."""
-        return self.net.head
+        return self._parts
 
     def loss(self, faces: Tensor, chance: Generator) -> Tensor:
         """Return the loss on faces of which every other one is changed."""

@@ -150,8 +150,7 @@ def vary(face: Tensor, chance: Generator) -> Tensor:
     if uniform(0, 1, chance) < 0.3:
         small = int(face.shape[-1] * uniform(0.4, 0.9, chance))
         face = upsample(F.interpolate(face[None], size=(small, small), mode="area"), face.shape[-1])[0]
-    noise = uniform(0, 0.02, chance) * torch.randn(face.shape, generator=chance)
-    return (face + noise).clamp(0, 1)
+    return face.clamp(0, 1)
 
 
 def _proportions(size: int, chance: Generator) -> Tensor:

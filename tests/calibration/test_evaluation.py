@@ -4,6 +4,7 @@ import json
 import math
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -45,6 +46,21 @@ def test_every_portrait_meets_every_kind_at_every_severity(face: Tensor):
 def test_a_drawing_does_not_depend_on_the_other_people(face: Tensor):
     alone, second = cases_of(face, "anna"), cases_of(face, "bo", "anna")
     np.testing.assert_array_equal(alone.draw(0, "cleft", 1.0).face, second.draw(1, "cleft", 1.0).face)
+
+
+def test_the_cameras_noise_comes_after_the_drawing_and_is_the_cases_own(face: Tensor):
+    plain = cases_of(face, "anna")
+    noisy = replace(plain, noise=3.0)
+    first, second, clean = (
+        cases.draw(0, *what)
+        for cases, what in ((noisy, ("cleft", 1.0)), (noisy, ("cleft", 0.5)), (plain, ("cleft", 1.0)))
+    )
+    noise = first.face.astype(float) - clean.face
+    assert noise.std() == pytest.approx(3, rel=0.1)
+    # Where nothing is drawn, the untouched face has the same noise, and another case has its own.
+    np.testing.assert_array_equal(first.face[:40], first.untouched[:40])
+    assert np.corrcoef(noise[:40].ravel(), (second.face - clean.face.astype(float))[:40].ravel())[0, 1] < 0.1
+    np.testing.assert_array_equal(changed_regions(first) > 0, changed_regions(clean) > 0)
 
 
 def test_changed_pixels_are_numbered_by_region_and_specks_left_out():

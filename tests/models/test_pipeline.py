@@ -131,7 +131,7 @@ def test_the_score_is_100_without_evidence_and_50_at_the_tolerated_one():
     none = torch.zeros(1, 1, 64, 64)
     assert net.rate(none, none)[0].item() == 100
     score, heatmap = net.rate(net.region, none)
-    evidence = (heatmap.square().mean() / net.region.mean()).sqrt()
+    evidence = heatmap.pow(1.5).mean() / net.region.mean()
     net.tolerated_evidence.fill_(float(evidence))
     # The evidence is averaged at 64x64, this one at 256x256, where slopes are finer.
     assert net.rate(net.region, none)[0].item() == pytest.approx(50, abs=0.5)
