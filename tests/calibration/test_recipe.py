@@ -45,7 +45,7 @@ def test_fitting_sets_what_is_normal_and_the_scores_scale(checkpoint: Checkpoint
     expected = np.quantile(evidence.numpy(), 0.95) / (100 / SCORE_THERE - 1)
     # The least evidence that is tolerated is kept off 0; scores are float32 near 100.
     assert float(net.tolerated_evidence) == pytest.approx(
-        max(expected, 1e-4 / (100 / SCORE_THERE - 1)), rel=0.02
+        max(expected, 1e-6 / (100 / SCORE_THERE - 1)), rel=0.02
     )
     assert told == sorted(told)
     assert all(total == told[0][1] for _, total in told)
