@@ -1,6 +1,7 @@
 """Training: losses, resuming, and the corruptions that stand for anomalies."""
 
 import math
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -279,15 +280,21 @@ def test_a_grade_says_which_places_of_which_faces_were_changed(shipped: Appraisa
     )
 
 
-def test_the_noise_of_a_place_does_not_tell_that_it_was_drawn_upon(
-    shipped: AppraisalNet, face: Tensor, monkeypatch: pytest.MonkeyPatch
-):
-    def smoothed(face: Tensor, reach: Tensor, source: Generator) -> Anomaly:
-        changed = face.clone()
-        changed[:, 140:160, 80:110] = 0.5
-        return Anomaly(changed, math.nan)
+def blot(colour: float) -> Callable[[Tensor, Tensor, Generator], Anomaly]:
+    """Return what covers a part of a face evenly."""
 
-    monkeypatch.setattr("mien.models.tasks.draw_anomaly", smoothed)
+    def draw(face: Tensor, reach: Tensor, source: Generator) -> Anomaly:
+        covered = face.clone()
+        covered[:, 140:160, 80:110] = colour
+        return Anomaly(covered, math.nan)
+
+    return draw
+
+
+def test_the_noise_of_a_place_does_not_tell_that_it_was_drawn_upon(
+    shipped: AppraisalNet, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr("mien.models.tasks.draw_anomaly", blot(0.5))
     drawn = draw_anomalies(shipped, torch.full((1, 3, 256, 256), 0.5), 0, chance(0)).faces[0]
     inside, outside = drawn[:, 140:160, 80:110].std(), drawn[:, 140:160, 120:150].std()
     assert outside > 0.002
@@ -369,12 +376,7 @@ def test_the_head_alone_leaves_the_student_and_the_statistics_as_they_are(face: 
 def test_the_inpainter_learns_to_put_back_what_is_hidden_because_it_is_anomalous(
     shipped: AppraisalNet, face: Tensor, monkeypatch: pytest.MonkeyPatch
 ):
-    def blackened(face: Tensor, reach: Tensor, source: Generator) -> Anomaly:
-        changed = face.clone()
-        changed[:, 140:160, 80:110] = 0
-        return Anomaly(changed, math.nan)
-
-    monkeypatch.setattr("mien.models.tasks.draw_anomaly", blackened)
+    monkeypatch.setattr("mien.models.tasks.draw_anomaly", blot(0))
     monkeypatch.setattr(InpainterTask, "_hole", lambda task, source: torch.zeros(1, 256, 256))
     seen: list[tuple[Tensor, Tensor]] = []
 
