@@ -140,6 +140,7 @@ def test_a_report_says_what_was_measured(evaluated: SimpleNamespace):
     assert evaluated.code == 0
     assert (record["schema"], record["version"]) == ("mien.evaluation", 1)
     assert record["faces"]["portraits"] == record["faces"]["identities"] == 2
+    assert record["subject"]["noise"] == 0
     assert record["faces"]["skipped"][0].startswith("broken.jpg: ")
     assert "not with people's judgement" in record["note"]
     for measure in ("pearson", "spearman"):
@@ -182,6 +183,13 @@ def dumped(people: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("dumped") / "faces"
     assert run("evaluate", people, "--dump", folder) == 0
     return folder
+
+
+def test_noise_lies_on_the_faces_that_are_rated(dumped: Path, people: Path, tmp_path: Path):
+    assert run("evaluate", people, "--noise", 3, "--dump", tmp_path / "faces") == 0
+    clean, noisy = (np.load(folder / FACES).astype(float) for folder in (dumped, tmp_path / "faces"))
+    # What would leave 0..255 is cut off.
+    assert (noisy - clean).std() == pytest.approx(3, rel=0.15)
 
 
 def test_ratings_made_elsewhere_are_judged_alike(
