@@ -291,7 +291,12 @@ def draw(
     if severity == 0:
         return picture.copy()
     drawn = ANOMALIES[kind](picture.astype(np.float64), plan, severity, np.random.default_rng(seed))
-    return np.floor(drawn + 0.5).clip(0, 255).astype(np.uint8)
+    return to_pixels(drawn)
+
+
+def to_pixels(colours: Colours) -> NDArray[np.uint8]:
+    """Round colours [H, W, 3] to whole grey levels, 0..255; halves go up, what lies outside is cut off."""
+    return np.floor(colours + 0.5).clip(0, 255).astype(np.uint8)
 
 
 def draw_on_face(

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import label, uniform_filter
 
-from .anomalies import ANOMALIES, FacePlan, draw
+from .anomalies import ANOMALIES, FacePlan, draw, to_pixels
 from .images import FaceSet, Portrait
 from .statistics import HeatCounts, Rows, Values
 
@@ -179,12 +179,8 @@ class Cases:
         if self.noise == 0:
             return case
         noise = np.random.default_rng(case.number).normal(0, self.noise, case.face.shape)
-        face, untouched = (_rounded(pixels + noise) for pixels in (case.face, case.untouched))
+        face, untouched = (to_pixels(pixels + noise) for pixels in (case.face, case.untouched))
         return replace(case, face=face, untouched=untouched)
-
-
-def _rounded(colours: Values) -> Pixels:
-    return np.floor(colours + 0.5).clip(0, 255).astype(np.uint8)
 
 
 def changed_regions(case: Case) -> NDArray[np.int64]:
