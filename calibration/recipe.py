@@ -20,7 +20,7 @@ from .normal import fit_normal
 
 SCHEDULES = {
     "student": Schedule(steps=5200, batch=8, learning_rate=2e-3),
-    "head": Schedule(steps=2800, batch=16, learning_rate=6e-4),
+    "fine-tuning": Schedule(steps=4000, batch=16, learning_rate=4e-4),
     "inpainter": Schedule(steps=5600, batch=4, learning_rate=1e-3),
 }
 """Some hours on a CPU. How the shipped checkpoint came to be is in its model card."""
@@ -69,7 +69,7 @@ def follow(recipe: Recipe, report: Report) -> Checkpoint:
         schedule = replace(plan, steps=max(1, round(plan.steps * recipe.steps)), seed=recipe.seed)
 
         def progress(step: int, loss: float, name: str = task.name, total: int = schedule.steps) -> None:
-            report(f"training the {name}", step, total, f"loss {loss:.3f}")
+            report(f"training: {name}", step, total, f"loss {loss:.3f}")
 
         train(task, training, schedule, recipe.work / f"{task.name}.state", progress)
     checkpoint.to("cpu").eval()

@@ -38,7 +38,7 @@ class AppraisalRule:
     mask_from: float = 0.08
     mask_to: float = 0.25
     mask_growth: int = 5
-    change_gain: float = 0.05
+    change_gain: float = 0.02
 
 
 class Appraisal(NamedTuple):

@@ -1,4 +1,4 @@
-"""What is trained: the student by discrepancy optimisation, the head, and the inpainter.
+"""What is trained: student and head by discrepancy optimisation, and the inpainter.
 
 Nothing is shown that was anomalous when it was photographed: anomalies are drawn (see
 ``corruptions`` and ``deformities``).
@@ -152,14 +152,18 @@ class StudentTask:
 
     def loss(self, faces: Tensor, chance: Generator) -> Tensor:
         """Return the loss on faces of which three in four are changed."""
-        drawn = draw_anomalies(self.net, faces, len(faces) // 4, chance)
-        disagreement: Disagreement = self.net.head(drawn.features, self.net.student(drawn.faces))
-        region = self.net.region.expand_as(drawn.grade)
-        gaps = [
-            discrepancy(d, F.adaptive_max_pool2d(drawn.grade, d.shape[-1]), _shrink(region, d.shape[-1]))
-            for d in disagreement.distances
-        ]
-        return verdict_loss(self.net, disagreement.logit, drawn.grade) + 0.3 * (gaps[0] + gaps[1] + gaps[2])
+        return _disagreement_loss(self.net, draw_anomalies(self.net, faces, len(faces) // 4, chance))
+
+
+def _disagreement_loss(net: AppraisalNet, drawn: DrawnFaces) -> Tensor:
+    """Return the head's loss on drawn faces, and how badly student and teacher part where they should."""
+    disagreement: Disagreement = net.head(drawn.features, net.student(drawn.faces))
+    region = net.region.expand_as(drawn.grade)
+    gaps = [
+        discrepancy(d, F.adaptive_max_pool2d(drawn.grade, d.shape[-1]), _shrink(region, d.shape[-1]))
+        for d in disagreement.distances
+    ]
+    return verdict_loss(net, disagreement.logit, drawn.grade) + 0.3 * (gaps[0] + gaps[1] + gaps[2])
 
 
 def _shrink(x: Tensor, size: int) -> Tensor:
@@ -191,29 +195,25 @@ class _Settled(nn.ModuleDict):
         return super().train(mode=False)
 
 
-class HeadTask:
-    """Train the head alone, beside a student that stays as it is.
+class FineTuningTask:
+    """Train student and head on, by the same loss.
 
-    Half of what it sees is untouched, since what it must learn last is to leave people's own marks alone.
+    More of what they see is untouched, since what they must learn last is to leave people's own marks alone.
     """
 
-    name = "head"
+    name = "fine-tuning"
 
     def __init__(self, net: AppraisalNet) -> None:
         self.net = net
-        self._parts = _Settled({"head": net.head})
+        self._parts = _Settled({"student": net.student, "head": net.head})
 
     def parts(self) -> nn.Module:
-        """Return the head."""
+        """Return student and head."""
         return self._parts
 
     def loss(self, faces: Tensor, chance: Generator) -> Tensor:
-        """Return the loss on faces of which every other one is changed."""
-        drawn = draw_anomalies(self.net, faces, len(faces) // 2, chance)
-        with torch.no_grad():
-            imitated = self.net.student(drawn.faces)
-        disagreement: Disagreement = self.net.head(drawn.features, imitated)
-        return verdict_loss(self.net, disagreement.logit, drawn.grade)
+        """Return the loss on faces of which five in eight are changed."""
+        return _disagreement_loss(self.net, draw_anomalies(self.net, faces, len(faces) * 3 // 8, chance))
 
 
 class InpainterTask:
@@ -259,7 +259,7 @@ class InpainterTask:
 
 
 def tasks(net: AppraisalNet) -> Iterator[Task]:
-    """Yield what is trained, in order: the head goes on from what it learned with the student."""
+    """Yield what is trained, in order."""
     yield StudentTask(net)
-    yield HeadTask(net)
+    yield FineTuningTask(net)
     yield InpainterTask(net)

@@ -96,9 +96,9 @@ def test_a_recipe_makes_a_checkpoint_that_loads_and_repeats(
     assert weights[0] == weights[1]
     assert set(steps) == {
         "aligning faces",
-        "training the student",
-        "training the head",
-        "training the inpainter",
+        "training: student",
+        "training: fine-tuning",
+        "training: inpainter",
         "fitting what is normal",
     }
     # The frozen parts are those of the shipped checkpoint.
@@ -137,7 +137,7 @@ def test_the_command_trains_and_goes_on_where_it_was(run: Run, portraits: Path, 
     assert code == 0
     assert out.strip().endswith(f"checkpoint: {tmp_path / 'made'}")
     states = sorted(file.name for file in (tmp_path / "made.training").iterdir())
-    assert states == ["head.state", "inpainter.state", "student.state"]
+    assert states == ["fine-tuning.state", "inpainter.state", "student.state"]
     first = (tmp_path / "made" / "model.safetensors").read_bytes()
     assert run("train", portraits, "-o", tmp_path / "made")[0] == 0
     assert (tmp_path / "made" / "model.safetensors").read_bytes() == first

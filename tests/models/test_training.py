@@ -25,7 +25,7 @@ from mien.models.corruptions import (
 from mien.models.deformities import Anomaly
 from mien.models.errors import ModelsError
 from mien.models.tasks import (
-    HeadTask,
+    FineTuningTask,
     InpainterTask,
     StudentTask,
     discrepancy,
@@ -37,7 +37,7 @@ from mien.models.training import Schedule, Task, brightness, draw_batch, train, 
 
 SEEDS = st.integers(0, 2**31 - 1)
 REACH = face_region(AppraisalRule(), 64)[0, 0]
-NAMES = ("student", "head", "inpainter")
+NAMES = ("student", "fine-tuning", "inpainter")
 
 
 def chance(seed: int) -> Generator:
@@ -148,7 +148,7 @@ def test_the_state_of_another_part_is_refused_by_name(face: Tensor, tmp_path: Pa
 def test_every_part_but_the_teacher_is_trained():
     net = AppraisalNet(AppraisalRule())
     found = list(tasks(net))
-    assert [type(task) for task in found] == [StudentTask, HeadTask, InpainterTask]
+    assert [type(task) for task in found] == [StudentTask, FineTuningTask, InpainterTask]
     learning = {id(p) for task in found for p in task.parts().parameters()}
     assert learning == {id(p) for p in net.parameters() if p.requires_grad}
 
@@ -363,14 +363,18 @@ def test_a_head_that_sees_nothing_unusual_has_a_slope(shipped: AppraisalNet):
     assert torch.isfinite(logit.grad).all()
 
 
-def test_the_head_alone_leaves_the_student_and_the_statistics_as_they_are(face: Tensor, tmp_path: Path):
-    task = new_task("head")
-    assert isinstance(task, HeadTask)
-    kept = dict(task.net.student.state_dict())
-    kept |= {f"head.{name}": buffer for name, buffer in task.net.head.named_buffers()}
-    before = {key: tensor.clone() for key, tensor in kept.items()}
+def test_fine_tuning_moves_student_and_head_and_leaves_their_statistics_as_they_are(
+    face: Tensor, tmp_path: Path
+):
+    task = new_task("fine-tuning")
+    assert isinstance(task, FineTuningTask)
+    before = weights(task)
+    statistics = dict(task.parts().named_buffers())
     run(task, face, tmp_path / "state", Schedule(steps=1, batch=2, learning_rate=1e-3))
-    assert all(torch.equal(before[key], tensor) for key, tensor in kept.items())
+    assert statistics
+    assert all(torch.equal(before[key], tensor) for key, tensor in statistics.items())
+    moved = [key for key, tensor in weights(task).items() if not torch.equal(before[key], tensor)]
+    assert {key.split(".")[0] for key in moved} == {"student", "head"}
 
 
 def test_the_inpainter_learns_to_put_back_what_is_hidden_because_it_is_anomalous(
