@@ -5,7 +5,7 @@ import pytest
 
 from mien.calibration.normal import SCORE_THERE
 from mien.calibration.statistics import spearman
-from tests.peers.scale import fit_scale
+from tests.peers.scale import Scale, fit_scale
 
 
 @pytest.mark.parametrize("unit", [1e-4, 1.0, 1e3])
@@ -14,6 +14,12 @@ def test_a_scale_places_typical_and_unusual_faces_in_any_unit(unit: float):
     # The lowest scores 100, the 95th percentile what mien's own calibration gives that rank.
     np.testing.assert_allclose(scale.score(unit * np.array([-1, 0, 95])), [100, 100, SCORE_THERE])
     assert scale.score(unit * np.array([1e12]))[0] == pytest.approx(0, abs=1e-3)
+
+
+def test_the_most_typical_face_scores_no_more_than_100():
+    # 100 t / t is more than 100 for about one t in twenty.
+    tolerated = np.random.default_rng(0).uniform(0, 10, 500)
+    assert max(Scale(0.0, t).score(np.zeros(1))[0] for t in tolerated) == 100
 
 
 def test_a_scale_keeps_the_order():

@@ -23,7 +23,7 @@ class Scale:
     def score(self, anomaly: Scores) -> Scores:
         """Map anomaly scores [N], the larger the more unusual, to 0..100."""
         evidence = np.maximum(anomaly - self.typical, 0)
-        return 100 * self.tolerated / (self.tolerated + evidence)
+        return 100 * (self.tolerated / (self.tolerated + evidence))
 
 
 def fit_scale(untouched: Scores) -> Scale:
