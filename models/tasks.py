@@ -141,29 +141,28 @@ class StudentTask:
     """
 
     name = "student"
+    # How many of the faces are left as they are.
+    _untouched = 1 / 4
+    _learning: type[nn.ModuleDict] = nn.ModuleDict
 
     def __init__(self, net: AppraisalNet) -> None:
         self.net = net
-        self._parts = nn.ModuleDict({"student": net.student, "head": net.head})
+        self._parts = self._learning({"student": net.student, "head": net.head})
 
     def parts(self) -> nn.Module:
         """Return student and head."""
         return self._parts
 
     def loss(self, faces: Tensor, chance: Generator) -> Tensor:
-        """Return the loss on faces of which three in four are changed."""
-        return _disagreement_loss(self.net, draw_anomalies(self.net, faces, len(faces) // 4, chance))
-
-
-def _disagreement_loss(net: AppraisalNet, drawn: DrawnFaces) -> Tensor:
-    """Return the head's loss on drawn faces, and how badly student and teacher part where they should."""
-    disagreement: Disagreement = net.head(drawn.features, net.student(drawn.faces))
-    region = net.region.expand_as(drawn.grade)
-    gaps = [
-        discrepancy(d, F.adaptive_max_pool2d(drawn.grade, d.shape[-1]), _shrink(region, d.shape[-1]))
-        for d in disagreement.distances
-    ]
-    return verdict_loss(net, disagreement.logit, drawn.grade) + 0.3 * (gaps[0] + gaps[1] + gaps[2])
+        """Return the head's loss on drawn faces, and how badly student and teacher part where they should."""
+        drawn = draw_anomalies(self.net, faces, int(len(faces) * self._untouched), chance)
+        disagreement: Disagreement = self.net.head(drawn.features, self.net.student(drawn.faces))
+        region = self.net.region.expand_as(drawn.grade)
+        gaps = [
+            discrepancy(d, F.adaptive_max_pool2d(drawn.grade, d.shape[-1]), _shrink(region, d.shape[-1]))
+            for d in disagreement.distances
+        ]
+        return verdict_loss(self.net, disagreement.logit, drawn.grade) + 0.3 * (gaps[0] + gaps[1] + gaps[2])
 
 
 def _shrink(x: Tensor, size: int) -> Tensor:
@@ -195,25 +194,15 @@ class _Settled(nn.ModuleDict):
         return super().train(mode=False)
 
 
-class FineTuningTask:
+class FineTuningTask(StudentTask):
     """Train student and head on, by the same loss.
 
     More of what they see is untouched, since what they must learn last is to leave people's own marks alone.
     """
 
     name = "fine-tuning"
-
-    def __init__(self, net: AppraisalNet) -> None:
-        self.net = net
-        self._parts = _Settled({"student": net.student, "head": net.head})
-
-    def parts(self) -> nn.Module:
-        """Return student and head."""
-        return self._parts
-
-    def loss(self, faces: Tensor, chance: Generator) -> Tensor:
-        """Return the loss on faces of which five in eight are changed."""
-        return _disagreement_loss(self.net, draw_anomalies(self.net, faces, len(faces) * 3 // 8, chance))
+    _untouched = 3 / 8
+    _learning = _Settled
 
 
 class InpainterTask:
