@@ -1,8 +1,7 @@
 """The commands ``mien train`` and ``mien evaluate``."""
 
 import json
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -44,6 +43,7 @@ def train(
     FACES holds portraits, and an index.csv with columns image, identity, split and landmarks if there
     is one: then only the split 'train' is used. Teacher and detector stay as published.
     """
+    from .progress import bar_per_step
     from .recipe import Recipe, follow
 
     recipe = Recipe(
@@ -56,33 +56,9 @@ def train(
         teacher=teacher,
         detector=detector,
     )
-    with _progress() as report:
+    with bar_per_step() as report:
         follow(recipe, report)
     click.echo(f"checkpoint: {output}")
-
-
-@contextmanager
-def _progress() -> Iterator[Callable[[str, int, int, str], None]]:
-    """Show one bar for each step; told a step, how many of how many are done, and a remark."""
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-    columns = (
-        TextColumn("{task.description:<24}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TextColumn("{task.fields[remark]}"),
-        TimeRemainingColumn(),
-    )
-    with Progress(*columns, console=Console(stderr=True)) as bar:
-        rows = {}
-
-        def report(step: str, done: int, total: int, remark: str) -> None:
-            if step not in rows:
-                rows[step] = bar.add_task(step, remark=remark)
-            bar.update(rows[step], completed=done, total=total, remark=remark)
-
-        yield report
 
 
 @click.command()
@@ -128,6 +104,7 @@ def evaluate(
     from .evaluate import Request, carry_out
     from .evaluation_page import report_page
     from .evaluation_report import CAVEAT, report_record, terminal
+    from .progress import bar_per_step
 
     request = Request(faces, checkpoint, split, threads, ratings, noise)
     if dump:
@@ -136,7 +113,7 @@ def evaluate(
     for file in (output, page):
         if file and (file.is_dir() or not file.parent.is_dir()):
             raise RequestError(f"{file} cannot be written; give a file in a folder that exists")
-    with _progress() as progress:
+    with bar_per_step() as progress:
         report, pictures = carry_out(request, progress)
     text = json.dumps(report_record(report), indent=2)
     if output:
@@ -155,9 +132,10 @@ def evaluate(
 def _dump(request: "Request", folder: Path, others: Sequence[object]) -> None:
     from .errors import RequestError
     from .evaluate import write_faces
+    from .progress import bar_per_step
 
     if any(others):
         raise RequestError("--dump only writes faces; give it without -o, --page, --ratings and --json")
-    with _progress() as progress:
+    with bar_per_step() as progress:
         write_faces(request, folder, progress)
     click.echo(f"faces: {folder}")

@@ -13,8 +13,8 @@ from .evaluation_page import Picture
 from .evaluation_report import Report, Subject, make_report
 from .images import INDEX, cut_faces, read_portraits
 from .peers import SCORES, FolderRater, write_cases
+from .progress import Report as Progress
 from .raters import Cost, PipelineRater, cost, region_pixels
-from .recipe import Report as Progress
 
 HELD_OUT = "val"
 

@@ -1,6 +1,5 @@
 """The recipe of a checkpoint: faces cut and multiplied, parts trained, normality and scale fitted."""
 
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -17,6 +16,7 @@ from .errors import RecipeError
 from .images import FaceSet, cut_faces, read_portraits
 from .morphs import morphed_faces
 from .normal import fit_normal
+from .progress import Report
 
 SCHEDULES = {
     "student": Schedule(steps=5200, batch=8, learning_rate=2e-3),
@@ -27,9 +27,6 @@ SCHEDULES = {
 MORPHS_PER_FACE = 48
 # Photographs are seen so often for every time that a morph is: no morph has a smile or a blemish of its own.
 _PHOTOGRAPHS = 24
-
-Report = Callable[[str, int, int, str], None]
-"""Told the step's name, how much of how much is done, and a remark such as the loss."""
 
 
 @dataclass(frozen=True)

@@ -94,9 +94,9 @@ def export(
         _other_than_export(checkpoint, calibration, comparison, graphs, faces, as_json=as_json)
         return
     from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
     from mien.calibration.images import read_portraits
+    from mien.calibration.progress import one_bar
     from mien.calibration.sample_portraits import SAMPLES
     from mien.models.checkpoint import REFERENCE
 
@@ -109,13 +109,7 @@ def export(
     portraits = read_portraits(calibration) if calibration else read_portraits(SAMPLES, "calibration")
     goldens = read_portraits(SAMPLES, "golden")
     request = ExportRequest(checkpoint or REFERENCE, portraits, goldens, output, chosen)
-    columns = (TextColumn("{task.description:<40}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    with Progress(*columns) as bar:
-        task = bar.add_task("running the float pipeline", total=None)
-
-        def progress(title: str, done: int, total: int) -> None:
-            bar.update(task, description=title, completed=done, total=total)
-
+    with one_bar("running the float pipeline") as progress:
         report = export_bundle(request, progress)
     for warning in report.warnings:
         click.echo(f"mien: warning: {warning}", err=True)

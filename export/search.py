@@ -6,18 +6,18 @@ measures a real model (``measuring``).
 """
 
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from .blocks import Block, find_blocks
+from .jobs import Progress
 from .measuring import Bench, Measured, Model, Ranges, Subject
 from .precision import BYTES, HALF, Assignment, Choice, Precision
 from .ranges import Method
 
-Progress = Callable[[str, int, int], None]
 WHOLE = Choice(Precision.FLOAT32)
 WEIGHTS = Choice(Precision.WEIGHTS)
 EIGHTS = tuple(Choice(Precision.INT8, method) for method in Method)

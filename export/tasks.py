@@ -2,8 +2,7 @@
 
 import json
 import tempfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
@@ -11,18 +10,18 @@ from typing import Any
 
 import click
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
 from mien.calibration.gathering import gather
 from mien.calibration.images import Portrait
+from mien.calibration.progress import one_bar
 from mien.models.checkpoint import load_checkpoint
 
 from .compare_converters import FAILED, Attempt, compare_converters
 from .compare_quantisers import Quantised, compare_quantisers
 from .front_ends import litert_torch
 from .graphs import graph_named
-from .jobs import Progress as Report
+from .jobs import Progress
 from .samples import save_traces
 
 ARM64 = "ARM64 M: million instructions of one run on an emulated processor, no time"
@@ -42,13 +41,13 @@ class Subject:
 Found = Sequence[Attempt] | Sequence[Quantised]
 
 
-def converters(subject: Subject, folder: Path, report: Report) -> Sequence[Attempt]:
+def converters(subject: Subject, folder: Path, report: Progress) -> Sequence[Attempt]:
     """Compare the front ends."""
     graphs = [graph_named(name) for name in subject.graphs]
     return compare_converters(graphs, subject.checkpoint, folder, report)
 
 
-def quantisers(subject: Subject, folder: Path, report: Report) -> Sequence[Quantised]:
+def quantisers(subject: Subject, folder: Path, report: Progress) -> Sequence[Quantised]:
     """Compare the ways to int8."""
     return compare_quantisers(subject.checkpoint, subject.faces, folder, report)
 
@@ -103,7 +102,7 @@ def _table(title: str, *headings: str) -> Table:
 class Comparison:
     """One comparison: how it is made, and how it is drawn."""
 
-    make: Callable[[Subject, Path, Report], Found]
+    make: Callable[[Subject, Path, Progress], Found]
     draw: Callable[[Any], Table]
 
 
@@ -113,23 +112,10 @@ COMPARISONS: Mapping[str, Comparison] = {
 }
 
 
-@contextmanager
-def progress_bar(first: str) -> Iterator[Report]:
-    """Show a bar on standard error; what it gives is told what was done, how many steps are, of how many."""
-    columns = (TextColumn("{task.description:<40}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    with Progress(*columns, console=Console(stderr=True)) as bar:
-        task = bar.add_task(first, total=None)
-
-        def report(title: str, done: int, total: int) -> None:
-            bar.update(task, description=title, completed=done, total=total)
-
-        yield report
-
-
 def compare(name: str, subject: Subject, show: Callable[[Comparison, Found], None]) -> None:
     """Make the comparison ``name`` and show it; exit 1 if anything that is installed failed."""
     comparison = COMPARISONS[name]
-    with progress_bar("running the float pipeline") as report, tempfile.TemporaryDirectory() as scratch:
+    with one_bar("running the float pipeline") as report, tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
         checkpoint = load_checkpoint(subject.checkpoint)
         faces = gather(subject.calibration, [], checkpoint, partial(report, "looked at portraits"))
@@ -156,6 +142,6 @@ def show_json(comparison: Comparison, found: Found) -> None:
 
 def set_up() -> None:
     """Make the environment of litert-torch."""
-    with progress_bar("") as report:
+    with one_bar("setting up") as report:
         folder = litert_torch.set_up(lambda step: report(step, 0, 1))
     click.echo(f"{litert_torch.NAME}: {folder}")

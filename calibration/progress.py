@@ -1,0 +1,79 @@
+"""Progress of long work on standard error: bars on a terminal, and in a log a line now and then."""
+
+import math
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+
+import click
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+
+Report = Callable[[str, int, int, str], None]
+"""Told the step's name, how much of how much is done, and a remark such as the loss."""
+SECONDS_PER_LINE = 30.0
+"""A log of hours stays readable, and whoever looks into it sees within half a minute that work goes on."""
+
+
+@contextmanager
+def bar_per_step() -> Iterator[Report]:
+    """Show one bar for each step that is told of."""
+    console = Console(stderr=True)
+    if not console.is_terminal:
+        yield log_lines()
+        return
+    columns = (
+        TextColumn("{task.description:<24}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[remark]}"),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=console) as bar:
+        rows = {}
+
+        def report(step: str, done: int, total: int, remark: str) -> None:
+            if step not in rows:
+                rows[step] = bar.add_task(step, remark=remark)
+            bar.update(rows[step], completed=done, total=total, remark=remark)
+
+        yield report
+
+
+@contextmanager
+def one_bar(first: str) -> Iterator[Callable[[str, int, int], None]]:
+    """Show one bar for all steps, titled by the last one that was told of, at the start by ``first``."""
+    console = Console(stderr=True)
+    if not console.is_terminal:
+        line = log_lines()
+        line(first, 0, 1, "")
+        yield lambda title, done, total: line(title, done, total, "")
+        return
+    columns = (TextColumn("{task.description:<40}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=console) as bar:
+        row = bar.add_task(first, total=None)
+        yield lambda title, done, total: bar.update(row, description=title, completed=done, total=total)
+
+
+def log_lines(clock: Callable[[], float] = time.monotonic) -> Report:
+    """Return what prints a line when a step is complete, and otherwise at most every ``SECONDS_PER_LINE``."""
+    start, last = clock(), -math.inf
+
+    def report(step: str, done: int, total: int, remark: str) -> None:
+        nonlocal last
+        now = clock()
+        if done < total and now - last < SECONDS_PER_LINE:
+            return
+        last = now
+        since = timedelta(seconds=int(now - start))
+        click.echo(f"{since} {step} {done}/{total} {remark}".rstrip(), err=True)
+
+    return report
