@@ -10,7 +10,7 @@ from typing import Any, Self
 import numpy as np
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
 from .alignment import AlignmentRule
@@ -129,7 +129,9 @@ def save_checkpoint(checkpoint: Checkpoint, folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     tensors = {name: tensor.contiguous() for name, tensor in checkpoint.state_dict().items()}
     counters = [name for name in tensors if name.endswith("num_batches_tracked")]
-    save_file({name: tensors[name] for name in sorted(tensors.keys() - set(counters))}, folder / WEIGHTS)
+    weights = {name: tensors[name] for name in sorted(tensors.keys() - set(counters))}
+    # The library's save_file makes a file that only its owner can read.
+    (folder / WEIGHTS).write_bytes(save(weights))
     (folder / CONFIG).write_text(checkpoint.config.to_json())
 
 

@@ -57,6 +57,10 @@ def refused(path: Path) -> str:
     return message
 
 
+def test_whoever_may_read_the_config_may_read_the_weights(folder: Path):
+    assert (folder / WEIGHTS).stat().st_mode == (folder / CONFIG).stat().st_mode
+
+
 def test_a_round_trip_keeps_every_byte(fresh: Checkpoint, folder: Path, tmp_path: Path):
     loaded = load_checkpoint(folder)
     assert not loaded.training
