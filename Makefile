@@ -5,7 +5,7 @@ MIEN := $(VENV)/bin/mien
 PY := $(VENV)/bin/python
 READY := $(VENV)/ready
 DEMO := build/demo
-PORTRAITS := $(wildcard calibration/samples/nobody-0[1-6]*.jpg)
+PORTRAITS := $(wildcard models/appraisal/samples/nobody-0[1-6]*.jpg)
 
 .PHONY: demo figures goals test lint setup clean
 
@@ -19,15 +19,15 @@ demo: $(READY)
 	@$(MIEN) verify $(DEMO)/bundle -o $(DEMO)/parity.json > $(DEMO)/verify.log
 	@echo "== 4/4 bench: on this host"
 	@$(MIEN) bench $(DEMO)/bundle -o $(DEMO)/bench.json > $(DEMO)/bench.log
-	@$(PY) -m mien.benchmarks.summary $(DEMO)
+	@$(PY) -m mien.benchmarks.reporting.summary $(DEMO)
 
 figures: demo
 	@echo "== figures: beside the float pipeline, one thread"
-	@$(PY) -m mien.benchmarks.figures $(DEMO)/bundle
+	@$(PY) -m mien.benchmarks.experiments.figures $(DEMO)/bundle
 
 goals: demo
 	@echo "== goals: every figure that has one"
-	@$(PY) tests/benchmarks/goals.py $(DEMO)/bundle
+	@$(PY) -m tests.benchmarks.goals $(DEMO)/bundle
 
 test: $(READY) lint
 	@echo "== tests"

@@ -10,29 +10,28 @@ from typing import Any
 import click
 from rich.console import Console
 
-from mien.mobile_reference.bundle import Bundle, open_bundle, sha256
-from mien.mobile_reference.cache import default_cache
+from mien.mobile_reference.bundle.reader import Bundle, open_bundle, sha256
 from mien.mobile_reference.errors import UsageError
-from mien.mobile_reference.graphs import timed
-from mien.mobile_reference.photograph import read_photograph
+from mien.mobile_reference.files import default_cache
+from mien.mobile_reference.front.photograph import read_photograph
+from mien.mobile_reference.run.models import timed
 
-from . import android_package, android_results, apple_package, apple_results
-from .adb import choose_device, find_adb
-from .android import AndroidTarget
-from .arm64 import Arm64Target
-from .benchmark_model import CPU, UNITS, BenchmarkModelTarget
-from .compare import INSTRUCTIONS, MS, compare
-from .emulator import DEFAULT_PRESET, PRESETS
+from .apps import android_package, android_results, apple_package, apple_results
+from .apps.generated_project import measured
+from .emulation.emulator import DEFAULT_PRESET, PRESETS
+from .emulation.sysroot import open_userland, set_up
 from .errors import DeviceLost
-from .estimate import chosen_variants, estimates, make_estimate_report
-from .evidence import claim_goals
-from .fit import fit_all
-from .generated import measured
-from .host import HostTarget
-from .kit import ABIS, open_kit, set_up_kit
-from .page import make_page
-from .phone import probe
-from .records import (
+from .estimates.estimate import chosen_variants, estimates, make_estimate_report
+from .estimates.evidence import claim_goals
+from .estimates.fit import fit_all
+from .phone.adb import choose_device, find_adb
+from .phone.phone import probe
+from .phone.runner_kit import ABIS, open_kit, set_up_kit
+from .phone.session import MODES, Session
+from .reporting.page import make_page
+from .reporting.tables import print_changes, print_estimates, print_results
+from .results.compare import INSTRUCTIONS, MS, compare
+from .results.records import (
     ANDROID,
     HOST,
     BenchSpec,
@@ -44,9 +43,10 @@ from .records import (
     read_report,
     write_whole,
 )
-from .session import MODES, Session
-from .tables import print_changes, print_estimates, print_results
-from .userland import open_userland, set_up
+from .targets.android import AndroidTarget
+from .targets.arm64 import Arm64Target
+from .targets.benchmark_model import CPU, UNITS, BenchmarkModelTarget
+from .targets.host import HostTarget
 
 _PATH = click.Path(path_type=Path)
 _MEASURE = "run"

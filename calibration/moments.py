@@ -1,6 +1,6 @@
 """What the convolutions of the pipeline read: means and covariances over calibration faces.
 
-Weights are rounded by them, see ``mien.export.rounding``.
+Weights are rounded by them, see ``mien.export.weights.gptq``.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from mien.models.layers import SameConv
+from mien.models.appraisal.networks.layers import SameConv
 
 # Of a larger map some places are taken: they are alike, and faces are many.
 _PLACES = 1024

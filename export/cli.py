@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING
 
 import click
 
-from mien.mobile_reference.bundle import APPRAISAL, GRAPHS
+from mien.mobile_reference.bundle.reader import APPRAISAL, GRAPHS
 
 if TYPE_CHECKING:
-    from .auto import Budget
+    from .search.precision_search import Budget
 
 _PATH = click.Path(path_type=Path)
 DEFAULT_BUDGET = 0.4
@@ -95,14 +95,14 @@ def export(
         return
     from rich.console import Console
 
-    from mien.calibration.images import read_portraits
-    from mien.calibration.progress import one_bar
-    from mien.calibration.sample_portraits import SAMPLES
-    from mien.models.checkpoint import REFERENCE
+    from mien.mobile_reference.report.progress import one_bar
+    from mien.models.appraisal.checkpoint import REFERENCE
+    from mien.models.appraisal.portraits import read_portraits
+    from mien.models.appraisal.training.sample_portraits import SAMPLES
 
     from .exporter import ExportRequest, export_bundle
-    from .packing import check_output
-    from .tables import search_table
+    from .packing.packing import check_output
+    from .search.tables import search_table
 
     check_output(output)
     chosen = _precision(precision, budget_points, work, output)
@@ -163,11 +163,11 @@ def _other_than_export(
     as_json: bool,
 ) -> None:
     """Compare, or set up."""
-    from mien.calibration.images import read_portraits
-    from mien.calibration.sample_portraits import SAMPLES
-    from mien.models.checkpoint import REFERENCE
+    from mien.models.appraisal.checkpoint import REFERENCE
+    from mien.models.appraisal.portraits import read_portraits
+    from mien.models.appraisal.training.sample_portraits import SAMPLES
 
-    from . import tasks
+    from .compare import command as tasks
 
     if comparison is None:
         tasks.set_up()
@@ -181,9 +181,9 @@ def _precision(
     precision: str | None, points: float | None, work: Path | None, output: Path
 ) -> "Path | Budget":
     """Understand the three options that belong together."""
-    from .auto import Budget
     from .errors import ExportError
-    from .precision import STORED
+    from .search.precision_search import Budget
+    from .tflite.precision import STORED
 
     if precision == "auto":
         return Budget(points or DEFAULT_BUDGET, work or output.with_name(output.name + ".search"))

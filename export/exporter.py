@@ -10,31 +10,23 @@ from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
 
-from mien.calibration.checks import image_hash
-from mien.calibration.gathering import CalibrationSet, gather
-from mien.calibration.images import Portrait, read_image
-from mien.calibration.traces import trace
-from mien.mobile_reference.bundle import APPRAISAL
-from mien.models.checkpoint import Checkpoint, load_checkpoint
+from mien.mobile_reference.bundle.reader import APPRAISAL
+from mien.models.appraisal.calibration_faces import CalibrationSet, gather
+from mien.models.appraisal.checkpoint import Checkpoint, load_checkpoint
+from mien.models.appraisal.portrait_checks import image_hash
+from mien.models.appraisal.portraits import Portrait, read_image
+from mien.models.appraisal.traces import trace
 
-from .auto import PRECISION, Budget, find_precision
-from .choice import Judgement, JudgingFace, judge, judging_faces
-from .coreml import PALETTES, VARIANTS
+from .coreml.convert import PALETTES, VARIANTS
 from .graphs import GRAPHS
-from .jobs import (
-    TFLITE_VARIANTS,
-    Progress,
-    palette_job,
-    plan,
-    read_faults,
-    round_weights,
-    run_jobs,
-)
-from .packing import CalibrationRecord, GoldenFace, check_output, pack, staged
-from .precision import STORED, stored_assignment
-from .samples import save_traces
-from .search import Outcome
-from .threads import one_thread
+from .packing.packing import CalibrationRecord, GoldenFace, check_output, pack, staged
+from .packing.variant_selection import Judgement, JudgingFace, judge, judging_faces
+from .running.plan import TFLITE_VARIANTS, Progress, palette_job, plan, read_faults, round_weights, run_jobs
+from .running.threads import one_thread
+from .search.precision_search import PRECISION, Budget, find_precision
+from .search.search import Outcome
+from .tflite.precision import STORED, stored_assignment
+from .tflite.samples import save_traces
 
 
 @dataclass(frozen=True)

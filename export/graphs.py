@@ -5,10 +5,10 @@ from dataclasses import dataclass, replace
 
 from torch import Tensor, nn
 
-from mien.mobile_reference import bundle
-from mien.models.appraisal import AppraisalNet, feature_change
-from mien.models.checkpoint import Checkpoint
-from mien.models.detector import BlazeFace
+from mien.mobile_reference.bundle import reader as bundle
+from mien.models.appraisal.checkpoint import Checkpoint
+from mien.models.appraisal.networks.appraisal import AppraisalNet, feature_change
+from mien.models.appraisal.networks.detector import BlazeFace
 
 
 class TensorSpec(bundle.Tensor):

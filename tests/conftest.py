@@ -6,15 +6,15 @@ from typing import TYPE_CHECKING
 import pytest
 from hypothesis import settings
 
-import mien.calibration
+import mien.models.appraisal
 from tests.commands import run_mien
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from mien.models.checkpoint import Checkpoint
+    from mien.models.appraisal.checkpoint import Checkpoint
 
-SAMPLES = Path(mien.calibration.__file__).parent / "samples"
+SAMPLES = Path(mien.models.appraisal.__file__).parent / "samples"
 
 # The same examples in every run, and nothing written beside the tests.
 settings.register_profile("mien", derandomize=True, database=None, deadline=None, max_examples=40)
@@ -54,7 +54,7 @@ def checkpoint() -> "Checkpoint":
     """The shipped checkpoint. Tests that change one load their own."""
     import torch
 
-    from mien.models.checkpoint import REFERENCE, load_checkpoint
+    from mien.models.appraisal.checkpoint import REFERENCE, load_checkpoint
 
     torch.set_num_threads(1)
     return load_checkpoint(REFERENCE)
@@ -63,7 +63,7 @@ def checkpoint() -> "Checkpoint":
 @pytest.fixture(scope="session")
 def portrait(untouched: Path) -> "Tensor":
     """The pixels of the untouched portrait, uint8 [3, 512, 512]."""
-    from mien.calibration.images import read_image
+    from mien.models.appraisal.portraits import read_image
 
     return read_image(untouched)
 
@@ -71,6 +71,6 @@ def portrait(untouched: Path) -> "Tensor":
 @pytest.fixture(scope="session")
 def face(portrait: "Tensor", checkpoint: "Checkpoint") -> "Tensor":
     """Its aligned face, uint8 [3, 256, 256]."""
-    from mien.models.alignment import align
+    from mien.models.appraisal.alignment import align
 
     return align(portrait, checkpoint.detector, checkpoint.config.alignment).pixels

@@ -2,10 +2,10 @@ import os
 from pathlib import Path
 
 import pytest
-from double.phone import best_shell, refusal
-from tinymodels import tiny_bundle
 
-from mien.benchmarks.userland import Userland, set_up
+from mien.benchmarks.emulation.sysroot import Userland, set_up
+from tests.benchmarks.phone.double.phone import best_shell, refusal
+from tests.benchmarks.tinymodels import tiny_bundle
 
 
 @pytest.fixture(scope="session")

@@ -1,28 +1,24 @@
-"""Every figure that has a goal, in one run: ``python tests/benchmarks/goals.py BUNDLE`` (``make goals``).
+"""Every figure that has a goal, in one run: ``python -m tests.benchmarks.goals BUNDLE`` (``make goals``).
 
 It lies with the tests because the harness is measured on the double of a phone, which is theirs. It takes
 some minutes and needs what ``.ci/run`` installs. A missed goal is said and is no error.
 """
 
 import json
-import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
 import click
 
-sys.path.insert(0, str(Path(__file__).parent))
-
-from double.overhead import overheads
-from tinymodels import tiny_bundle
-
-from mien.benchmarks import baseline
-from mien.benchmarks.estimate import chosen_variants, estimates, make_estimate_report
-from mien.benchmarks.evidence import claim_goals
-from mien.benchmarks.goals import MISSED, Goal, print_goals
-from mien.mobile_reference.bundle import Bundle, open_bundle
-from mien.mobile_reference.cache import default_cache
+from mien.benchmarks.emulation import baseline
+from mien.benchmarks.estimates.estimate import chosen_variants, estimates, make_estimate_report
+from mien.benchmarks.estimates.evidence import claim_goals
+from mien.benchmarks.results.targets_met import MISSED, Goal, print_goals
+from mien.mobile_reference.bundle.reader import Bundle, open_bundle
+from mien.mobile_reference.files import default_cache
+from tests.benchmarks.phone.double.overhead import overheads
+from tests.benchmarks.tinymodels import tiny_bundle
 
 
 def work_goals(bundle: Path, cache: Path) -> Iterator[Goal]:

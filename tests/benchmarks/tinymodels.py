@@ -11,8 +11,8 @@ from ai_edge_litert import schema_py_generated as schema
 from numpy.typing import NDArray
 from PIL import Image
 
-from mien.mobile_reference.bundle import MANIFEST, open_bundle, sha256
-from mien.mobile_reference.runner import BundleAppraiser
+from mien.mobile_reference.bundle.reader import MANIFEST, open_bundle, sha256
+from mien.mobile_reference.run.runner import BundleAppraiser
 
 _TYPES = {
     "float16": schema.TensorType.FLOAT16,

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from mien.calibration.moments import convolution_moments
-from mien.models.layers import SameConv
+from mien.models.appraisal.networks.layers import SameConv
 
 
 class Twice(nn.Module):

@@ -20,16 +20,16 @@ from numpy.typing import NDArray
 from rich.console import Console
 from rich.table import Table
 
-from mien.export.blocks import find_blocks
 from mien.export.graphs import graph_named
-from mien.export.litert import Runner
-from mien.export.precision import Choice, Precision
-from mien.export.ranges import spreads
-from mien.export.rounding import round_convolutions
-from mien.export.tflite import quantise
-from mien.mobile_reference.bundle import APPRAISAL, open_bundle
-from mien.mobile_reference.runner import DEFAULT_VARIANT
-from mien.models.checkpoint import REFERENCE, load_checkpoint
+from mien.export.tflite.blocks import find_blocks
+from mien.export.tflite.interpreter import Runner
+from mien.export.tflite.precision import Choice, Precision
+from mien.export.tflite.quantise import quantise
+from mien.export.tflite.ranges import spreads
+from mien.export.weights.gptq import round_convolutions
+from mien.mobile_reference.bundle.reader import APPRAISAL, open_bundle
+from mien.mobile_reference.run.runner import DEFAULT_VARIANT
+from mien.models.appraisal.checkpoint import REFERENCE, load_checkpoint
 
 Faces = Sequence[NDArray[np.uint8]]
 CASES: Mapping[str, Sequence[Precision]] = {

@@ -7,13 +7,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mien.export.flatbuffer import LAYOUT_OPERATIONS, operation_names
 from mien.export.graphs import GRAPHS
-from mien.mobile_reference.bundle import Bundle, manifest_validator, open_bundle
-from mien.mobile_reference.parity import deviations, verify
-from mien.mobile_reference.photograph import read_photograph
-from mien.mobile_reference.runner import BundleAppraiser
-from mien.models.appraiser import open_checkpoint
+from mien.mobile_reference.bundle.reader import Bundle, manifest_validator, open_bundle
+from mien.mobile_reference.front.photograph import read_photograph
+from mien.mobile_reference.run.runner import BundleAppraiser
+from mien.mobile_reference.tflite.flatbuffer import LAYOUT_OPERATIONS, operation_names
+from mien.mobile_reference.verify.stages import deviations, verify
+from mien.models.appraisal.appraiser import open_checkpoint
 from tests.commands import run_mien
 
 TFLITE = ("tflite-fp32", "tflite-fp16", "tflite-int8")

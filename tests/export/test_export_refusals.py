@@ -7,7 +7,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from mien.models.checkpoint import REFERENCE
+from mien.models.appraisal.checkpoint import REFERENCE
 from tests.commands import run_mien
 
 

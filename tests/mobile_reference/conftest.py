@@ -12,8 +12,9 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from mien.mobile_reference import parity, runner
-from mien.mobile_reference.bundle import Bundle, Variant
+from mien.mobile_reference.bundle.reader import Bundle, Variant
+from mien.mobile_reference.run import runner
+from mien.mobile_reference.verify import stages as parity
 
 Arrays = dict[str, NDArray[Any]]
 
@@ -152,7 +153,7 @@ ALIGNMENT = {
 
 
 def _rule() -> Any:
-    from mien.mobile_reference.alignment import AlignmentRule
+    from mien.mobile_reference.front.alignment import AlignmentRule
 
     template = tuple((x, y) for x, y in ALIGNMENT["template"])
     return AlignmentRule(**{**ALIGNMENT, "template": template})

@@ -1,0 +1,1 @@
+"""Projects for an app that measures: Android and Apple."""

@@ -1,0 +1,97 @@
+"""Folders that commands generate for other machines: whole or not at all, equal bytes for equal bundles."""
+
+import hashlib
+import json
+import shutil
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
+from importlib.resources import as_file, files
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from mien.mobile_reference.bundle.reader import Bundle, Variant
+from mien.mobile_reference.errors import UsageError
+
+SPEC = "spec.json"
+"""The file that says what was generated, and by which a generated folder is known."""
+RESULTS = "results"
+"""The folder that only a measurement makes."""
+
+
+def variants_for(bundle: Bundle, names: Sequence[str], platform: str, takes: str) -> list[Variant]:
+    """Choose what to measure on a platform: the named variants, or all of it.
+
+    Args:
+        bundle: Whose variants.
+        names: Of variants; none for all.
+        platform: What they must be for.
+        takes: The beginning of the error: who takes what.
+
+    Raises:
+        UsageError: there are none, or a named one is for another platform.
+    """
+    chosen = [bundle.variant(name) for name in dict.fromkeys(names)] or [
+        variant for variant in bundle.variants if variant.platform == platform
+    ]
+    foreign = [variant.name for variant in chosen if variant.platform != platform]
+    if foreign or not chosen:
+        raise UsageError(
+            f"{takes}, got {', '.join(foreign) or 'a bundle without any'}; "
+            f"name a {platform} variant, or export one"
+        )
+    return chosen
+
+
+def spec_text(spec: Mapping[str, Any]) -> str:
+    """Return what ``spec.json`` holds."""
+    return json.dumps(spec, indent=1, sort_keys=True) + "\n"
+
+
+def identified(spec: Mapping[str, Any]) -> dict[str, Any]:
+    """Add ``id``, the hash of the rest."""
+    return {**spec, "id": hashlib.sha256(spec_text(spec).encode()).hexdigest()}
+
+
+def copy_sources(source: str, folder: Path) -> None:
+    """Copy a folder of this package into another one, beside what is there."""
+    with as_file(files(__package__).joinpath(*source.split("/"))) as sources:
+        shutil.copytree(sources, folder, dirs_exist_ok=True, copy_function=shutil.copyfile)
+
+
+def measured(spec: Mapping[str, Any], folder: Path, place: PurePosixPath) -> bool:
+    """Tell whether a folder holds the very package of ``spec``, at ``place`` in it, and results of it."""
+    found = folder / place
+    return (folder / RESULTS).is_dir() and found.is_file() and found.read_text() == spec_text(spec)
+
+
+def write_folder(folder: Path, spec: PurePosixPath, fill: Callable[[Path], None]) -> None:
+    """Let ``fill`` write into a folder that takes its place when it is complete.
+
+    Args:
+        folder: What to make, or to replace where nothing was measured with it.
+        spec: Where its ``spec.json`` lies in it.
+        fill: Writes everything.
+
+    Raises:
+        UsageError: the folder holds something else or results, or cannot be made.
+    """
+    _check_replaceable(folder, spec)
+    try:
+        folder.absolute().parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=folder.absolute().parent, prefix=".mien-") as name:
+            part = Path(name) / "part"
+            fill(part)
+            shutil.rmtree(folder, ignore_errors=True)
+            part.rename(folder)
+    except OSError as error:
+        raise UsageError(f"{folder} cannot be made ({error.strerror}); give a folder elsewhere") from error
+
+
+def _check_replaceable(folder: Path, spec: PurePosixPath) -> None:
+    """Refuse to overwrite anything but a folder that nothing was measured with."""
+    if not folder.exists() or (folder.is_dir() and not any(folder.iterdir())):
+        return
+    if not (folder / spec).is_file():
+        raise UsageError(f"{folder} exists and was not made by 'mien bench'; give a new folder")
+    if (folder / RESULTS).exists():
+        raise UsageError(f"{folder} holds results of a measurement; keep them and give a new folder")

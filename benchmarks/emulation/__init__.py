@@ -1,0 +1,1 @@
+"""LiteRT's ARM64 kernels on an emulated processor."""

@@ -1,0 +1,1 @@
+"""What published times say about a model that nobody has timed."""

@@ -1,0 +1,1 @@
+"""How figures of the documents were made."""

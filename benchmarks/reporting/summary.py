@@ -1,0 +1,70 @@
+"""What `make demo` prints at its end: one table of a bundle's scores, parity and times.
+
+``python -m mien.benchmarks.reporting.summary DEMO`` reads what the commands before it left in the folder
+``DEMO``.
+"""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import click
+from rich.console import Console
+from rich.table import Table
+
+from mien.benchmarks.results.records import TOTAL, read_report
+from mien.mobile_reference.bundle.reader import APPRAISAL, Variant, open_bundle, size_of
+from mien.mobile_reference.commands.console import run
+
+PARTS = ("bundle", "appraisals", "parity.json", "bench.json")
+
+
+def parity_cells(variant: Variant, results: list[Mapping[str, Any]]) -> tuple[str, str]:
+    """Return the worst score error of all stages against its gate, and the verdict."""
+    own = [result for result in results if result["variant"] == variant.name]
+    worst = max(result["points"] for result in own)
+    verdict = "passed" if all(result["passed"] for result in own) else "FAILED"
+    return f"{worst:.3f} of {variant.gate:g}", verdict
+
+
+def time_cell(variant: Variant, results: list[Mapping[str, Any]]) -> str:
+    """Return median and 90th percentile from photograph to score, or why there is none."""
+    for result in results:
+        if result["variant"] == variant.name:
+            chain = [s for s in result["latency"]["stages"] if (s["part"], s["name"]) == ("chain", TOTAL)]
+            summary = chain[0]["summary"]
+            return f"{summary['p50']:.0f} / {summary['p90']:.0f}"
+    return "needs a Mac"
+
+
+@click.command()
+@click.argument("demo", type=click.Path(path_type=Path, exists=True))
+def main(demo: Path) -> None:
+    """Print one table of what lies in DEMO, and where it lies."""
+    bundle = open_bundle(demo / "bundle")
+    parity = json.loads((demo / "parity.json").read_text())["results"]
+    times = read_report(demo / "bench.json")["results"]
+    photographs = [
+        json.loads(line) for line in (demo / "appraisals/appraisals.jsonl").read_text().splitlines()
+    ]
+    scores = ", ".join(
+        f"{Path(p['photo']).stem.removeprefix('nobody-')} {p['score']:.0f}" for p in photographs
+    )
+    table = Table(title="the bundle against the float pipeline; times of this host, not of a phone")
+    for heading in ("variant", "one graph MB", "worst score error", "parity", "ms p50 / p90"):
+        table.add_column(heading, justify="left" if heading == "variant" else "right")
+    for variant in bundle.variants:
+        cells = (*parity_cells(variant, parity), time_cell(variant, times))
+        table.add_row(variant.name, f"{size_of(variant.files[APPRAISAL]) / 1e6:.1f}", *cells)
+    console = Console()
+    console.print(table)
+    console.print(f"scores of the samples, 100 is typical: {scores}")
+    chosen = " and ".join(bundle.manifest.get("choice", {}).values())
+    console.print(f"smallest that keep to a third of their gates: {chosen}")
+    console.print("Core ML was executed by mien's evaluator; not validated on Apple hardware.")
+    console.print("made: " + " ".join(str(demo / part) for part in PARTS))
+
+
+if __name__ == "__main__":
+    run(main)

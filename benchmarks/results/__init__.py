@@ -1,0 +1,1 @@
+"""Records of measurements, their statistics, and comparisons of them."""

@@ -1,0 +1,386 @@
+"""What a target is asked to measure and what it answers, and the report file that keeps it.
+
+The report is described by ``report.schema.json``. ``kind`` says what a result was made on; a result of
+an emulated processor has no times at all.
+"""
+
+import json
+import math
+import os
+import tempfile
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass, field
+from functools import cache
+from importlib.metadata import version
+from importlib.resources import files
+from pathlib import Path
+from typing import Any, Protocol
+
+from jsonschema import Draft202012Validator
+
+from mien.benchmarks.errors import ReportError
+from mien.mobile_reference.bundle.reader import MANIFEST, Bundle, sha256
+from mien.mobile_reference.errors import UsageError
+
+from .stats import Blocks, Summary, block_spread, summarise
+
+FORMAT = 1
+REPORT_SCHEMA = "report.schema.json"
+ESTIMATE_SCHEMA = "estimate.schema.json"
+BUDGET_MS = 1000.0
+"""The promise: from the encoded photograph to the score in less than a second."""
+HOST = "host"
+ARM64_EMULATION = "arm64-emulation"
+ANDROID = "android"
+ANDROID_EMULATOR = "android-emulator"
+IPHONE, IOS_SIMULATOR, MAC = "iphone", "ios-simulator", "mac"
+TOTAL = "total"
+"""The stage from the encoded photograph to the score."""
+MET, NOT_MET, NO_EVIDENCE = "met", "not met", "no evidence"
+UNSTABLE = 0.05
+"""By what share processes may differ before their times are called unstable."""
+UNSTABLE_NOTE = "unstable"
+"""How a note begins that casts doubt on the times."""
+_MAX_REPORT_BYTES = 256 << 20
+
+
+@dataclass(frozen=True)
+class BenchSpec:
+    """What to measure: ``blocks`` fresh processes, each ``warmup`` untimed and ``runs`` timed appraisals."""
+
+    bundle: Bundle
+    variant: str
+    photograph: Path
+    threads: int
+    warmup: int
+    runs: int
+    blocks: int
+    cpus: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True)
+class Device:
+    """What measured."""
+
+    kind: str
+    name: str
+    isa: str
+    cores: int
+    system: str
+    runtime: str
+
+
+@dataclass(frozen=True)
+class Stage:
+    """The times of one step in ms. ``part`` is ``chain`` (a step of an appraisal) or ``graph`` (alone)."""
+
+    part: str
+    name: str
+    blocks: Blocks
+
+    @property
+    def summary(self) -> Summary:
+        """Sum up the runs of all blocks."""
+        return summarise([time for block in self.blocks for time in block])
+
+
+@dataclass(frozen=True)
+class Latency:
+    """Times in ms: of every stage, and of what happens once in each process, before the warm-up."""
+
+    stages: tuple[Stage, ...]
+    load_ms: tuple[float, ...]
+    first_ms: tuple[float, ...]
+    peak_memory_bytes: int
+
+    def stage(self, name: str) -> Stage:
+        """Find a step of the chain."""
+        return next(stage for stage in self.stages if (stage.part, stage.name) == ("chain", name))
+
+    @property
+    def whole(self) -> bool:
+        """Tell whether the whole way from the photograph was timed, not only that from the aligned face."""
+        return any((stage.part, stage.name) == ("chain", TOTAL) for stage in self.stages)
+
+    @property
+    def longest(self) -> Stage:
+        """The step that says most: the whole way, or else the one graph."""
+        return self.stage(TOTAL if self.whole else "appraisal")
+
+
+@dataclass(frozen=True)
+class Parity:
+    """How far a result of the measured program is from a reference; both in ``unit``."""
+
+    name: str
+    error: float
+    gate: float
+    unit: str
+
+    @property
+    def passed(self) -> bool:
+        """Tell whether the gate holds; an error that is not a number never passes."""
+        return self.error <= self.gate
+
+
+@dataclass(frozen=True)
+class Work:
+    """ARM64 instructions of one run of a graph, and the share of each kernel.
+
+    ``dot_product`` is the share of the kernels that the processor's int8 products are for, or None
+    where the processor or the graph has none of them.
+    """
+
+    graph: str
+    instructions: int
+    kernels: Mapping[str, float]
+    dot_product: float | None
+
+
+@dataclass(frozen=True)
+class Reported:
+    """What a program of others reports of one graph on one unit of a phone: times in microseconds.
+
+    ``blocks`` has one mapping for each process, with the keys of that program. There are no single runs.
+    """
+
+    graph: str
+    unit: str
+    blocks: tuple[Mapping[str, float], ...]
+
+
+@dataclass(frozen=True)
+class Condition:
+    """How warm and how fast a phone was ``before`` or ``after`` a block; empty is what it did not say.
+
+    ``thermal_status`` is Android's 0 (none) to 6, ``temperatures`` are in degrees Celsius by sensor, the
+    clocks by processor.
+    """
+
+    block: int
+    when: str
+    thermal_status: int | None
+    temperatures: Mapping[str, float]
+    max_khz: Mapping[str, int]
+    current_khz: Mapping[str, int]
+    battery_percent: int | None
+    power_saver: bool
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a target found out about one variant.
+
+    ``latency`` is None where time means nothing, ``threads`` where the runtime chooses.
+    """
+
+    target: str
+    variant: str
+    device: Device
+    threads: int | None
+    latency: Latency | None
+    parity: tuple[Parity, ...]
+    work: tuple[Work, ...] = ()
+    notes: tuple[str, ...] = field(default=())
+    conditions: tuple[Condition, ...] = ()
+    missing: tuple[str, ...] = ()
+    reported: tuple[Reported, ...] = ()
+
+    @property
+    def p90_ms(self) -> float | None:
+        """The time that nine of ten appraisals keep, or None where the whole way was not timed."""
+        return self.latency.longest.summary.p90 if self.latency and self.latency.whole else None
+
+    @property
+    def failures(self) -> Iterator[str]:
+        """Say what makes the result worthless: a wrong answer, or kernels that a phone would not use."""
+        yield from self.missing
+        for parity in self.parity:
+            if not parity.passed:
+                off, unit = f"{parity.error:.3g}", parity.unit
+                yield f"{parity.name} is off by {off} {unit}, at most {parity.gate:g} are allowed"
+        for work in self.work:
+            if work.dot_product == 0:
+                yield f"{work.graph} ran without the processor's dot products, which it should have used"
+
+    @property
+    def verdict(self) -> str:
+        """Say whether the budget is kept by nine of ten appraisals."""
+        if self.p90_ms is None or self.device.kind == ANDROID_EMULATOR:
+            return NO_EVIDENCE
+        return MET if self.p90_ms < BUDGET_MS else NOT_MET
+
+
+class Target(Protocol):
+    """Something that a bundle can be measured on."""
+
+    def probe(self) -> Device:
+        """Say what it is."""
+        ...
+
+    def run(self, spec: BenchSpec) -> Result:
+        """Measure one variant."""
+        ...
+
+
+def stability_notes(stages: tuple[Stage, ...]) -> tuple[str, ...]:
+    """Say which chain steps differ between processes by more than chance should allow."""
+    longest = Latency(stages, (), (), 0).longest
+    spread = block_spread(longest.blocks)
+    if spread <= UNSTABLE:
+        return ()
+    return (f"{UNSTABLE_NOTE}: medians of the processes differ by {spread:.0%}, more than {UNSTABLE:.0%}",)
+
+
+def make_report(bundle: Bundle, spec: Mapping[str, Any], results: tuple[Result, ...]) -> dict[str, Any]:
+    """Make the JSON of a report; ``spec`` states the settings that all results share."""
+    report = {
+        "format": FORMAT,
+        "mien": version("mien"),
+        "bundle": {"name": bundle.name, "manifest_sha256": sha256(bundle.path / MANIFEST)},
+        "settings": dict(spec),
+        "results": [_record(result) for result in results],
+    }
+    check_report(report)
+    return report
+
+
+def _record(result: Result) -> dict[str, Any]:
+    record = asdict(result) | {"kind": result.device.kind}
+    record["parity"] = [_parity_record(parity) for parity in result.parity]
+    if result.latency:
+        for stage, entry in zip(result.latency.stages, record["latency"]["stages"], strict=True):
+            entry["summary"] = asdict(stage.summary)
+    record["verdict"] = {"budget_ms": BUDGET_MS, "p90_ms": result.p90_ms, "state": result.verdict}
+    plain: dict[str, Any] = json.loads(json.dumps(record))
+    return plain
+
+
+def _parity_record(parity: Parity) -> dict[str, Any]:
+    """Keep an error that is no finite number as null, which JSON has."""
+    error = parity.error if math.isfinite(parity.error) else None
+    return asdict(parity) | {"error": error, "passed": parity.passed}
+
+
+def _read_parity(record: Mapping[str, Any]) -> Parity:
+    error = math.inf if record["error"] is None else record["error"]
+    return Parity(record["name"], error, record["gate"], record["unit"])
+
+
+@cache
+def _validator(schema: str) -> Draft202012Validator:
+    return Draft202012Validator(json.loads(files(__package__).joinpath(schema).read_text()))
+
+
+def check_report(report: Any, schema: str = REPORT_SCHEMA) -> None:
+    """Check a report against a JSON Schema that ships with mien.
+
+    Raises:
+        ReportError: the report is not as the schema says.
+    """
+    problems = sorted(_validator(schema).iter_errors(report), key=lambda e: list(map(str, e.path)))
+    if problems:
+        where = "/".join(str(part) for part in problems[0].path) or "the report"
+        raise ReportError(f"{where}: {problems[0].message[:200]}; make the report again with 'mien bench'")
+
+
+def read_report(path: Path) -> dict[str, Any]:
+    """Read a report of measurements.
+
+    Raises:
+        ReportError: the file is missing, too large, or no report of a version that is known.
+    """
+    report: dict[str, Any] = _load(path)
+    _check_file(path, report, REPORT_SCHEMA)
+    return report
+
+
+def read_evidence(path: Path) -> dict[str, Any]:
+    """Read a report of measurements or of estimates; ``is_estimate`` tells which it is.
+
+    Raises:
+        ReportError: as ``read_report``.
+    """
+    report: dict[str, Any] = _load(path)
+    _check_file(path, report, ESTIMATE_SCHEMA if is_estimate(report) else REPORT_SCHEMA)
+    return report
+
+
+def is_estimate(report: Any) -> bool:
+    """Tell whether a report is one of estimates."""
+    return isinstance(report, dict) and report.get("kind") == "estimate"
+
+
+def _load(path: Path) -> Any:
+    if not path.is_file():
+        raise ReportError(f"{path} is no file; give a report that 'mien bench BUNDLE -o FILE' wrote")
+    if path.stat().st_size > _MAX_REPORT_BYTES:
+        raise ReportError(f"{path} is larger than {_MAX_REPORT_BYTES} bytes; give a report of 'mien bench'")
+    try:
+        return json.loads(path.read_bytes())
+    except (ValueError, RecursionError) as error:
+        raise ReportError(f"{path} is not JSON: {error}; give a report of 'mien bench'") from error
+
+
+def _check_file(path: Path, report: Any, schema: str) -> None:
+    try:
+        check_report(report, schema)
+    except ReportError as error:
+        raise ReportError(f"{path}: {error}") from error
+    except RecursionError as error:
+        raise ReportError(f"{path} is not JSON: {error}; give a report of 'mien bench'") from error
+
+
+def read_result(record: Mapping[str, Any]) -> Result:
+    """Make the result that a report's record describes."""
+    latency = record["latency"]
+    return Result(
+        target=record["target"],
+        variant=record["variant"],
+        device=Device(**record["device"]),
+        threads=record["threads"],
+        latency=_latency(latency) if latency else None,
+        parity=tuple(_read_parity(parity) for parity in record["parity"]),
+        work=tuple(Work(**work) for work in record["work"]),
+        notes=tuple(record["notes"]),
+        conditions=tuple(Condition(**condition) for condition in record.get("conditions", ())),
+        missing=tuple(record.get("missing", ())),
+        reported=tuple(
+            Reported(r["graph"], r["unit"], tuple(r["blocks"])) for r in record.get("reported", ())
+        ),
+    )
+
+
+def _latency(record: Mapping[str, Any]) -> Latency:
+    return Latency(
+        stages=tuple(Stage(s["part"], s["name"], s["blocks"]) for s in record["stages"]),
+        load_ms=tuple(record["load_ms"]),
+        first_ms=tuple(record["first_ms"]),
+        peak_memory_bytes=record["peak_memory_bytes"],
+    )
+
+
+def check_output(path: Path) -> None:
+    """Refuse an output file before minutes are spent on what it shall hold.
+
+    Raises:
+        UsageError: the path is a folder or lies in none.
+    """
+    if path.is_dir():
+        raise UsageError(f"{path} is a folder; give the name of a file")
+    if not path.absolute().parent.is_dir():
+        raise UsageError(f"{path.parent} is no folder; make it first, or give a file elsewhere")
+
+
+def write_whole(path: Path, text: str) -> None:
+    """Write a file beside its place and move it there, so that it is never half-written."""
+    with tempfile.NamedTemporaryFile("w", dir=path.absolute().parent, delete=False, encoding="utf-8") as part:
+        part.write(text)
+    Path(part.name).chmod(0o666 & ~_umask())
+    Path(part.name).replace(path)
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask

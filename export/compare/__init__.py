@@ -1,0 +1,1 @@
+"""Converters and quantisers beside each other."""

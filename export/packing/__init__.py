@@ -1,0 +1,1 @@
+"""Variants judged and packed as a bundle."""

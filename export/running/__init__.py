@@ -1,0 +1,1 @@
+"""Conversions planned, and run in processes of their own."""

@@ -1,0 +1,1 @@
+"""The search for the precision of every block."""

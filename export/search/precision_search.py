@@ -1,0 +1,96 @@
+"""``--precision auto``: from a checkpoint and calibration faces to the file of assignments.
+
+The one graph is searched; the stages get what it gets.
+"""
+
+import json
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import partial
+from hashlib import sha256
+from pathlib import Path
+
+import numpy as np
+
+from mien.export.graphs import graph_named
+from mien.export.running.isolation import Limits, run_isolated
+from mien.export.running.plan import ROUNDINGS, TFLITE_VARIANTS, Progress, float_model
+from mien.export.tflite.precision import stored_assignment, write_assignments
+from mien.export.tflite.samples import load_samples
+from mien.mobile_reference.bundle.reader import APPRAISAL
+from mien.models.appraisal.checkpoint import checkpoint_hash, load_checkpoint
+
+from .search import Outcome, explain, search_halves, search_precision
+from .trials import Subject
+
+HALF_BUDGET = 0.03
+"""Points that float16 weights may cost over the calibration faces: with 0.05 others erred by up to 0.123."""
+PRECISION, TABLE = "precision.json", "search.json"
+
+
+@dataclass(frozen=True)
+class Budget:
+    """What int8 may cost: the largest score error over the calibration faces, in points.
+
+    ``work`` is the folder that keeps what was measured, so that a search that was stopped goes on.
+    """
+
+    points: float
+    work: Path
+
+
+def find_precision(
+    checkpoint: Path, traces: Path, budget: Budget, workers: int, progress: Progress
+) -> Mapping[str, Outcome]:
+    """Search the assignments of the variants below float32, and write them into the folder ``work``.
+
+    Raises:
+        ConversionError: the float model could not be made.
+    """
+    subject = _subject(checkpoint, traces, budget.work, progress)
+    _, half, eight = TFLITE_VARIANTS
+    found = {
+        half: search_halves(subject, HALF_BUDGET, workers, progress),
+        eight: search_precision(subject, budget.points, stored_assignment(eight), workers, progress),
+    }
+    assignments = {variant: outcome.assignment for variant, outcome in found.items()}
+    write_assignments(assignments, budget.work / PRECISION)
+    rows = {variant: explain(outcome) for variant, outcome in found.items()}
+    (budget.work / TABLE).write_text(json.dumps(rows, indent=1) + "\n")
+    return found
+
+
+def _subject(checkpoint: Path, traces: Path, work: Path, progress: Progress) -> Subject:
+    """Make the float model and watch its tensors, unless that was done in a search before."""
+    faces = np.stack([sample["face"][0] for sample in load_samples(traces)])
+    content = checkpoint_hash(load_checkpoint(checkpoint)) + sha256(faces.tobytes()).hexdigest()
+    folder = work / sha256(content.encode()).hexdigest()[:16]
+    subject = Subject(
+        folder / "model.tflite",
+        folder / "faces.npy",
+        folder / "spreads.json",
+        folder / "roundings.safetensors",
+        folder / "trials",
+    )
+    if not subject.spreads.exists():
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir(parents=True)
+        np.save(subject.faces, faces)
+        shutil.copy(traces / ROUNDINGS, subject.roundings)
+        progress("converting to float32", 0, 1)
+        job = partial(_watch, checkpoint, traces, subject)
+        run_isolated(job, folder / "convert.log", Limits(), f"tflite {APPRAISAL}")
+    return subject
+
+
+def _watch(checkpoint: Path, traces: Path, subject: Subject) -> None:
+    from mien.export.tflite.ranges import spreads, write_spreads
+
+    samples = load_samples(traces)
+    made = float_model(APPRAISAL, checkpoint, samples, subject.model.parent / "work")
+    made.replace(subject.model)
+    # The spreads come last: where they are, everything is.
+    partial_file = subject.spreads.with_suffix(".partial")
+    write_spreads(spreads(graph_named(APPRAISAL), subject.model.read_bytes(), samples), partial_file)
+    partial_file.replace(subject.spreads)

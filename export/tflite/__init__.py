@@ -1,0 +1,1 @@
+"""PyTorch to TFLite: conversion, precisions, quantisation."""

@@ -1,0 +1,33 @@
+"""A float32 TFLite model that is proven: whichever front end made it, it computes what PyTorch computed."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from mien.export.graphs import Graph
+
+from .converters import Convert
+from .interpreter import Runner
+from .passes.layout import channels_last_model
+from .passes.xnnpack_rewrites import fuse_relu
+from .quantise import check_contract, check_float
+from .ranges import Arrays
+
+
+def convert_float(
+    convert: Convert, graph: Graph, checkpoint: Path, samples: Sequence[Arrays], folder: Path
+) -> Path:
+    """Convert a graph into ``folder``, turn it channels last, and check it against the ``samples``.
+
+    Meant for a process of its own.
+
+    Raises:
+        ConversionError: the converter made no model, one that LiteRT cannot load, or one that has other
+            tensors or computes something else.
+    """
+    made = convert(graph, checkpoint, folder)
+    Runner(made)  # LiteRT finds a damaged file before our own passes stumble over it
+    model = folder / f"{graph.name}.tflite"
+    model.write_bytes(fuse_relu(channels_last_model(made)))
+    check_contract(graph, model)
+    check_float(graph, model, samples)
+    return model

@@ -1,0 +1,81 @@
+"""PyTorch -> ONNX, in a form that onnx2tf does not spoil.
+
+onnx2tf leaves a tensor without data when a convolution and something else read it, or when an output is also
+read inside; the exit code is 0 all the same: ``shield_shared`` gives the others a copy.
+"""
+
+import warnings
+from collections import Counter
+from pathlib import Path
+
+import onnx
+import torch
+
+from mien.export.graphs import Graph
+from mien.models.appraisal.checkpoint import Checkpoint
+
+from .unsupported import naming_operations
+
+_OPSET = 17
+_COPY = "_shielded"
+
+
+def to_onnx(graph: Graph, checkpoint: Checkpoint, file: Path) -> None:
+    """Write a graph as ONNX, channels second, with the contract's names.
+
+    Raises:
+        ConversionError: an operation has no form in ONNX.
+    """
+    examples = tuple(
+        torch.zeros(spec.shape, dtype=getattr(torch, spec.dtype)) for spec in graph.specs(graph.inputs)
+    )
+    with warnings.catch_warnings(), naming_operations("the ONNX exporter", r"operator '([^']+)'"):
+        # The TorchScript exporter is deprecated, and the one that onnx2tf is tested with.
+        warnings.simplefilter("ignore")
+        torch.onnx.export(
+            graph.build(checkpoint),
+            examples,
+            str(file),
+            input_names=list(graph.inputs),
+            output_names=list(graph.outputs),
+            opset_version=_OPSET,
+            dynamo=False,
+        )
+
+
+def shield_shared(model: onnx.ModelProto) -> None:
+    """Let every 4-D output, and every reader beside a convolution, have a tensor of its own, in place.
+
+    The copy is a pooling of 1x1, which changes no value and which onnx2tf does not fold away.
+    """
+    inferred = onnx.shape_inference.infer_shapes(model).graph
+    rank = {v.name: len(v.type.tensor_type.shape.dim) for v in (*inferred.value_info, *inferred.output)}
+    outputs = {output.name for output in model.graph.output}
+    readers = Counter(name for node in model.graph.node for name in set(node.input))
+    made = {name for node in model.graph.node for name in node.output}
+    convolved = made & {node.input[0] for node in model.graph.node if node.op_type == "Conv"}
+    nodes: list[onnx.NodeProto] = []
+    for node in model.graph.node:
+        if node.op_type != "Conv":
+            _rename(node.input, {n: n + _COPY for n in node.input if n in convolved and readers[n] > 1})
+        _rename(node.output, {n: n + "_inside" for n in node.output if n in outputs and rank[n] == 4})
+        nodes.append(node)
+        for name in node.output:
+            if name.endswith("_inside"):
+                nodes.append(_copied(name, name.removesuffix("_inside")))
+            elif name in convolved and readers[name] > 1:
+                nodes.append(_copied(name, name + _COPY))
+    for node in nodes:
+        if node.op_type != "AveragePool":
+            _rename(node.input, {n: n + "_inside" for n in node.input if n in outputs and rank[n] == 4})
+    del model.graph.node[:]
+    model.graph.node.extend(nodes)
+
+
+def _rename(names: "list[str]", changes: dict[str, str]) -> None:
+    for position, name in enumerate(names):
+        names[position] = changes.get(name, name)
+
+
+def _copied(source: str, target: str) -> onnx.NodeProto:
+    return onnx.helper.make_node("AveragePool", [source], [target], kernel_shape=[1, 1], strides=[1, 1])

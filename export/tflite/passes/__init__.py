@@ -1,0 +1,1 @@
+"""Rewrites of a TFLite graph, one a file."""

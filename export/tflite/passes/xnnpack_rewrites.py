@@ -1,0 +1,127 @@
+"""Small edits of a TFLite graph that kernels reward."""
+
+from collections import Counter
+from typing import Any
+
+import numpy as np
+from ai_edge_litert import schema_py_generated as schema
+
+from mien.mobile_reference.tflite.flatbuffer import constant_data, operation_name, parse, serialise
+
+_CONVOLUTIONS = frozenset(["CONV_2D", "DEPTHWISE_CONV_2D"])
+_FILTER, _BIAS = 1, 2
+
+
+def fuse_relu(model: bytes) -> bytes:
+    """Let a convolution that only a RELU reads do it itself.
+
+    XNNPACK takes no integer RELU of its own: left apart, they were a fifth of the int8 graph's work.
+    """
+    parsed = parse(model)
+    for graph in parsed.subgraphs:
+        readers = Counter(int(i) for operator in graph.operators for i in operator.inputs)
+        readers.update(int(i) for i in graph.outputs)
+        makers: dict[int, Any] = {int(i): operator for operator in graph.operators for i in operator.outputs}
+        kept = []
+        for operator in graph.operators:
+            source = int(operator.inputs[0])
+            maker: Any = makers.get(source)
+            if operation_name(parsed, operator) == "RELU" and readers[source] == 1 and _plain(parsed, maker):
+                maker.builtinOptions.fusedActivationFunction = schema.ActivationFunctionType.RELU
+                maker.outputs = operator.outputs
+            else:
+                kept.append(operator)
+        graph.operators = kept
+    return serialise(parsed)
+
+
+def _plain(parsed: Any, operator: Any) -> bool:
+    """Tell whether an operation is a convolution without an activation."""
+    if operator is None or operation_name(parsed, operator) not in _CONVOLUTIONS:
+        return False
+    return bool(operator.builtinOptions.fusedActivationFunction == schema.ActivationFunctionType.NONE)
+
+
+def halve_biases(model: bytes) -> bytes:
+    """Store the biases of convolutions of float16 weights in float16 too, each brought back by a DEQUANTIZE.
+
+    XNNPACK refuses a convolution whose weights are float16 and whose bias is float32, and the model then
+    runs three times as long.
+    """
+    parsed = parse(model)
+    for graph in parsed.subgraphs:
+        halved = _brought_back(parsed, graph)
+        operators = []
+        for operator in graph.operators:
+            if operation_name(parsed, operator) in _CONVOLUTIONS and len(operator.inputs) > _BIAS:
+                bias = graph.tensors[operator.inputs[_BIAS]]
+                plain = constant_data(parsed, bias) is not None and bias.type == schema.TensorType.FLOAT32
+                if plain and int(operator.inputs[_FILTER]) in halved:
+                    operators.append(_halved(parsed, graph, operator))
+            operators.append(operator)
+        graph.operators = operators
+    return serialise(parsed)
+
+
+def _brought_back(parsed: Any, graph: Any) -> set[int]:
+    """Return the tensors that a DEQUANTIZE makes of float16 constants."""
+    return {
+        int(operator.outputs[0])
+        for operator in graph.operators
+        if operation_name(parsed, operator) == "DEQUANTIZE"
+        and graph.tensors[operator.inputs[0]].type == schema.TensorType.FLOAT16
+    }
+
+
+def _bring_back(parsed: Any, source: int, target: int) -> Any:
+    """Return a DEQUANTIZE from tensor to tensor; tensors that are quantised have brought its code along."""
+    step = schema.OperatorT()
+    codes = [code.builtinCode for code in parsed.operatorCodes]
+    step.opcodeIndex = codes.index(schema.BuiltinOperator.DEQUANTIZE)
+    step.inputs, step.outputs = [source], [target]
+    step.builtinOptionsType = schema.BuiltinOptions.DequantizeOptions
+    step.builtinOptions = schema.DequantizeOptionsT()
+    return step
+
+
+def _halved(parsed: Any, graph: Any, operator: Any) -> Any:
+    """Give a convolution a float16 copy of its bias, and return the operation that brings it back."""
+    index = int(operator.inputs[_BIAS])
+    values = np.frombuffer(bytes(parsed.buffers[graph.tensors[index].buffer].data), np.float32)
+    name = graph.tensors[index].name
+    half = _add_tensor(graph, name + b"_half", schema.TensorType.FLOAT16, values.shape)
+    parsed.buffers.append(schema.BufferT())
+    parsed.buffers[-1].data = np.frombuffer(values.astype(np.float16).tobytes(), np.uint8)
+    graph.tensors[half].buffer = len(parsed.buffers) - 1
+    whole = _add_tensor(graph, name + b"_whole", schema.TensorType.FLOAT32, values.shape)
+    operator.inputs = [whole if position == _BIAS else int(i) for position, i in enumerate(operator.inputs)]
+    return _bring_back(parsed, half, whole)
+
+
+def _add_tensor(graph: Any, name: bytes, kind: int, shape: tuple[int, ...]) -> int:
+    tensor = schema.TensorT()
+    tensor.name, tensor.type, tensor.shape, tensor.buffer = name, kind, list(shape), 0
+    graph.tensors.append(tensor)
+    return len(graph.tensors) - 1
+
+
+def widen_by_float(model: bytes) -> bytes:
+    """Go from int8 to int16 by way of float32: LiteRT's QUANTIZE does not do it at once."""
+    parsed = parse(model)
+    for graph in parsed.subgraphs:
+        operators = []
+        for operator in graph.operators:
+            if operation_name(parsed, operator) == "QUANTIZE" and _widens(graph, operator):
+                source = graph.tensors[operator.inputs[0]]
+                shape = tuple(int(size) for size in source.shape)
+                whole = _add_tensor(graph, source.name + b"_between", schema.TensorType.FLOAT32, shape)
+                operators.append(_bring_back(parsed, int(operator.inputs[0]), whole))
+                operator.inputs = [whole]
+            operators.append(operator)
+        graph.operators = operators
+    return serialise(parsed)
+
+
+def _widens(graph: Any, operator: Any) -> bool:
+    kinds = [graph.tensors[index].type for index in (operator.inputs[0], operator.outputs[0])]
+    return kinds == [schema.TensorType.INT8, schema.TensorType.INT16]

@@ -1,0 +1,122 @@
+"""The precision of each block of a graph, and what was found to be the best one.
+
+``precision.json`` holds the assignments of the shipped networks, found by the search and by trials after it
+(docs/quantisation.md); a checkpoint of the same architecture is exported with them unless another search is
+asked for.
+"""
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+
+from mien.export.errors import ExportError
+
+from .blocks import Block
+from .ranges import Method, Range, Spreads, ranges_by
+
+STORED = Path(__file__).parent / "precision.json"
+
+
+class Precision(StrEnum):
+    """What a block's weights are stored in, and what it computes in.
+
+    ``INT8`` computes in int8 throughout, ``INT16`` with int8 weights and int16 activations; the others
+    compute in float32. In a ``WEIGHTS`` block dense convolutions have int8 weights, depthwise ones float16
+    weights.
+    """
+
+    INT8 = "int8"
+    INT16 = "int16"
+    WEIGHTS = "int8w"
+    FLOAT16 = "float16"
+    FLOAT32 = "float32"
+
+
+@dataclass(frozen=True)
+class Choice:
+    """What is done with a block; ``method`` gives the ranges of its activations if they are int8."""
+
+    precision: Precision
+    method: Method = Method.MIN_MAX
+
+    @property
+    def ranged(self) -> bool:
+        """Tell whether the block's tensors need ranges."""
+        return self.precision in (Precision.INT8, Precision.INT16)
+
+    def __str__(self) -> str:
+        """Name the choice as it is stored: ``int8 mse``, ``float32``."""
+        return f"{self.precision} {self.method}" if self.ranged else str(self.precision)
+
+
+def read_choice(text: str) -> Choice:
+    """Read what ``str`` of a choice wrote.
+
+    Raises:
+        ValueError: the text names no choice.
+    """
+    precision, _, method = text.partition(" ")
+    return Choice(Precision(precision), Method(method) if method else Method.MIN_MAX)
+
+
+HALF = Choice(Precision.FLOAT16)
+BYTES: Mapping[Precision, int] = {
+    Precision.INT8: 1,
+    Precision.INT16: 1,
+    Precision.WEIGHTS: 1,
+    Precision.FLOAT16: 2,
+    Precision.FLOAT32: 4,
+}
+"""Bytes of one weight, but for the few depthwise ones of ``WEIGHTS`` blocks."""
+Assignment = Mapping[str, Choice]
+"""Choices by block. A block that is not named has float16 weights."""
+
+
+def stored_assignment(variant: str, file: Path = STORED) -> dict[str, Choice]:
+    """Read the assignment that was stored for a variant such as ``tflite-int8``.
+
+    Raises:
+        ExportError: the file is none that ``write_assignments`` wrote, or lacks the variant.
+    """
+    try:
+        found = json.loads(file.read_text(encoding="utf-8"))[variant]
+        return {block: read_choice(choice) for block, choice in found.items()}
+    except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
+        raise ExportError(
+            f"{file} gives no precision for {variant} ({error}); give a file that --precision auto made"
+        ) from error
+
+
+def write_assignments(assignments: Mapping[str, Assignment], file: Path) -> None:
+    """Write assignments by variant, as ``stored_assignment`` reads them."""
+    plain = {
+        variant: {block: str(choice) for block, choice in assignment.items()}
+        for variant, assignment in assignments.items()
+    }
+    file.write_text(json.dumps(plain, indent=1) + "\n", encoding="utf-8")
+
+
+def strangers(blocks: Sequence[Block], assignment: Assignment) -> Iterator[str]:
+    """Say which blocks the assignment does not know, and which it knows that are not there."""
+    names = {block.name for block in blocks}
+    for name in sorted(names - assignment.keys()):
+        yield f"no precision is stored for {name}, it keeps float16 weights; search with --precision auto"
+    for name in sorted(assignment.keys() - names):
+        yield f"a precision is stored for {name}, which is not there; search with --precision auto"
+
+
+def tensor_ranges(blocks: Sequence[Block], assignment: Assignment, found: Spreads) -> dict[str, Range]:
+    """Choose the range of every tensor.
+
+    It follows the method of the int8 block that makes the tensor; where that block is float, of the one that
+    reads it. What no int8 block touches has its least and greatest value.
+    """
+    by_method = {method: ranges_by(method, found) for method in Method}
+    chosen = dict(by_method[Method.MIN_MAX])
+    eight = [(block, c.method) for block in blocks if (c := assignment.get(block.name, HALF)).ranged]
+    for names in ("inputs", "outputs"):
+        for block, method in eight:
+            chosen |= {name: by_method[method][name] for name in getattr(block, names)}
+    return chosen

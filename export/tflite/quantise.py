@@ -1,0 +1,191 @@
+"""TFLite models: checked against PyTorch, then quantised block by block (ai-edge-quantizer).
+
+Every step is checked on real faces before the next one uses it: an exit code of a converter proves nothing.
+"""
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mien.export.errors import ConversionError
+from mien.export.graphs import Graph, TensorSpec
+from mien.export.weights.gptq import Roundings
+from mien.mobile_reference.tflite.flatbuffer import activation_ranks
+
+from .blocks import find_blocks
+from .interpreter import Runner
+from .passes.deduplicate_buffers import share_constants
+from .passes.gptq_weights import with_rounded
+from .passes.xnnpack_rewrites import halve_biases, widen_by_float
+from .precision import BYTES, HALF, Assignment, Precision, tensor_ranges
+from .ranges import Arrays, Range, Spread, Spreads, faults, spreads, widened
+
+# A float32 graph differs from PyTorch by the order of sums alone.
+FLOAT_TOLERANCE = 5e-5
+
+
+def channels_last(array: NDArray[Any]) -> NDArray[Any]:
+    """Turn [N, C, H, W] into [N, H, W, C]; other ranks stay."""
+    return np.ascontiguousarray(array.transpose(0, 2, 3, 1)) if array.ndim == 4 else array
+
+
+def check_contract(graph: Graph, model: Path) -> None:
+    """Refuse a model whose tensors are not those of the contract, in its order, channels last."""
+    expected = tuple(
+        [(spec.channels_last, spec.dtype) for spec in graph.specs(names)]
+        for names in (graph.inputs, graph.outputs)
+    )
+    found = Runner(model).signature()
+    if found != expected:
+        raise ConversionError(f"{graph.name}: the converter made tensors {found}, expected {expected}")
+
+
+def check_float(graph: Graph, model: Path, samples: Sequence[Arrays]) -> None:
+    """Refuse a float32 model that does not compute what PyTorch computed for the samples."""
+    runner = Runner(model)
+    for sample in samples:
+        outputs = runner.run([sample[name] for name in graph.inputs])
+        for spec, output in zip(graph.specs(graph.outputs), outputs, strict=True):
+            error = largest_error(spec, sample[spec.name], output)
+            if not error <= FLOAT_TOLERANCE:
+                raise ConversionError(
+                    f"{graph.name}: output {spec.name} of the converted model is off by {error:.2g} of its "
+                    f"full scale, at most {FLOAT_TOLERANCE:g} is rounding; the converter changed the graph"
+                )
+
+
+def largest_error(spec: TensorSpec, reference: NDArray[Any], other: NDArray[Any]) -> float:
+    """Return the largest difference of a tensor in units of its full scale."""
+    return float(np.abs(other.astype(np.float64) - reference).max()) / spec.full_scale
+
+
+def quantise(model: Path, assignment: Assignment, found: Spreads, rounded: Roundings) -> bytes:
+    """Give every block of a float graph its precision; what belongs to no block stays float32.
+
+    int8 weights have a scale for each channel, and dense ones are the ``rounded`` ones; int8 activations have
+    one scale for each tensor, from the ``found`` values. float16 is a way of storing weights: arithmetic
+    stays float32.
+    """
+    from ai_edge_quantizer import quantizer
+
+    content = model.read_bytes()
+    blocks = find_blocks(content)
+    outputs: dict[Precision, list[str]] = {precision: [] for precision in Precision}
+    for block in blocks:
+        outputs[assignment.get(block.name, HALF).precision] += block.outputs
+    eight = frozenset(name for precision, names in outputs.items() if BYTES[precision] == 1 for name in names)
+    job = quantizer.Quantizer(bytearray(with_rounded(content, eight, rounded)))
+    for precision, ask in _RECIPES.items():
+        if outputs[precision]:
+            ask(job, _exactly(outputs[precision]))
+    if job.get_quantization_recipe():
+        ranges = tensor_ranges(blocks, assignment, found)
+        made = bytes(job.quantize(as_statistics(content, ranges)).quantized_model)
+        content = widen_by_float(halve_biases(made))
+    return share_constants(content)
+
+
+def seen_by_converted(
+    graph: Graph,
+    model: Path,
+    assignment: Assignment,
+    rounded: Roundings,
+    samples: Sequence[Arrays],
+    behind: Sequence[Arrays],
+) -> dict[str, Spread]:
+    """Watch the tensors of a float graph over the samples, in float and then behind converted blocks.
+
+    ``behind`` are the samples as the converted stages before the graph make them. A block so has room for
+    what the real blocks before it make. Tensors inside int8 blocks tell nothing new: what they were given no
+    room for, they cannot reach.
+    """
+    exact = spreads(graph, model.read_bytes(), samples)
+    return widened(exact, spreads(graph, quantise(model, assignment, exact, rounded), behind))
+
+
+def chosen_ranges(model: Path, assignment: Assignment, found: Spreads) -> dict[str, Range]:
+    """Return the ranges that ``quantise`` gives the tensors of a float graph."""
+    return tensor_ranges(find_blocks(model.read_bytes()), assignment, found)
+
+
+def faults_of(model: Path, assignment: Assignment, found: Spreads) -> list[str]:
+    """Say what is wrong with the ranges of the tensors that int8 blocks of a graph read or make."""
+    blocks = find_blocks(model.read_bytes())
+    ranged = [block for block in blocks if assignment.get(block.name, HALF).ranged]
+    names = {name for block in ranged for name in (*block.inputs, *block.outputs)}
+    return list(faults({name: found[name] for name in names}, tensor_ranges(blocks, assignment, found)))
+
+
+def as_statistics(model: bytes, ranges: Mapping[str, Range]) -> dict[str, Any]:
+    """Give ranges the form of the quantiser's calibration: arrays of each tensor's rank."""
+    ranks = activation_ranks(model)
+
+    def filled(name: str, value: float) -> NDArray[np.float32]:
+        return np.full((1,) * ranks[name], value, np.float32)
+
+    return {
+        name: {"min": filled(name, low), "max": filled(name, high)} for name, (low, high) in ranges.items()
+    }
+
+
+def _exactly(names: Sequence[str]) -> str:
+    """Match operations by the outputs that they have; the quantiser adds a semicolon to each name."""
+    return f"^(?:{'|'.join(map(re.escape, names))});$"
+
+
+def _quantise_all(activation_bits: int, job: Any, regex: str) -> None:
+    """Ask for int8 weights, and activations of so many bits."""
+    from ai_edge_quantizer import qtyping
+
+    job.add_static_config(
+        regex=regex,
+        operation_name=qtyping.TFLOperationName.ALL_SUPPORTED,
+        activation_num_bits=activation_bits,
+        weight_num_bits=8,
+    )
+
+
+def _quantise_weights(job: Any, regex: str) -> None:
+    """Ask for int8 weights of dense convolutions, which are brought back when the model is loaded."""
+    from ai_edge_quantizer import qtyping
+
+    job.add_weight_only_config(regex=regex, operation_name=qtyping.TFLOperationName.CONV_2D, num_bits=8)
+    # Those of depthwise convolutions are few, and cannot be rounded so that errors cancel.
+    _halve(job, regex, qtyping.TFLOperationName.DEPTHWISE_CONV_2D)
+
+
+def _halve_all(job: Any, regex: str) -> None:
+    """Ask for float16 weights."""
+    from ai_edge_quantizer import qtyping
+
+    _halve(job, regex, qtyping.TFLOperationName.ALL_SUPPORTED)
+
+
+def _halve(job: Any, regex: str, operation: Any) -> None:
+    from ai_edge_quantizer import qtyping, quantizer
+
+    job.update_quantization_recipe(
+        regex=regex,
+        operation_name=operation,
+        op_config=qtyping.OpQuantizationConfig(
+            weight_tensor_config=qtyping.TensorQuantizationConfig(
+                num_bits=16, dtype=qtyping.TensorDataType.FLOAT
+            ),
+            compute_precision=qtyping.ComputePrecision.FLOAT,
+            explicit_dequantize=True,
+        ),
+        algorithm_key=quantizer.AlgorithmName.FLOAT_CASTING,
+    )
+
+
+_RECIPES: Mapping[Precision, Callable[[Any, str], None]] = {
+    Precision.FLOAT16: _halve_all,
+    Precision.WEIGHTS: _quantise_weights,
+    Precision.INT8: partial(_quantise_all, 8),
+    Precision.INT16: partial(_quantise_all, 16),
+}

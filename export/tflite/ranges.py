@@ -1,0 +1,181 @@
+"""Activation ranges: what every tensor of a float graph reaches on faces that came through the pipeline.
+
+One pass over the faces keeps a histogram of every tensor; from it follow the ranges by three methods, of
+which the score chooses (``search``).
+"""
+
+import json
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from ai_edge_litert.interpreter import OpResolverType
+from numpy.typing import NDArray
+
+from mien.export.graphs import Graph
+from mien.mobile_reference.tflite.flatbuffer import activation_ranks
+
+from .interpreter import Runner
+
+Arrays = Mapping[str, NDArray[Any]]
+"""Tensors by name, channels last."""
+Range = tuple[float, float]
+"""The least and the greatest value that a tensor's eight bits reach."""
+_BINS = 512
+# A map of more values is looked at with a stride; its least and greatest value are still those of all.
+_VALUES = 1 << 14
+# What percentile leaves out at each end.
+_TAIL = 1e-4
+_STEPS = 255
+_SHRINKS = np.linspace(0.3, 1.0, 36)
+_CLIPPED = 0.05
+
+
+class Method(StrEnum):
+    """How a range follows from the values that a tensor had."""
+
+    MIN_MAX = "min-max"
+    PERCENTILE = "percentile"
+    MSE = "mse"
+
+
+@dataclass(frozen=True)
+class Spread:
+    """The values of one tensor over all faces: a histogram of equal bins from ``low`` to ``high``."""
+
+    low: float
+    high: float
+    counts: NDArray[np.float64]
+
+    @property
+    def centres(self) -> NDArray[np.float64]:
+        """The middle of every bin."""
+        width = (self.high - self.low) / len(self.counts)
+        return np.asarray(self.low + (np.arange(len(self.counts)) + 0.5) * width, np.float64)
+
+    def stretched(self, reach: float) -> "Spread":
+        """Return the same for values that are ``reach`` times as large."""
+        return Spread(self.low * reach, self.high * reach, self.counts)
+
+
+Spreads = Mapping[str, Spread]
+"""Spreads by tensor."""
+
+
+def spreads(graph: Graph, model: bytes, samples: Sequence[Arrays]) -> dict[str, Spread]:
+    """Watch every float tensor of ``graph``, as the ``model`` has it, over the samples."""
+    runner = Runner(model, OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES)
+    names = frozenset(activation_ranks(model))
+    seen: dict[str, list[Spread]] = {}
+    for sample in samples:
+        runner.run([sample[name] for name in graph.inputs])
+        for name, values in runner.tensors(names).items():
+            seen.setdefault(name, []).append(_spread(values.ravel()))
+    return {name: _joined(parts) for name, parts in seen.items()}
+
+
+def widened(found: Spreads, others: Spreads) -> dict[str, Spread]:
+    """Join every spread with what its tensor reaches elsewhere, where it is there."""
+    return {
+        name: _joined([spread, others[name]]) if name in others else spread for name, spread in found.items()
+    }
+
+
+def _spread(values: NDArray[np.float32]) -> Spread:
+    low, high = float(values.min()), float(values.max())
+    some = values[:: -(-values.size // _VALUES)]
+    counts, _ = np.histogram(some, _BINS, (low, high) if high > low else (low, low + 1))
+    return Spread(low, high, counts / len(some))
+
+
+def _joined(parts: Sequence[Spread]) -> Spread:
+    low, high = min(part.low for part in parts), max(part.high for part in parts)
+    centres = np.concatenate([part.centres for part in parts])
+    weights = np.concatenate([part.counts for part in parts]) / len(parts)
+    counts, _ = np.histogram(centres, _BINS, (low, high) if high > low else (low, low + 1), weights=weights)
+    return Spread(low, high, counts)
+
+
+def _min_max(spread: Spread) -> Range:
+    """Reach every value that was seen."""
+    return spread.low, spread.high
+
+
+def _percentile(spread: Spread) -> Range:
+    """Leave out the outermost ten-thousandth at each end; bins are never cut."""
+    share = np.cumsum(spread.counts) / spread.counts.sum()
+    width = (spread.high - spread.low) / len(share)
+    first = int(np.searchsorted(share, _TAIL, side="right"))
+    last = int(np.searchsorted(share, 1 - _TAIL, side="left"))
+    return spread.low + first * width, spread.low + (last + 1) * width
+
+
+def _least_squares(spread: Spread) -> Range:
+    """Take the shrunk range whose rounding and clipping have the least mean square."""
+
+    def error(shrink: float) -> float:
+        low, high = spread.low * shrink, spread.high * shrink
+        outside = spread.centres - spread.centres.clip(low, high)
+        return float(((high - low) / _STEPS) ** 2 / 12 + (spread.counts * outside**2).sum())
+
+    best = min(_SHRINKS, key=error)
+    return spread.low * best, spread.high * best
+
+
+_METHODS: Mapping[Method, Callable[[Spread], Range]] = {
+    Method.MIN_MAX: _min_max,
+    Method.PERCENTILE: _percentile,
+    Method.MSE: _least_squares,
+}
+
+
+def hulls(found: Iterable[tuple[str, Range]]) -> dict[str, Range]:
+    """Give every name the least range that holds all of its own."""
+    held: dict[str, Range] = {}
+    for name, (low, high) in found:
+        least, greatest = held.get(name, (low, high))
+        held[name] = min(low, least), max(high, greatest)
+    return held
+
+
+def ranges_by(method: Method, found: Spreads) -> dict[str, Range]:
+    """Turn spreads into ranges."""
+    return {name: _METHODS[method](spread) for name, spread in found.items()}
+
+
+def faults(found: Spreads, ranges: Mapping[str, Range]) -> Iterator[str]:
+    """Say which tensors the faces never moved, and which their ranges cut off."""
+    for name, spread in found.items():
+        low, high = ranges[name]
+        outside = (spread.centres < low) | (spread.centres > high)
+        share = float(spread.counts[outside].sum())
+        if spread.low == spread.high == 0:
+            yield f"{name} never left zero: the calibration faces do not use it; add faces with anomalies"
+        elif share > _CLIPPED:
+            yield f"{name} has {share:.0%} of its values outside its range; calibrate with other faces"
+
+
+def write_ranges(ranges: Mapping[str, Range], file: Path) -> None:
+    """Write ranges as JSON: [least, greatest] by tensor."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text(json.dumps({name: list(ends) for name, ends in sorted(ranges.items())}, indent=1) + "\n")
+
+
+def read_ranges(file: Path) -> dict[str, Range]:
+    """Read what ``write_ranges`` wrote."""
+    return {name: (low, high) for name, (low, high) in json.loads(file.read_text()).items()}
+
+
+def write_spreads(found: Spreads, file: Path) -> None:
+    """Write spreads as JSON."""
+    file.parent.mkdir(exist_ok=True, parents=True)
+    file.write_text(json.dumps({n: [s.low, s.high, s.counts.tolist()] for n, s in sorted(found.items())}))
+
+
+def read_spreads(file: Path) -> dict[str, Spread]:
+    """Read what ``write_spreads`` wrote."""
+    stored = json.loads(file.read_text())
+    return {name: Spread(low, high, np.array(counts)) for name, (low, high, counts) in stored.items()}

@@ -1,0 +1,1 @@
+"""Weights before a platform sees them: batch normalisation folded, rounded by covariance."""

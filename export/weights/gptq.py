@@ -1,0 +1,129 @@
+"""Weights rounded to eight bits so that the errors cancel in what a convolution makes of faces.
+
+Rounded one by one to the nearest step, weights err independently. Here the inputs of a convolution are taken
+in turn, and the weights of those to come make up for the error so far, as far as the inputs' covariance lets
+them (GPTQ, arXiv 2210.17323). What is left of the mean goes into the bias (arXiv 1906.04721).
+
+The greatest weight of every output channel keeps its value. So every quantiser that scales a channel by it
+finds the same steps, and ``Rounded`` weights are given to converters as the float weights that they are.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from safetensors.numpy import load_file, save_file
+from torch import Tensor, nn
+
+from mien.calibration.moments import Moments, convolution_moments, dense_convolutions
+
+from .fold_batch_norm import fold_batch_norm
+
+_STEPS = 127
+# Share of the mean variance that is added to every input's, so that inputs that hardly vary carry no error.
+_DAMPING = 0.01
+_WEIGHT, _BIAS = "weight", "bias"
+
+
+@dataclass(frozen=True)
+class Rounded:
+    """A convolution whose weights have 255 levels: multiples of their output channel's step, as float32.
+
+    ``weight`` [out, in, rows, columns], ``bias`` [out].
+    """
+
+    weight: NDArray[np.float32]
+    bias: NDArray[np.float32]
+
+
+Roundings = Mapping[str, Rounded]
+"""Rounded convolutions by their names in the appraisal's net, such as ``teacher.stages.1.0.layers.0``."""
+
+
+def round_convolutions(net: nn.Module, faces: Sequence[Tensor]) -> Roundings:
+    """Round every dense convolution of ``net``, batch normalisation folded, for aligned faces.
+
+    ``faces`` are uint8 [1, 3, 256, 256]. The net is not changed.
+    """
+    folded = fold_batch_norm(net)
+    return round_with(folded, convolution_moments(folded, faces))
+
+
+def round_with(folded: nn.Module, moments: Mapping[str, Moments]) -> Roundings:
+    """Round the convolutions of a net without batch normalisation that have ``moments``, by name."""
+    convolutions = dense_convolutions(folded)
+    return {
+        name: round_convolution(_numbers(convolutions[name].weight), _bias(convolutions[name]), found)
+        for name, found in moments.items()
+    }
+
+
+def _bias(convolution: nn.Conv2d) -> NDArray[np.float64]:
+    if convolution.bias is None:
+        return np.zeros(convolution.out_channels)
+    return _numbers(convolution.bias)
+
+
+def _numbers(parameter: Tensor) -> NDArray[np.float64]:
+    numbers: NDArray[np.float64] = parameter.detach().double().numpy()
+    return numbers
+
+
+def round_convolution(weight: NDArray[np.float64], bias: NDArray[np.float64], moments: Moments) -> Rounded:
+    """Round weights [out, in, rows, columns] for inputs of the given moments, and correct the bias [out]."""
+    flat = weight.reshape(len(weight), -1)
+    found = _rounded(flat, moments.covariance)
+    shift = (flat - found) @ moments.mean
+    return Rounded(found.reshape(weight.shape).astype(np.float32), (bias + shift).astype(np.float32))
+
+
+def _rounded(weights: NDArray[np.float64], covariance: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Round weights [out, n], those of the inputs that vary most first."""
+    steps = np.abs(weights).max(axis=1) / _STEPS
+    steps[steps == 0] = 1
+    greatest = np.abs(weights).argmax(axis=1)
+    order = np.argsort(-np.diag(covariance), kind="stable")
+    pinned, left = weights, weights[:, order].copy()
+    found = np.empty_like(weights)
+    spread = _share_of_errors(covariance[np.ix_(order, order)])
+    for place, column in enumerate(order):
+        nearest = np.rint(left[:, place] / steps).clip(-_STEPS, _STEPS) * steps
+        found[:, column] = np.where(greatest == column, pinned[:, column], nearest)
+        error = (left[:, place] - found[:, column]) / spread[place, place]
+        left[:, place + 1 :] -= np.outer(error, spread[place, place + 1 :])
+    return found
+
+
+def _share_of_errors(covariance: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the upper triangle by which later inputs make up for the error of earlier ones."""
+    size = len(covariance)
+    # An input that never varies at all would leave nothing to divide by.
+    damped = covariance + np.eye(size) * max(_DAMPING * np.trace(covariance) / size, 1e-12)
+    return np.linalg.cholesky(np.linalg.inv(damped)).T
+
+
+def round_in_place(module: nn.Module, roundings: Roundings) -> None:
+    """Give the convolutions of ``module``, batch normalisation folded, that it has their rounded weights."""
+    convolutions = dense_convolutions(module)
+    for name in convolutions.keys() & roundings.keys():
+        convolution, rounded = convolutions[name], roundings[name]
+        convolution.weight = nn.Parameter(torch.from_numpy(rounded.weight), requires_grad=False)
+        convolution.bias = nn.Parameter(torch.from_numpy(rounded.bias), requires_grad=False)
+
+
+def write_roundings(roundings: Roundings, file: Path) -> None:
+    """Write roundings as safetensors."""
+    arrays = {}
+    for name, rounded in roundings.items():
+        arrays[f"{name}.{_WEIGHT}"], arrays[f"{name}.{_BIAS}"] = rounded.weight, rounded.bias
+    save_file(arrays, file)
+
+
+def read_roundings(file: Path) -> Roundings:
+    """Read what ``write_roundings`` wrote."""
+    arrays = load_file(file)
+    names = {name.rpartition(".")[0] for name in arrays}
+    return {name: Rounded(arrays[f"{name}.{_WEIGHT}"], arrays[f"{name}.{_BIAS}"]) for name in sorted(names)}

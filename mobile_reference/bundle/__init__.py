@@ -1,0 +1,1 @@
+"""The bundle: a folder with a manifest, read strictly."""

@@ -1,0 +1,290 @@
+"""The bundle: a folder with a manifest, read strictly. The format is described in docs/manifest.md."""
+
+import hashlib
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cache
+from importlib.resources import files
+from pathlib import Path, PurePosixPath
+from tokenize import TokenError
+from typing import Any
+
+import numpy as np
+from jsonschema import Draft202012Validator
+from numpy.typing import NDArray
+
+from mien.mobile_reference.errors import BundleError, UsageError
+from mien.mobile_reference.front.alignment import AlignmentRule
+from mien.mobile_reference.front.photograph import Pixels, read_photograph
+
+MANIFEST = "manifest.json"
+FORMAT = 1
+STAGES = ("heatmap", "mask", "inpaint", "compare")
+"""The stages from the aligned face to the score, in the order of the data."""
+DETECTOR = "detector"
+APPRAISAL = "appraisal"
+"""The one graph from the aligned face to the score."""
+GRAPHS = (DETECTOR, *STAGES, APPRAISAL)
+_MAX_MANIFEST_BYTES = 4 << 20
+_MAX_VECTOR_BYTES = 64 << 20
+
+
+@dataclass(frozen=True)
+class Tensor:
+    """One input or output of a graph: ``shape`` with the batch of 1, ``dtype`` as numpy names it.
+
+    ``full_scale`` is the span of its values, by which a difference is judged.
+    """
+
+    name: str
+    shape: tuple[int, ...]
+    dtype: str
+    full_scale: float
+    meaning: str
+
+
+@dataclass(frozen=True)
+class GraphSpec:
+    """What a graph takes and gives, in the order of its file."""
+
+    inputs: tuple[Tensor, ...]
+    outputs: tuple[Tensor, ...]
+
+
+@dataclass(frozen=True)
+class Variant:
+    """One precision of one platform. ``gate`` is the largest score error allowed, in points.
+
+    ``fidelity`` holds limits over a set of faces: ``score_mean`` at most, ``rank``,
+    ``heatmap_correlation`` and ``mask_iou`` at least.
+    """
+
+    name: str
+    platform: str
+    gate: float
+    files: Mapping[str, Path]
+    fidelity: Mapping[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Golden:
+    """A stored photograph, its float score, and where the float tensors of every stage lie."""
+
+    name: str
+    photograph: Path
+    score: float
+    alignment: NDArray[np.float64]
+    vectors: Mapping[str, Path]
+    tensors: Mapping[str, Tensor]
+
+    def read_photograph(self) -> Pixels:
+        """Read the photograph, [H, W, 3]."""
+        return read_photograph(self.photograph)
+
+    def read(self, name: str) -> NDArray[Any]:
+        """Read the float tensor ``name``, shaped as in the manifest's graphs.
+
+        Raises:
+            BundleError: the file is no array, or of another shape or type than the graphs'.
+        """
+        array, tensor = read_vector(self.vectors[name]), self.tensors[name]
+        if (array.shape, array.dtype.name) != (tensor.shape, tensor.dtype):
+            raise BundleError(
+                f"{self.vectors[name]} has shape {array.shape} of {array.dtype.name}, its manifest says "
+                f"{tensor.shape} of {tensor.dtype}; export the bundle again"
+            )
+        return array
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """A verified bundle: every file is there and has the hash that the manifest states."""
+
+    path: Path
+    name: str
+    alignment: AlignmentRule
+    graphs: Mapping[str, GraphSpec]
+    variants: tuple[Variant, ...]
+    goldens: tuple[Golden, ...]
+    manifest: Mapping[str, Any]
+
+    def variant(self, name: str) -> Variant:
+        """Find a variant by name."""
+        for variant in self.variants:
+            if variant.name == name:
+                return variant
+        known = ", ".join(variant.name for variant in self.variants)
+        raise UsageError(f"the bundle has no variant '{name}'; it has {known}")
+
+
+def read_vector(path: Path) -> NDArray[Any]:
+    """Read a ``.npy`` file, unpickling nothing.
+
+    It is mapped before it is copied: a header that promises more than the file holds allocates nothing.
+    """
+    if path.stat().st_size > _MAX_VECTOR_BYTES:
+        raise BundleError(f"{path} is larger than {_MAX_VECTOR_BYTES} bytes; export the bundle again")
+    try:
+        with np.errstate(over="ignore"):
+            # Not np.load, which would open archives too; numpy has no types for its inner part.
+            return np.array(np.lib.format.open_memmap(path, mode="r"))  # type: ignore[no-untyped-call]
+    except (ValueError, OSError, OverflowError, SyntaxError, TokenError) as error:
+        raise BundleError(f"{path} is not a numpy array; export the bundle again") from error
+
+
+def open_bundle(path: Path) -> Bundle:
+    """Read and check a bundle.
+
+    Raises:
+        BundleError: the manifest is missing, of an unknown version or not as its schema says; a file is
+            missing, changed, or outside the bundle.
+    """
+    manifest = _read_manifest(path)
+    for name, entry in manifest["files"].items():
+        _check_file(path, name, entry)
+    _check_choice(path, manifest)
+    return Bundle(
+        path=path,
+        name=manifest["name"],
+        alignment=_alignment(manifest["alignment"]),
+        graphs={name: _graph(graph) for name, graph in manifest["graphs"].items()},
+        variants=tuple(_variant(path, manifest, entry) for entry in manifest["variants"]),
+        goldens=tuple(_golden(path, manifest, entry) for entry in manifest["goldens"]),
+        manifest=manifest,
+    )
+
+
+def sha256(file: Path) -> str:
+    """Return the hash of a file's bytes, in hexadecimal."""
+    with file.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def size_of(model: Path) -> int:
+    """Return the bytes of a model, which may be a folder."""
+    files_ = [model] if model.is_file() else [file for file in model.rglob("*") if file.is_file()]
+    return sum(file.stat().st_size for file in files_)
+
+
+@cache
+def manifest_validator() -> Draft202012Validator:
+    """Return the validator of the JSON Schema that ships with mien."""
+    text = files(__package__).joinpath("manifest.schema.json").read_text()
+    return Draft202012Validator(json.loads(text))
+
+
+def _read_manifest(path: Path) -> dict[str, Any]:
+    file = path / MANIFEST
+    if not file.is_file():
+        raise BundleError(f"{path} is not a bundle: it has no {MANIFEST}; make one with 'mien export'")
+    if file.stat().st_size > _MAX_MANIFEST_BYTES:
+        raise BundleError(f"{file} is larger than {_MAX_MANIFEST_BYTES} bytes; export the bundle again")
+    try:
+        manifest = json.loads(file.read_bytes(), parse_float=_finite, parse_constant=_finite)
+    except (ValueError, RecursionError) as error:
+        raise BundleError(f"{file} is not JSON: {error}; export the bundle again") from error
+    version = manifest.get("format") if isinstance(manifest, dict) else None
+    if version != FORMAT:
+        raise BundleError(
+            f"{file} has format {version!r}, this mien reads {FORMAT}; update mien or export again"
+        )
+    problems = sorted(manifest_validator().iter_errors(manifest), key=lambda e: list(map(str, e.path)))
+    if problems:
+        where = "/".join(str(part) for part in problems[0].path) or "the manifest"
+        raise BundleError(f"{file}: {where}: {problems[0].message[:200]}; export the bundle again")
+    result: dict[str, Any] = manifest
+    return result
+
+
+def _finite(text: str) -> float:
+    """Read a number; a gate of Infinity or NaN, which Python's JSON takes, would judge nothing."""
+    value = float(text)
+    if not math.isfinite(value):
+        raise ValueError(f"{text} is not a finite number")
+    return value
+
+
+def _check_file(root: Path, name: str, entry: Mapping[str, Any]) -> None:
+    file = inside(root, name)
+    if not file.is_file():
+        raise BundleError(
+            f"{root} lacks {name!r:.200}, which its manifest lists; export or copy the bundle again"
+        )
+    size = file.stat().st_size
+    if size != entry["bytes"] or sha256(file) != entry["sha256"]:
+        raise BundleError(f"{file} is not the file that was packed (its hash differs); copy the bundle again")
+
+
+def inside(root: Path, name: str) -> Path:
+    """Resolve a manifest's path, which must stay inside the bundle and pass no symbolic link."""
+    relative = PurePosixPath(name)
+    file = root / relative
+    if relative.is_absolute() or ".." in relative.parts or "\\" in name or not name.isprintable():
+        raise BundleError(f"the manifest names {name!r}, which leaves the bundle; do not use this bundle")
+    try:
+        linked = file.is_symlink() or not file.resolve().is_relative_to(root.resolve())
+    except (OSError, RuntimeError) as error:  # a name too long for a file, or links in a circle
+        raise BundleError(f"the manifest names {name!r:.200}, which cannot be a file here") from error
+    if linked:
+        raise BundleError(f"{file} is a link out of the bundle; do not use this bundle")
+    return file
+
+
+def _listed(root: Path, manifest: Mapping[str, Any], name: str) -> Path:
+    """Return a file that the manifest names, which must be among its hashed files (or a folder of them)."""
+    files_ = manifest["files"]
+    if name not in files_ and not any(other.startswith(name + "/") for other in files_):
+        raise BundleError(f"the manifest names {name!r:.200} without its hash; export the bundle again")
+    return inside(root, name)
+
+
+def _alignment(values: Mapping[str, Any]) -> AlignmentRule:
+    template = tuple((float(x), float(y)) for x, y in values["template"])
+    numbers = {
+        key: values[key] for key in ("size", "score", "overlap", "second_look", "smallest", "detector_size")
+    }
+    return AlignmentRule(template=template, **numbers)
+
+
+def _graph(values: Mapping[str, Any]) -> GraphSpec:
+    return GraphSpec(
+        inputs=tuple(_tensor(value) for value in values["inputs"]),
+        outputs=tuple(_tensor(value) for value in values["outputs"]),
+    )
+
+
+def _tensor(values: Mapping[str, Any]) -> Tensor:
+    return Tensor(**{**values, "shape": tuple(values["shape"])})
+
+
+def _variant(root: Path, manifest: Mapping[str, Any], values: Mapping[str, Any]) -> Variant:
+    models = {graph: _listed(root, manifest, name) for graph, name in values["files"].items()}
+    if models.keys() != manifest["graphs"].keys():
+        raise BundleError(
+            f"{root}: variant {values['name']} has the graphs {', '.join(sorted(models))}, its manifest "
+            f"describes {', '.join(sorted(manifest['graphs']))}; export the bundle again"
+        )
+    return Variant(values["name"], values["platform"], values["gate"], models, values.get("fidelity", {}))
+
+
+def _check_choice(root: Path, manifest: Mapping[str, Any]) -> None:
+    platforms = {entry["name"]: entry["platform"] for entry in manifest["variants"]}
+    for platform, name in manifest.get("choice", {}).items():
+        if platforms.get(name) != platform:
+            raise BundleError(
+                f"{root} chooses {name} for {platform}, which it lacks; export the bundle again"
+            )
+
+
+def _golden(root: Path, manifest: Mapping[str, Any], values: Mapping[str, Any]) -> Golden:
+    specs = [_graph(graph) for graph in manifest["graphs"].values()]
+    return Golden(
+        name=values["name"],
+        photograph=_listed(root, manifest, values["photograph"]),
+        score=values["score"],
+        alignment=np.array(values["alignment"], dtype=np.float64),
+        vectors={key: _listed(root, manifest, name) for key, name in values["vectors"].items()},
+        tensors={tensor.name: tensor for spec in specs for tensor in (*spec.inputs, *spec.outputs)},
+    )

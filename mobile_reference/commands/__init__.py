@@ -1,0 +1,1 @@
+"""The command line, and the commands of the light install."""

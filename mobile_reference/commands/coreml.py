@@ -1,0 +1,254 @@
+"""The commands ``mien coreml run`` and ``mien coreml check``."""
+
+import json
+import sys
+from contextlib import AbstractContextManager
+from math import isfinite
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from mien.mobile_reference.errors import UsageError
+
+if TYPE_CHECKING:
+    from mien.mobile_reference.coreml import Evaluator, Policy, Program
+
+MAX_INPUT_BYTES = 2**30
+RELATIVE_FLOAT32 = 1e-5  # the size of PyTorch's own float32 rounding: 4e-7 to 5e-6 over 12 networks
+
+package_argument = click.argument("package", type=click.Path(path_type=Path))
+input_option = click.option(
+    "--input",
+    "given",
+    multiple=True,
+    metavar="[NAME=]FILE",
+    help="An input: .npy, or a picture for an image. NAME may be left out for a single input.",
+)
+policy_option = click.option(
+    "--policy",
+    default="float16-storage",
+    show_default=True,
+    help="How reals are rounded: float16-storage, float32, float16-accumulation or ideal.",
+)
+function_option = click.option("--function", help="The function to run; the default one if left out.")
+json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+
+
+@click.group()
+def coreml() -> None:
+    """Execute Core ML packages here; not validated on Apple hardware."""
+
+
+@coreml.command()
+@package_argument
+@input_option
+@policy_option
+@function_option
+@click.option("-o", "--output", type=click.Path(path_type=Path), help="Folder for outputs as .npy.")
+@json_option
+def run(
+    package: Path,
+    given: tuple[str, ...],
+    policy: str,
+    function: str | None,
+    output: Path | None,
+    as_json: bool,  # noqa: FBT001  a command line option
+) -> None:
+    """Execute PACKAGE on the given inputs."""
+    import numpy as np
+
+    with _busy("executing"):
+        evaluator = _evaluator(package, policy, function)
+        results = evaluator(**_read_inputs(given, evaluator))
+    arrays = {name: value for name, value in results.items() if isinstance(value, np.ndarray)}
+    if output is not None:
+        _save(output, arrays)
+    report = _report(evaluator) | {"outputs": {name: _summary(v) for name, v in results.items()}}
+    _print(report, ("output", "type", "shape", "lowest", "highest", "value"), as_json=as_json)
+
+
+@coreml.command()
+@package_argument
+@click.option("--against", required=True, type=click.Path(path_type=Path, exists=True))
+@input_option
+@policy_option
+@function_option
+@click.option("--seed", default=0, show_default=True, help="Seed of random inputs, if none are given.")
+@click.option("--tolerance", type=float, help="Largest relative difference that passes.")
+@json_option
+def check(
+    package: Path,
+    against: Path,
+    given: tuple[str, ...],
+    policy: str,
+    function: str | None,
+    seed: int,
+    tolerance: float | None,
+    as_json: bool,  # noqa: FBT001  a command line option
+) -> None:
+    """Compare PACKAGE with its source model (.onnx or .pt2), output by output in order.
+
+    A float32 package must agree to 1e-5 of the largest value. What a float16 or compressed package
+    may lose depends on the model: without --tolerance differences are shown and nothing is judged.
+    """
+    from mien.mobile_reference.coreml.parity import reference_outputs, sample_inputs
+
+    with _busy("comparing"):
+        evaluator = _evaluator(package, policy, function)
+        inputs = _read_inputs(given, evaluator) or sample_inputs(
+            evaluator.function, evaluator.interface, seed
+        )
+        expected = reference_outputs(against, inputs)
+        rows = _compared(evaluator(**inputs), expected)
+    limit = RELATIVE_FLOAT32 if tolerance is None and _is_float32(evaluator) else tolerance
+    failed = limit is not None and any(not row["relative"] <= limit for row in rows.values())
+    verdict = "not judged" if limit is None else ("failed" if failed else "passed")
+    report = _report(evaluator) | {"tolerance": limit, "verdict": verdict, "outputs": rows}
+    _print(report, ("output", "largest", "relative", "snr"), as_json=as_json)
+    sys.exit(1 if failed else 0)
+
+
+def _busy(what: str) -> AbstractContextManager[Any]:
+    """A sign of life on a terminal's error stream; nothing elsewhere."""
+    from rich.console import Console
+
+    return Console(stderr=True).status(what)
+
+
+def _compared(results: dict[str, Any], expected: list[Any]) -> dict[str, dict[str, Any]]:
+    from mien.mobile_reference.coreml.parity import difference
+
+    if len(results) != len(expected):
+        raise UsageError(f"the package has {len(results)} outputs, the source model {len(expected)}")
+    pairs = zip(results.items(), expected, strict=True)
+    found = [difference(name, got, want) for (name, got), want in pairs]
+    return {d.output: {"largest": d.largest, "relative": d.relative, "snr": d.snr} for d in found}
+
+
+def _is_float32(evaluator: "Evaluator") -> bool:
+    """Whether nothing in the function is narrower than float32, compressed weights included."""
+    from mien.mobile_reference.coreml.program import TensorType, walk
+
+    types = [o.type for op in walk(evaluator.function.body) for o in op.outputs]
+    types += [named.type for named in evaluator.function.inputs]
+    narrow = {"fp16", "int4", "uint4", "int8", "uint8", "uint1", "uint2", "uint3", "uint6"}
+    return not any(isinstance(t, TensorType) and t.kind.name in narrow for t in types)
+
+
+def _evaluator(package: Path, policy: str, function: str | None) -> "Evaluator":
+    from mien.mobile_reference.coreml import Evaluator, load_package, policy_named
+
+    chosen: Policy = policy_named(policy)
+    program: Program = load_package(package)
+    return Evaluator(program, chosen, function=function)
+
+
+def _read_inputs(given: tuple[str, ...], evaluator: "Evaluator") -> dict[str, Any]:
+    names = [named.name for named in evaluator.function.inputs]
+    inputs = {}
+    for text in given:
+        name, mark, file = text.partition("=")
+        if not mark:
+            if len(names) != 1:
+                raise UsageError(f"the inputs are {names}; name each one: --input NAME={text}")
+            name, file = names[0], text
+        inputs[name] = _read(Path(file), evaluator, name)
+    return inputs
+
+
+def _read(path: Path, evaluator: "Evaluator", name: str) -> Any:
+    import numpy as np
+
+    if not path.is_file():
+        raise UsageError(f"the input file '{path}' does not exist")
+    if path.stat().st_size > MAX_INPUT_BYTES:
+        raise UsageError(f"'{path.name}' has {path.stat().st_size} bytes; {MAX_INPUT_BYTES} are read")
+    if path.suffix != ".npy":
+        return _picture(path, evaluator, name)
+    try:
+        return np.load(path, allow_pickle=False)
+    except (ValueError, OSError, EOFError) as error:
+        raise UsageError(f"'{path.name}' is no array that numpy can read: {error}") from error
+
+
+def _picture(path: Path, evaluator: "Evaluator", name: str) -> Any:
+    import numpy as np
+    from PIL import Image
+
+    from mien.mobile_reference.coreml.program import ImageFeature
+
+    features = {f.name: f.kind for f in evaluator.interface.inputs} if evaluator.interface else {}
+    kind = features.get(name)
+    if not isinstance(kind, ImageFeature):
+        raise UsageError(f"input '{name}' is no image; give an .npy file")
+    try:
+        with Image.open(path) as picture:
+            return np.asarray(picture.convert("RGB" if kind.colour.channels == 3 else "L"))
+    except (OSError, ValueError, Image.DecompressionBombError) as error:
+        raise UsageError(f"'{path.name}' is no picture that can be read: {error}") from error
+
+
+def _save(folder: Path, arrays: dict[str, Any]) -> None:
+    """Write one file per output, named by number and a name without path characters."""
+    import numpy as np
+
+    if folder.exists():
+        raise UsageError(f"'{folder}' exists already; name a folder that does not")
+    folder.mkdir(parents=True)
+    for number, (name, array) in enumerate(arrays.items()):
+        safe = "".join(c if c.isalnum() or c in "-_" else "_" for c in name)
+        np.save(folder / f"{number}-{safe}.npy", array)
+
+
+def _report(evaluator: "Evaluator") -> dict[str, Any]:
+    from mien.mobile_reference.coreml import NOT_VALIDATED
+
+    return {
+        "function": evaluator.function.name,
+        "opset": evaluator.function.opset,
+        "policy": evaluator.policy.name,
+        "note": NOT_VALIDATED,
+    }
+
+
+def _summary(value: Any) -> dict[str, Any]:
+    import numpy as np
+
+    if not isinstance(value, np.ndarray):
+        return {"value": value if isinstance(value, str | int | dict) else str(value)}
+    reals = value.astype(np.float64)
+    summary = {"type": str(value.dtype), "shape": list(value.shape)}
+    if reals.size <= 1:
+        return summary | {"value": reals.item() if reals.size else None}
+    return summary | {"lowest": float(reals.min()), "highest": float(reals.max())}
+
+
+def _print(report: dict[str, Any], columns: tuple[str, ...], *, as_json: bool) -> None:
+    if as_json:
+        click.echo(json.dumps(_sayable(report), indent=2, allow_nan=False))
+        return
+    from rich.console import Console
+    from rich.table import Table
+
+    title = ", ".join(f"{k}: {v}" for k, v in report.items() if k not in ("outputs", "note"))
+    table = Table(title=title, caption=report["note"])
+    for column in columns:
+        table.add_column(column)
+    for name, row in report["outputs"].items():
+        table.add_row(name, *(_cell(row.get(column)) for column in columns[1:]))
+    Console().print(table)
+
+
+def _sayable(value: Any) -> Any:
+    """Infinities and missing numbers as texts, which JSON has no numbers for."""
+    if isinstance(value, dict):
+        return {key: _sayable(entry) for key, entry in value.items()}
+    return str(value) if isinstance(value, float) and not isfinite(value) else value
+
+
+def _cell(value: Any) -> str:
+    if isinstance(value, dict):
+        best = sorted(value.items(), key=lambda item: -item[1])[:3]
+        return ", ".join(f"{name} {share:.3g}" for name, share in best)
+    return "" if value is None else f"{value:.6g}" if isinstance(value, float) else str(value)

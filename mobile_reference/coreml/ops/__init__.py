@@ -1,0 +1,43 @@
+"""The operations, by family. Importing this package fills the table in `registry`."""
+
+from . import (
+    activation,
+    classify,
+    compression,
+    control,
+    conv,
+    elementwise,
+    gather,
+    image,
+    layout,
+    linear,
+    lists,
+    normalisation,
+    pool,
+    random,
+    recurrent,
+    reduction,
+    shape,
+    tensor,
+)
+
+__all__ = [
+    "activation",
+    "classify",
+    "compression",
+    "control",
+    "conv",
+    "elementwise",
+    "gather",
+    "image",
+    "layout",
+    "linear",
+    "lists",
+    "normalisation",
+    "pool",
+    "random",
+    "recurrent",
+    "reduction",
+    "shape",
+    "tensor",
+]

@@ -1,0 +1,186 @@
+"""From a photograph to the aligned face, in numpy: the rule of the manifest and nothing else.
+
+It is written apart from the float pipeline's own alignment on purpose: parity from photograph to score
+then shows that the rule, and not one shared function, is what both follow. Coordinates are pixels with
+the first pixel's centre at (0, 0).
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mien.mobile_reference.errors import FaceError
+
+from .photograph import Pixels
+
+Floats = NDArray[np.float64]
+Detector = Callable[[Pixels], NDArray[np.float32]]
+"""Maps a picture [P, P, 3] to candidates [K, 17]: score, box (x, y, w, h), six keypoints (x, y), in 0..1."""
+
+_BOX = slice(1, 5)
+_SCORE = 0
+# Sides and zooms are often small fractions, so that exact halves are common; two ways of counting them
+# differ in a last bit and must not round apart. So are whole reductions: a photograph of 1024 pixels has 8.
+_BIT = 1e-6
+_HALF = 0.5 + _BIT
+# Steps of a pixel in which a face is placed: last bits of a detector shall not move it.
+_STEPS = 8
+
+
+@dataclass(frozen=True)
+class AlignmentRule:
+    """How a face is found and framed; the fields are those of the manifest's ``alignment``."""
+
+    size: int
+    template: tuple[tuple[float, float], ...]
+    score: float
+    overlap: float
+    second_look: float
+    smallest: float
+    detector_size: int
+
+
+@dataclass(frozen=True)
+class AlignedFace:
+    """The largest face of a photograph: ``pixels`` [size, size, 3], ``matrix`` [2, 3] to its pixels."""
+
+    pixels: Pixels
+    matrix: Floats
+    faces: int
+
+
+@dataclass(frozen=True)
+class Square:
+    """A square of a photograph, by its centre and side; whole numbers are edges of pixels."""
+
+    x: float
+    y: float
+    side: float
+
+    @property
+    def corner(self) -> Floats:
+        """The upper left corner."""
+        return np.array([self.x - self.side / 2, self.y - self.side / 2])
+
+    def matrix(self, size: int) -> Floats:
+        """Return the transform to a picture of ``size`` x ``size`` pixels."""
+        zoom = size / self.side
+        offset = (0.5 - self.corner) * zoom - 0.5
+        return np.array([[zoom, 0, offset[0]], [0, zoom, offset[1]]])
+
+
+def align(photograph: Pixels, detector: Detector, rule: AlignmentRule) -> AlignedFace:
+    """Find the largest face and frame it.
+
+    The detector looks twice: at the whole photograph, then at a square about the largest face, where
+    its keypoints are finer.
+
+    Raises:
+        FaceError: there is no face, or it is smaller than the rule allows.
+    """
+    height, width = photograph.shape[:2]
+    found = look(photograph, Square(width / 2, height / 2, max(height, width)), detector, rule)
+    if not len(found):
+        raise FaceError("no face found; give a photograph with one upright, frontal face")
+    face = _largest(found)
+    box = face[_BOX][2:].max()
+    if box < rule.smallest:
+        raise FaceError(
+            f"the largest face is {box:.0f} pixels wide, at least {rule.smallest:.0f} are needed; "
+            "give a closer or larger photograph"
+        )
+    closer = look(photograph, Square(face[1] + 0.5, face[2] + 0.5, rule.second_look * box), detector, rule)
+    keypoints = (_largest(closer) if len(closer) else face)[5:13].reshape(4, 2)
+    matrix = similarity(keypoints, np.array(rule.template))
+    return AlignedFace(warp(photograph, matrix, rule.size), matrix, len(found))
+
+
+def _largest(faces: Floats) -> Floats:
+    areas = faces[:, 3] * faces[:, 4]
+    return np.asarray(faces[areas.argmax()])
+
+
+def look(photograph: Pixels, square: Square, detector: Detector, rule: AlignmentRule) -> Floats:
+    """Detect faces inside a square, [F, 17]: score, box and keypoints in pixels of the photograph."""
+    picture = warp(photograph, square.matrix(rule.detector_size), rule.detector_size)
+    candidates = detector(picture).astype(np.float64)
+    likely = candidates[candidates[:, _SCORE] >= rule.score]
+    likely[:, 1:] *= square.side
+    likely[:, 1:3] += square.corner - 0.5
+    likely[:, 5:] += np.tile(square.corner - 0.5, 6)
+    faces = merge(likely, rule.overlap)
+    faces[:, 1:] = np.floor(faces[:, 1:] * _STEPS + 0.5) / _STEPS
+    return faces
+
+
+def merge(candidates: Floats, overlap: float) -> Floats:
+    """Blend overlapping candidates [K, 17], the best first, each weighing by its score; returns [F, 17]."""
+    faces = []
+    while len(candidates):
+        best = candidates[:, _SCORE].argmax()
+        same = _intersection_over_union(candidates[best, _BOX], candidates[:, _BOX]) > overlap
+        same[best] = True
+        faces.append(np.average(candidates[same], axis=0, weights=candidates[same, _SCORE]))
+        candidates = candidates[~same]
+    return np.array(faces).reshape(-1, candidates.shape[1])
+
+
+def _intersection_over_union(box: Floats, boxes: Floats) -> Floats:
+    """Compare one box (centre x, y, width, height) with many."""
+    low = np.maximum(box[:2] - box[2:] / 2, boxes[:, :2] - boxes[:, 2:] / 2)
+    high = np.minimum(box[:2] + box[2:] / 2, boxes[:, :2] + boxes[:, 2:] / 2)
+    shared = np.maximum(high - low, 0).prod(axis=1)
+    return np.asarray(shared / (box[2:].prod() + boxes[:, 2:].prod(axis=1) - shared))
+
+
+def similarity(points: Floats, target: Floats) -> Floats:
+    """Return the turn, scale and shift, 2x3, that takes ``points`` to ``target`` ([K, 2]) best."""
+    rows = np.zeros((2 * len(points), 4))
+    rows[0::2] = np.stack([points[:, 0], -points[:, 1], np.ones(len(points)), np.zeros(len(points))], 1)
+    rows[1::2] = np.stack([points[:, 1], points[:, 0], np.zeros(len(points)), np.ones(len(points))], 1)
+    a, b, x, y = np.linalg.lstsq(rows, target.reshape(-1), rcond=None)[0]
+    return np.array([[a, -b, x], [b, a, y]])
+
+
+def warp(photograph: Pixels, matrix: Floats, size: int) -> Pixels:
+    """Cut [size, size, 3] from ``photograph`` through ``matrix`` (photograph pixels to the cut's).
+
+    A larger photograph is first reduced by a whole box filter, then sampled bilinearly with its border
+    repeated, then rounded half up.
+    """
+    height, width = photograph.shape[:2]
+    box = max(1, min(int(1 / np.sqrt(abs(np.linalg.det(matrix[:, :2]))) + _BIT), height, width))
+    inverse = np.linalg.inv(np.vstack([matrix, [0, 0, 1]]))[:2]
+    axis = np.arange(size)
+    u, v = np.meshgrid(axis, axis)
+    places = np.stack([u, v, np.ones_like(u)], axis=-1) @ inverse.T
+    source = (places + 0.5) / box - 0.5
+    limit = np.array([width // box - 1, height // box - 1])
+    source = source.clip(0, limit)
+    low = np.floor(source).astype(np.int64)
+    first, last = low.min(axis=(0, 1)), np.minimum(low.max(axis=(0, 1)) + 1, limit)
+    reduced = _reduce(photograph, first, last, box)
+    near, far = low - first, np.minimum(low + 1, limit) - first
+    share = (source - low)[..., None]
+    pixels, columns = reduced.reshape(-1, 3), reduced.shape[1]
+    (left, upper), (right, lower) = np.moveaxis(near, -1, 0), np.moveaxis(far, -1, 0)
+    across = share[..., 0, :]
+    top = _mix(pixels.take(upper * columns + left, 0), pixels.take(upper * columns + right, 0), across)
+    bottom = _mix(pixels.take(lower * columns + left, 0), pixels.take(lower * columns + right, 0), across)
+    return np.floor(_mix(top, bottom, share[..., 1, :]) + _HALF).astype(np.uint8)
+
+
+def _mix(a: Floats, b: Floats, share: Floats) -> Floats:
+    return a + (b - a) * share
+
+
+def _reduce(photograph: Pixels, first: NDArray[np.int64], last: NDArray[np.int64], box: int) -> Floats:
+    """Average boxes of ``box`` x ``box`` pixels, only those from ``first`` to ``last`` (x, y)."""
+    columns, rows = last - first + 1
+    part = photograph[first[1] * box : (last[1] + 1) * box, first[0] * box : (last[0] + 1) * box]
+    # Whole numbers, rows first: a mean over two axes of five takes numpy ten times as long.
+    strips = part.reshape(rows, box, columns * box, 3).sum(axis=1, dtype=np.uint32) if box > 1 else part
+    total = sum(strips[:, column::box].astype(np.float64) for column in range(box))
+    return np.asarray(total / box**2)

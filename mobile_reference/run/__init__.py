@@ -1,0 +1,1 @@
+"""Runs the models of a bundle, and the whole pipeline by them."""

@@ -1,0 +1,1 @@
+"""TFLite files: one reader and one view of their operators."""

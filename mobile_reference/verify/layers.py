@@ -1,0 +1,109 @@
+"""Where a converted model parts from float: every tensor of one beside the other (TFLite only).
+
+The models run without XNNPACK, which keeps what is between its layers to itself.
+"""
+
+import warnings
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from ai_edge_litert.interpreter import Interpreter, OpResolverType
+from numpy.typing import NDArray
+
+from mien.mobile_reference.bundle.reader import APPRAISAL, Bundle
+from mien.mobile_reference.run.models import TFLITE
+from mien.mobile_reference.run.runner import DEFAULT_VARIANT
+
+DIVERGED = 39.0
+"""Decibels below which a tensor has diverged: ten times the error of rounding it to eight bits (59 dB)."""
+
+
+@dataclass(frozen=True)
+class Divergence:
+    """The first layer of a variant whose output differs from float: its name, and how much.
+
+    ``decibels`` is the span of the float tensor over the root mean square error, of the worst golden face.
+    A variant of which no layer has diverged has an empty ``layer`` and the least decibels of all.
+    """
+
+    variant: str
+    layer: str
+    decibels: float
+
+
+def divergences(bundle: Bundle, progress: Callable[[str], None]) -> list[Divergence]:
+    """Compare the one graph of every TFLite variant with that of float32, layer by layer."""
+    faces = [golden.read("face") for golden in bundle.goldens]
+    exact = Layers(bundle.variant(DEFAULT_VARIANT).files[APPRAISAL])
+    others = {
+        variant.name: Layers(variant.files[APPRAISAL])
+        for variant in bundle.variants
+        if variant.platform == TFLITE and variant.name != DEFAULT_VARIANT
+    }
+    least: dict[str, dict[str, float]] = {name: {} for name in others}
+    for number, face in enumerate(faces, start=1):
+        progress(f"layers of golden face {number} of {len(faces)}")
+        exact.run(face)
+        for name, layers in others.items():
+            layers.run(face)
+            for layer, decibels in compare(exact, layers):
+                least[name][layer] = min(decibels, least[name].get(layer, decibels))
+    return [first_below(name, found) for name, found in least.items()]
+
+
+def first_below(variant: str, decibels: dict[str, float]) -> Divergence:
+    """Name the first layer, in the order of ``decibels``, that has diverged."""
+    for layer, value in decibels.items():
+        if not value >= DIVERGED:
+            return Divergence(variant, layer, value)
+    return Divergence(variant, "", min(decibels.values(), default=float("inf")))
+
+
+class Layers:
+    """A TFLite model whose every tensor can be read after a run."""
+
+    def __init__(self, model: Path) -> None:
+        with warnings.catch_warnings():
+            # Keeping every tensor costs memory, which is what it is for.
+            warnings.simplefilter("ignore", UserWarning)
+            self._interpreter = Interpreter(
+                str(model),
+                experimental_op_resolver_type=OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES,
+                experimental_preserve_all_tensors=True,
+            )
+        self._interpreter.allocate_tensors()
+        details = {int(detail["index"]): detail for detail in self._interpreter.get_tensor_details()}
+        made = [int(i) for op in self._interpreter._get_ops_details() for i in op["outputs"]]
+        self._made = {details[index]["name"]: details[index] for index in made}
+
+    def run(self, face: NDArray[np.uint8]) -> None:
+        """Rate a face [1, 256, 256, 3]."""
+        self._interpreter.set_tensor(self._interpreter.get_input_details()[0]["index"], face)
+        self._interpreter.invoke()
+
+    @property
+    def names(self) -> Iterable[str]:
+        """What the operations make, in the order in which they run."""
+        return self._made
+
+    def value(self, name: str) -> NDArray[np.float64]:
+        """Return a tensor of the last run, integers brought back to what they stand for."""
+        detail: dict[str, Any] = self._made[name]
+        value = self._interpreter.get_tensor(detail["index"]).astype(np.float64)
+        scale, zero = detail["quantization"]
+        return np.asarray((value - zero) * scale if scale else value)
+
+
+def compare(exact: Layers, other: Layers) -> Iterable[tuple[str, float]]:
+    """Yield the layers that both models have in the order of ``exact``, with decibels."""
+    for name in exact.names:
+        if name in other.names:
+            reference, value = exact.value(name), other.value(name)
+            error = float(np.sqrt(np.square(value - reference).mean()))
+            span = float(np.ptp(reference))
+            # A constant has no span to lose.
+            if span:
+                yield name, float(20 * np.log10(span / error)) if error else float("inf")

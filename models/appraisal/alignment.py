@@ -1,0 +1,171 @@
+"""From a photograph to the aligned face: two looks of the detector, then one similarity transform.
+
+Coordinates are pixels with the first pixel's centre at (0, 0), x to the right and y down.
+"""
+
+import math
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from mien.models.errors import NoFaceError
+
+from .networks.detector import INPUT_SIZE, BlazeFace
+
+# Sides and zooms are often small fractions, so that exact halves are common; two ways of counting them
+# differ in a last bit and must not round apart. So are whole reductions: a photograph of 1024 pixels has 8.
+_BIT = 1e-6
+_HALF = 0.5 + _BIT
+# Two runtimes' detectors differ in their last bits. Places that are rounded frame the same pixels by either,
+# but for the one face in some hundreds where a bit decides between two steps.
+_STEPS = 8
+
+
+@dataclass(frozen=True)
+class AlignmentRule:
+    """How a face is found and framed.
+
+    ``template`` holds where the right eye, left eye, nose tip and mouth of the detector shall lie in
+    the face of ``size`` x ``size`` pixels. ``second_look`` is the side of the second look's square in
+    units of the box found by the first. ``smallest`` is the least side of a usable box, in pixels.
+    """
+
+    size: int
+    template: tuple[tuple[float, float], ...]
+    score: float = 0.5
+    overlap: float = 0.3
+    second_look: float = 2.0
+    smallest: float = 64.0
+
+
+@dataclass(frozen=True)
+class AlignedFace:
+    """A face cut from a photograph.
+
+    ``pixels``: uint8 [3, size, size]; ``matrix``: [2, 3], photograph pixels to face pixels, float64;
+    ``faces``: how many faces the photograph shows, of which this is the largest; ``picture``: what the
+    detector saw at its second look, uint8 [3, 128, 128].
+    """
+
+    pixels: Tensor
+    matrix: Tensor
+    faces: int
+    picture: Tensor
+
+
+def align(photo: Tensor, detector: BlazeFace, rule: AlignmentRule) -> AlignedFace:
+    """Find the largest face of ``photo`` (uint8 [3, H, W]) and frame it.
+
+    Raises:
+        NoFaceError: there is no face, or it is smaller than the rule allows.
+    """
+    height, width = photo.shape[1:]
+    found = _detect(_look(photo, Square(width / 2, height / 2, max(height, width))), detector, rule)
+    if not found:
+        raise NoFaceError("no face found; give a photograph with one upright, frontal face")
+    largest = max(found, key=lambda face: float(face[2] * face[3]))
+    box = float(torch.maximum(largest[2], largest[3]))
+    if box < rule.smallest:
+        raise NoFaceError(
+            f"the largest face is {box:.0f} pixels wide, at least {rule.smallest:.0f} are needed; "
+            "give a closer or larger photograph"
+        )
+    square = Square(float(largest[0]) + 0.5, float(largest[1]) + 0.5, rule.second_look * box)
+    look = _look(photo, square)
+    closer = _detect(look, detector, rule)
+    face = max(closer, key=lambda face: float(face[2] * face[3])) if closer else largest
+    matrix = similarity(face[4:12].reshape(4, 2), torch.tensor(rule.template))
+    return AlignedFace(warp(photo, matrix, rule.size), matrix, len(found), look.picture)
+
+
+def similarity(points: Tensor, target: Tensor) -> Tensor:
+    """Return the 2x3 similarity that takes ``points`` to ``target`` (both [K, 2]) with least squares.
+
+    With the points as complex numbers z and w the answer is w = a z + b, a = <z, w> / <z, z> about the
+    centroids.
+    """
+    z, w = (torch.view_as_complex(p.double().contiguous()) for p in (points, target))
+    z_mean, w_mean = z.mean(), w.mean()
+    a = torch.vdot(z - z_mean, w - w_mean) / torch.vdot(z - z_mean, z - z_mean)
+    b = w_mean - a * z_mean
+    return torch.stack([torch.stack([a.real, -a.imag, b.real]), torch.stack([a.imag, a.real, b.imag])])
+
+
+def warp(photo: Tensor, matrix: Tensor, size: int) -> Tensor:
+    """Cut ``size`` x ``size`` pixels from ``photo`` (uint8 [3, H, W]) through ``matrix`` (to the cut).
+
+    Where the photograph is larger it is first reduced by a whole box filter, so that no pixel is
+    skipped; then sampled bilinearly, its border repeated; then rounded to uint8.
+    """
+    scale = math.sqrt(abs(float(torch.linalg.det(matrix[:, :2]))))
+    box = max(1, min(int(1 / scale + _BIT), *photo.shape[1:]))
+    reduced = F.avg_pool2d(photo[None].double(), box)
+    height, width = reduced.shape[2:]
+    inverse = torch.linalg.inv(torch.cat([matrix, torch.tensor([[0.0, 0.0, 1.0]]).double()]))[:2]
+    v, u = torch.meshgrid(torch.arange(size), torch.arange(size), indexing="ij")
+    target = torch.stack([u, v, torch.ones_like(u)], dim=-1).double()
+    source = (target @ inverse.T + 0.5) / box
+    grid = source / torch.tensor([width, height]) * 2 - 1
+    cut = F.grid_sample(reduced, grid[None], mode="bilinear", padding_mode="border", align_corners=False)
+    return torch.floor(cut[0] + _HALF).to(torch.uint8)
+
+
+@dataclass(frozen=True)
+class Square:
+    """A square of a photograph by its centre and side; whole numbers are edges of pixels."""
+
+    x: float
+    y: float
+    side: float
+
+
+@dataclass(frozen=True)
+class Look:
+    """What the detector sees of a photograph: a ``picture``, uint8 [3, 128, 128], of a ``square`` in it."""
+
+    picture: Tensor
+    square: Square
+
+
+def _look(photo: Tensor, square: Square) -> Look:
+    zoom = INPUT_SIZE / square.side
+    x, y = ((0.5 - centre + square.side / 2) * zoom - 0.5 for centre in (square.x, square.y))
+    matrix = torch.tensor([[zoom, 0, x], [0, zoom, y]], dtype=torch.float64)
+    return Look(warp(photo, matrix, INPUT_SIZE), square)
+
+
+def _detect(look: Look, detector: BlazeFace, rule: AlignmentRule) -> list[Tensor]:
+    """Detect faces: each is (x, y, width, height, six keypoints) in pixels of the photograph."""
+    with torch.inference_mode():
+        candidates = detector(look.picture[None].float())[0].double()
+    likely = candidates[candidates[:, 0] >= rule.score]
+    square = look.square
+    values = likely[:, 1:] * square.side
+    corner = torch.tensor([square.x, square.y], dtype=torch.float64) - square.side / 2 - 0.5
+    values[:, :2] += corner
+    values[:, 4:] += corner.repeat(6)
+    blends = _merge(likely[:, 0], values, rule.overlap)
+    return [torch.floor(blend * _STEPS + 0.5) / _STEPS for blend in blends]
+
+
+def _merge(scores: Tensor, boxes: Tensor, overlap: float) -> list[Tensor]:
+    """Blend candidates that overlap, weighted by score: blending moves steadily where picking jumps."""
+    faces = []
+    while len(scores):
+        best = int(scores.argmax())
+        same = _overlap(boxes[best], boxes) > overlap
+        same[best] = True
+        weights = scores[same, None]
+        faces.append((boxes[same] * weights).sum(dim=0) / weights.sum())
+        scores, boxes = scores[~same], boxes[~same]
+    return faces
+
+
+def _overlap(box: Tensor, boxes: Tensor) -> Tensor:
+    """Return intersection over union of one box with many, each (x, y, width, height) about its centre."""
+    low = torch.maximum(box[:2] - box[2:4] / 2, boxes[:, :2] - boxes[:, 2:4] / 2)
+    high = torch.minimum(box[:2] + box[2:4] / 2, boxes[:, :2] + boxes[:, 2:4] / 2)
+    shared = (high - low).clamp(min=0).prod(dim=1)
+    return shared / (box[2:4].prod() + boxes[:, 2:4].prod(dim=1) - shared)

@@ -1,0 +1,1 @@
+"""What a checkpoint sees of drawn anomalies, with intervals."""

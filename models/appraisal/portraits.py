@@ -1,0 +1,148 @@
+"""Sets of portraits: a folder of images, with an ``index.csv`` or without, and the faces cut from it."""
+
+import csv
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image, ImageOps
+from torch import Tensor
+
+from mien.models.errors import NoFaceError
+
+from .alignment import AlignedFace, align
+from .checkpoint import Checkpoint
+from .errors import ImageSetError
+
+INDEX = "index.csv"
+_COLUMNS = frozenset({"image", "identity", "split", "landmarks"})
+FORMATS = ("JPEG", "PNG", "WEBP")
+"""What a file may hold, whatever its name: of Pillow's other readers some start programs."""
+IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp"})
+MAX_PIXELS = 50_000_000
+
+Progress = Callable[[int, int], None]
+"""Told how many of how many are done."""
+
+
+@dataclass(frozen=True)
+class Portrait:
+    """One image of a set.
+
+    ``landmarks`` is a CSV file of x,y in pixels of the image, where there is one; ``attributes`` holds
+    what the index says of it in further columns, such as age.
+    """
+
+    image: Path
+    identity: str
+    split: str = ""
+    landmarks: Path | None = None
+    attributes: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class FaceSet:
+    """Aligned faces, uint8 [K, 3, 256, 256], in the order of the ``portraits`` they come from.
+
+    ``matrices`` [K, 2, 3] take pixels of a portrait to pixels of its face; ``skipped`` holds what showed
+    no usable face, with the reason.
+    """
+
+    faces: Tensor
+    matrices: Tensor
+    portraits: tuple[Portrait, ...]
+    skipped: tuple[tuple[Portrait, str], ...]
+
+
+def read_portraits(folder: Path, split: str = "") -> list[Portrait]:
+    """List the portraits of ``folder``, of one ``split`` only if it is named.
+
+    Without an index every image is a portrait, and each is taken for a person of its own.
+
+    Raises:
+        ImageSetError: the folder holds no image, or its index cannot be read.
+    """
+    if not folder.is_dir():
+        raise ImageSetError(f"{folder} is not a folder; give a folder of portraits")
+    listed = _indexed(folder) if (folder / INDEX).is_file() else _unlisted(folder)
+    chosen = [portrait for portrait in listed if not split or portrait.split == split]
+    if not chosen:
+        wanted = (
+            f"portrait of split '{split}'" if split else "image (" + ", ".join(sorted(IMAGE_SUFFIXES)) + ")"
+        )
+        there = ", ".join(sorted({portrait.split for portrait in listed} - {""}))
+        hint = f"its splits are {there}" if there else "give a folder of portraits"
+        raise ImageSetError(f"{folder} holds no {wanted}; {hint}")
+    return chosen
+
+
+def _indexed(folder: Path) -> list[Portrait]:
+    try:
+        with (folder / INDEX).open(newline="", encoding="utf-8") as lines:
+            rows = list(csv.DictReader(lines, restval=""))
+    except (ValueError, csv.Error) as error:
+        raise ImageSetError(f"{folder / INDEX} is no CSV file in UTF-8: {error}") from error
+    if not rows or not all(row.get("image") and row.get("identity") for row in rows):
+        raise ImageSetError(f"{folder / INDEX} needs the columns image and identity, filled in every row")
+    return [
+        Portrait(
+            image=folder / row["image"],
+            identity=row["identity"],
+            split=row.get("split", ""),
+            landmarks=folder / row["landmarks"] if row.get("landmarks") else None,
+            attributes={column: row[column] for column in row if column not in _COLUMNS},
+        )
+        for row in rows
+    ]
+
+
+def _unlisted(folder: Path) -> list[Portrait]:
+    images = sorted(p for p in folder.rglob("*") if p.suffix.lower() in IMAGE_SUFFIXES)
+    return [Portrait(image, image.stem) for image in images]
+
+
+def read_image(path: Path) -> Tensor:
+    """Read an image upright, uint8 RGB [3, H, W].
+
+    Raises:
+        ImageSetError: the file is no image, or too large.
+    """
+    try:
+        with Image.open(path, formats=FORMATS) as image:
+            if image.width * image.height > MAX_PIXELS:
+                raise ImageSetError(
+                    f"{path} has {image.width} x {image.height} pixels, at most {MAX_PIXELS} are read"
+                )
+            upright = ImageOps.exif_transpose(image).convert("RGB")
+    except (OSError, ValueError, Image.DecompressionBombError, SyntaxError) as error:
+        raise ImageSetError(f"{path} cannot be read as an image: {error}") from error
+    return torch.from_numpy(np.array(upright)).permute(2, 0, 1).contiguous()
+
+
+def cut_faces(portraits: Sequence[Portrait], checkpoint: Checkpoint, progress: Progress) -> FaceSet:
+    """Align the face of every portrait.
+
+    Raises:
+        ImageSetError: not one portrait shows a usable face.
+    """
+    kept: list[tuple[Portrait, AlignedFace]] = []
+    skipped: list[tuple[Portrait, str]] = []
+    for done, portrait in enumerate(portraits, start=1):
+        try:
+            photo = read_image(portrait.image)
+            kept.append((portrait, align(photo, checkpoint.detector, checkpoint.config.alignment)))
+        except (ImageSetError, NoFaceError) as error:
+            skipped.append((portrait, str(error)))
+        progress(done, len(portraits))
+    if not portraits:
+        raise ImageSetError("no portrait was chosen; give a folder with portraits of the right split")
+    if not kept:
+        raise ImageSetError(f"none of {len(skipped)} images shows a usable face; the first: {skipped[0][1]}")
+    return FaceSet(
+        faces=torch.stack([face.pixels for _, face in kept]),
+        matrices=torch.stack([face.matrix for _, face in kept]),
+        portraits=tuple(portrait for portrait, _ in kept),
+        skipped=tuple(skipped),
+    )

@@ -1,0 +1,1 @@
+"""How a checkpoint of the appraisal is trained."""

@@ -1,0 +1,184 @@
+"""Reading what measure.sh leaves. The logs are made up: no Apple device has been measured."""
+
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from mien.benchmarks.apps import apple_results
+from mien.benchmarks.apps.apple_package import PAYLOAD
+from mien.benchmarks.apps.generated_project import RESULTS, SPEC
+from mien.benchmarks.results.records import read_report
+from mien.mobile_reference.bundle.reader import open_bundle
+from mien.mobile_reference.commands.console import main
+
+UNITS = ("cpuOnly", "cpuAndGPU", "cpuAndNeuralEngine", "all")
+Change = Callable[[dict[str, Any]], None]
+
+
+def bench(capsys: pytest.CaptureFixture[str], *arguments: object, expect: int = 0) -> str:
+    with pytest.raises(SystemExit) as end:
+        main(["bench", *map(str, arguments)])
+    text = "".join(capsys.readouterr())
+    assert (end.value.code or 0) == expect, text
+    return text
+
+
+class Package:
+    """A generated package and made-up measurements of it."""
+
+    def __init__(self, folder: Path, bundle: Path) -> None:
+        self.folder = folder
+        self.bundle = bundle
+        self.spec = json.loads((folder / PAYLOAD / SPEC).read_text())
+        (folder / RESULTS).mkdir()
+
+    def record(self, units: str) -> dict[str, Any]:
+        device = {"model": "made-up", "system": "macOS 0 (made up)", "isa": "arm64", "cores": 8}
+        graphs = {name: [1.0, 2.0] for name in self.spec["graphs"] if name != "appraisal"}
+        starts = ["appraisal", *self.spec["stages"]]
+        return {
+            "id": self.spec["id"],
+            "variant": "coreml-fp16",
+            "units": units,
+            "device": device | {"simulator": False},
+            "load_ms": 10.5,
+            "first_ms": 5,
+            "chain": {"pixels": [0.1, 0.2], "appraisal": [12.5, 12.6]},
+            "graphs": graphs,
+            "peak_memory_bytes": 1000,
+            "notes": ["thermal state after: fair"],
+            "scores": [
+                {"golden": golden["name"], "from": start, "points": 0.01}
+                for golden in self.spec["goldens"]
+                for start in starts
+            ],
+        }
+
+    def write(self, change: Change = lambda _: None) -> None:
+        for block in (1, 2):
+            lines = ["Test Suite 'All tests' started"]
+            for units in UNITS:
+                record = self.record(units)
+                change(record)
+                lines.append("MIEN " + json.dumps(record))
+            (self.folder / RESULTS / f"block-{block}.log").write_text("\n".join(lines) + "\n")
+
+    def read(self, capsys: pytest.CaptureFixture[str], expect: int = 0) -> str:
+        return bench(capsys, self.bundle, "--target", "macos", "-o", self.folder, expect=expect)
+
+
+@pytest.fixture
+def package(exported: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Package:
+    bench(capsys, exported, "--target", "macos", "-o", tmp_path / "package")
+    return Package(tmp_path / "package", exported)
+
+
+def test_a_measurement_becomes_a_report(package: Package, capsys: pytest.CaptureFixture[str]) -> None:
+    package.write()
+    out = package.read(capsys)
+    assert max(map(len, out.splitlines())) <= 80 or "p90 12.6 ms on this mac" in out
+    assert "no evidence of the whole way" in out
+    results = read_report(package.folder / "report.json")["results"]
+    assert [result["target"] for result in results] == [f"apple-{units}" for units in UNITS]
+    assert {result["kind"] for result in results} == {"mac"}
+    for result in results:
+        assert result["verdict"] == {"budget_ms": 1000, "p90_ms": None, "state": "no evidence"}
+        assert result["threads"] is None
+        assert [p["error"] for p in result["parity"]] == [0.01] * 5
+        assert result["latency"]["stages"][1]["blocks"] == [[12.5, 12.6]] * 2
+        assert any("alignment are not in it" in note for note in result["notes"])
+    report = package.folder / "report.json"
+    bench(capsys, "page", report, "-o", package.folder / "report.html")
+    assert "12.6" in (package.folder / "report.html").read_text()
+
+
+@pytest.mark.parametrize(
+    ("system", "simulator", "kind"), [("iOS 1", False, "iphone"), ("iOS 1", True, "ios-simulator")]
+)
+def test_the_kind_is_the_devices(
+    package: Package,
+    capsys: pytest.CaptureFixture[str],
+    system: str,
+    simulator: bool,  # noqa: FBT001 - parametrised
+    kind: str,
+) -> None:
+    package.write(lambda r: r["device"].update(system=system, simulator=simulator))
+    package.read(capsys)
+    (found,) = {r["kind"] for r in read_report(package.folder / "report.json")["results"]}
+    assert found == kind
+
+
+def _drop_a_face(record: dict[str, Any]) -> None:
+    record["scores"] = record["scores"][1:]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda r: r["scores"][0].update(points=0.2),
+        lambda r: r["scores"][0].update(points=None),
+        lambda r: r["scores"][0].pop("points"),
+        _drop_a_face,
+    ],
+)
+def test_a_wrong_or_missing_score_fails(
+    package: Package, capsys: pytest.CaptureFixture[str], change: Change
+) -> None:
+    package.write(change)
+    assert "score from appraisal on is off by" in package.read(capsys, expect=1)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda r: r.update(id="0" * 64), "measured another bundle"),
+        (lambda r: r.update(extra=1), "damaged"),
+        (lambda r: r.update(load_ms=float("nan")), "damaged"),
+        (lambda r: r["chain"].update(appraisal=[float("inf")]), "damaged"),
+        (lambda r: r["device"].update(system="Debian"), "damaged"),
+        (lambda r: r.update(variant="coreml-none"), "has no variant"),
+        (lambda r: r["device"].update(cores=len(r["units"])), "several devices"),
+    ],
+)
+def test_what_is_no_measurement_is_refused(
+    package: Package, capsys: pytest.CaptureFixture[str], change: Change, message: str
+) -> None:
+    package.write(change)
+    assert message in package.read(capsys, expect=2)
+    assert not (package.folder / "report.json").exists()
+
+
+@pytest.mark.parametrize(("status", "message"), [(0, "p90 12.6 ms"), (3, "ended with 3: no such module")])
+def test_a_mac_measures_at_once(
+    package: Package,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    status: int,
+    message: str,
+) -> None:
+    """A script stands for the swift command: this shows how it is called, and nothing of a Mac."""
+    package.write()
+    log = (package.folder / RESULTS / "block-1.log").rename(package.folder.parent / "log")
+    folder = package.folder.parent / "fresh"
+    tools = package.folder.parent / "tools"
+    tools.mkdir()
+    script = f"echo no such module >&2; exit {status}" if status else f'[ "$1" = test ] && cat {log}'
+    (tools / "swift").write_text(f"#!/bin/sh\n{script}\ntrue\n")
+    (tools / "swift").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tools}:{os.environ['PATH']}")
+    monkeypatch.setattr(apple_results.sys, "platform", "darwin")
+    out = bench(capsys, package.bundle, "--target", "macos", "-o", folder, expect=2 if status else 0)
+    assert message in out
+    assert (folder / "report.json").exists() is (status == 0)
+
+
+def test_an_empty_log_says_so(package: Package, capsys: pytest.CaptureFixture[str]) -> None:
+    (package.folder / RESULTS / "block-1.log").write_text("error: it does not build\nMIEN {cut\n")
+    assert "damaged" in package.read(capsys, expect=2)
+    (package.folder / RESULTS / "block-1.log").write_text("error: it does not build\n")
+    assert "holds no measurement" in package.read(capsys, expect=2)
+    assert len(open_bundle(package.bundle).goldens) > 1

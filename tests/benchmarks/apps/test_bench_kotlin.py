@@ -1,0 +1,147 @@
+"""The Android library is complete, the same every time, and Kotlin; it is not run here."""
+
+import json
+import re
+import xml.etree.ElementTree as ET
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tree_sitter
+import tree_sitter_kotlin
+
+from mien.benchmarks.apps.android_package import APP_ASSETS, TEST_ASSETS
+from mien.mobile_reference.bundle.reader import Bundle, open_bundle
+from tests.benchmarks.apps.test_bench_apple import bench, contents
+
+PARSER = tree_sitter.Parser(tree_sitter.Language(tree_sitter_kotlin.language()))
+TEMPLATES = Path(__file__).parents[3] / "benchmarks" / "apps" / "kotlin"
+SOURCES = sorted(file for suffix in ("*.kt", "*.kts") for file in TEMPLATES.rglob(suffix))
+SPEC = TEST_ASSETS / "mien/spec.json"
+
+
+def is_kotlin(source: bytes) -> bool:
+    return not PARSER.parse(source).root_node.has_error
+
+
+@pytest.fixture
+def library(exported: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Path:
+    folder = tmp_path / "library"
+    out = bench(capsys, exported, "--target", "android", "--generate", folder)
+    assert "nothing was measured" in out
+    return folder
+
+
+def test_every_kotlin_file_of_the_library_parses(library: Path) -> None:
+    written = {f.relative_to(library) for suffix in ("*.kt", "*.kts") for f in library.rglob(suffix)}
+    assert written == {source.relative_to(TEMPLATES) for source in SOURCES}
+    assert {f.name for f in written} >= {"Appraiser.kt", "BenchTest.kt", "build.gradle.kts"}
+    for source in written:
+        assert is_kotlin((library / source).read_bytes()), source
+
+
+@pytest.mark.parametrize("source", SOURCES, ids=lambda source: source.name)
+@pytest.mark.parametrize(("whole", "broken"), [("{", ""), ("}", ""), (")", ""), ("(", "((")])
+def test_a_broken_template_is_refused(source: Path, whole: str, broken: str) -> None:
+    text = source.read_text()
+    assert is_kotlin(text.encode())
+    assert whole in text
+    # The last one: early ones may lie in a comment or a text.
+    head, _, tail = text.rpartition(whole)
+    assert not is_kotlin((head + broken + tail).encode())
+
+
+def test_the_manifest_is_xml_and_the_script_runs(library: Path) -> None:
+    assert ET.parse(library / "src/main/AndroidManifest.xml").getroot().tag == "manifest"  # noqa: S314 - ours
+    assert (library / "measure.sh").stat().st_mode & 0o111
+
+
+def test_the_same_bundle_gives_the_same_bytes(
+    exported: Path, library: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    again = tmp_path / "again"
+    record = json.loads(bench(capsys, exported, "--target", "android", "--generate", again, "--json"))
+    assert record["measured"] is False
+    assert contents(again) == contents(library)
+    assert json.loads((library / SPEC).read_text())["id"] == record["id"]
+
+
+def test_the_assets_are_the_bundles(exported: Path, library: Path) -> None:
+    opened, spec = open_bundle(exported), json.loads((library / SPEC).read_text())
+    assert [v["name"] for v in spec["variants"]] == ["tflite-fp32", "tflite-fp16", "tflite-int8"]
+    for entry in spec["variants"]:
+        variant = opened.variant(entry["name"])
+        model = library / APP_ASSETS / entry["model"]
+        assert (entry["gate"], model.read_bytes()) == (variant.gate, variant.files["appraisal"].read_bytes())
+    check_goldens(opened, library, spec)
+
+
+def check_goldens(opened: Bundle, library: Path, spec: dict[str, list[dict[str, str]]]) -> None:
+    for golden, entry in zip(opened.goldens, spec["goldens"], strict=True):
+        assert entry["score"] == golden.score
+        for name, dtype in (("face", np.uint8), ("heatmap", "<f4")):
+            data = np.fromfile(library / TEST_ASSETS / entry[name], dtype)
+            np.testing.assert_array_equal(data, golden.read(name).reshape(-1))
+
+
+def test_the_kotlin_reads_what_the_generator_wrote(library: Path, exported: Path) -> None:
+    """Names that stand on both sides: keys of the spec, tensors and the signature of the models."""
+    reader = (library / "src/androidTest/kotlin/mien/appraisal/Spec.kt").read_text()
+    spec = json.loads((library / SPEC).read_text())
+    known = {*spec, *spec["variants"][0], *spec["goldens"][0]}
+    wanted = set(re.findall(r'get(?:String|Int|Double|JSONArray)\("(\w+)"\)', reader))
+    assert {"id", "variants", "model", "face"} <= wanted <= known
+    assert f'"{SPEC.relative_to(TEST_ASSETS)}"' in reader
+    appraiser = (library / "src/main/kotlin/mien/appraisal/Appraiser.kt").read_text()
+    names = dict(re.findall(r'const val (\w+) = "(\w+)"', appraiser))
+    graph = open_bundle(exported).graphs["appraisal"]
+    assert {names["FACE"]} == {tensor.name for tensor in graph.inputs}
+    assert {names["SCORE"], names["HEATMAP"]} <= {tensor.name for tensor in graph.outputs}
+
+
+def test_the_exported_models_have_the_signature_that_the_kotlin_names(exported: Path) -> None:
+    from ai_edge_litert.interpreter import Interpreter
+
+    appraiser = (TEMPLATES / "src/main/kotlin/mien/appraisal/Appraiser.kt").read_text()
+    names = dict(re.findall(r'const val (\w+) = "(\w+)"', appraiser))
+    for variant in open_bundle(exported).variants:
+        if variant.platform == "tflite":
+            (signature,) = Interpreter(str(variant.files["appraisal"])).get_signature_list().items()
+            assert signature[0] == names["SIGNATURE"]
+            assert signature[1]["inputs"] == [names["FACE"]]
+            assert {names["SCORE"], names["HEATMAP"]} <= set(signature[1]["outputs"])
+
+
+@pytest.mark.parametrize(
+    ("keep", "message"),
+    [("results/measurements.jsonl", "holds no measurement"), ("notes.txt", "give a new folder")],
+)
+def test_what_is_not_replaceable_is_left_alone(
+    exported: Path, library: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], keep: str, message: str
+) -> None:
+    folder = library if keep.startswith("results") else tmp_path / "mine"
+    (folder / keep).parent.mkdir(parents=True, exist_ok=True)
+    (folder / keep).write_text("mine")
+    out = bench(capsys, exported, "--target", "android", "--generate", folder, expect=2)
+    assert message in out
+    assert (folder / keep).read_text() == "mine"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--generate", "x"], "goes with --target android"),
+        (["--target", "android", "--generate", "x", "--photo", "a.png"], "without --photo"),
+        (["--target", "android", "--generate", "x", "--threads", "2"], "--threads was given"),
+        (["--target", "android", "--generate", "x", "--variant", "no-such"], "no-such"),
+        (
+            ["--target", "android", "--generate", "x", "--variant", "coreml-fp16"],
+            "LiteRT takes TFLite models",
+        ),
+    ],
+)
+def test_what_cannot_be_generated_is_said(
+    exported: Path, capsys: pytest.CaptureFixture[str], arguments: list[str], message: str
+) -> None:
+    assert message in bench(capsys, exported, *arguments, expect=2)
+    assert not Path("x").exists()

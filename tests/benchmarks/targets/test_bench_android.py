@@ -1,0 +1,417 @@
+"""The target android: the real adb client and server against a double, whose shell the summary names."""
+
+import os
+import shutil
+import stat
+import subprocess
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from mien.benchmarks.errors import DeviceError, DeviceLost
+from mien.benchmarks.phone import session as session_module
+from mien.benchmarks.phone.adb import Answer, choose_device, find_adb
+from mien.benchmarks.phone.phone import probe, read_condition
+from mien.benchmarks.phone.runner_kit import Kit, set_up_kit
+from mien.benchmarks.phone.session import MODES, Job, Mode, Session, thermal_notes
+from mien.benchmarks.results.records import BenchSpec, Result, read_report
+from mien.benchmarks.targets.android import AndroidTarget
+from mien.benchmarks.targets.host import score_parity
+from mien.mobile_reference.bundle.reader import open_bundle
+from mien.mobile_reference.commands.console import main
+from tests.benchmarks.phone.double import phone as double_phone
+from tests.benchmarks.phone.double.phone import (
+    INSTALL,
+    MISSING,
+    PLAIN,
+    best_shell,
+    make_phone,
+    own_server,
+    refusal,
+    running,
+    write_heat,
+    write_properties,
+)
+
+needs_double = pytest.mark.skipif(bool(MISSING), reason=f"no {', '.join(MISSING)}: {INSTALL}")
+SHELL = best_shell()
+needs_namespace = pytest.mark.skipif(
+    SHELL is PLAIN,
+    reason=f"a plain shell has neither storage nor pages of its own: {refusal() or 'as asked'}",
+)
+MODE = replace(MODES["quick"], blocks=2, warmup=0, runs=3, limit=60, cool=0)
+Start = Callable[..., AbstractContextManager[str]]
+
+
+@pytest.fixture(scope="session")
+def kit(cache: Path) -> Kit:
+    return set_up_kit(cache, SHELL.abi, quiet)
+
+
+@pytest.fixture(scope="session")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """An adb server of the tests' own."""
+    with own_server(tmp_path_factory.mktemp("home")):
+        yield
+
+
+@pytest.fixture
+def root(cache: Path, server: None) -> Iterator[Path]:
+    """One phone's files, beside the system's: they share the disk."""
+    place = cache / f"phone-{os.getpid()}"
+    shutil.rmtree(place, ignore_errors=True)
+    yield make_phone(cache, place, SHELL)
+    shutil.rmtree(place, ignore_errors=True)
+
+
+def connected(root: Path, **settings: Any) -> AbstractContextManager[tuple[str, int]]:
+    return double_phone.connected(root, SHELL, **settings)
+
+
+def quiet(_: str) -> None:
+    return None
+
+
+def spec_of(bundle: Path, mode: Mode = MODE) -> BenchSpec:
+    opened = open_bundle(bundle)
+    photograph = opened.goldens[0].photograph
+    return BenchSpec(opened, "tflite-int8", photograph, 1, mode.warmup, mode.runs, mode.blocks)
+
+
+def measure(bundle: Path, kit: Kit, progress: Callable[[str], None] = quiet, mode: Mode = MODE) -> Result:
+    adb = choose_device(find_adb(None), None)
+    return AndroidTarget(Session(adb, probe(adb), mode, progress), kit).run(spec_of(bundle, mode))
+
+
+def call(*arguments: str | Path) -> int:
+    with pytest.raises(SystemExit) as end:
+        main([str(argument) for argument in arguments])
+    return int(end.value.code or 0)
+
+
+@needs_double
+def test_the_command_measures_a_phone(
+    bundle: Path, kit: Kit, root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
+) -> None:
+    monkeypatch.setitem(MODES, "quick", MODE)
+    report, page = tmp_path / "bench.json", tmp_path / "bench.html"
+    with connected(root) as (serial, _):
+        options = ("--serial", serial, "--variant", "tflite-int8", "--cache", kit.folder.parent, "-o", report)
+        assert call("bench", bundle, "--target", "android", *options) == 0
+    assert max(map(len, capsys.readouterr().out.splitlines())) <= 90
+    (record,) = read_report(report)["results"]
+    assert record["kind"] == "android"
+    assert [len(block) for block in record["latency"]["stages"][3]["blocks"]] == [3, 3]
+    assert [(c["block"], c["when"]) for c in record["conditions"]] == [
+        (0, "before"),
+        (0, "after"),
+        (1, "before"),
+        (1, "after"),
+    ]
+    assert SHELL.soc in record["device"]["name"]
+    # The score of the phone's own run, from the photograph on: the runner's alignment is a third one.
+    (parity,) = record["parity"]
+    assert parity["passed"]
+    assert 0 < parity["error"] < 2
+    assert call("bench", "page", report, "-o", page) == 0
+    assert "heat and clock" in page.read_text()
+
+
+@needs_double
+def test_a_plain_shell_stands_for_a_phone_where_the_kernel_allows_no_other(
+    bundle: Path, cache: Path, server: None, tmp_path: Path
+) -> None:
+    plain = set_up_kit(cache, PLAIN.abi, quiet)
+    phone = make_phone(cache, tmp_path / "phone", PLAIN)
+    with running(phone, PLAIN) as (port, _):
+        subprocess.run(["adb", "connect", f"127.0.0.1:{port}"], capture_output=True, check=True, timeout=30)
+        result = measure(bundle, plain)
+        subprocess.run(["adb", "disconnect"], capture_output=True, check=False)
+    assert result.device.isa == "x86_64"
+    assert list(result.failures) == []
+
+
+@needs_double
+def test_a_block_has_its_runs_and_its_seconds(bundle: Path, kit: Kit, root: Path) -> None:
+    with connected(root):
+        result = measure(bundle, kit, mode=replace(MODE, seconds=1))
+    assert result.latency is not None
+    for block in result.latency.stage("total").blocks:
+        assert len(block) >= MODE.runs
+        # The last run ends after the second; decoding's clock starts a little after the block's.
+        assert sum(block) > 990
+
+
+@needs_double
+def test_pinning_is_to_the_big_processors_or_said_to_be_refused(bundle: Path, kit: Kit, root: Path) -> None:
+    if os.cpu_count() == 1:
+        pytest.skip("one processor: nothing to choose")
+    with connected(root):
+        assert "pinned to the big processors 1" in measure(bundle, kit).notes
+        for name in ("cpuinfo_max_freq", "scaling_max_freq"):
+            file = root / "sys/devices/system/cpu/cpu900/cpufreq" / name
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.write_text("3300000\n")
+        assert any("refused to pin" in note for note in measure(bundle, kit).notes)
+
+
+@needs_double
+def test_a_stale_model_of_equal_name_and_size_is_replaced(bundle: Path, kit: Kit, root: Path) -> None:
+    with connected(root):
+        measure(bundle, kit)
+        model = root / "data/local/tmp/mien/tflite-int8/appraisal.tflite"
+        good = model.read_bytes()
+        model.write_bytes(good[:-1] + bytes([good[-1] ^ 1]))
+        photo = next((root / "data/local/tmp/mien/photo").iterdir())
+        untouched = photo.stat().st_mtime_ns
+        measure(bundle, kit)
+        assert model.read_bytes() == good
+        assert photo.stat().st_mtime_ns == untouched
+
+
+@needs_double
+def test_the_double_gives_back_what_was_copied_to_it(root: Path, tmp_path: Path) -> None:
+    sent, got = tmp_path / "sent", tmp_path / "got"
+    sent.write_bytes(bytes(range(256)) * 1000)
+    with connected(root) as (serial, _):
+        for words in (["push", sent, "/data/local/tmp/"], ["pull", "/data/local/tmp/sent", got]):
+            subprocess.run(["adb", "-s", serial, *words], capture_output=True, check=True, timeout=60)
+    assert got.read_bytes() == sent.read_bytes()
+
+
+@needs_double
+def test_an_unplugged_phone_leaves_its_finished_blocks(bundle: Path, kit: Kit, root: Path) -> None:
+    with connected(root) as (_, process):
+
+        def unplug(text: str) -> None:
+            if "block 2" in text:
+                subprocess.run(["kill", "-9", str(process)], check=True)
+
+        result = measure(bundle, kit, unplug)
+    assert result.latency is not None
+    assert [len(stage.blocks) for stage in result.latency.stages] == [1] * 4
+    assert "blocks missing: 2 of 2" in next(result.failures)
+
+
+@needs_double
+def test_the_command_says_what_an_unplugged_phone_left_out(
+    bundle: Path, kit: Kit, root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
+) -> None:
+    monkeypatch.setitem(MODES, "quick", MODE)
+    given = AndroidTarget._read
+    with connected(root) as (_, process):
+
+        def unplug(target: AndroidTarget, job: Job, answer: Answer) -> dict[str, Any]:
+            subprocess.run(["kill", "-9", str(process)], check=True)
+            return given(target, job, answer)
+
+        monkeypatch.setattr(AndroidTarget, "_read", unplug)
+        options = ("--cache", kit.folder.parent, "-o", tmp_path / "bench.json")
+        assert call("bench", bundle, "--target", "android", *options) == 1
+    messages = capsys.readouterr().err
+    assert "blocks missing: 2 of 2" in messages
+    assert "not measured: tflite-int8" in messages
+    (record,) = read_report(tmp_path / "bench.json")["results"]
+    assert [len(block) for block in record["latency"]["stages"][3]["blocks"]] == [3]
+
+
+@needs_double
+def test_a_phone_that_goes_at_once_is_an_error(bundle: Path, kit: Kit, root: Path) -> None:
+    with connected(root) as (_, process), pytest.raises(DeviceLost, match="is gone"):
+        measure(bundle, kit, lambda _: subprocess.run(["kill", "-9", str(process)], check=True) and None)
+
+
+@needs_double
+@needs_namespace
+@pytest.mark.parametrize("storage", ["size=1m", "ro"])
+def test_full_or_locked_storage(bundle: Path, kit: Kit, root: Path, storage: str) -> None:
+    with connected(root, storage=storage), pytest.raises(DeviceError, match="cannot write to"):
+        measure(bundle, kit)
+
+
+@needs_double
+def test_a_runner_that_fails_is_reported_with_its_last_line(
+    bundle: Path, kit: Kit, root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(AndroidTarget, "_settings", lambda *_: ["unknown=1"])
+    with connected(root), pytest.raises(DeviceError, match=r"ended with 3 on the phone: .*settings"):
+        measure(bundle, kit)
+
+
+@pytest.mark.parametrize("place", [0, 1, 2])
+def test_a_score_that_is_no_number_fails(bundle: Path, place: int) -> None:
+    spec = spec_of(bundle)
+    scores = [spec.bundle.goldens[0].score] * 3
+    assert all(parity.passed for parity in score_parity(spec, scores))
+    scores[place] = float("nan")
+    assert not any(parity.passed for parity in score_parity(spec, scores))
+
+
+@needs_double
+def test_a_job_that_hangs_ends_itself(bundle: Path, kit: Kit, root: Path) -> None:
+    with connected(root) as (serial, _):
+        endless = replace(MODE, seconds=3000, limit=1)
+        # Its own alarm, which would end it with the cable pulled too.
+        with pytest.raises(DeviceError, match="took longer than 1 s and ended itself"):
+            measure(bundle, kit, mode=endless)
+        adb = choose_device(find_adb(None), serial)
+        alive = adb.shell("kill -0 $(cat /data/local/tmp/mien/pid)")
+    assert alive.code != 0
+
+
+@needs_double
+def test_a_job_without_an_alarm_is_killed_by_the_host(
+    bundle: Path, kit: Kit, root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given = AndroidTarget._settings
+
+    def endless(target: AndroidTarget, spec: BenchSpec) -> Iterator[str]:
+        for setting in given(target, spec):
+            yield "limit=0" if setting.startswith("limit=") else setting
+
+    monkeypatch.setattr(AndroidTarget, "_settings", endless)
+    with connected(root) as (serial, _):
+        with pytest.raises(DeviceError, match="the job was killed"):
+            measure(bundle, kit, mode=replace(MODE, seconds=3000, limit=-7))
+        time.sleep(0.2)
+        adb = choose_device(find_adb(None), serial)
+        alive = adb.shell("kill -0 $(cat /data/local/tmp/mien/pid)")
+    assert alive.code != 0
+
+
+@needs_double
+def test_a_phone_that_throttles_is_noted(bundle: Path, kit: Kit, root: Path) -> None:
+    def heat(text: str) -> None:
+        if "block 2" in text:
+            write_heat(root, 3, 48.0)
+            (root / "sys/devices/system/cpu/cpu1/cpufreq/scaling_max_freq").write_text("1200000\n")
+
+    with connected(root):
+        # What is read after the second block is how the phone is before the third.
+        result = measure(bundle, kit, heat, replace(MODE, blocks=3))
+    assert any("thermal status 3" in note for note in result.notes)
+    assert any("from 2.80 to 1.20 GHz" in note for note in result.notes)
+    assert any("did not cool down" in note for note in result.notes)
+
+
+@needs_double
+def test_it_waits_for_a_hot_phone(
+    bundle: Path, kit: Kit, root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(session_module, "_POLL_S", 0.1)
+    write_heat(root, 2, 45.0)
+    with connected(root):
+        timer = threading.Timer(2.0, write_heat, (root, 0, 30.0))
+        result = measure(
+            bundle, kit, lambda text: timer.start() if "block 1 of" in text else None, replace(MODE, cool=30)
+        )
+    assert [condition.thermal_status for condition in result.conditions] == [0] * 4
+
+
+@needs_double
+@needs_namespace
+def test_pages_of_16_kb(bundle: Path, kit: Kit, root: Path) -> None:
+    with connected(root, page=16384):
+        result = measure(bundle, kit)
+    assert "16 KB pages" in result.device.system
+    assert list(result.failures) == []
+
+
+@needs_double
+def test_an_emulator_is_labelled_and_never_judged_by_time(bundle: Path, kit: Kit, root: Path) -> None:
+    write_properties(root, SHELL, **{"ro.kernel.qemu": "1"})
+    with connected(root):
+        result = measure(bundle, kit)
+    assert result.device.kind == "android-emulator"
+    assert result.p90_ms is not None
+    assert result.verdict == "no evidence"
+
+
+def _wait_until(state: str) -> None:
+    """adb tries its keys one after the other before it gives up."""
+    for _ in range(300):
+        listed = subprocess.run(["adb", "devices"], capture_output=True, text=True, check=True).stdout
+        if f"\t{state}" in listed:
+            return
+        time.sleep(0.1)
+
+
+@needs_double
+def test_an_unauthorised_phone(root: Path) -> None:
+    with running(root, SHELL, auth="deny") as (port, _):
+        serial = f"127.0.0.1:{port}"
+        subprocess.run(["adb", "connect", serial], capture_output=True, check=False, timeout=30)
+        try:
+            _wait_until("unauthorized")
+            # adb tries again by itself, and says so for a moment.
+            with pytest.raises(DeviceError, match=r"is (unauthorized|authorizing); unlock the phone"):
+                choose_device(find_adb(None), None)
+        finally:
+            subprocess.run(["adb", "disconnect"], capture_output=True, check=False)
+
+
+@needs_double
+def test_two_phones_need_a_choice(root: Path) -> None:
+    with connected(root) as (first, _):
+        # A second connection to the same double is a second device for adb.
+        second = first.replace("127.0.0.1", "localhost")
+        subprocess.run(["adb", "connect", second], capture_output=True, check=True, timeout=30)
+        with pytest.raises(DeviceError, match=r"2 devices: .*--serial"):
+            choose_device(find_adb(None), None)
+        assert choose_device(find_adb(None), second).serial == second
+        with pytest.raises(DeviceError, match="no device nobody"):
+            choose_device(find_adb(None), "nobody")
+        subprocess.run(["adb", "disconnect", second], capture_output=True, check=False)
+
+
+@pytest.mark.skipif(shutil.which("adb") is None, reason=f"no adb: {INSTALL}")
+def test_no_phone(server: None, bundle: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert call("bench", bundle, "--target", "android") == 2
+    assert "no device; plug a phone in" in capsys.readouterr().err
+
+
+def test_no_adb(bundle: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: Any) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.delenv("ANDROID_HOME", raising=False)
+    assert call("bench", bundle, "--target", "android") == 2
+    assert "apt-get install adb" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", MODES)
+def test_full_keeps_the_rule_of_mlperf(name: str) -> None:
+    mode = MODES[name]
+    assert mode.blocks * mode.runs >= 50
+    assert name != "full" or (mode.runs >= 1024 and mode.seconds >= 60)
+
+
+def test_what_a_phone_does_not_say_is_missing() -> None:
+    silent = read_condition("", 0, "before")
+    assert (silent.thermal_status, silent.battery_percent, dict(silent.temperatures)) == (None, None, {})
+    assert list(thermal_notes([silent, replace(silent, when="after")])) == []
+
+
+@needs_double
+def test_the_kit_is_checked(kit_copy: Kit) -> None:
+    from mien.benchmarks.errors import SetupError
+    from mien.benchmarks.phone.runner_kit import open_kit
+
+    runner = kit_copy.folder / "runner"
+    runner.chmod(stat.S_IRWXU)
+    runner.write_bytes(b"another")
+    with pytest.raises(SetupError, match="was changed"):
+        open_kit(kit_copy.folder.parent, SHELL.abi)
+    with pytest.raises(SetupError, match="no runner for mips"):
+        open_kit(kit_copy.folder.parent, "mips")
+
+
+@pytest.fixture
+def kit_copy(request: pytest.FixtureRequest, tmp_path: Path) -> Kit:
+    kit: Kit = request.getfixturevalue("kit")
+    shutil.copytree(kit.folder, tmp_path / kit.folder.name)
+    return replace(kit, folder=tmp_path / kit.folder.name)

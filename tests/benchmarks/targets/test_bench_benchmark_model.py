@@ -1,0 +1,147 @@
+"""The second runner on a phone: a stand-in for LiteRT's program, which prints what that one prints.
+
+The program itself cannot be had from a package. The lines have its format in two releases, and made-up times.
+"""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from mien.benchmarks.errors import DeviceError
+from mien.benchmarks.phone.adb import choose_device, find_adb
+from mien.benchmarks.phone.phone import probe
+from mien.benchmarks.phone.session import MODES, Session
+from mien.benchmarks.results.records import read_report
+from mien.benchmarks.targets.benchmark_model import BenchmarkModelTarget, read_times
+from tests.benchmarks.phone.double.phone import write_program
+from tests.benchmarks.targets.test_bench_android import (  # noqa: F401 - fixtures
+    MODE,
+    SHELL,
+    call,
+    connected,
+    kit,
+    needs_double,
+    quiet,
+    root,
+    server,
+    spec_of,
+)
+
+OLD = """\
+Initialized session in 66.002ms.
+count=1 curr=637079
+count=50 first=2531 curr=2793 min=1171 max=9925 avg=1885.74 std=870
+Inference timings in us: Init: 66002, First inference: 637079, Inference (avg): 1885.74
+"""
+NEW = """\
+INFO: Explicitly applied GPU delegate, and the model graph will be partially executed by the delegate.
+INFO: [tool.cc:9] count=4 first=3100000 curr=2900000 min=2.9e+06 max=3.1e+06 avg=3e+06 std=9
+INFO: [tool.cc:9] count=10 first=25 curr=24 min=23 max=27 avg=1.25e+06 std=2 p5=23 median=24 p95=27
+INFO: [tool.cc:9] Inference timings in us: Init: 13, First inference: 33, Inference (avg): 1.25e+06
+"""
+REFUSED = "Though GPU delegate is explicitly applied, the model graph will not be executed by the delegate."
+Make = Callable[[str], Path]
+
+
+@pytest.fixture
+def program(tmp_path: Path) -> Make:
+    """Make a stand-in that prints a text, and the library beside it without which it does not start."""
+
+    def make(text: str) -> Path:
+        folder = tmp_path / "program"
+        folder.mkdir()
+        (folder / "libvendor.so").write_text("a library\n")
+        checks = (
+            "read -r word < libvendor.so || exit 9",
+            'echo "$@" >> flags',
+            'echo "$LD_LIBRARY_PATH" >> flags',
+        )
+        script = "\n".join((*checks, text))
+        return write_program(folder, SHELL, "benchmark_model", script)
+
+    return make
+
+
+def says(text: str) -> str:
+    return "\n".join(f"echo '{line}'" for line in text.splitlines())
+
+
+def run(bundle: Path, program: Path, unit: str) -> Any:
+    adb = choose_device(find_adb(None), None)
+    return BenchmarkModelTarget(Session(adb, probe(adb), MODE, quiet), program, unit).run(spec_of(bundle))
+
+
+def test_the_last_line_of_runs_is_the_measurement() -> None:
+    times = read_times(OLD)
+    assert (times["count"], times["avg"], times["Init"], times["First inference"]) == (
+        50,
+        1885.74,
+        66002,
+        637079,
+    )
+    assert "median" not in times
+
+
+def test_fields_of_newer_releases_are_kept() -> None:
+    times = read_times(NEW)
+    assert (times["median"], times["p95"], times["avg"], times["p5"]) == (24, 27, 1.25e6, 23)
+    assert read_times("count=oops") == {}
+
+
+@needs_double
+def test_the_command_reports_averages_and_no_verdict(
+    bundle: Path,
+    root: Path,  # noqa: F811
+    program: Make,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setitem(MODES, "quick", MODE)
+    report, page = tmp_path / "bench.json", tmp_path / "bench.html"
+    with connected(root):
+        options = ("--benchmark-model", program(says(NEW)), "--unit", "gpu", "--variant", "tflite-int8")
+        assert call("bench", bundle, "--target", "android", *options, "-o", report) == 0
+    out = capsys.readouterr().out
+    assert max(map(len, out.splitlines())) <= 90
+    for words in ("1250.0", "partially executed", "no evidence", "random inputs"):
+        assert words in out
+    (record,) = read_report(report)["results"]
+    assert record["latency"] is None
+    assert record["verdict"] == {"budget_ms": 1000.0, "p90_ms": None, "state": "no evidence"}
+    assert [(r["graph"], len(r["blocks"])) for r in record["reported"]] == [("detector", 2), ("appraisal", 2)]
+    assert len(record["conditions"]) == 8
+    flags = (root / "data/local/tmp/mien/benchmark_model/flags").read_text().splitlines()
+    assert "--graph=../tflite-int8/detector.tflite --num_threads=1" in flags[0]
+    assert flags[0].endswith("--num_runs=3 --min_secs=0 --max_secs=60 --use_gpu=true")
+    assert flags[1] == "."
+    assert call("bench", "page", report, "-o", page) == 0
+    assert "1250.0" in page.read_text()
+
+
+@needs_double
+@pytest.mark.parametrize(
+    ("script", "message"),
+    [
+        (says(f"{REFUSED}\n{OLD}"), "the gpu took nothing of the graph"),
+        ("echo no such flag >&2; exit 1", "ended with 1 on the phone: no such flag"),
+        ("echo hello", "printed no line"),
+    ],
+    ids=["on the CPU", "failed", "another program"],
+)
+def test_what_is_no_measurement_is_an_error(
+    bundle: Path,
+    root: Path,  # noqa: F811
+    program: Make,
+    script: str,
+    message: str,
+) -> None:
+    with connected(root), pytest.raises(DeviceError, match=message):
+        run(bundle, program(script), "gpu")
+
+
+def test_a_unit_needs_the_program(bundle: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert call("bench", bundle, "--target", "android", "--unit", "npu") == 2
+    assert "--benchmark-model" in capsys.readouterr().err

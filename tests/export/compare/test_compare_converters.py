@@ -1,0 +1,152 @@
+"""Front ends that crash, hang, fill memory or lie cost themselves alone, and the report says so."""
+
+import json
+import os
+import signal
+import time
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import pytest
+from safetensors.numpy import save_file
+
+from mien.export.compare.command import Comparison, converter_table, show_json
+from mien.export.compare.converters import FAILED, MISSING, WORKS, Attempt, compare_converters
+from mien.export.graphs import Graph, graph_named
+from mien.export.running.isolation import Limits
+from mien.export.tflite.converters import DEFAULT, FRONT_ENDS, Convert, FrontEnd
+from mien.mobile_reference.tflite.flatbuffer import parse, serialise
+from mien.models.appraisal.checkpoint import REFERENCE
+from tests.commands import run_mien
+
+MASK = graph_named("mask")
+
+
+def _crash(graph: Graph, checkpoint: Path, folder: Path) -> bytes:
+    os.kill(os.getpid(), signal.SIGSEGV)
+    return b""
+
+
+def _hang(graph: Graph, checkpoint: Path, folder: Path) -> bytes:
+    time.sleep(600)
+    return b""
+
+
+def _devour(graph: Graph, checkpoint: Path, folder: Path) -> bytes:
+    return b"".join([bytearray(os.urandom(1) * (64 << 20)) for _ in range(200)])
+
+
+def _stored(file: Path, share: float, graph: Graph, checkpoint: Path, folder: Path) -> bytes:
+    """Give a finished model, or its beginning."""
+    made = file.read_bytes()
+    return made[: int(share * len(made))]
+
+
+def _altered(file: Path, graph: Graph, checkpoint: Path, folder: Path) -> bytes:
+    """Give a finished model whose largest constant is a hundredth too large."""
+    parsed = parse(file.read_bytes())
+    largest = max((b for b in parsed.buffers if b.data is not None), key=lambda b: len(b.data))
+    values = np.frombuffer(bytes(largest.data), np.float32) * np.float32(1.01)
+    largest.data = np.frombuffer(values.tobytes(), np.uint8)
+    return serialise(parsed)
+
+
+def _front_end(name: str, convert: Convert, limits: Limits, *, installed: bool = True) -> FrontEnd:
+    return FrontEnd(name, convert, lambda: installed, f"install {name}", limits)
+
+
+@pytest.fixture(scope="module")
+def attempts(exported: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Attempt]:
+    """One run over the real front end and over every kind of failure."""
+    folder = tmp_path_factory.mktemp("compared")
+    golden = exported / "golden/nobody-02-cleft"
+    (folder / "traces").mkdir()
+    arrays = {name: np.load(golden / f"{name}.npy") for name in (*MASK.inputs, *MASK.outputs)}
+    save_file(arrays, folder / "traces/0000.safetensors")
+    models = exported / "models" / "tflite-fp32"
+    limits = Limits()
+    front_ends = (
+        _front_end("crash", _crash, limits),
+        _front_end("hang", _hang, Limits(seconds=2)),
+        _front_end("devour", _devour, Limits(memory=2 << 30)),
+        _front_end("other graph", partial(_stored, models / "heatmap.tflite", 1), limits),
+        _front_end("altered", partial(_altered, models / "mask.tflite"), limits),
+        _front_end("truncated", partial(_stored, models / "mask.tflite", 0.5), limits),
+        _front_end("absent", _crash, limits, installed=False),
+        DEFAULT,
+    )
+    steps: list[str] = []
+    found = compare_converters([MASK], REFERENCE, folder, lambda title, *_: steps.append(title), front_ends)
+    assert steps == [*(f"{one.name} mask" for one in front_ends), "mask: timed"]
+    return {attempt.front_end: attempt for attempt in found}
+
+
+@pytest.mark.parametrize(
+    ("front_end", "reason"),
+    [
+        ("crash", "signal 11"),
+        ("hang", "took over 2 s"),
+        ("devour", "MemoryError"),
+        ("other graph", "the converter made tensors"),
+        ("altered", "is off by"),
+        ("truncated", "LiteRT cannot load"),
+    ],
+)
+def test_a_failure_says_what_it_was(attempts: dict[str, Attempt], front_end: str, reason: str) -> None:
+    assert attempts[front_end].state == FAILED
+    assert reason in attempts[front_end].reason
+    assert attempts[front_end].model is None
+
+
+def test_the_others_finish(attempts: dict[str, Attempt]) -> None:
+    good = attempts[DEFAULT.name]
+    assert good.state == WORKS
+    assert good.model
+    assert good.used
+    assert good.model.transposes == good.model.moves == 0
+    assert good.model.ms > 0
+    assert good.used.seconds > 0
+    assert good.model.bytes > 10_000
+
+
+def test_what_is_not_installed_never_counts_as_passed(attempts: dict[str, Attempt]) -> None:
+    assert attempts["absent"].state == MISSING
+    assert attempts["absent"].reason == "install absent"
+
+
+def test_table_and_json_hold_every_front_end(
+    attempts: dict[str, Attempt], capsys: pytest.CaptureFixture[str]
+) -> None:
+    found = list(attempts.values())
+    assert converter_table(found).row_count == len(found)
+    show_json(Comparison(lambda *_: found, converter_table), found)
+    assert {one["front_end"]: one["state"] for one in json.loads(capsys.readouterr().out)} == {
+        name: attempt.state for name, attempt in attempts.items()
+    }
+
+
+def test_the_command_reports_each_front_end_and_writes_nothing(tmp_path: Path) -> None:
+    missing = [one for one in FRONT_ENDS if not one.installed()]
+    done = run_mien("export", "--compare-converters", "--graph", "mask", "--json")
+    found = {one["front_end"]: one for one in json.loads(done.stdout)}
+    assert list(found) == [one.name for one in FRONT_ENDS]
+    assert found[DEFAULT.name]["state"] == WORKS
+    for one in missing:
+        assert found[one.name]["state"] == MISSING
+        assert one.install in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        ((), "got none of -o FOLDER"),
+        (("--compare-converters", "-o", "x"), "got -o FOLDER and --compare-converters"),
+        (("--set-up", "litert-torch", "--compare-quantisers"), "give exactly one"),
+        (("-o", "x", "--json"), "--json was given without --compare-converters or --compare-quantisers"),
+        (("--compare-quantisers", "--graph", "mask"), "--graph was given without --compare-converters"),
+        (("--compare-converters", "--faces", "x"), "--faces was given without --compare-quantisers"),
+    ],
+)
+def test_contradicting_options_are_refused(arguments: tuple[str, ...], says: str) -> None:
+    assert says in run_mien("export", *arguments, expect=2).stderr

@@ -1,0 +1,50 @@
+"""Equal constants are stored once, and nothing else changes."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from mien.export.tflite.interpreter import Runner
+from mien.export.tflite.passes.deduplicate_buffers import share_constants
+from mien.export.tflite.quantise import quantise
+from mien.mobile_reference.bundle.reader import open_bundle
+from mien.mobile_reference.tflite.flatbuffer import constant_data, parse
+from tests.export.small_models import Twice, converted, nhwc_input
+
+VARIANTS = ("tflite-fp32", "tflite-fp16", "tflite-int8")
+
+
+def _repeated_bytes(model: bytes) -> int:
+    """Count the bytes of constants whose equal is stored in another buffer."""
+    parsed = parse(model)
+    numbers = {t.buffer for t in parsed.subgraphs[0].tensors if constant_data(parsed, t) is not None}
+    stored = [bytes(parsed.buffers[number].data) for number in numbers]
+    return sum(map(len, stored)) - sum(map(len, set(stored)))
+
+
+def test_a_part_used_twice_is_stored_once(tmp_path: Path, scripts_on_path: None) -> None:
+    before = converted(Twice(), tmp_path)
+    after = share_constants(before)
+    assert _repeated_bytes(before) > 4000
+    assert _repeated_bytes(after) == 0
+    assert len(after) < 0.6 * len(before)
+    for one, other in zip(Runner(before).run([nhwc_input()]), Runner(after).run([nhwc_input()]), strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+def test_a_second_pass_changes_nothing(tmp_path: Path, scripts_on_path: None) -> None:
+    once = share_constants(converted(Twice(), tmp_path))
+    assert share_constants(once) == once
+
+
+def test_a_quantised_model_holds_it_once(tmp_path: Path, scripts_on_path: None) -> None:
+    file = tmp_path / "float.tflite"
+    file.write_bytes(converted(Twice(), tmp_path))
+    assert _repeated_bytes(quantise(file, {}, {}, {})) == 0
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_a_bundle_holds_the_teacher_once(exported: Path, variant: str) -> None:
+    file = open_bundle(exported).variant(variant).files["appraisal"]
+    assert _repeated_bytes(file.read_bytes()) == 0

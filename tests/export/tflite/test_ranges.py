@@ -1,0 +1,68 @@
+"""Ranges from histograms, and what is wrong with them."""
+
+import numpy as np
+import pytest
+
+from mien.export.tflite.ranges import Method, Spread, _joined, _spread, faults, ranges_by
+
+
+def seen(*samples: np.ndarray) -> Spread:
+    return _joined([_spread(np.asarray(sample, np.float32)) for sample in samples])
+
+
+def by(method: Method, spread: Spread) -> tuple[float, float]:
+    return ranges_by(method, {"x": spread})["x"]
+
+
+def test_min_max_reaches_every_value_of_every_face() -> None:
+    spread = seen(np.linspace(-1, 2, 100), np.linspace(0, 5, 100_000))
+    assert by(Method.MIN_MAX, spread) == (-1.0, 5.0)
+    assert spread.counts.sum() == pytest.approx(1)
+
+
+def test_a_value_that_the_stride_skips_still_counts_for_the_range() -> None:
+    values = np.zeros(1 << 18)
+    values[1] = 7
+    assert seen(values).high == 7
+
+
+def test_percentile_leaves_out_rare_values() -> None:
+    values = np.concatenate([np.linspace(0, 1, 16_383), [50.0]])
+    low, high = by(Method.PERCENTILE, seen(values))
+    assert low == 0
+    # One bin of 512 is a tenth wide.
+    assert 1 <= high <= 1.2
+
+
+def test_least_squares_gives_up_an_outlier_for_finer_steps() -> None:
+    usual = np.random.default_rng(0).normal(0, 1, 16_384)
+    rare = np.concatenate([usual[:-2], [-9.0, 9.0]])
+    low, high = by(Method.MSE, seen(*[usual] * 47, rare))
+    assert -6 < low < -2
+    assert 2 < high < 6
+
+
+def test_values_without_outliers_keep_their_range() -> None:
+    spread = seen(np.linspace(0, 1, 16_000))
+    for method in Method:
+        np.testing.assert_allclose(by(method, spread), (0, 1), atol=0.03)
+
+
+def test_a_constant_has_a_range() -> None:
+    for method in Method:
+        low, high = by(method, seen(np.full(100, 3.0)))
+        assert np.isfinite([low, high]).all()
+
+
+def test_a_tensor_that_never_left_zero_is_named() -> None:
+    dead, alive = seen(np.zeros(100)), seen(np.linspace(0, 1, 100))
+    found = {"dead": dead, "alive": alive}
+    (fault,) = faults(found, ranges_by(Method.MIN_MAX, found))
+    assert fault.startswith("dead never left zero")
+
+
+def test_a_tensor_that_its_range_cuts_off_is_named() -> None:
+    found = {"x": seen(np.linspace(0, 1, 1000))}
+    assert list(faults(found, {"x": (0.0, 1.0)})) == []
+    (fault,) = faults(found, {"x": (0.0, 0.5)})
+    assert fault.startswith("x has 50% of its values outside its range")

@@ -1,0 +1,113 @@
+"""Rounding that lets errors cancel: what it promises to quantisers, and that it errs less."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+from safetensors.numpy import save_file
+
+from mien.calibration.moments import Moments
+from mien.export.running.plan import ROUNDINGS, round_weights
+from mien.export.weights.gptq import Rounded, read_roundings, round_convolution, write_roundings
+from mien.models.appraisal.checkpoint import REFERENCE
+
+
+def drawn(seed: int, outputs: int, inputs: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Draw weights [outputs, inputs, 1, 1] and samples [K, inputs] whose values go together."""
+    generator = np.random.default_rng(seed)
+    weights = generator.normal(size=(outputs, inputs, 1, 1))
+    causes = generator.normal(size=(500, max(1, inputs // 4)))
+    samples = causes @ generator.normal(size=(causes.shape[1], inputs)) + 0.1 * generator.normal(
+        size=(500, inputs)
+    )
+    return weights, samples + 3
+
+
+def moments_of(samples: NDArray[np.float64]) -> Moments:
+    covariance = np.cov(samples, rowvar=False, bias=True).reshape(samples.shape[1], -1)
+    return Moments(samples.mean(axis=0), covariance)
+
+
+def steps(weights: NDArray[np.float64]) -> NDArray[np.float64]:
+    return np.abs(weights).max(axis=(1, 2, 3), keepdims=True) / 127
+
+
+@settings(deadline=None)
+@given(seed=st.integers(0, 2**32 - 1), outputs=st.integers(1, 5), inputs=st.integers(1, 12))
+def test_weights_are_whole_steps_and_the_greatest_stays(seed: int, outputs: int, inputs: int) -> None:
+    weights, samples = drawn(seed, outputs, inputs)
+    found = round_convolution(weights, np.zeros(outputs), moments_of(samples)).weight
+    levels = found / steps(weights)
+    # float32 weights: seven digits.
+    np.testing.assert_allclose(levels, np.rint(levels), atol=2e-5)
+    # A quantiser that looks for the greatest weight finds the same steps.
+    np.testing.assert_allclose(steps(found), steps(weights), rtol=1e-6)
+
+
+def test_outputs_err_less_than_by_rounding_to_the_nearest() -> None:
+    weights, samples = drawn(0, 16, 32)
+    found = round_convolution(weights, np.zeros(16), moments_of(samples))
+    nearest = np.rint(weights / steps(weights)) * steps(weights)
+
+    def error(kernel: NDArray[np.float64], bias: NDArray[np.float32]) -> float:
+        made = samples @ kernel[:, :, 0, 0].T + bias
+        return float(np.square(made - samples @ weights[:, :, 0, 0].T).mean())
+
+    assert error(found.weight, found.bias) < 0.25 * error(nearest, np.zeros(16, np.float32))
+
+
+def test_the_mean_of_every_output_is_kept() -> None:
+    weights, samples = drawn(1, 8, 12)
+    bias = np.linspace(-1, 1, 8)
+    found = round_convolution(weights, bias, moments_of(samples))
+    expected = samples.mean(axis=0) @ weights[:, :, 0, 0].T + bias
+    np.testing.assert_allclose(
+        samples.mean(axis=0) @ found.weight[:, :, 0, 0].T + found.bias, expected, atol=1e-5
+    )
+
+
+@pytest.mark.parametrize("value", [0.0, 5.0])
+def test_inputs_that_never_vary_and_channels_of_zeros_are_no_trouble(value: float) -> None:
+    weights = np.zeros((2, 3, 1, 1))
+    weights[0] = 0.7
+    moments = Moments(np.full(3, value), np.zeros((3, 3)))
+    found = round_convolution(weights, np.zeros(2), moments)
+    np.testing.assert_allclose(found.weight, weights, rtol=1e-6)
+    np.testing.assert_allclose(found.bias, 0, atol=1e-6)
+
+
+def test_what_is_written_is_read_back(tmp_path: Path) -> None:
+    generator = np.random.default_rng(2)
+    made = {
+        name: Rounded(
+            generator.normal(size=(4, 3, 1, 1)).astype(np.float32),
+            generator.normal(size=4).astype(np.float32),
+        )
+        for name in ("a.b.0", "a")
+    }
+    write_roundings(made, tmp_path / "r.safetensors")
+    read = read_roundings(tmp_path / "r.safetensors")
+    assert read.keys() == made.keys()
+    for name, one in made.items():
+        np.testing.assert_array_equal(read[name].weight, one.weight)
+        np.testing.assert_array_equal(read[name].bias, one.bias)
+
+
+def test_roundings_do_not_depend_on_the_number_of_threads(exported: Path, tmp_path: Path) -> None:
+    made = []
+    before = torch.get_num_threads()
+    for threads in (1, 4):
+        traces = tmp_path / f"of {threads}"
+        traces.mkdir()
+        face = np.load(exported / "golden" / "nobody-02-cleft" / "face.npy")
+        save_file({"face": face}, traces / "0000.safetensors")
+        torch.set_num_threads(threads)
+        round_weights(REFERENCE, traces)
+        assert torch.get_num_threads() == threads
+        made.append((traces / ROUNDINGS).read_bytes())
+    torch.set_num_threads(before)
+    assert made[0] == made[1]

@@ -1,0 +1,328 @@
+"""The bundle's reader: a whole bundle opens, and every attack ends in one line."""
+
+import io
+import json
+import pickle
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from mien.mobile_reference.bundle.reader import Tensor, open_bundle, read_vector
+from mien.mobile_reference.errors import BundleError, MienError, UsageError
+from mien.mobile_reference.run.models import TFLiteGraph, load_graph, timed
+from mien.mobile_reference.verify.limits import choice_lines
+
+MODEL = "models/tflite-fp32/mask.tflite"
+
+
+def refused(path: Path) -> str:
+    with pytest.raises(BundleError) as caught:
+        open_bundle(path)
+    message = str(caught.value)
+    assert "\n" not in message
+    assert caught.value.exit_code == 2
+    return message
+
+
+def test_a_whole_bundle_opens(fake: Any):
+    bundle = open_bundle(fake.path)
+    assert bundle.name == "fake"
+    assert [variant.name for variant in bundle.variants] == ["tflite-fp32", "tflite-fp16", "coreml-fp16"]
+    assert bundle.graphs["compare"].inputs[1] == Tensor(
+        "normalised", (1, 256, 256, 3), "float32", 1, "of a test"
+    )
+    (golden,) = bundle.goldens
+    assert golden.read_photograph().shape == (512, 512, 3)
+    assert {golden.read(name).shape for name in ("mask", "heatmap")} == {(1, 256, 256, 1)}
+    assert golden.read("score")[0] == pytest.approx(golden.score)
+
+
+def test_an_unknown_variant_is_refused_with_the_known_ones(fake: Any):
+    with pytest.raises(UsageError, match="no variant 'int3'; it has tflite-fp32, tflite-fp16, coreml"):
+        open_bundle(fake.path).variant("int3")
+
+
+@pytest.mark.parametrize(
+    "choice", [{"coreml": "coreml-none"}, {"tflite": "coreml-fp16"}], ids=["absent", "of another platform"]
+)
+def test_a_choice_that_is_not_there_is_refused(fake: Any, choice: dict[str, str]):
+    fake.manifest["choice"] = choice
+    fake.save()
+    assert "chooses coreml-" in refused(fake.path)
+
+
+def test_verify_says_what_was_chosen_and_what_was_left_out(fake: Any):
+    measured = {"bytes": 10, "points": 1.25}
+    fake.manifest["choice"] = {"coreml": "coreml-fp16"}
+    fake.manifest["left_out"] = [
+        {"name": "coreml-pal6", "gate": 0.5, "measured": measured},
+        {"name": "coreml-pal4", "gate": 0.5, "measured": measured | {"points": None}},
+    ]
+    fake.save()
+    chosen, *left_out = choice_lines(open_bundle(fake.path))
+    kept = "smallest of coreml that kept to a third of its gate at export"
+    assert chosen.startswith(f"{kept}: coreml-fp16, 0.00 MB")
+    assert left_out == [
+        "left out at export: coreml-pal6, 1.25 points with a gate of 0.5",
+        "left out at export: coreml-pal4, a score that is no number with a gate of 0.5",
+    ]
+
+
+@pytest.mark.parametrize("make", [Path.touch, Path.mkdir, lambda path: None], ids=["file", "folder", "none"])
+def test_what_is_no_bundle_is_refused(tmp_path: Path, make: Callable[[Path], None]):
+    make(tmp_path / "thing")
+    assert "is not a bundle: it has no manifest.json" in refused(tmp_path / "thing")
+
+
+def test_a_missing_file_is_named(fake: Any):
+    (fake.path / MODEL).unlink()
+    assert f"lacks '{MODEL}'" in refused(fake.path)
+
+
+def test_a_changed_byte_is_found_in_every_file(fake: Any):
+    """In whichever file it is, of whatever kind."""
+    names = list(fake.manifest["files"])
+    assert len(names) == 2 * 6 + 6 + 1 + 8
+    for name in names:
+        file = fake.path / name
+        content = file.read_bytes()
+        file.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
+        assert f"{file} is not the file that was packed" in refused(fake.path)
+        file.write_bytes(content)
+    assert open_bundle(fake.path).name == "fake"
+
+
+def test_an_appended_byte_is_found(fake: Any):
+    with (fake.path / MODEL).open("ab") as file:
+        file.write(b"x")
+    assert "is not the file that was packed" in refused(fake.path)
+
+
+@pytest.mark.parametrize("version", [0, 2, "1", None, [1], 1e300])
+def test_an_unknown_version_is_named(fake: Any, version: object):
+    fake.manifest["format"] = version
+    fake.save()
+    assert f"has format {version!r}, this mien reads 1" in refused(fake.path)
+
+
+CHANGES: dict[str, tuple[Callable[[dict[str, Any]], object], str]] = {
+    "unknown key": (lambda m: m.update(surprise=1), "surprise"),
+    "unknown key below": (lambda m: m["alignment"].update(surprise=1), "alignment"),
+    "missing key": (lambda m: m.pop("goldens"), "goldens"),
+    "true as version": (lambda m: m.update(format=True), "format"),
+    "no variants": (lambda m: m.update(variants=[]), "variants"),
+    "text as gate": (lambda m: m["variants"][0].update(gate="0.01"), "variants/0/gate"),
+    "gate of zero": (lambda m: m["variants"][0].update(gate=0), "variants/0/gate"),
+    "unknown platform": (lambda m: m["variants"][0].update(platform="abacus"), "variants/0/platform"),
+    "huge shape": (
+        lambda m: m["graphs"]["mask"]["inputs"][0].update(shape=[1, 1 << 40]),
+        "graphs/mask/inputs/0/shape",
+    ),
+    "unknown type": (
+        lambda m: m["graphs"]["mask"]["inputs"][0].update(dtype="object"),
+        "graphs/mask/inputs/0/dtype",
+    ),
+    "name with a slash": (lambda m: m["variants"][0].update(name="../x"), "variants/0/name"),
+    "short template": (lambda m: m["alignment"]["template"].pop(), "alignment/template"),
+    "graph missing": (lambda m: m["graphs"].pop("inpaint"), "graphs"),
+    "graph missing in a variant": (lambda m: m["variants"][1]["files"].pop("detector"), "tflite-fp16"),
+    "graph nobody described": (lambda m: m["variants"][1]["files"].update(extra=MODEL), "extra"),
+    "upper case hash": (lambda m: m["files"][MODEL].update(sha256="A" * 64), "files"),
+    "negative size": (lambda m: m["files"][MODEL].update(bytes=-1), "files"),
+}
+
+
+@pytest.mark.parametrize("case", CHANGES)
+def test_a_manifest_against_its_schema_is_refused_with_the_place(fake: Any, case: str):
+    change, named = CHANGES[case]
+    change(fake.manifest)
+    fake.save()
+    assert named in refused(fake.path)
+
+
+@pytest.mark.parametrize("number", ["NaN", "Infinity", "-Infinity", "1e999"])
+def test_a_gate_that_would_judge_nothing_is_refused(fake: Any, number: str):
+    text = json.dumps(fake.manifest).replace('"gate": 0.01', f'"gate": {number}')
+    (fake.path / "manifest.json").write_text(text)
+    assert f"{number} is not a finite number" in refused(fake.path)
+
+
+NOT_JSON = {
+    "empty": b"",
+    "text": b"no json",
+    "cut": b'{"format": 1, "name": ',
+    "no utf-8": b'{"format": "\xff"}',
+    "deep list": b"[" * 1_000_000,
+    "deep object": b'{"a":' * 200_000,
+    "huge number": b'{"format": ' + b"9" * 10_000 + b"}",
+    "pickle": pickle.dumps({"format": 1}),
+}
+
+
+@pytest.mark.parametrize("case", NOT_JSON)
+def test_what_is_not_json_is_refused(fake: Any, case: str):
+    (fake.path / "manifest.json").write_bytes(NOT_JSON[case])
+    assert "is not JSON" in refused(fake.path)
+
+
+@pytest.mark.parametrize("text", ["[]", "null", "3", '"format"', "{}"])
+def test_json_that_is_no_manifest_is_refused(fake: Any, text: str):
+    (fake.path / "manifest.json").write_text(text)
+    assert "has format None" in refused(fake.path)
+
+
+def test_a_huge_manifest_is_refused_before_it_is_read(fake: Any):
+    with (fake.path / "manifest.json").open("r+b") as file:
+        file.truncate((4 << 20) + 1)  # sparse: takes no space on disk
+    assert "is larger than" in refused(fake.path)
+
+
+LEAVING = [
+    "../outside",
+    "models/../../outside",
+    "/etc/hostname",
+    "..\\outside",
+    "C:\\outside",
+    "nul\0byte",
+    "new\nline",
+    "half\ud800pair",
+    "a" * 5000,
+    "",
+    ".",
+]
+
+
+@pytest.mark.parametrize("name", LEAVING, ids=[ascii(name[:20]) for name in LEAVING])
+def test_a_path_that_leaves_the_bundle_is_refused_wherever_it_stands(fake: Any, tmp_path: Path, name: str):
+    (tmp_path / "outside").write_bytes(b"secret")
+    pristine = json.dumps(fake.manifest)
+    fake.manifest["files"][name] = {"bytes": 6, "sha256": "0" * 64}
+    fake.save()
+    listed = refused(fake.path)
+    assert "secret" not in listed
+    for change in (
+        lambda m: m["variants"][0]["files"].update(mask=name),
+        lambda m: m["goldens"][0].update(photograph=name),
+        lambda m: m["goldens"][0]["vectors"].update(mask=name),
+    ):
+        fake.manifest = json.loads(pristine)
+        change(fake.manifest)
+        fake.save()
+        refused(fake.path)
+
+
+def test_a_link_is_refused_even_when_it_leads_to_the_right_bytes(fake: Any, tmp_path: Path):
+    file = fake.path / MODEL
+    file.rename(tmp_path / "moved")
+    file.symlink_to(tmp_path / "moved")
+    assert "is a link out of the bundle" in refused(fake.path)
+
+
+def test_a_linked_folder_is_refused(fake: Any, tmp_path: Path):
+    (fake.path / "models").rename(tmp_path / "moved")
+    (fake.path / "models").symlink_to(tmp_path / "moved")
+    assert "is a link out of the bundle" in refused(fake.path)
+
+
+def test_links_in_a_circle_are_refused(fake: Any):
+    (fake.path / "ring").symlink_to("ring")
+    fake.manifest["files"]["ring/file"] = {"bytes": 0, "sha256": "0" * 64}
+    fake.save()
+    refused(fake.path)
+
+
+def test_a_file_without_its_hash_is_refused(fake: Any):
+    del fake.manifest["files"][MODEL]
+    fake.save()
+    assert f"names '{MODEL}' without its hash" in refused(fake.path)
+
+
+def npy(header: str, data: bytes = b"") -> bytes:
+    """A .npy file of version 1 with any header."""
+    text = header.encode() + b"\n"
+    return b"\x93NUMPY\x01\x00" + len(text).to_bytes(2, "little") + text + data
+
+
+def archive() -> bytes:
+    stream = io.BytesIO()
+    np.savez(stream, a=np.zeros(3))
+    return stream.getvalue()
+
+
+def pickled() -> bytes:
+    stream = io.BytesIO()
+    np.save(stream, np.array([{"a": 1}], dtype=object), allow_pickle=True)
+    return stream.getvalue()
+
+
+VECTORS = {
+    "empty": b"",
+    "text": b"not an array",
+    "pickle": pickle.dumps([1, 2, 3]),
+    "pickled objects": pickled(),
+    "archive": archive(),
+    "no data": npy("{'descr': '<f4', 'fortran_order': False, 'shape': (1, 256, 256, 1), }"),
+    "huge shape": npy(f"{{'descr': '<f4', 'fortran_order': False, 'shape': ({1 << 60},), }}"),
+    "overflowing shape": npy(
+        f"{{'descr': '<f4', 'fortran_order': False, 'shape': ({1 << 40}, {1 << 40}), }}"
+    ),
+    "negative shape": npy("{'descr': '<f4', 'fortran_order': False, 'shape': (-1,), }", b"\0" * 64),
+    "broken header": npy("{'descr': '<f4', (((((((((("),
+    "header that is code": npy("__import__('os').getcwd()"),
+    "long header": npy("{" + " " * 60_000 + "}"),
+}
+
+
+@pytest.mark.parametrize("case", VECTORS)
+def test_a_vector_that_is_no_array_is_refused(fake: Any, case: str):
+    fake.put("golden/someone/mask.npy", VECTORS[case])
+    (golden,) = open_bundle(fake.path).goldens
+    with pytest.raises(BundleError, match=r"mask\.npy is not a numpy array"):
+        golden.read("mask")
+
+
+@pytest.mark.parametrize(
+    "array",
+    [np.zeros((1, 256, 256), np.float32), np.zeros((1, 256, 256, 1)), np.float32(1)],
+    ids=["dimensions", "type", "scalar"],
+)
+def test_a_vector_of_another_shape_or_type_is_refused(fake: Any, array: np.ndarray):
+    stream = io.BytesIO()
+    np.save(stream, array)
+    fake.put("golden/someone/mask.npy", stream.getvalue())
+    (golden,) = open_bundle(fake.path).goldens
+    with pytest.raises(BundleError, match=r"its manifest says \(1, 256, 256, 1\) of float32"):
+        golden.read("mask")
+
+
+def test_an_oversized_vector_is_refused_before_it_is_read(tmp_path: Path):
+    with (tmp_path / "big.npy").open("wb") as file:
+        file.truncate((64 << 20) + 1)
+    with pytest.raises(BundleError, match="is larger than"):
+        read_vector(tmp_path / "big.npy")
+
+
+def test_a_model_that_litert_cannot_load_is_refused(fake: Any):
+    bundle = open_bundle(fake.path)
+    with pytest.raises(BundleError, match="LiteRT cannot load") as caught:
+        load_graph(bundle, bundle.variants[0], "mask")
+    assert "\n" not in str(caught.value)
+    with pytest.raises(BundleError):
+        TFLiteGraph(fake.path, bundle.graphs["mask"], 1)
+
+
+def test_only_what_litert_runs_is_timed(fake: Any):
+    bundle = open_bundle(fake.path)
+    assert [v.name for v in bundle.variants if timed(v)] == ["tflite-fp32", "tflite-fp16"]
+
+
+def test_every_error_of_the_room_is_the_users_to_mend():
+    def below(kind: type[MienError]) -> list[type[MienError]]:
+        return [kind, *(deeper for sub in kind.__subclasses__() for deeper in below(sub))]
+
+    kinds = below(MienError)
+    assert len(kinds) >= 5
+    assert {kind.exit_code for kind in kinds} == {2}

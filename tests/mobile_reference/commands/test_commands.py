@@ -1,0 +1,286 @@
+"""The command ``mien appraise``, through the entry point that a user calls."""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from mien.mobile_reference.commands.appraise_verify import RECORDS
+from mien.mobile_reference.commands.console import main
+
+KEYS = {"photo", "score", "variant", "faces", "alignment", "error"}
+
+
+class Answer(NamedTuple):
+    """What a call left behind."""
+
+    code: object
+    out: str
+    err: str
+
+    @property
+    def records(self) -> list[dict[str, Any]]:
+        """The JSON lines on stdout; what is not JSON, or NaN, fails."""
+
+        def refuse(name: str) -> None:
+            raise AssertionError(f"{name} is not JSON")
+
+        return [json.loads(line, parse_constant=refuse) for line in self.out.splitlines()]
+
+
+Call = Callable[..., Answer]
+
+
+@pytest.fixture
+def call(capsys: pytest.CaptureFixture[str]) -> Call:
+    def run(*arguments: object) -> Answer:
+        with pytest.raises(SystemExit) as left:
+            main([str(argument) for argument in arguments])
+        captured = capsys.readouterr()
+        return Answer(left.value.code, captured.out, captured.err)
+
+    return run
+
+
+@pytest.fixture
+def bundle(fake: Any, stand_in: Any) -> Path:
+    """A bundle whose models are stood in for: it sees one face wherever a picture is not black."""
+    stand_in(lambda variant, graph, outputs: outputs)
+    return fake.path
+
+
+@pytest.fixture
+def broken(tmp_path: Path) -> Path:
+    (tmp_path / "broken.jpg").write_bytes(b"not a photograph")
+    return tmp_path / "broken.jpg"
+
+
+def assert_one_line(answer: Answer, *, saying: str) -> None:
+    assert answer.code == 2
+    assert answer.out == ""
+    assert answer.err.startswith("mien: ")
+    assert answer.err.count("\n") == 1
+    assert saying in answer.err
+
+
+def test_json_is_one_object_a_line_with_its_keys(call: Call, bundle: Path, samples: Sequence[Path]):
+    answer = call("appraise", "--bundle", bundle, "--json", *samples[:3])
+    assert answer.code == 0
+    assert answer.err == ""
+    assert [record["photo"] for record in answer.records] == [str(path) for path in samples[:3]]
+    for record in answer.records:
+        assert record.keys() == KEYS
+        assert 0 <= record["score"] <= 100
+        assert record["variant"] == "tflite-fp32"
+        assert np.shape(record["alignment"]) == (2, 3)
+        assert record["faces"] == 1
+        assert record["error"] is None
+
+
+def test_a_variant_can_be_picked(call: Call, bundle: Path, untouched: Path):
+    answer = call("appraise", "--bundle", bundle, "--variant", "tflite-fp16", "--json", untouched)
+    assert answer.records[0]["variant"] == "tflite-fp16"
+
+
+def test_one_bad_photograph_does_not_stop_the_rest(
+    call: Call, bundle: Path, untouched: Path, broken: Path, tmp_path: Path
+):
+    Image.new("RGB", (200, 200)).save(tmp_path / "black.png")
+    photographs = [broken, untouched, tmp_path / "black.png", tmp_path / "nowhere.png", tmp_path, untouched]
+    answer = call("appraise", "--bundle", bundle, "--json", *photographs)
+    assert answer.code == 2
+    assert [record["error"] is None for record in answer.records] == [False, True, False, False, False, True]
+    for record in answer.records:
+        assert record.keys() == KEYS
+        if record["error"]:
+            assert record["score"] is record["alignment"] is None
+            assert "\n" not in record["error"]
+    assert "is not an image" in answer.records[0]["error"]
+    assert "no face found" in answer.records[2]["error"]
+
+
+def test_the_table_has_a_line_for_every_photograph(call: Call, bundle: Path, untouched: Path, broken: Path):
+    answer = call("appraise", "--bundle", bundle, untouched, broken)
+    heading, good, bad = answer.out.splitlines()
+    assert heading.split() == ["photograph", "score", "note"]
+    assert untouched.name in good
+    assert f"{broken} is not an image" in bad
+    assert answer.code == 2
+
+
+def test_many_photographs_stream(call: Call, bundle: Path, untouched: Path, monkeypatch: Any):
+    """Each line is out before the next photograph is read."""
+    events: list[str] = []
+    monkeypatch.setattr("click.echo", lambda line, **_: events.append("line"))
+    pixels = np.asarray(Image.open(untouched))[::2, ::2].copy()
+
+    def read(path: Path) -> Any:
+        events.append("read")
+        return pixels
+
+    monkeypatch.setattr("mien.mobile_reference.commands.appraise_verify.read_photograph", read)
+    call("appraise", "--bundle", bundle, "--json", *[f"{number}.jpg" for number in range(20)])
+    assert events == ["read", "line"] * 20
+
+
+def test_pictures_and_heatmap_are_written(call: Call, bundle: Path, untouched: Path, tmp_path: Path):
+    folder = tmp_path / "new" / "folder"
+    answer = call("appraise", "--bundle", bundle, "--json", "-o", folder, untouched)
+    stem = untouched.stem
+    kinds = ("overlay.png", "mask.png", "normalised.png", "panel.png", "heatmap.npy")
+    assert {file.name for file in folder.iterdir()} == {RECORDS, *(f"{stem}.{kind}" for kind in kinds)}
+    heatmap = np.load(folder / f"{stem}.heatmap.npy", allow_pickle=False)
+    assert (heatmap.shape, heatmap.dtype) == ((256, 256), np.float32)
+    assert Image.open(folder / f"{stem}.overlay.png").size == (256, 256)
+    assert (folder / RECORDS).read_text() == answer.out
+
+
+def test_a_second_call_replaces_the_records_of_the_first(
+    call: Call, bundle: Path, samples: Sequence[Path], tmp_path: Path
+):
+    folder = tmp_path / "out"
+    call("appraise", "--bundle", bundle, "-o", folder, samples[0])
+    first = (folder / f"{samples[0].stem}.overlay.png").read_bytes()
+    call("appraise", "--bundle", bundle, "-o", folder, samples[0], samples[1])
+    assert len((folder / RECORDS).read_text().splitlines()) == 2
+    assert (folder / f"{samples[0].stem}.overlay.png").read_bytes() == first
+
+
+def test_an_output_folder_that_is_not_ours_is_left_alone(
+    call: Call, bundle: Path, untouched: Path, tmp_path: Path
+):
+    theirs = tmp_path / "theirs"
+    theirs.mkdir()
+    (theirs / "thesis.txt").write_text("years of work")
+    answer = call("appraise", "--bundle", bundle, "-o", theirs, untouched)
+    assert_one_line(answer, saying="was not made by 'mien appraise'")
+    assert [file.name for file in theirs.iterdir()] == ["thesis.txt"]
+
+
+@pytest.mark.parametrize("place", ["file", "file/below"])
+def test_an_output_that_is_a_file_is_refused(
+    call: Call, bundle: Path, untouched: Path, tmp_path: Path, place: str
+):
+    (tmp_path / "file").write_text("mine")
+    answer = call("appraise", "--bundle", bundle, "-o", tmp_path / place, untouched)
+    assert_one_line(answer, saying="give a folder")
+    assert (tmp_path / "file").read_text() == "mine"
+
+
+def test_photographs_of_one_name_are_refused_before_anything_is_written(
+    call: Call, bundle: Path, untouched: Path, tmp_path: Path
+):
+    photographs = [tmp_path / "a" / "me.png", tmp_path / "b" / "me.jpg"]
+    answer = call("appraise", "--bundle", bundle, "-o", tmp_path / "out", untouched, *photographs)
+    assert_one_line(answer, saying="2 photographs are named me")
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_bundle_and_a_checkpoint_exclude_each_other(call: Call, bundle: Path, untouched: Path):
+    answer = call("appraise", "--bundle", bundle, "--checkpoint", bundle, untouched)
+    assert_one_line(answer, saying="--bundle and --checkpoint were both given")
+
+
+def test_a_variant_needs_a_bundle(call: Call, untouched: Path):
+    assert_one_line(call("appraise", "--variant", "tflite-fp16", untouched), saying="without --bundle")
+
+
+def test_an_unknown_variant_is_refused(call: Call, fake: Any, untouched: Path):
+    answer = call("appraise", "--bundle", fake.path, "--variant", "nonsense", untouched)
+    assert_one_line(answer, saying="'nonsense'")
+
+
+def test_a_damaged_core_ml_package_is_refused(call: Call, fake: Any, untouched: Path):
+    answer = call("appraise", "--bundle", fake.path, "--variant", "coreml-fp16", untouched)
+    assert_one_line(answer, saying="Manifest.json is no JSON")
+
+
+@pytest.mark.parametrize("option", ["--bundle", "--checkpoint"])
+def test_a_bundle_or_checkpoint_that_is_none_is_refused(
+    call: Call, untouched: Path, tmp_path: Path, option: str
+):
+    for path in (tmp_path / "nowhere", tmp_path, untouched):
+        answer = call("appraise", option, path, untouched)
+        assert answer.code == 2
+        assert answer.out == ""
+        assert answer.err.startswith("mien: ")
+        assert answer.err.count("\n") == 1
+
+
+def test_a_changed_bundle_is_refused(call: Call, fake: Any, untouched: Path):
+    (fake.path / "models/tflite-fp32/mask.tflite").write_text("changed")
+    assert_one_line(call("appraise", "--bundle", fake.path, untouched), saying="not the file that was packed")
+
+
+def test_verify_refuses_what_is_no_bundle(call: Call, tmp_path: Path):
+    assert_one_line(call("verify", tmp_path), saying="is not a bundle")
+
+
+def test_the_shipped_checkpoint_rates_without_options_and_rates_the_larger_face(
+    call: Call, samples: Sequence[Path], tmp_path: Path
+):
+    """Two real samples side by side, one at half size."""
+    large, small = (Image.open(path) for path in (samples[0], samples[1]))
+    pair = Image.new("RGB", (768, 512))
+    pair.paste(small.resize((256, 256)), (0, 128))
+    pair.paste(large, (256, 0))
+    pair.save(tmp_path / "pair.png")
+    answer = call("appraise", "--json", samples[0], tmp_path / "pair.png")
+    assert answer.code == 0
+    alone, both = answer.records
+    assert alone["variant"] == both["variant"] == "float"
+    assert (alone["faces"], both["faces"]) == (1, 2)
+    shift = np.array(both["alignment"]) @ [256 + 256, 256, 1] - np.array(alone["alignment"]) @ [256, 256, 1]
+    # The first look saw another picture, so the frame may move by some of its 256 pixels.
+    assert np.abs(shift).max() < 8
+    table = call("appraise", tmp_path / "pair.png").out
+    assert "2 faces, the largest was rated" in table
+
+
+def test_a_turned_photograph_is_rated_upright(call: Call, untouched: Path, tmp_path: Path):
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    upright = Image.open(untouched)
+    upright.save(tmp_path / "upright.png")
+    upright.rotate(90, expand=True).save(tmp_path / "turned.png", exif=exif)
+    first, second = call("appraise", "--json", tmp_path / "upright.png", tmp_path / "turned.png").records
+    assert first["score"] == second["score"]
+    assert first["alignment"] == second["alignment"]
+
+
+def test_names_that_are_no_utf_8_do_not_break_the_table(tmp_path: Path):
+    """In a process of its own, with the strict encoding that most terminals have."""
+    environment = {**os.environ, "PYTHONIOENCODING": "utf-8:strict"}
+    name = os.fsencode(tmp_path) + b"/caf\xe9.jpg"
+    Path(os.fsdecode(name)).write_bytes(b"not a photograph")
+    program = "from mien.mobile_reference.commands.console import main; main()"
+    command = [sys.executable, "-c", program, "appraise", name]
+    done = subprocess.run(command, capture_output=True, check=False, env=environment)
+    assert done.returncode == 2
+    assert b"Traceback" not in done.stderr
+    assert b"is not an image" in done.stdout
+
+
+def test_a_bundle_needs_nothing_of_the_heavy_install(fake: Any, untouched: Path):
+    """In a process of its own: a bundle is opened up to its first model, and torch was not imported."""
+    program = (
+        "import sys\n"
+        "from mien.mobile_reference.commands.console import main\n"
+        "try:\n"
+        "    main(sys.argv[1:])\n"
+        "finally:\n"
+        "    heavy = {'torch', 'scipy', 'safetensors', 'onnx', 'tensorflow', 'coremltools'}\n"
+        "    print('heavy:', sorted(heavy & set(sys.modules)))\n"
+    )
+    command = [sys.executable, "-c", program, "appraise", "--bundle", str(fake.path), str(untouched)]
+    done = subprocess.run(command, capture_output=True, check=False, text=True)
+    assert done.returncode == 2
+    assert "LiteRT cannot load" in done.stderr
+    assert done.stdout == "heavy: []\n"

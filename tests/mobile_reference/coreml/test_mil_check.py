@@ -1,0 +1,103 @@
+"""`mien coreml check` and `run`: against ONNX Runtime, against PyTorch, and what they report."""
+
+import json
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+
+import tests.mobile_reference.coreml.mil_packages as build
+from mien.mobile_reference.commands.coreml import coreml
+from mien.mobile_reference.coreml import FLOAT32, NOT_VALIDATED, Evaluator, load_package
+from mien.mobile_reference.coreml.parity import difference, reference_outputs
+
+
+def invoke(*arguments):
+    return CliRunner().invoke(coreml, [str(a) for a in arguments])
+
+
+def test_three_opinions_agree(small):
+    pytest.importorskip("onnxruntime")
+    (ours,) = Evaluator(load_package(small.single), FLOAT32)(x=small.x).values()
+    (onnx,) = reference_outputs(small.onnx, {"x": small.x})
+    (exported,) = reference_outputs(small.exported, {"x": small.x})
+    for reference in (onnx, exported, small.expected):
+        # float32 sums in three orders
+        assert difference("y", ours, reference).relative <= 1e-5
+
+
+@pytest.mark.parametrize("source", ["onnx", "exported"])
+def test_a_float32_package_is_judged(small, source):
+    result = invoke("check", small.single, "--against", getattr(small, source), "--json")
+    report = json.loads(result.stdout)
+    assert result.exit_code == 0
+    assert report["verdict"] == "passed"
+    assert report["note"] == NOT_VALIDATED
+    assert 0 < report["outputs"]["y"]["relative"] <= 1e-5
+
+
+def test_a_float16_package_is_shown_and_judged_only_on_demand(small):
+    free = invoke("check", small.half, "--against", small.onnx, "--json")
+    assert json.loads(free.stdout)["verdict"] == "not judged"
+    strict = invoke("check", small.half, "--against", small.onnx, "--tolerance", "1e-6", "--json")
+    assert json.loads(strict.stdout)["verdict"] == "failed"
+    assert strict.exit_code == 1
+
+
+def test_policies_differ_and_bracket(small):
+    program = load_package(small.half)
+    relative = {}
+    for policy in ("float32", "float16-storage", "float16-accumulation", "ideal"):
+        result = invoke("check", small.half, "--against", small.onnx, "--policy", policy, "--json")
+        relative[policy] = json.loads(result.stdout)["outputs"]["y"]["relative"]
+    assert program.functions["main"].opset == "CoreML6"
+    assert relative["ideal"] == pytest.approx(relative["float32"], rel=0.05)
+    assert relative["float16-storage"] != relative["float32"]
+    assert len(set(relative.values())) == 4
+    assert max(relative.values()) < 1e-2
+
+
+def test_run_writes_outputs_and_a_table(small, tmp_path):
+    np.save(tmp_path / "x.npy", small.x)
+    result = invoke("run", small.single, "--input", tmp_path / "x.npy", "-o", tmp_path / "out")
+    assert result.exit_code == 0, result.output
+    assert NOT_VALIDATED in result.output
+    saved = np.load(tmp_path / "out" / "0-y.npy")
+    assert difference("y", saved, small.expected).relative <= 1e-5
+
+
+def test_run_does_not_overwrite(small, tmp_path):
+    np.save(tmp_path / "x.npy", small.x)
+    result = invoke("run", small.single, "--input", tmp_path / "x.npy", "-o", tmp_path)
+    assert "exists already" in str(result.exception)
+
+
+def test_a_source_of_another_kind_is_refused(small, tmp_path):
+    (tmp_path / "net.h5").write_bytes(b"")
+    result = invoke("check", small.single, "--against", tmp_path / "net.h5")
+    assert "neither .onnx nor .pt2" in str(result.exception)
+
+
+@pytest.mark.parametrize("suffix", ["onnx", "pt2"])
+def test_a_damaged_source_is_one_line(small, tmp_path, suffix):
+    (tmp_path / f"net.{suffix}").write_bytes(b"not a model")
+    result = invoke("check", small.single, "--against", tmp_path / f"net.{suffix}")
+    assert "cannot be executed" in str(result.exception)
+    assert "\n" not in str(result.exception)
+
+
+def test_infinities_are_texts_in_json(tmp_path):
+    half = build.tensor_type("float16", (2, 3))
+    operations = [build.operation("square", {"x": "x"}, [("y", half)])]
+    model = build.add_one(operations=operations, inputs=[("x", half)])
+    np.save(tmp_path / "x.npy", np.full((2, 3), 1000, np.float32))
+    package = build.write(tmp_path, model)
+    result = invoke("run", package, "--input", tmp_path / "x.npy", "--json")
+    assert json.loads(result.stdout)["outputs"]["y"]["highest"] == "inf"
+
+
+def test_differences():
+    assert difference("y", [1.0, 2.0], [1.0, 2.5]).relative == 0.2
+    assert difference("y", [1.0], [1.0]).snr is None
+    assert difference("y", [np.nan], [1.0]).relative == np.inf
+    assert difference("y", [3.0], [0.0]).relative == 3.0

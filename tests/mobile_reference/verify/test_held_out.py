@@ -1,0 +1,245 @@
+"""Fidelity on numpy stand-ins: every figure is what it says, and a limit that fails is named."""
+
+import io
+import json
+from dataclasses import dataclass, replace
+from typing import Any
+from unittest.mock import Mock
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+from hypothesis import given
+from hypothesis import strategies as st
+from rich.console import Console
+from scipy.stats import spearmanr
+
+from mien.mobile_reference.bundle.reader import open_bundle
+from mien.mobile_reference.commands import appraise_verify as cli
+from mien.mobile_reference.errors import UsageError
+from mien.mobile_reference.verify import held_out as fidelity
+from mien.mobile_reference.verify.held_out import Fidelity, judge_fidelity, likeness, rank_agreement
+from mien.mobile_reference.verify.held_out_tables import fidelity_tables
+from mien.mobile_reference.verify.layers import Divergence
+from mien.mobile_reference.verify.limits import failures, fidelity_page, fidelity_record, figures
+from tests.mobile_reference.conftest import run_graph
+
+LIMITS = {"score_mean": 0.1, "rank": 0.999, "heatmap_correlation": 0.995, "mask_iou": 0.97}
+Arrays = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Face:
+    name: str
+    tensors: Arrays
+
+
+def faces(count: int = 24) -> list[Face]:
+    made = []
+    for seed in range(count):
+        chance = np.random.default_rng(seed)
+        blocks = chance.integers(0, 256, (1, 8, 8, 3), dtype=np.uint8)
+        known: Arrays = {"face": blocks.repeat(32, axis=1).repeat(32, axis=2)}
+        for stage in ("heatmap", "mask", "inpaint", "compare"):
+            known |= run_graph(stage, known)
+        made.append(Face(f"face-{seed}", known))
+    return made
+
+
+@pytest.fixture
+def limited(fake: Any) -> Any:
+    for variant in fake.manifest["variants"]:
+        variant["fidelity"] = LIMITS
+    fake.manifest["agreement"] = 1.0
+    fake.save()
+    return fake
+
+
+@pytest.fixture
+def disturbed(monkeypatch: pytest.MonkeyPatch, limited: Any) -> Any:
+    """Judge the fake bundle whose graphs are disturbed as a test says."""
+
+    def judge(disturb: Any) -> tuple[Any, Fidelity]:
+        def load(bundle: Any, variant: Any, name: str) -> Any:
+            return lambda inputs: disturb(variant.name, name, run_graph(name, inputs))
+
+        monkeypatch.setattr(fidelity, "load_graph", load)
+        opened = open_bundle(limited.path)
+        return opened, judge_fidelity(opened, faces(), lambda name: None)
+
+    return judge
+
+
+def faithful(variant: str, graph: str, outputs: Arrays) -> Arrays:
+    return outputs
+
+
+def test_a_faithful_bundle_passes_every_limit(disturbed: Any):
+    bundle, found = disturbed(faithful)
+    judged = figures(bundle, found)
+    assert failures(judged) == []
+    # Five limits for each of three variants, one for each of two pairs of platforms; all were judged.
+    assert [f.passed for f in judged if f.limit is not None] == [True] * 17
+    assert found.faces == 24
+    assert {flips.flipped for one in found.variants for flips in one.flips} == {0}
+
+
+@pytest.mark.parametrize(
+    ("tensor", "change", "figure"),
+    [
+        ("score", lambda v: v + 0.5, "score error, worst"),
+        ("score", lambda v: v + 0.5, "score error, mean"),
+        ("score", lambda v: -v, "rank agreement (Spearman)"),
+        ("heatmap", lambda v: v[:, ::-1], "heatmap correlation, mean"),
+        ("mask", lambda v: v * 0.9, "mask IoU, mean"),
+    ],
+)
+def test_what_is_off_is_named_with_value_and_limit(disturbed: Any, tensor: str, change: Any, figure: str):
+    def disturb(variant: str, graph: str, outputs: Arrays) -> Arrays:
+        if (variant, graph) != ("tflite-fp16", "appraisal"):
+            return outputs
+        return outputs | {tensor: change(outputs[tensor])}
+
+    bundle, found = disturbed(disturb)
+    lines = failures(figures(bundle, found))
+    assert any(line.startswith(f"tflite-fp16: {figure} is") and "the limit is" in line for line in lines)
+    assert not any(line.startswith(("tflite-fp32:", "coreml-fp16:")) for line in lines)
+
+
+def test_a_score_that_is_not_a_number_fails(disturbed: Any):
+    def disturb(variant: str, graph: str, outputs: Arrays) -> Arrays:
+        broken = (variant, graph) == ("tflite-fp16", "appraisal")
+        return outputs | {"score": np.array([np.nan], np.float32)} if broken else outputs
+
+    bundle, found = disturbed(disturb)
+    assert any("score error, worst is nan" in line for line in failures(figures(bundle, found)))
+
+
+def test_the_waterfall_blames_the_stage_that_is_off(disturbed: Any):
+    def disturb(variant: str, graph: str, outputs: Arrays) -> Arrays:
+        if variant == "tflite-fp16" and graph in ("inpaint", "appraisal"):
+            return {name: value + np.float32(5) for name, value in outputs.items()}
+        return outputs
+
+    bundle, found = disturbed(disturb)
+    judged = figures(bundle, found)
+    (line,) = [x for x in failures(judged) if "fp16: score error, worst" in x and x.startswith("tflite")]
+    assert "stage inpaint costs most" in line
+    before = next(f for f in judged if (f.variant, f.name) == ("tflite-fp16", "mean error up to mask"))
+    assert before.value < 1e-4
+
+
+def test_platforms_that_differ_from_each_other_are_named(disturbed: Any):
+    def disturb(variant: str, graph: str, outputs: Arrays) -> Arrays:
+        shift = {"tflite-fp16": 0.6, "coreml-fp16": -0.6}.get(variant, 0.0) if graph == "appraisal" else 0.0
+        return outputs | {"score": outputs["score"] + np.float32(shift)} if shift else outputs
+
+    bundle, found = disturbed(disturb)
+    lines = [line for line in failures(figures(bundle, found)) if " / " in line]
+    assert len(lines) == 1
+    assert lines[0].startswith("tflite-fp16 / coreml-fp16: scores apart, worst is 1.2")
+
+
+def test_a_pixel_that_crosses_the_half_is_counted_and_priced(disturbed: Any):
+    def disturb(variant: str, graph: str, outputs: Arrays) -> Arrays:
+        if (variant, graph) != ("tflite-fp16", "appraisal"):
+            return outputs
+        return outputs | {"mask": np.where(outputs["mask"] > 0.5, np.float32(0.4), outputs["mask"])}
+
+    _, found = disturbed(disturb)
+    flips = found.variants[1].flips
+    expected = [int((face.tensors["mask"] > 0.5).sum()) for face in faces()]
+    assert [one.flipped for one in flips] == expected
+    assert all((one.points > 0) == (one.flipped > 0) for one in flips)
+
+
+def test_few_faces_have_no_ranks_to_judge(disturbed: Any):
+    bundle, found = disturbed(faithful)
+    few = replace(found, variants=tuple(replace(v, scores=v.scores[:19]) for v in found.variants))
+    ranks = [f for f in figures(bundle, few) if f.name.startswith("rank")]
+    assert [rank.passed for rank in ranks] == [None] * 3
+
+
+def test_flat_heatmaps_and_empty_masks_are_not_judged():
+    blank = {"score": np.ones(1), "heatmap": np.zeros((1, 8, 8, 1)), "mask": np.zeros((1, 8, 8, 1))}
+    alike = likeness("x", blank, blank)
+    assert np.isnan(alike.correlation)
+    assert np.isnan(alike.overlap)
+    assert alike.decibels == float("inf")
+
+
+def test_overlap_of_masks_of_0_and_1_is_intersection_over_union():
+    one, other = np.zeros((2, 1, 32, 32, 1))
+    one[0, :16], other[0, 8:24] = 1, 1
+    maps = {"score": np.ones(1), "heatmap": one}
+    assert likeness("x", maps | {"mask": one}, maps | {"mask": other}).overlap == pytest.approx(8 / 24)
+
+
+@given(st.lists(st.tuples(st.integers(0, 9), st.integers(0, 9)), min_size=3, max_size=30))
+def test_rank_agreement_is_spearmans(pairs: list[tuple[int, int]]):
+    ours = rank_agreement(pairs)
+    if len({a for a, _ in pairs}) > 1 and len({b for _, b in pairs}) > 1:
+        assert ours == pytest.approx(spearmanr(*zip(*pairs, strict=True)).statistic)
+    else:
+        assert np.isnan(ours)
+
+
+def test_record_is_json_and_page_shows_every_worst_face(disturbed: Any):
+    bundle, found = disturbed(faithful)
+    judged = figures(bundle, found)
+    json.dumps(fidelity_record(judged, found.faces), allow_nan=False)
+    page = fidelity_page(found, judged, "<name>")
+    assert page.count("data:image/png;base64,") == 3
+    assert "<name>" not in page
+    assert {one.worst.shape for one in found.variants} == {(256, 1280, 3)}
+
+
+def test_the_tables_fit_a_terminal_and_mark_what_fails(disturbed: Any):
+    def disturb(variant: str, graph: str, outputs: Arrays) -> Arrays:
+        if (variant, graph) != ("tflite-fp16", "appraisal"):
+            return outputs
+        return outputs | {"score": outputs["score"] - np.float32(5)}
+
+    bundle, found = disturbed(disturb)
+    console = Console(width=80, record=True, file=io.StringIO())
+    console.print(fidelity_tables(figures(bundle, found), found.faces))
+    lines = console.export_text().splitlines()
+    assert not any("…" in line for line in lines)
+    (worst,) = (line for line in lines if line.strip().startswith("score error, worst") and "5 *" in line)
+    assert worst.split()[-1] == "*"
+    assert any("apart" in line for line in lines)
+    assert lines[-1] == "* fails its limit"
+
+
+@pytest.mark.parametrize("option", ["--page", "--checkpoint"])
+def test_options_of_held_out_faces_want_the_faces(fake: Any, tmp_path: Any, option: str):
+    answer = CliRunner().invoke(cli.verify, [str(fake.path), option, str(tmp_path / "x")])
+    assert isinstance(answer.exception, UsageError)
+    assert "--faces" in str(answer.exception)
+
+
+def test_the_first_layer_that_diverges_is_blamed(disturbed: Any):
+    def disturb(variant: str, graph: str, outputs: Arrays) -> Arrays:
+        shift = np.float32(0.5 if (variant, graph) == ("tflite-fp16", "appraisal") else 0)
+        return outputs | {"score": outputs["score"] + shift} if graph in ("appraisal", "compare") else outputs
+
+    bundle, found = disturbed(disturb)
+    off = Divergence("tflite-fp16", "/net/teacher/stem", 12.0)
+    blamed = failures(figures(bundle, replace(found, divergences=(off,))))
+    assert any(line.endswith("the first layer that diverges is /net/teacher/stem") for line in blamed)
+    fine = Divergence("tflite-fp16", "", 50.0)
+    assert not any("diverges" in x for x in failures(figures(bundle, replace(found, divergences=(fine,)))))
+
+
+def test_faces_that_gave_the_ranges_may_not_judge(fake: Any, tmp_path: Any, monkeypatch: pytest.MonkeyPatch):
+    @dataclass(frozen=True)
+    class Brought:
+        checkpoint: str
+        images: tuple[str, ...]
+
+    fake.manifest["provenance"]["calibration"]["images"] = ["1" * 64, "2" * 64]
+    fake.save()
+    entry = Mock(load=lambda: lambda folder, checkpoint: Brought("0" * 64, ("2" * 64, "3" * 64)))
+    monkeypatch.setattr(cli, "entry_points", lambda group, name: [entry])
+    with pytest.raises(UsageError, match=r"1 photographs of .* gave the bundle its ranges"):
+        cli._judge_faces(open_bundle(fake.path), tmp_path, None, lambda text: None)

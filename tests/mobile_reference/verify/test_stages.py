@@ -1,0 +1,167 @@
+"""Parity on numpy stand-ins: a gate that fails names its stage, and nothing passes that did not run."""
+
+import json
+import math
+from typing import Any
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mien.mobile_reference.bundle.reader import Tensor, open_bundle
+from mien.mobile_reference.commands.appraise_verify import verify as verify_command
+from mien.mobile_reference.commands.console import main
+from mien.mobile_reference.errors import UsageError
+from mien.mobile_reference.verify.stages import Deviation, StageResult, peak_signal_to_noise, verify
+
+RESULTS = ("detector", "heatmap", "mask", "inpaint", "compare", "cascade", "appraisal", "photograph")
+
+
+def faithful(variant: str, graph: str, outputs: dict[str, Any]) -> dict[str, Any]:
+    return outputs
+
+
+def spoil(wrong: str, by: float) -> Any:
+    """Return a disturbance that adds to every output of one graph of the fp16 variant."""
+
+    def disturb(variant: str, graph: str, outputs: dict[str, Any]) -> dict[str, Any]:
+        if (variant, graph) != ("tflite-fp16", wrong):
+            return outputs
+        return {name: value + np.float32(by) for name, value in outputs.items()}
+
+    return disturb
+
+
+def ignore(deviation: Deviation) -> None:
+    pass
+
+
+def test_a_faithful_bundle_passes_every_gate(fake: Any, stand_in: Any):
+    stand_in(faithful)
+    seen: list[Deviation] = []
+    found = verify(open_bundle(fake.path), seen.append)
+    assert found.failures == ()
+    assert [(r.variant, r.stage) for r in found.results] == [
+        (variant, stage) for variant in ("tflite-fp32", "tflite-fp16", "coreml-fp16") for stage in RESULTS
+    ]
+    assert len(seen) == len(found.results)
+    assert {r.gate for r in found.results} == {0.01, 0.1}
+
+
+def test_a_bundle_without_its_float32_variant_is_refused(fake: Any):
+    fake.manifest["variants"] = fake.manifest["variants"][2:]
+    fake.save()
+    with pytest.raises(UsageError, match="no variant 'tflite-fp32'"):
+        verify(open_bundle(fake.path), ignore)
+
+
+@pytest.mark.parametrize("stage", ["heatmap", "mask", "inpaint", "compare", "appraisal"])
+def test_a_stage_that_is_off_is_named_with_what_depends_on_it(fake: Any, stand_in: Any, stage: str):
+    stand_in(spoil(stage, 3.0))
+    found = verify(open_bundle(fake.path), ignore)
+    failed = {result.stage for result in found.failures}
+    downstream = {"appraisal", "photograph"} if stage == "appraisal" else {stage, "cascade"}
+    assert failed == downstream
+    assert {result.variant for result in found.failures} == {"tflite-fp16"}
+    spoilt = next(r for r in found.results if r.variant == "tflite-fp16" and r.stage == stage)
+    assert spoilt.points > spoilt.gate
+    assert math.isfinite(spoilt.decibels)
+
+
+def test_a_detector_that_is_off_is_named(fake: Any, stand_in: Any):
+    def disturb(variant: str, graph: str, outputs: dict[str, Any]) -> dict[str, Any]:
+        if (variant, graph) == ("tflite-fp16", "detector"):
+            outputs["candidates"][..., 5:] += np.float32(0.05)
+        return outputs
+
+    stand_in(disturb)
+    found = verify(open_bundle(fake.path), ignore)
+    assert {result.stage for result in found.failures} == {"detector", "photograph"}
+
+
+def test_a_score_that_is_not_a_number_fails(fake: Any, stand_in: Any):
+    stand_in(spoil("compare", float("nan")))
+    found = verify(open_bundle(fake.path), ignore)
+    assert {result.stage for result in found.failures} == {"compare", "cascade"}
+
+
+def test_a_result_passes_up_to_its_gate_and_not_as_nan():
+    def result(points: float) -> StageResult:
+        return StageResult("v", "s", 30.0, points, 0.1, "f")
+
+    assert result(0.1).passed
+    assert not result(0.1000001).passed
+    assert not result(float("nan")).passed
+
+
+def test_the_command_exits_1_and_names_stage_face_and_gate(fake: Any, stand_in: Any, tmp_path: Any):
+    stand_in(spoil("inpaint", 5.0))
+    report = tmp_path / "parity.json"
+    answer = CliRunner().invoke(verify_command, [str(fake.path), "--json", "-o", str(report)])
+    assert answer.exit_code == 1
+    assert "mien: tflite-fp16: stage inpaint moves the score of someone by" in answer.stderr
+    assert "at most 0.1 are allowed" in answer.stderr
+    assert json.loads(answer.stdout) == json.loads(report.read_text())
+    record = json.loads(answer.stdout)
+    assert record["passed"] is False
+    assert "not validated on Apple hardware" in record["core_ml"]
+    assert {(r["variant"], r["stage"]) for r in record["results"] if not r["passed"]} == {
+        ("tflite-fp16", "inpaint"),
+        ("tflite-fp16", "cascade"),
+    }
+
+
+def test_the_report_is_json_even_where_a_score_is_not_a_number(fake: Any, stand_in: Any):
+    def refuse(name: str) -> None:
+        raise AssertionError(f"{name} is not JSON")
+
+    stand_in(spoil("compare", float("nan")))
+    answer = CliRunner().invoke(verify_command, [str(fake.path), "--json"])
+    assert answer.exit_code == 1
+    json.loads(answer.stdout, parse_constant=refuse)
+
+
+def test_the_command_prints_a_table_and_says_what_executed_core_ml(fake: Any, stand_in: Any):
+    stand_in(faithful)
+    answer = CliRunner().invoke(verify_command, [str(fake.path)])
+    assert answer.exit_code == 0
+    assert "tflite-fp16" in answer.stdout
+    assert "not validated on Apple hardware" in answer.stdout
+    assert "FAILED" not in answer.stdout
+
+
+@pytest.mark.parametrize("place", ["missing/parity.json", "."])
+def test_a_report_that_cannot_be_written_is_refused_before_the_work(
+    fake: Any, stand_in: Any, tmp_path: Any, place: str, capsys: pytest.CaptureFixture[str]
+):
+    def never(*_: object) -> Any:
+        raise AssertionError("verified although the report has no place")
+
+    stand_in(never)
+    with pytest.raises(SystemExit) as left:
+        main(["verify", str(fake.path), "-o", str(tmp_path / place)])
+    assert left.value.code == 2
+    assert capsys.readouterr().err.startswith("mien: ")
+
+
+HEAT = Tensor("heat", (1, 4), "float32", 10.0, "")
+
+
+def test_equal_arrays_have_no_noise():
+    signal = np.arange(5, dtype=np.float32)
+    assert peak_signal_to_noise(HEAT, signal, signal.copy()) == float("inf")
+
+
+def test_a_tenth_of_the_full_scale_is_20_decibels():
+    signal = np.full(10, 3.0)
+    assert peak_signal_to_noise(HEAT, signal, signal + 1) == pytest.approx(20)
+
+
+@given(st.floats(0.001, 1), st.floats(1.01, 10))
+def test_more_noise_is_fewer_decibels(noise: float, more: float):
+    signal = np.linspace(-1, 1, 50)
+    little = peak_signal_to_noise(HEAT, signal, signal + noise)
+    assert little > peak_signal_to_noise(HEAT, signal, signal + noise * more)
+    assert math.isfinite(peak_signal_to_noise(HEAT, np.zeros(3), np.ones(3)))

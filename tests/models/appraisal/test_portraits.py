@@ -1,0 +1,184 @@
+"""Sets of portraits: with an index and without, and what is wrong with them."""
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torch import Tensor
+
+from mien.models.appraisal.checkpoint import Checkpoint
+from mien.models.appraisal.errors import ImageSetError
+from mien.models.appraisal.portraits import Portrait, cut_faces, read_image, read_portraits
+from mien.models.appraisal.traces import trace
+
+
+def ignore(done: int, total: int) -> None:
+    pass
+
+
+def refused(folder: Path, split: str = "") -> str:
+    with pytest.raises(ImageSetError) as caught:
+        read_portraits(folder, split)
+    assert "\n" not in str(caught.value)
+    assert caught.value.exit_code == 2
+    return str(caught.value)
+
+
+def test_the_samples_are_listed_by_their_index(samples: list[Path]):
+    portraits = read_portraits(samples[0].parent)
+    assert sorted(portrait.image for portrait in portraits) == samples
+    assert {portrait.split for portrait in portraits} == {"golden", "calibration"}
+    assert len({portrait.identity for portrait in portraits}) == 18
+    golden = read_portraits(samples[0].parent, "golden")
+    assert 0 < len(golden) < 18
+    assert all(portrait.split == "golden" for portrait in golden)
+
+
+def test_without_an_index_every_image_is_a_person(tmp_path: Path):
+    (tmp_path / "deeper").mkdir()
+    for name in ("b.JPG", "a.png", "deeper/c.webp", "notes.txt"):
+        (tmp_path / name).touch()
+    portraits = read_portraits(tmp_path)
+    assert [(p.image.name, p.identity) for p in portraits] == [
+        ("a.png", "a"),
+        ("b.JPG", "b"),
+        ("c.webp", "c"),
+    ]
+
+
+def test_an_index_names_splits_and_landmarks(tmp_path: Path):
+    (tmp_path / "index.csv").write_text(
+        "image,identity,split,landmarks\na.jpg,anna,train,a.csv\nb.jpg,bo,,\n"
+    )
+    first, second = read_portraits(tmp_path)
+    assert first == Portrait(tmp_path / "a.jpg", "anna", "train", tmp_path / "a.csv")
+    assert second == Portrait(tmp_path / "b.jpg", "bo", "", None)
+
+
+def test_what_is_no_folder_of_portraits_is_refused(tmp_path: Path):
+    assert "is not a folder" in refused(tmp_path / "nowhere")
+    (tmp_path / "file").touch()
+    assert "is not a folder" in refused(tmp_path / "file")
+    (tmp_path / "empty").mkdir()
+    assert "holds no image" in refused(tmp_path / "empty")
+
+
+def test_a_split_that_nobody_is_in_is_refused(samples: list[Path]):
+    assert "no portrait of split 'train'" in refused(samples[0].parent, "train")
+
+
+BAD_INDEXES = {
+    "empty": b"",
+    "heading alone": b"image,identity\n",
+    "other columns": b"name,person\na.jpg,anna\n",
+    "short row": b"image,identity\na.jpg\n",
+    "no utf-8": b"image,identity\n\xff,a\n",
+    "huge field": b"image,identity\n" + b"a" * 200_000 + b",a\n",
+}
+
+
+@pytest.mark.parametrize("case", BAD_INDEXES)
+def test_a_damaged_index_is_refused(tmp_path: Path, case: str):
+    (tmp_path / "index.csv").write_bytes(BAD_INDEXES[case])
+    assert "index.csv" in refused(tmp_path)
+
+
+def test_an_image_is_read_upright_as_rgb(tmp_path: Path):
+    pixels = np.random.default_rng(0).integers(0, 256, (5, 8, 3), np.uint8)
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    Image.fromarray(np.ascontiguousarray(np.rot90(pixels))).save(tmp_path / "turned.png", exif=exif)
+    image = read_image(tmp_path / "turned.png")
+    assert image.dtype == torch.uint8
+    assert torch.equal(image.permute(1, 2, 0), torch.from_numpy(pixels))
+    Image.fromarray(pixels[..., 0]).save(tmp_path / "grey.png")
+    assert read_image(tmp_path / "grey.png").shape == (3, 5, 8)
+
+
+BAD_IMAGES = {
+    "empty": b"",
+    "text": b"not an image",
+    "cut": b"\x89PNG\r\n\x1a\n\0\0\0",
+    # Pillow would hand PostScript to another program.
+    "postscript": b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 20 20\n%%EndComments\nshowpage\n",
+}
+
+
+@pytest.mark.parametrize("case", BAD_IMAGES)
+def test_what_is_no_image_is_refused(tmp_path: Path, case: str, monkeypatch: pytest.MonkeyPatch):
+    def start(*_: object, **__: object) -> None:
+        raise AssertionError("another program was started")
+
+    monkeypatch.setattr("subprocess.Popen", start)
+    (tmp_path / "bad.jpg").write_bytes(BAD_IMAGES[case])
+    with pytest.raises(ImageSetError, match=r"bad\.jpg"):
+        read_image(tmp_path / "bad.jpg")
+
+
+def test_a_missing_image_and_a_folder_are_refused(tmp_path: Path):
+    for path in (tmp_path / "nowhere.jpg", tmp_path):
+        with pytest.raises(ImageSetError, match="cannot be read"):
+            read_image(path)
+
+
+def test_too_many_pixels_are_refused_before_decoding(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    def decode(*_: object) -> None:
+        raise AssertionError("the picture was decoded")
+
+    Image.new("1", (7072, 7072)).save(tmp_path / "bomb.png")
+    monkeypatch.setattr("PIL.ImageFile.ImageFile.load", decode)
+    with pytest.raises(ImageSetError, match="at most 50000000"):
+        read_image(tmp_path / "bomb.png")
+
+
+def test_faces_are_cut_and_the_rest_is_skipped_with_its_reason(
+    samples: list[Path], checkpoint: Checkpoint, tmp_path: Path
+):
+    shutil.copy(samples[0], tmp_path / "a.jpg")
+    (tmp_path / "b.jpg").write_bytes(b"broken")
+    Image.new("RGB", (300, 300), "grey").save(tmp_path / "c.png")
+    shutil.copy(samples[2], tmp_path / "d.jpg")
+    told: list[tuple[int, int]] = []
+    cut = cut_faces(read_portraits(tmp_path), checkpoint, lambda *step: told.append(step))
+    assert [portrait.image.name for portrait in cut.portraits] == ["a.jpg", "d.jpg"]
+    assert cut.faces.shape == (2, 3, 256, 256)
+    assert cut.matrices.shape == (2, 2, 3)
+    reasons = {portrait.image.name: reason for portrait, reason in cut.skipped}
+    assert reasons.keys() == {"b.jpg", "c.png"}
+    assert "cannot be read" in reasons["b.jpg"]
+    assert "no face found" in reasons["c.png"]
+    assert told == [(1, 4), (2, 4), (3, 4), (4, 4)]
+
+
+def test_a_set_without_any_face_is_refused(checkpoint: Checkpoint, tmp_path: Path):
+    Image.new("RGB", (300, 300), "grey").save(tmp_path / "c.png")
+    with pytest.raises(ImageSetError, match="none of 1 images shows a usable face; the first: no face found"):
+        cut_faces(read_portraits(tmp_path), checkpoint, ignore)
+
+
+def test_no_portraits_at_all_are_refused(checkpoint: Checkpoint):
+    with pytest.raises(ImageSetError, match="no portrait"):
+        cut_faces([], checkpoint, ignore)
+
+
+def test_a_trace_holds_every_stage_of_the_appraisal(portrait: Tensor, checkpoint: Checkpoint):
+    found = trace(portrait, checkpoint)
+    shapes = {name: (tuple(t.shape), t.dtype) for name, t in found.tensors.items()}
+    assert shapes == {
+        "picture": ((1, 3, 128, 128), torch.uint8),
+        "candidates": ((1, 896, 17), torch.float32),
+        "face": ((1, 3, 256, 256), torch.uint8),
+        "heat": ((1, 1, 64, 64), torch.float32),
+        "mask": ((1, 1, 256, 256), torch.float32),
+        "normalised": ((1, 3, 256, 256), torch.float32),
+        "heatmap": ((1, 1, 256, 256), torch.float32),
+        "score": ((1,), torch.float32),
+    }
+    with torch.inference_mode():
+        whole = checkpoint.appraisal(found.tensors["face"].float())
+    for name in ("score", "heatmap", "mask", "normalised"):
+        assert torch.equal(found.tensors[name], getattr(whole, name)), name
+    assert found.score == float(whole.score)
