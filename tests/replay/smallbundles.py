@@ -9,7 +9,8 @@ from ai_edge_litert import schema_py_generated as schema
 from mien.export.flatbuffer import parse, serialise
 from tests.benchmarks.tinymodels import Maker
 
-sys.path.insert(0, str(Path(__file__).parent.parent / "mil"))  # the builder of small packages
+# The builder of small packages.
+sys.path.insert(0, str(Path(__file__).parent.parent / "mil"))
 import mil_packages
 
 TFLITE, PACKAGE = "models/tflite-fp32/net.tflite", "models/coreml-fp32/net.mlpackage"
