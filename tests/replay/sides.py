@@ -162,7 +162,7 @@ def _run_demo(tree: Path, folder: Path, label: str) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     shutil.rmtree(tree / DEMO, ignore_errors=True)
     log = folder / "demo.log"
-    _say(f"{label[:7]}: make demo, some 10 minutes (log: {log})")
+    _say(f"{label[:7]}: make demo (log: {log})")
     code = _run(["make", "demo"], tree, log)
     missing = [name for name in ("bundle/manifest.json", _VERIFY) if not (tree / DEMO / name).is_file()]
     if missing:
