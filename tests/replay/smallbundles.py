@@ -1,6 +1,7 @@
 """Bundles of two small models that compute the same, y = x * weight + 1, made without any converter."""
 
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -15,15 +16,17 @@ import mil_packages
 
 TFLITE, PACKAGE = "models/tflite-fp32/net.tflite", "models/coreml-fp32/net.mlpackage"
 MODELS = (TFLITE, PACKAGE)
-RANGES, VECTOR = "ranges/net.json", "golden/face/x.npy"
+RANGES = "ranges/net.json"
+VECTOR, SECOND = "golden/face/x.npy", "golden/second/x.npy"
 
 
 def write_bundle(folder: Path, module: str = "net", weight: float = 2.0) -> Path:
-    """Write models whose tensors are named after ``module``, a golden face and ranges."""
+    """Write models whose tensors are named after ``module``, two golden faces and ranges."""
     write_tflite(folder / TFLITE, module, weight)
     write_package(folder / PACKAGE, module, weight)
-    (folder / VECTOR).parent.mkdir(parents=True)
-    np.save(folder / VECTOR, np.arange(16, dtype=np.float32).reshape(1, 4, 4, 1))
+    for vector, first in ((VECTOR, 0), (SECOND, -8)):
+        (folder / vector).parent.mkdir(parents=True)
+        np.save(folder / vector, np.arange(first, first + 16, dtype=np.float32).reshape(1, 4, 4, 1))
     (folder / RANGES).parent.mkdir()
     (folder / RANGES).write_text(f'{{"/{module}/conv": [0.0, {weight}], "x": [0.0, 15.0]}}')
     return folder
@@ -46,10 +49,11 @@ def write_tflite(file: Path, module: str, weight: float, signature: str = "x") -
     file.write_bytes(serialise(model))
 
 
-def write_package(folder: Path, module: str, weight: float) -> None:
-    """Write a product and a sum, the weight in the weight file."""
+def write_package(folder: Path, module: str, weight: float, before: Sequence[float] = ()) -> None:
+    """Write a product and a sum, the weight in the weight file, behind those that nothing reads."""
     build = mil_packages
-    stored, (offset,) = build.weights(np.full((1,), weight, np.float32))
+    stored, offsets = build.weights(*(np.full((1,), value, np.float32) for value in (*before, weight)))
+    offset = offsets[-1]
     kind = build.tensor_type("float32", (1, 1, 4, 4))
     label = build.entry(5, "name", build.value(f"{module}/conv"))
     product = build.operation("mul", {"x": "x", "y": f"{module}_w"}, [(f"{module}_product", kind)])

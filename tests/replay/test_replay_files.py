@@ -3,10 +3,23 @@ import shutil
 
 import numpy as np
 import pytest
+from ai_edge_litert.schema_py_generated import QuantizationParametersT
+
+from mien.export.flatbuffer import parse, serialise
 
 from .files import Verdict, compare_files
 from .goldens import array_difference
-from .smallbundles import MODELS, PACKAGE, RANGES, TFLITE, VECTOR, write_bundle, write_tflite
+from .smallbundles import (
+    MODELS,
+    PACKAGE,
+    RANGES,
+    SECOND,
+    TFLITE,
+    VECTOR,
+    write_bundle,
+    write_package,
+    write_tflite,
+)
 
 
 @pytest.fixture
@@ -21,7 +34,7 @@ def judged(old, new):
 def test_a_copy_is_equal_file_by_file(old, tmp_path):
     new = shutil.copytree(old, tmp_path / "new")
     found = judged(old, new)
-    assert found.keys() == {*MODELS, RANGES, VECTOR}
+    assert found.keys() == {*MODELS, RANGES, VECTOR, SECOND}
     assert {one.verdict for one in found.values()} == {Verdict.EQUAL}
 
 
@@ -47,8 +60,8 @@ def test_a_changed_weight_is_found_in_both_platforms(old, tmp_path, module):
 
 def test_a_weight_that_no_golden_shows_is_found_too(old, tmp_path):
     new = write_bundle(tmp_path / "new", weight=2.5)
-    for bundle in (old, new):
-        np.save(bundle / VECTOR, np.zeros((1, 4, 4, 1), np.float32))
+    for vector in (VECTOR, SECOND):
+        np.save(old / vector, np.zeros((1, 4, 4, 1), np.float32))
     found = judged(old, new)
     for name in MODELS:
         assert found[name].outputs["y"].equal
@@ -57,7 +70,8 @@ def test_a_weight_that_no_golden_shows_is_found_too(old, tmp_path):
 
 def test_the_names_that_apps_feed_are_no_names_to_overlook(old, tmp_path):
     new = shutil.copytree(old, tmp_path / "new")
-    np.save(old / VECTOR.replace("x.npy", "face.npy"), np.load(old / VECTOR))
+    for vector in (VECTOR, SECOND):
+        shutil.copy(old / vector, (old / vector).with_name("face.npy"))
     write_tflite(new / TFLITE, "net", 2.0, signature="face")
     assert judged(old, new)[TFLITE].verdict is Verdict.DIFFERS
 
@@ -101,12 +115,30 @@ def test_what_is_not_a_number_is_never_equal(old, tmp_path):
         assert found[name].outputs["y"].largest is None
 
 
-def test_weights_in_another_order_differ(old, tmp_path):
+def test_weights_in_another_place_differ_and_are_not_said_to_be_others(old, tmp_path):
     new = shutil.copytree(old, tmp_path / "new")
-    weights = new / PACKAGE / "Data" / "com.apple.CoreML" / "weights" / "weight.bin"
-    weights.write_bytes(weights.read_bytes() + bytes(64))
+    shutil.rmtree(new / PACKAGE)
+    write_package(new / PACKAGE, "net", 2.0, before=[9.0])
     found = judged(old, new)[PACKAGE]
     assert (found.verdict, found.parts) == (Verdict.DIFFERS, ("outside of tensors and operations",))
+    assert found.outputs["y"].equal
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda tensor: setattr(tensor, "quantization", QuantizationParametersT(scale=[0.5], zeroPoint=[1])),
+        lambda tensor: setattr(tensor, "shapeSignature", [-1, 4, 4, 1]),
+        lambda tensor: setattr(tensor, "isVariable", True),
+    ],
+)
+def test_what_a_tensor_is_said_to_be_is_no_name(old, tmp_path, change):
+    new = shutil.copytree(old, tmp_path / "new")
+    model = parse((old / TFLITE).read_bytes())
+    change(model.subgraphs[0].tensors[3])
+    (new / TFLITE).write_bytes(serialise(model))
+    found = judged(old, new)[TFLITE]
+    assert (found.verdict, found.parts) == (Verdict.DIFFERS, ("tensor /net/conv",))
 
 
 def test_a_changed_golden_tells_how_far(old, tmp_path):

@@ -70,6 +70,12 @@ def test_a_value_of_one_side_differs_within_a_format(new):
     assert not found.equal
 
 
+@pytest.mark.parametrize("change", [lambda m: m.update(more=1), lambda m: m.pop("goldens")])
+def test_a_value_of_either_side_alone_is_enough(new, change):
+    change(new)
+    assert not compared(new).equal
+
+
 def test_another_format_may_have_other_keys_but_is_listed(new):
     new["format"], new["pipeline"] = 2, new.pop("provenance")
     found = compared(new)
