@@ -7,7 +7,7 @@ READY := $(VENV)/ready
 DEMO := build/demo
 PORTRAITS := $(wildcard models/appraisal/samples/nobody-0[1-6]*.jpg)
 
-.PHONY: demo figures goals test lint setup clean
+.PHONY: demo figures goals replay test lint setup clean
 
 demo: $(READY)
 	@mkdir -p $(DEMO)
@@ -28,6 +28,11 @@ figures: demo
 goals: demo
 	@echo "== goals: every figure that has one"
 	@$(PY) -m tests.benchmarks.goals $(DEMO)/bundle
+
+# AGAINST=REV: the other commit. PORTRAITS=FOLDER: what both rate.
+replay: $(READY)
+	@$(PY) -m tests.replay $(if $(AGAINST),--against $(AGAINST)) \
+	  $(if $(filter command line,$(origin PORTRAITS)),--portraits "$(PORTRAITS)")
 
 test: $(READY) lint
 	@echo "== tests"
