@@ -6,8 +6,8 @@ from pathlib import Path
 import click
 from rich.console import Console
 
-from mien.mobile_reference.cache import default_cache
 from mien.mobile_reference.errors import MienError, UsageError
+from mien.mobile_reference.files import default_cache
 
 from . import sides
 from .report import as_json, compare_sides, terminal

@@ -15,9 +15,9 @@ from typing import Any
 
 import numpy as np
 
-from mien.export.flatbuffer import operation_name, parse
-from mien.mobile_reference.mil.blob import BlobFile
-from mien.mobile_reference.mil.package import MODEL_PATH, root_model
+from mien.mobile_reference.coreml.blob import BlobFile
+from mien.mobile_reference.coreml.package import MODEL_PATH, root_model
+from mien.mobile_reference.tflite.flatbuffer import operation_name, parse
 
 from .records import flatten
 

@@ -9,9 +9,9 @@ import numpy as np
 from ai_edge_litert.interpreter import Interpreter
 from numpy.typing import NDArray
 
+from mien.mobile_reference.coreml import Evaluator, load_package
 from mien.mobile_reference.errors import BundleError
-from mien.mobile_reference.graphs import as_package_has_it
-from mien.mobile_reference.mil import Evaluator, load_package
+from mien.mobile_reference.run.models import as_package_has_it
 
 Array = NDArray[Any]
 Arrays = Mapping[str, Array]

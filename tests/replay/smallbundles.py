@@ -1,18 +1,16 @@
 """Bundles of two small models that compute the same, y = x * weight + 1, made without any converter."""
 
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 
-from mien.export.flatbuffer import parse, serialise
+from mien.mobile_reference.tflite.flatbuffer import parse, serialise
 from tests.benchmarks.tinymodels import Maker
 
 # The builder of small packages.
-sys.path.insert(0, str(Path(__file__).parent.parent / "mil"))
-import mil_packages
+from tests.mobile_reference.coreml import mil_packages
 
 TFLITE, PACKAGE = "models/tflite-fp32/net.tflite", "models/coreml-fp32/net.mlpackage"
 MODELS = (TFLITE, PACKAGE)

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from ai_edge_litert.schema_py_generated import QuantizationParametersT
 
-from mien.export.flatbuffer import parse, serialise
+from mien.mobile_reference.tflite.flatbuffer import parse, serialise
 
 from .files import Verdict, compare_files
 from .goldens import array_difference
