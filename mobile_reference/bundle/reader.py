@@ -4,7 +4,7 @@ import hashlib
 import json
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
 from pathlib import Path, PurePosixPath
@@ -15,81 +15,69 @@ import numpy as np
 from jsonschema import Draft202012Validator
 from numpy.typing import NDArray
 
+from mien.mobile_reference.contract import PipelineSpec, problems, read_pipeline
 from mien.mobile_reference.errors import BundleError, UsageError
 from mien.mobile_reference.front.alignment import AlignmentRule
 from mien.mobile_reference.front.photograph import Pixels, read_photograph
 
 MANIFEST = "manifest.json"
-FORMAT = 1
-STAGES = ("heatmap", "mask", "inpaint", "compare")
-"""The stages from the aligned face to the score, in the order of the data."""
-DETECTOR = "detector"
-APPRAISAL = "appraisal"
-"""The one graph from the aligned face to the score."""
-GRAPHS = (DETECTOR, *STAGES, APPRAISAL)
+FORMAT = 2
+FACE_ALIGNMENT = "face-alignment"
+"""The kind of front that finds a face in a photograph and frames it."""
 _MAX_MANIFEST_BYTES = 4 << 20
 _MAX_VECTOR_BYTES = 64 << 20
 
 
 @dataclass(frozen=True)
-class Tensor:
-    """One input or output of a graph: ``shape`` with the batch of 1, ``dtype`` as numpy names it.
-
-    ``full_scale`` is the span of its values, by which a difference is judged.
-    """
-
-    name: str
-    shape: tuple[int, ...]
-    dtype: str
-    full_scale: float
-    meaning: str
-
-
-@dataclass(frozen=True)
-class GraphSpec:
-    """What a graph takes and gives, in the order of its file."""
-
-    inputs: tuple[Tensor, ...]
-    outputs: tuple[Tensor, ...]
-
-
-@dataclass(frozen=True)
 class Variant:
-    """One precision of one platform. ``gate`` is the largest score error allowed, in points.
+    """One precision of one platform; ``files`` are its models by name.
 
-    ``fidelity`` holds limits over a set of faces: ``score_mean`` at most, ``rank``,
-    ``heatmap_correlation`` and ``mask_iou`` at least.
+    ``tolerance`` is the limit of the pipeline's first gate, in the units of its tensor.
     """
 
     name: str
     platform: str
-    gate: float
+    tolerance: float
     files: Mapping[str, Path]
-    fidelity: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
 class Golden:
-    """A stored photograph, its float score, and where the float tensors of every stage lie."""
+    """An input of the float pipeline, and where its tensors of every stage lie.
+
+    ``source`` is the file that the front is given, none where the pipeline has no front; ``front`` is what
+    the front found; ``values`` are outputs of one value, by tensor.
+    """
 
     name: str
-    photograph: Path
-    score: float
-    alignment: NDArray[np.float64]
+    source: Path | None
+    front: Mapping[str, Any]
+    values: Mapping[str, float]
     vectors: Mapping[str, Path]
-    tensors: Mapping[str, Tensor]
+    spec: PipelineSpec
+
+    @property
+    def rating(self) -> float:
+        """The float value of the tensor of the first gate."""
+        return self.values[self.spec.rating.tensor]
 
     def read_photograph(self) -> Pixels:
-        """Read the photograph, [H, W, 3]."""
-        return read_photograph(self.photograph)
-
-    def read(self, name: str) -> NDArray[Any]:
-        """Read the float tensor ``name``, shaped as in the manifest's graphs.
+        """Read the source as a photograph, [H, W, 3].
 
         Raises:
-            BundleError: the file is no array, or of another shape or type than the graphs'.
+            BundleError: the golden input has no source.
         """
-        array, tensor = read_vector(self.vectors[name]), self.tensors[name]
+        if self.source is None:
+            raise BundleError(f"golden input {self.name} has no photograph: its pipeline has no front")
+        return read_photograph(self.source)
+
+    def read(self, name: str) -> NDArray[Any]:
+        """Read the float tensor ``name``, shaped as the manifest says.
+
+        Raises:
+            BundleError: the file is no array, or of another shape or type than the tensor's.
+        """
+        array, tensor = read_vector(self.vectors[name]), self.spec.tensor(name)
         if (array.shape, array.dtype.name) != (tensor.shape, tensor.dtype):
             raise BundleError(
                 f"{self.vectors[name]} has shape {array.shape} of {array.dtype.name}, its manifest says "
@@ -97,18 +85,25 @@ class Golden:
             )
         return array
 
+    def inputs(self) -> dict[str, NDArray[Any]]:
+        """Read the pipeline's inputs."""
+        return {name: self.read(name) for name in self.spec.inputs}
+
 
 @dataclass(frozen=True)
 class Bundle:
     """A verified bundle: every file is there and has the hash that the manifest states."""
 
     path: Path
-    name: str
-    alignment: AlignmentRule
-    graphs: Mapping[str, GraphSpec]
+    spec: PipelineSpec
     variants: tuple[Variant, ...]
     goldens: tuple[Golden, ...]
     manifest: Mapping[str, Any]
+
+    @property
+    def name(self) -> str:
+        """The pipeline's name."""
+        return self.spec.name
 
     def variant(self, name: str) -> Variant:
         """Find a variant by name."""
@@ -142,16 +137,17 @@ def open_bundle(path: Path) -> Bundle:
             missing, changed, or outside the bundle.
     """
     manifest = _read_manifest(path)
+    spec = read_pipeline(manifest)
+    for problem in problems(spec):
+        raise BundleError(f"{path / MANIFEST}: {problem}; export the bundle again")
     for name, entry in manifest["files"].items():
         _check_file(path, name, entry)
     _check_choice(path, manifest)
     return Bundle(
         path=path,
-        name=manifest["name"],
-        alignment=_alignment(manifest["alignment"]),
-        graphs={name: _graph(graph) for name, graph in manifest["graphs"].items()},
-        variants=tuple(_variant(path, manifest, entry) for entry in manifest["variants"]),
-        goldens=tuple(_golden(path, manifest, entry) for entry in manifest["goldens"]),
+        spec=spec,
+        variants=tuple(_variant(path, spec, manifest, entry) for entry in manifest["variants"]),
+        goldens=tuple(_golden(path, spec, manifest, entry) for entry in manifest["goldens"]),
         manifest=manifest,
     )
 
@@ -188,7 +184,7 @@ def _read_manifest(path: Path) -> dict[str, Any]:
     version = manifest.get("format") if isinstance(manifest, dict) else None
     if version != FORMAT:
         raise BundleError(
-            f"{file} has format {version!r}, this mien reads {FORMAT}; update mien or export again"
+            f"{file} has format {version!r:.40}, this mien reads {FORMAT}; export again with this mien"
         )
     problems = sorted(manifest_validator().iter_errors(manifest), key=lambda e: list(map(str, e.path)))
     if problems:
@@ -240,7 +236,15 @@ def _listed(root: Path, manifest: Mapping[str, Any], name: str) -> Path:
     return inside(root, name)
 
 
-def _alignment(values: Mapping[str, Any]) -> AlignmentRule:
+def alignment_rule(spec: PipelineSpec) -> AlignmentRule:
+    """Return the rule of a pipeline's front, which must be ``face-alignment``.
+
+    Raises:
+        UsageError: the pipeline has another front, or none.
+    """
+    if spec.front is None or spec.front.kind != FACE_ALIGNMENT:
+        raise UsageError(f"pipeline {spec.name} aligns no face; give it arrays, or a bundle of the appraisal")
+    values = spec.front.rule
     template = tuple((float(x), float(y)) for x, y in values["template"])
     numbers = {
         key: values[key] for key in ("size", "score", "overlap", "second_look", "smallest", "detector_size")
@@ -248,25 +252,20 @@ def _alignment(values: Mapping[str, Any]) -> AlignmentRule:
     return AlignmentRule(template=template, **numbers)
 
 
-def _graph(values: Mapping[str, Any]) -> GraphSpec:
-    return GraphSpec(
-        inputs=tuple(_tensor(value) for value in values["inputs"]),
-        outputs=tuple(_tensor(value) for value in values["outputs"]),
-    )
-
-
-def _tensor(values: Mapping[str, Any]) -> Tensor:
-    return Tensor(**{**values, "shape": tuple(values["shape"])})
-
-
-def _variant(root: Path, manifest: Mapping[str, Any], values: Mapping[str, Any]) -> Variant:
-    models = {graph: _listed(root, manifest, name) for graph, name in values["files"].items()}
-    if models.keys() != manifest["graphs"].keys():
+def _variant(
+    root: Path, spec: PipelineSpec, manifest: Mapping[str, Any], values: Mapping[str, Any]
+) -> Variant:
+    name, described = values["name"], {model.name for model in spec.models}
+    models = {model: _listed(root, manifest, file) for model, file in values["files"].items()}
+    if models.keys() != described:
         raise BundleError(
-            f"{root}: variant {values['name']} has the graphs {', '.join(sorted(models))}, its manifest "
-            f"describes {', '.join(sorted(manifest['graphs']))}; export the bundle again"
+            f"{root}: variant {name} has the models {', '.join(sorted(models))}, its manifest "
+            f"describes {', '.join(sorted(described))}; export the bundle again"
         )
-    return Variant(values["name"], values["platform"], values["gate"], models, values.get("fidelity", {}))
+    tolerance = spec.rating.limit(name)
+    if not tolerance:
+        raise BundleError(f"{root}: no gate holds for variant {name}; export the bundle again")
+    return Variant(name, values["platform"], tolerance, models)
 
 
 def _check_choice(root: Path, manifest: Mapping[str, Any]) -> None:
@@ -278,13 +277,18 @@ def _check_choice(root: Path, manifest: Mapping[str, Any]) -> None:
             )
 
 
-def _golden(root: Path, manifest: Mapping[str, Any], values: Mapping[str, Any]) -> Golden:
-    specs = [_graph(graph) for graph in manifest["graphs"].values()]
+def _golden(root: Path, spec: PipelineSpec, manifest: Mapping[str, Any], values: Mapping[str, Any]) -> Golden:
+    named = {tensor for model in spec.models for tensor in (*model.inputs, *model.outputs)}
+    lacking = sorted(named - values["vectors"].keys())
+    if lacking or spec.rating.tensor not in values["values"]:
+        lacked = lacking[0] if lacking else f"value of {spec.rating.tensor}"
+        raise BundleError(f"{root}: golden input {values['name']} lacks {lacked}; export the bundle again")
+    source = values["source"]
     return Golden(
         name=values["name"],
-        photograph=_listed(root, manifest, values["photograph"]),
-        score=values["score"],
-        alignment=np.array(values["alignment"], dtype=np.float64),
+        source=None if source is None else _listed(root, manifest, source),
+        front=values["front"],
+        values=values["values"],
         vectors={key: _listed(root, manifest, name) for key, name in values["vectors"].items()},
-        tensors={tensor.name: tensor for spec in specs for tensor in (*spec.inputs, *spec.outputs)},
+        spec=spec,
     )

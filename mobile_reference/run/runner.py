@@ -1,44 +1,47 @@
 """The torch-free reference runner: what an app does with a bundle, step by step."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from mien.mobile_reference.bundle.reader import APPRAISAL, DETECTOR, Bundle
-from mien.mobile_reference.front.alignment import AlignedFace, Detector, align
+from mien.mobile_reference.bundle.reader import Bundle, alignment_rule
+from mien.mobile_reference.contract import PipelineSpec, StageSpec
+from mien.mobile_reference.front.alignment import Detector, align
 from mien.mobile_reference.front.photograph import Pixels
 
-from .models import Graph, load_graph
+from .models import Arrays, Model, load_model
 
 DEFAULT_VARIANT = "tflite-fp32"
 
 
-class Appraisal(Protocol):
-    """What is said of one photograph.
+@dataclass(frozen=True)
+class Prepared:
+    """What the front makes of a photograph: the pipeline's inputs by name, and what it found.
 
-    ``score`` 0..100, 100 typical. In the aligned frame of 256x256: ``face`` and ``normalised`` uint8
-    [256, 256, 3], the final ``heatmap`` float32 [256, 256] (0 where nothing is unusual) and ``mask``
-    float32 [256, 256] in 0..1. ``alignment`` [2, 3] takes pixels of the photograph to pixels of the
-    face, both counted from 0 at the first pixel's centre. ``faces`` is how many the photograph shows.
+    ``alignment`` [2, 3] takes pixels of the photograph to pixels of the input, both counted from 0 at the
+    first pixel's centre; ``faces`` is how many the photograph shows.
     """
 
+    inputs: Arrays
+    alignment: NDArray[np.float64]
+    faces: int
+
+
+@dataclass(frozen=True)
+class Rating:
+    """What a pipeline says of one photograph: its tensors by name, shaped as in the contract."""
+
+    spec: PipelineSpec
+    prepared: Prepared
+    tensors: Arrays
+
     @property
-    def score(self) -> float: ...  # noqa: D102
-    @property
-    def face(self) -> Pixels: ...  # noqa: D102
-    @property
-    def heatmap(self) -> NDArray[np.float32]: ...  # noqa: D102
-    @property
-    def mask(self) -> NDArray[np.float32]: ...  # noqa: D102
-    @property
-    def normalised(self) -> Pixels: ...  # noqa: D102
-    @property
-    def alignment(self) -> NDArray[np.float64]: ...  # noqa: D102
-    @property
-    def faces(self) -> int: ...  # noqa: D102
+    def score(self) -> float:
+        """The value of the tensor of the first gate."""
+        return rating_of(self.spec, self.tensors)
 
 
 class Appraiser(Protocol):
@@ -46,65 +49,80 @@ class Appraiser(Protocol):
 
     variant: str
 
-    def appraise(self, photograph: Pixels) -> Appraisal:
+    def appraise(self, photograph: Pixels) -> Rating:
         """Rate an RGB photograph [H, W, 3]."""
         ...
 
-    def rate(self, face: Pixels) -> Mapping[str, NDArray[Any]]:
-        """Rate an aligned face [256, 256, 3]; returns the tensors of the graph ``appraisal``."""
+    def rate(self, inputs: Arrays) -> Mapping[str, NDArray[Any]]:
+        """Run the pipeline on its inputs; returns at least what the end-to-end model gives."""
         ...
 
 
-@dataclass(frozen=True)
-class BundleAppraisal:
-    """An ``Appraisal`` made by a bundle."""
-
-    score: float
-    face: Pixels
-    heatmap: NDArray[np.float32]
-    mask: NDArray[np.float32]
-    normalised: Pixels
-    alignment: NDArray[np.float64]
-    faces: int
+def rating_of(spec: PipelineSpec, tensors: Arrays) -> float:
+    """Return the one value of the tensor of the first gate."""
+    return float(tensors[spec.rating.tensor].reshape(-1)[0])
 
 
-class BundleAppraiser:
-    """Rates photographs with one variant of a bundle."""
+class BundleRunner:
+    """All models of one variant of a bundle, each loaded when it is first used."""
 
     def __init__(self, bundle: Bundle, variant: str = DEFAULT_VARIANT, threads: int = 1) -> None:
-        chosen = bundle.variant(variant)
-        self.variant = chosen.name
-        self._rule = bundle.alignment
-        self._detector = as_detector(load_graph(bundle, chosen, DETECTOR, threads))
-        self._appraisal = load_graph(bundle, chosen, APPRAISAL, threads)
+        self.bundle, self.spec, self.threads = bundle, bundle.spec, threads
+        self.chosen = bundle.variant(variant)
+        self.variant = self.chosen.name
+        self._loaded: dict[str, Model] = {}
 
-    def align(self, photograph: Pixels) -> AlignedFace:
-        """Cut the largest face."""
-        return align(photograph, self._detector, self._rule)
+    def load(self, models: Iterable[StageSpec]) -> None:
+        """Load models now rather than when they are used."""
+        for model in models:
+            self._model(model.name)
 
-    def rate(self, face: Pixels) -> dict[str, NDArray[Any]]:
-        """Run the one graph on an aligned face [256, 256, 3]."""
-        return self._appraisal({"face": face[None]})
+    def run(self, model: StageSpec, known: Arrays) -> dict[str, NDArray[Any]]:
+        """Run one model on what it needs of the known tensors."""
+        return self._model(model.name)({name: known[name] for name in model.inputs})
 
-    def appraise(self, photograph: Pixels) -> BundleAppraisal:
+    def finish(self, models: Iterable[StageSpec], known: Arrays) -> dict[str, NDArray[Any]]:
+        """Run ``models`` in order, each adding its outputs to what is known."""
+        found = dict(known)
+        for model in models:
+            found |= self.run(model, found)
+        return found
+
+    def rate(self, inputs: Arrays) -> dict[str, NDArray[Any]]:
+        """Run the pipeline as an app does: by the end-to-end model, or else stage by stage."""
+        return self.finish(self.spec.served, inputs)
+
+    def prepare(self, photograph: Pixels) -> Prepared:
+        """Do what the front does: find the largest face and frame it.
+
+        Raises:
+            FaceError: there is no face that can be rated.
+            UsageError: the pipeline has no front that takes photographs.
+        """
+        rule = alignment_rule(self.bundle.spec)
+        face = align(photograph, self._detector(), rule)
+        (name,) = self._front().outputs
+        return Prepared({name: face.pixels[None]}, face.matrix, face.faces)
+
+    def appraise(self, photograph: Pixels) -> Rating:
         """Rate an RGB photograph [H, W, 3]."""
-        aligned = self.align(photograph)
-        result = self.rate(aligned.pixels)
-        return BundleAppraisal(
-            score=float(result["score"][0]),
-            face=aligned.pixels,
-            heatmap=result["heatmap"][0, :, :, 0],
-            mask=result["mask"][0, :, :, 0],
-            normalised=np.floor(result["normalised"][0] + 0.5).clip(0, 255).astype(np.uint8),
-            alignment=aligned.matrix,
-            faces=aligned.faces,
-        )
+        prepared = self.prepare(photograph)
+        return Rating(self.spec, prepared, self.rate(prepared.inputs))
 
+    def _detector(self) -> Detector:
+        (model,) = self._front().models
+        (picture,), (candidates,) = model.inputs, model.outputs
 
-def as_detector(graph: Graph) -> Detector:
-    """Make a detector of the graph ``detector``."""
+        def detect(pixels: Pixels) -> NDArray[np.float32]:
+            return np.asarray(self.run(model, {picture: pixels[None]})[candidates][0])
 
-    def detect(picture: Pixels) -> NDArray[np.float32]:
-        return np.asarray(graph({"picture": picture[None]})["candidates"][0])
+        return detect
 
-    return detect
+    def _front(self) -> Any:
+        assert self.spec.front is not None  # noqa: S101 - alignment_rule was asked before
+        return self.spec.front
+
+    def _model(self, name: str) -> Model:
+        if name not in self._loaded:
+            self._loaded[name] = load_model(self.bundle, self.chosen, name, self.threads)
+        return self._loaded[name]

@@ -1,0 +1,250 @@
+"""What a pipeline is, as data: tensors, stages, what comes before them, what is asked of the result.
+
+The manifest of a bundle is the JSON of these records (format 2, ``docs/manifest.md``), and they are the only
+list of names: an exporter, a runner, a verifier and a generated app all follow them. This module imports
+nothing of ours and no array library, so that every room can stand on it.
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+PICTURE = "NHWC"
+"""The layout of a tensor that is a picture or a map: channels last here and in TFLite, second in Core ML."""
+AS_IT_IS = "any"
+"""The layout of every other tensor: it passes unchanged on every platform."""
+EACH, SET = "each", "set"
+"""A gate holds for each input alone, or over a set of held-out inputs."""
+ANY = "any"
+"""The key of a gate's limit for variants that it does not name."""
+SCALAR, MEAN, RANK, CORRELATION, IOU = "scalar", "mean", "rank", "correlation", "iou"
+"""Metrics: largest and mean difference (at most the limit); Spearman's rank agreement, Pearson's correlation
+and intersection over union (at least the limit)."""
+OVERLAY, GREY, COLOUR = "overlay", "grey", "colour"
+"""How a tensor is shown: as heat over the input, as grey levels of 0..1, as RGB of 0..255."""
+
+
+@dataclass(frozen=True)
+class TensorSpec:
+    """One tensor: ``shape`` with the batch of 1, as TFLite has it; ``dtype`` as numpy names it.
+
+    ``full_scale`` is the span of its values, by which a difference is judged; ``layout`` is ``PICTURE`` or
+    ``AS_IT_IS``.
+    """
+
+    name: str
+    shape: tuple[int, ...]
+    dtype: str
+    full_scale: float
+    meaning: str
+    layout: str = AS_IT_IS
+
+    @property
+    def channels_second(self) -> tuple[int, ...]:
+        """The shape that PyTorch and Core ML have."""
+        if self.layout != PICTURE:
+            return self.shape
+        batch, height, width, channels = self.shape
+        return batch, channels, height, width
+
+
+@dataclass(frozen=True)
+class StageSpec:
+    """One model: tensors that it reads and makes, by name, in the order of its file.
+
+    ``skip_when`` is null, or says when a runner may leave the stage out and what its outputs are then.
+    """
+
+    name: str
+    inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
+    skip_when: Mapping[str, Any] | None = None
+
+
+@dataclass(frozen=True)
+class FrontSpec:
+    """What an app does before the first stage: a ``kind`` with its ``rule``, and the models that it runs.
+
+    ``outputs`` are the tensors that it gives to the stages; ``colour`` is null, or says how colours are
+    managed.
+    """
+
+    kind: str
+    outputs: tuple[str, ...]
+    rule: Mapping[str, Any]
+    models: tuple[StageSpec, ...] = ()
+    colour: Mapping[str, Any] | None = None
+
+
+@dataclass(frozen=True)
+class GateSpec:
+    """What is asked of a tensor: ``metric`` within a limit by variant, else by precision, else for ``ANY``.
+
+    ``over`` tells whether it holds for ``EACH`` input or over a ``SET``.
+    """
+
+    tensor: str
+    metric: str
+    limits: Mapping[str, float]
+    over: str = EACH
+
+    def limit(self, variant: str) -> float | None:
+        """Return the limit of a variant such as ``tflite-int8``; none where nothing is asked of it."""
+        precision = variant.partition("-")[2]
+        return next((self.limits[key] for key in (variant, precision, ANY) if key in self.limits), None)
+
+
+@dataclass(frozen=True)
+class ViewSpec:
+    """How people see a tensor: ``kind`` is ``OVERLAY``, ``GREY`` or ``COLOUR``."""
+
+    tensor: str
+    kind: str
+
+
+@dataclass(frozen=True)
+class PipelineSpec:
+    """A pipeline: the front, the stages in the order in which they run, and the end-to-end model of them all.
+
+    The first gate is the one that matters most: its tensor is what a rating is, and a search for precisions
+    spends its limit. ``refusals`` is null, or says which inputs are not rated.
+    """
+
+    name: str
+    tensors: tuple[TensorSpec, ...]
+    stages: tuple[StageSpec, ...]
+    gates: tuple[GateSpec, ...]
+    front: FrontSpec | None = None
+    whole: StageSpec | None = None
+    views: tuple[ViewSpec, ...] = ()
+    refusals: Mapping[str, Any] | None = None
+
+    @property
+    def models(self) -> tuple[StageSpec, ...]:
+        """Every model: those of the front, the stages, the end-to-end model."""
+        before = self.front.models if self.front else ()
+        return (*before, *self.stages, *((self.whole,) if self.whole else ()))
+
+    @property
+    def served(self) -> tuple[StageSpec, ...]:
+        """The models that an app runs from the inputs to the result: the end-to-end one, or the stages."""
+        return (self.whole,) if self.whole else self.stages
+
+    @property
+    def inputs(self) -> tuple[str, ...]:
+        """The tensors that no stage makes."""
+        made = {name for stage in self.stages for name in stage.outputs}
+        return tuple(dict.fromkeys(n for stage in self.stages for n in stage.inputs if n not in made))
+
+    @property
+    def rating(self) -> GateSpec:
+        """The first gate, by whose tensor variants are compared."""
+        return self.gates[0]
+
+    def tensor(self, name: str) -> TensorSpec:
+        """Find a tensor; KeyError if there is none of the name."""
+        return {tensor.name: tensor for tensor in self.tensors}[name]
+
+    def model(self, name: str) -> StageSpec:
+        """Find a model; KeyError if there is none of the name."""
+        found = {model.name: model for model in self.models}
+        return found[name]
+
+    def tensors_of(self, names: tuple[str, ...]) -> tuple[TensorSpec, ...]:
+        """Find tensors in the order of their names."""
+        return tuple(map(self.tensor, names))
+
+    def before(self, stage: str) -> str | None:
+        """Name the stage in front of a stage in the listed order; none for the first and for other models."""
+        names = [one.name for one in self.stages]
+        return names[names.index(stage) - 1] if stage in names[1:] else None
+
+    def after(self, stage: str) -> tuple[StageSpec, ...]:
+        """List the stages behind a stage."""
+        names = [one.name for one in self.stages]
+        return self.stages[names.index(stage) + 1 :]
+
+    def maker(self, tensor: str) -> str | None:
+        """Name the stage that makes a tensor; none for an input."""
+        return next((stage.name for stage in self.stages if tensor in stage.outputs), None)
+
+    def map_of(self, model: StageSpec) -> TensorSpec:
+        """Return the first output of more than one value: by it a model's own error is told in decibels."""
+        outputs = self.tensors_of(model.outputs)
+        return next((tensor for tensor in outputs if _size(tensor) > 1), outputs[0])
+
+    def gates_by(self, metric: str) -> Iterator[GateSpec]:
+        """Yield the gates of a metric."""
+        return (gate for gate in self.gates if gate.metric == metric)
+
+    def record(self) -> dict[str, Any]:
+        """Return the part of a manifest that says all this; ``read_pipeline`` reads it."""
+        return asdict(self)
+
+
+def read_pipeline(record: Mapping[str, Any]) -> PipelineSpec:
+    """Read what ``PipelineSpec.record`` gave, after its JSON was found to be as the schema says."""
+    front = record["front"]
+    return PipelineSpec(
+        name=record["name"],
+        tensors=tuple(TensorSpec(**{**one, "shape": tuple(one["shape"])}) for one in record["tensors"]),
+        stages=tuple(map(_stage, record["stages"])),
+        gates=tuple(GateSpec(**one) for one in record["gates"]),
+        front=None if front is None else _front(front),
+        whole=None if record["whole"] is None else _stage(record["whole"]),
+        views=tuple(ViewSpec(**one) for one in record["views"]),
+        refusals=record["refusals"],
+    )
+
+
+def problems(spec: PipelineSpec) -> Iterator[str]:
+    """Say in one line each what contradicts itself: names that nobody makes, or that several make."""
+    names = [tensor.name for tensor in spec.tensors]
+    yield from (f"tensor {name} is described twice" for name in sorted(_repeated(names)))
+    yield from (f"model {name} stands twice" for name in sorted(_repeated([m.name for m in spec.models])))
+    made = [name for stage in spec.stages for name in stage.outputs]
+    yield from (f"two stages make tensor {name}" for name in sorted(_repeated(made)))
+    known = set(names)
+    used = [name for model in spec.models for name in (*model.inputs, *model.outputs)]
+    asked = [*(gate.tensor for gate in spec.gates), *(view.tensor for view in spec.views)]
+    yield from (f"nothing describes tensor {name}" for name in sorted({*used, *asked} - known))
+    yield from _out_of_order(spec)
+    if spec.whole is not None:
+        lacking = sorted(set(spec.whole.outputs) - {*made, *spec.inputs})
+        yield from (f"no stage makes {name}, which {spec.whole.name} gives" for name in lacking)
+    if spec.front is not None:
+        lacking = sorted(set(spec.inputs) - set(spec.front.outputs))
+        yield from (f"neither the front nor a stage makes tensor {name}" for name in lacking)
+    if not spec.gates:
+        yield "no gate is given, so nothing could be judged"
+
+
+def _out_of_order(spec: PipelineSpec) -> Iterator[str]:
+    ready = set(spec.inputs)
+    for stage in spec.stages:
+        for name in stage.inputs:
+            if name not in ready:
+                yield f"stage {stage.name} reads {name}, which a stage behind it makes"
+        ready |= set(stage.outputs)
+
+
+def _repeated(names: list[str]) -> set[str]:
+    return {name for name in names if names.count(name) > 1}
+
+
+def _size(tensor: TensorSpec) -> int:
+    size = 1
+    for length in tensor.shape:
+        size *= length
+    return size
+
+
+def _stage(record: Mapping[str, Any]) -> StageSpec:
+    return StageSpec(
+        record["name"], tuple(record["inputs"]), tuple(record["outputs"]), record.get("skip_when")
+    )
+
+
+def _front(record: Mapping[str, Any]) -> FrontSpec:
+    models = tuple(map(_stage, record["models"]))
+    return FrontSpec(record["kind"], tuple(record["outputs"]), record["rule"], models, record["colour"])
