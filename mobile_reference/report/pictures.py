@@ -1,13 +1,17 @@
-"""What people look at: the heat over the face, the mask, the normalised face."""
+"""What people look at: the views of a pipeline, such as heat over the picture that went in."""
 
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from mien.mobile_reference.contract import COLOUR, GREY, OVERLAY, PipelineSpec
 from mien.mobile_reference.front.photograph import Pixels
-from mien.mobile_reference.run.runner import Appraisal
+from mien.mobile_reference.run.models import Arrays
+from mien.mobile_reference.run.runner import Rating
 
 # Heat at which the overlay is fully coloured.
 _FULL_HEAT = 1.0
@@ -23,27 +27,62 @@ def heat_colours(heatmap: NDArray[np.float32]) -> tuple[NDArray[np.float64], NDA
     return colours, np.sqrt(level)[..., None] * 0.85
 
 
-def overlay(face: Pixels, heatmap: NDArray[np.float32]) -> Pixels:
-    """Lay a heatmap [H, W] over its face [H, W, 3]."""
+def overlay(picture: Pixels, heatmap: NDArray[np.float32]) -> Pixels:
+    """Lay a heatmap [H, W] over its picture [H, W, 3]."""
     colours, opacity = heat_colours(heatmap)
-    return np.asarray(np.round(face + opacity * (colours - face)), dtype=np.uint8)
+    return np.asarray(np.round(picture + opacity * (colours - picture)), dtype=np.uint8)
 
 
-def panel(appraisal: Appraisal) -> Pixels:
-    """Put face, overlay, mask and normalised face side by side, [256, 1024, 3]."""
-    mask = np.repeat(np.round(appraisal.mask * 255).astype(np.uint8)[..., None], 3, axis=2)
-    heat = overlay(appraisal.face, appraisal.heatmap)
-    return np.concatenate([appraisal.face, heat, mask, appraisal.normalised], axis=1)
+def views(spec: PipelineSpec, picture: Pixels, tensors: Arrays) -> dict[str, Pixels]:
+    """Draw the views of a pipeline over the ``picture`` [H, W, 3] that went in: pictures by a short name.
+
+    An overlay is named so, another view after its tensor.
+    """
+    found = {}
+    for view in spec.views:
+        name = view.kind if view.kind == OVERLAY else view.tensor
+        found[name] = _DRAWN[view.kind](picture, np.asarray(tensors[view.tensor][0]))
+    return found
 
 
-def write_appraisal(appraisal: Appraisal, folder: Path, stem: str) -> None:
-    """Write ``<stem>.{overlay,mask,normalised,panel}.png`` and ``<stem>.heatmap.npy``."""
-    pictures = {
-        "overlay": overlay(appraisal.face, appraisal.heatmap),
-        "mask": np.round(appraisal.mask * 255).astype(np.uint8),
-        "normalised": appraisal.normalised,
-        "panel": panel(appraisal),
-    }
-    for kind, pixels in pictures.items():
+def _overlay(picture: Pixels, values: NDArray[Any]) -> Pixels:
+    return overlay(picture, values[..., 0])
+
+
+def _grey(picture: Pixels, values: NDArray[Any]) -> Pixels:
+    return np.asarray(np.round(values[..., 0] * 255), dtype=np.uint8)
+
+
+def _colour(picture: Pixels, values: NDArray[Any]) -> Pixels:
+    return np.floor(values + 0.5).clip(0, 255).astype(np.uint8)
+
+
+_DRAWN: Mapping[str, Callable[[Pixels, NDArray[Any]], Pixels]] = {
+    OVERLAY: _overlay,
+    GREY: _grey,
+    COLOUR: _colour,
+}
+
+
+def side_by_side(pictures: Iterable[Pixels]) -> Pixels:
+    """Put pictures of one height side by side, [H, W, 3]; grey ones [H, W] become RGB."""
+    coloured = [p if p.ndim == 3 else np.repeat(p[..., None], 3, axis=2) for p in pictures]
+    return np.concatenate(coloured, axis=1)
+
+
+def write_rating(rating: Rating, folder: Path, stem: str) -> None:
+    """Write ``<stem>.<view>.png`` for every view, ``<stem>.panel.png``, and an overlay's values in ``.npy``."""
+    picture = input_picture(rating)
+    drawn = views(rating.spec, picture, rating.tensors)
+    for kind, pixels in {**drawn, "panel": side_by_side([picture, *drawn.values()])}.items():
         Image.fromarray(pixels).save(folder / f"{stem}.{kind}.png")
-    np.save(folder / f"{stem}.heatmap.npy", appraisal.heatmap.astype(np.float32))
+    for view in rating.spec.views:
+        if view.kind == OVERLAY:
+            values = rating.tensors[view.tensor][0, ..., 0].astype(np.float32)
+            np.save(folder / f"{stem}.{view.tensor}.npy", values)
+
+
+def input_picture(rating: Rating) -> Pixels:
+    """Return the picture [H, W, 3] that the front gave to the stages."""
+    (picture,) = rating.prepared.inputs.values()
+    return np.asarray(picture[0])

@@ -1,22 +1,24 @@
-"""Fidelity: how far a bundle's variants are from float, and from each other, over many held-out faces.
+"""How far a bundle's variants are from float, and from each other, over many held-out inputs.
 
-``parity`` judges stages on the golden faces; here whole score, heatmap and mask are judged on faces that
-nobody calibrated with, one face at a time and all variants at once, so that platforms can be compared too.
+``stages`` judges stages on the golden inputs; here the rating and the tensors that have gates are judged on
+inputs that nobody calibrated with, one at a time and all variants at once, so that platforms can be compared
+too.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import product
 from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from mien.mobile_reference.bundle.reader import APPRAISAL, STAGES, Bundle
+from mien.mobile_reference.bundle.reader import Bundle
+from mien.mobile_reference.contract import CORRELATION, IOU, PipelineSpec
 from mien.mobile_reference.front.photograph import Pixels
-from mien.mobile_reference.report.pictures import overlay
-from mien.mobile_reference.run.models import COREML, TFLITE, Graph, load_graph
-from mien.mobile_reference.run.runner import DEFAULT_VARIANT
+from mien.mobile_reference.report.pictures import side_by_side, views
+from mien.mobile_reference.run.models import COREML, TFLITE
+from mien.mobile_reference.run.runner import DEFAULT_VARIANT, BundleRunner, rating_of
 
 from .layers import Divergence
 from .repeatability import Repeat
@@ -33,10 +35,7 @@ NEAR_HALF = 0.02
 
 
 class ReferenceFace(Protocol):
-    """An aligned face, and the float pipeline's tensors for it: face, heat, mask, normalised, heatmap, score.
-
-    Tensors are shaped as in the manifest's graphs.
-    """
+    """An input, and the float pipeline's tensors for it by name, shaped as in the manifest."""
 
     @property
     def name(self) -> str: ...  # noqa: D102
@@ -46,29 +45,30 @@ class ReferenceFace(Protocol):
 
 @dataclass(frozen=True)
 class Likeness:
-    """How alike two appraisals of one face are.
+    """How alike two ratings of one input are.
 
-    ``points`` is the signed difference of scores; ``correlation`` (Pearson) and ``decibels`` (full scale
-    1 to root mean square error) are of the final heatmaps; ``overlap`` is the sum of the lesser mask over
-    the sum of the greater, which for masks of 0 and 1 is intersection over union. What cannot be judged,
-    a flat heatmap or an empty mask, is not a number.
+    ``points`` is the signed difference of the ratings. By tensor, for those that have such a gate:
+    ``correlations`` (Pearson) and ``decibels`` (full scale to root mean square error); ``overlaps``, the sum
+    of the lesser values over the sum of the greater, which for masks of 0 and 1 is intersection over union.
+    What cannot be judged, a flat map or an empty mask, is not a number.
     """
 
     face: str
     points: float
-    correlation: float
-    decibels: float
-    overlap: float
+    correlations: Mapping[str, float]
+    decibels: Mapping[str, float]
+    overlaps: Mapping[str, float]
 
 
 @dataclass(frozen=True)
 class Flips:
-    """Mask pixels near a half in float, those on the other side of it in the variant, and their cost.
+    """Pixels of a mask near a half in float, those on the other side of it in the variant, and their cost.
 
-    The mask is a ramp: no pixel's crossing makes the score jump. ``points`` is what the score loses when
+    A mask is a ramp: no pixel's crossing makes the rating jump. ``points`` is what the rating loses when
     in the float mask these pixels alone are given the variant's values; not a number without stages.
     """
 
+    mask: str
     near: int
     flipped: int
     points: float
@@ -86,8 +86,8 @@ class Waterfall:
 class VariantFidelity:
     """All faces of one variant. ``scores`` are pairs (float, variant).
 
-    ``worst`` shows the face with the largest score error, [256, 1280, 3]: face, heat in float and in the
-    variant, mask in float and in the variant.
+    ``worst`` shows the input with the largest error of the rating, [H, W, 3]: the picture that went in, and
+    its gated views in float and in the variant.
     """
 
     variant: str
@@ -121,20 +121,34 @@ class Fidelity:
         return len(self.variants[0].scores) if self.variants else 0
 
 
-def likeness(face: str, reference: Arrays, other: Arrays) -> Likeness:
-    """Compare two appraisals by their tensors score, heatmap and mask."""
-    heat, seen = (np.asarray(a["heatmap"], np.float64).ravel() for a in (reference, other))
-    shaped = min(heat.std(), seen.std()) > _FLAT
-    error = float(np.sqrt(np.square(heat - seen).mean()))
-    mask, covered = reference["mask"].astype(np.float64), other["mask"].astype(np.float64)
-    united = float(np.maximum(mask, covered).sum())
+def likeness(face: str, spec: PipelineSpec, reference: Arrays, other: Arrays) -> Likeness:
+    """Compare two ratings of one input by the tensors that have gates."""
+    maps = [gate.tensor for gate in spec.gates_by(CORRELATION)]
+    pairs = {name: (reference[name].astype(np.float64), other[name].astype(np.float64)) for name in maps}
+    masks = [gate.tensor for gate in spec.gates_by(IOU)]
     return Likeness(
         face=face,
-        points=float(other["score"][0]) - float(reference["score"][0]),
-        correlation=float(np.corrcoef(heat, seen)[0, 1]) if shaped else float("nan"),
-        decibels=float(-20 * np.log10(error)) if error else float("inf"),
-        overlap=float(np.minimum(mask, covered).sum()) / united if united > _FEW_PIXELS else float("nan"),
+        points=rating_of(spec, other) - rating_of(spec, reference),
+        correlations={name: _correlation(*pair) for name, pair in pairs.items()},
+        decibels={name: _decibels(*pair, spec.tensor(name).full_scale) for name, pair in pairs.items()},
+        overlaps={name: _overlap(reference[name], other[name]) for name in masks},
     )
+
+
+def _correlation(one: NDArray[np.float64], other: NDArray[np.float64]) -> float:
+    shaped = min(one.std(), other.std()) > _FLAT
+    return float(np.corrcoef(one.ravel(), other.ravel())[0, 1]) if shaped else float("nan")
+
+
+def _decibels(one: NDArray[np.float64], other: NDArray[np.float64], full_scale: float) -> float:
+    error = float(np.sqrt(np.square(one - other).mean()))
+    return float(20 * np.log10(full_scale / error)) if error else float("inf")
+
+
+def _overlap(one: NDArray[Any], other: NDArray[Any]) -> float:
+    mask, covered = one.astype(np.float64), other.astype(np.float64)
+    united = float(np.maximum(mask, covered).sum())
+    return float(np.minimum(mask, covered).sum()) / united if united > _FEW_PIXELS else float("nan")
 
 
 def rank_agreement(scores: Sequence[tuple[float, float]]) -> float:
@@ -152,52 +166,37 @@ def _ranks(values: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 class _Subject:
-    """One variant's graphs, and what it made of the faces so far."""
+    """One variant's models, and what it made of the inputs so far."""
 
     def __init__(self, bundle: Bundle, name: str) -> None:
-        variant = bundle.variant(name)
-        self.name, self.platform, self.bundle = name, variant.platform, bundle
-        staged = all(stage in variant.files for stage in STAGES)
-        self.stages = STAGES if staged else ()
-        self.graphs: dict[str, Graph] = {
-            graph: load_graph(bundle, variant, graph) for graph in (*self.stages, APPRAISAL)
-        }
+        self.runner = BundleRunner(bundle, name)
+        self.spec = bundle.spec
+        self.name, self.platform = name, self.runner.chosen.platform
         self.likeness: list[Likeness] = []
         self.scores: list[tuple[float, float]] = []
         self.flips: list[Flips] = []
         self.waterfalls: list[Waterfall] = []
         self.worst: Pixels = np.zeros((0, 0, 3), np.uint8)
 
-    def run(self, graph: str, known: Arrays) -> dict[str, NDArray[Any]]:
-        """Run one graph on what it needs of the known tensors."""
-        return self.graphs[graph]({t.name: known[t.name] for t in self.bundle.graphs[graph].inputs})
-
-    def finish(self, stages: Sequence[str], known: Arrays) -> dict[str, NDArray[Any]]:
-        """Run stages in a row."""
-        found = dict(known)
-        for stage in stages:
-            found |= self.run(stage, found)
-        return found
-
     def judge(self, face: ReferenceFace, exact: "_Subject") -> Arrays:
-        """Rate a face, keep what is to be said of it, and return the appraisal."""
-        outputs = self.run(APPRAISAL, face.tensors)
-        self.likeness.append(likeness(face.name, face.tensors, outputs))
-        self.scores.append((float(face.tensors["score"][0]), float(outputs["score"][0])))
+        """Rate an input, keep what is to be said of it, and return the tensors."""
+        outputs = self.runner.rate({name: face.tensors[name] for name in self.spec.inputs})
+        self.likeness.append(likeness(face.name, self.spec, face.tensors, outputs))
+        self.scores.append((rating_of(self.spec, face.tensors), rating_of(self.spec, outputs)))
         if abs(self.likeness[-1].points) >= max(abs(one.points) for one in self.likeness):
-            self.worst = _side_by_side(face.tensors, outputs)
-        self.flips.append(_flips(face.tensors, outputs["mask"], exact))
-        if self.stages and exact.stages:
-            self.waterfalls.append(self._waterfall(face, exact))
+            self.worst = _side_by_side(self.spec, face.tensors, outputs)
+        for gate in self.spec.gates_by(IOU):
+            self.flips.append(_flips(gate.tensor, face.tensors, outputs[gate.tensor], exact.runner))
+        self.waterfalls.append(self._waterfall(face, exact.runner))
         return outputs
 
-    def _waterfall(self, face: ReferenceFace, exact: "_Subject") -> Waterfall:
-        known: dict[str, NDArray[Any]] = {"face": face.tensors["face"]}
+    def _waterfall(self, face: ReferenceFace, exact: BundleRunner) -> Waterfall:
+        known: dict[str, NDArray[Any]] = {name: face.tensors[name] for name in self.spec.inputs}
         points = []
-        for position, stage in enumerate(self.stages, start=1):
-            known |= self.run(stage, known)
-            score = exact.finish(STAGES[position:], known)["score"]
-            points.append(abs(float(score[0]) - float(face.tensors["score"][0])))
+        for stage in self.spec.stages:
+            known |= self.runner.run(stage, known)
+            finished = exact.finish(self.spec.after(stage.name), known)
+            points.append(abs(rating_of(self.spec, finished) - rating_of(self.spec, face.tensors)))
         return Waterfall(face.name, tuple(points))
 
     def result(self) -> VariantFidelity:
@@ -212,24 +211,26 @@ class _Subject:
         )
 
 
-def _side_by_side(float_: Arrays, outputs: Arrays) -> Pixels:
-    face = float_["face"][0]
-    heats = [overlay(face, one["heatmap"][0, ..., 0]) for one in (float_, outputs)]
-    masks = [np.repeat(np.round(one["mask"][0] * 255), 3, axis=2) for one in (float_, outputs)]
-    return np.asarray(np.concatenate([face, *heats, *masks], axis=1), dtype=np.uint8)
+def _side_by_side(spec: PipelineSpec, float_: Arrays, outputs: Arrays) -> Pixels:
+    """Show the input, and the views that have gates, each in float and in the variant."""
+    picture = next((float_[n][0] for n in spec.inputs if float_[n].dtype == np.uint8), None)
+    if picture is None:
+        return np.zeros((0, 0, 3), np.uint8)
+    gated = {gate.tensor for metric in (CORRELATION, IOU) for gate in spec.gates_by(metric)}
+    shown = replace(spec, views=tuple(view for view in spec.views if view.tensor in gated))
+    drawn = [views(shown, picture, one) for one in (float_, outputs)]
+    return side_by_side([picture, *(one[name] for name in drawn[0] for one in drawn)])
 
 
-def _flips(float_: Arrays, mask: NDArray[Any], exact: _Subject) -> Flips:
-    crossed = (float_["mask"] > _HALF) != (mask > _HALF)
-    near = int((np.abs(float_["mask"] - _HALF) < NEAR_HALF).sum())
-    points = 0.0
+def _flips(name: str, float_: Arrays, mask: NDArray[Any], exact: BundleRunner) -> Flips:
+    crossed = (float_[name] > _HALF) != (mask > _HALF)
+    near = int((np.abs(float_[name] - _HALF) < NEAR_HALF).sum())
+    points, spec = 0.0, exact.spec
     if crossed.any():
-        points = float("nan")
-        if exact.stages:
-            known = {**float_, "mask": np.where(crossed, mask, float_["mask"]).astype(np.float32)}
-            moved = exact.finish(STAGES[2:], known)["score"]
-            points = abs(float(moved[0]) - float(float_["score"][0]))
-    return Flips(near, int(crossed.sum()), points)
+        known = {**float_, name: np.where(crossed, mask, float_[name]).astype(np.float32)}
+        moved = exact.finish(spec.after(spec.maker(name) or ""), known)
+        points = abs(rating_of(spec, moved) - rating_of(spec, float_))
+    return Flips(name, near, int(crossed.sum()), points)
 
 
 def judge_fidelity(
@@ -251,7 +252,7 @@ def judge_fidelity(
     for face in faces:
         outputs = {name: subject.judge(face, exact) for name, subject in subjects.items()}
         for one, other in pairs:
-            between[one, other].append(likeness(face.name, outputs[one], outputs[other]))
+            between[one, other].append(likeness(face.name, bundle.spec, outputs[one], outputs[other]))
         progress(face.name)
     return Fidelity(
         tuple(subject.result() for subject in subjects.values()),

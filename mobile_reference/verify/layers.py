@@ -4,7 +4,7 @@ The models run without XNNPACK, which keeps what is between its layers to itself
 """
 
 import warnings
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,7 @@ import numpy as np
 from ai_edge_litert.interpreter import Interpreter, OpResolverType
 from numpy.typing import NDArray
 
-from mien.mobile_reference.bundle.reader import APPRAISAL, Bundle
+from mien.mobile_reference.bundle.reader import Bundle
 from mien.mobile_reference.run.models import TFLITE
 from mien.mobile_reference.run.runner import DEFAULT_VARIANT
 
@@ -35,20 +35,23 @@ class Divergence:
 
 
 def divergences(bundle: Bundle, progress: Callable[[str], None]) -> list[Divergence]:
-    """Compare the one graph of every TFLite variant with that of float32, layer by layer."""
-    faces = [golden.read("face") for golden in bundle.goldens]
-    exact = Layers(bundle.variant(DEFAULT_VARIANT).files[APPRAISAL])
+    """Compare the end-to-end model of every TFLite variant with that of float32, layer by layer."""
+    if bundle.spec.whole is None:
+        return []
+    whole = bundle.spec.whole
+    inputs = [[golden.read(name) for name in whole.inputs] for golden in bundle.goldens]
+    exact = Layers(bundle.variant(DEFAULT_VARIANT).files[whole.name])
     others = {
-        variant.name: Layers(variant.files[APPRAISAL])
+        variant.name: Layers(variant.files[whole.name])
         for variant in bundle.variants
         if variant.platform == TFLITE and variant.name != DEFAULT_VARIANT
     }
     least: dict[str, dict[str, float]] = {name: {} for name in others}
-    for number, face in enumerate(faces, start=1):
-        progress(f"layers of golden face {number} of {len(faces)}")
-        exact.run(face)
+    for number, given in enumerate(inputs, start=1):
+        progress(f"layers of golden input {number} of {len(inputs)}")
+        exact.run(given)
         for name, layers in others.items():
-            layers.run(face)
+            layers.run(given)
             for layer, decibels in compare(exact, layers):
                 least[name][layer] = min(decibels, least[name].get(layer, decibels))
     return [first_below(name, found) for name, found in least.items()]
@@ -79,9 +82,10 @@ class Layers:
         made = [int(i) for op in self._interpreter._get_ops_details() for i in op["outputs"]]
         self._made = {details[index]["name"]: details[index] for index in made}
 
-    def run(self, face: NDArray[np.uint8]) -> None:
-        """Rate a face [1, 256, 256, 3]."""
-        self._interpreter.set_tensor(self._interpreter.get_input_details()[0]["index"], face)
+    def run(self, inputs: Sequence[NDArray[Any]]) -> None:
+        """Run once, inputs in the file's order."""
+        for detail, value in zip(self._interpreter.get_input_details(), inputs, strict=True):
+            self._interpreter.set_tensor(detail["index"], value)
         self._interpreter.invoke()
 
     @property

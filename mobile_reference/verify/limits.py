@@ -3,7 +3,7 @@
 import base64
 import io
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from html import escape
 from typing import Any
@@ -11,10 +11,11 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from mien.mobile_reference.bundle.reader import APPRAISAL, STAGES, Bundle, size_of
+from mien.mobile_reference.bundle.reader import Bundle, size_of
+from mien.mobile_reference.contract import CORRELATION, IOU, MEAN, RANK, PipelineSpec
 from mien.mobile_reference.coreml import NOT_VALIDATED
 
-from .held_out import FEW_FACES, Agreement, Fidelity, Likeness, VariantFidelity, rank_agreement
+from .held_out import FEW_FACES, Agreement, Fidelity, Flips, Likeness, VariantFidelity, rank_agreement
 from .layers import DIVERGED
 
 DIVERGENCE = f"PSNR dB of the first layer below {DIVERGED:g}"
@@ -80,49 +81,65 @@ def figures(bundle: Bundle, fidelity: Fidelity) -> list[Figure]:
         found.append(Figure(one.variant, DIVERGENCE, one.decibels, face=one.layer or "no layer"))
     limit = bundle.manifest.get("agreement")
     for agreement in fidelity.agreements:
-        found += _agreement_figures(agreement, limit)
+        found += _agreement_figures(agreement, limit, bundle.spec)
     return found
 
 
 def _variant_figures(bundle: Bundle, found: VariantFidelity) -> Iterator[Figure]:
-    variant = bundle.variant(found.variant)
-    limits, name = variant.fidelity, found.variant
+    variant, name, spec = bundle.variant(found.variant), found.variant, bundle.spec
     points = np.abs([one.points for one in found.likeness])
     worst = _worst(found.likeness)
     ranks = rank_agreement(found.scores) if len(found.scores) >= FEW_FACES else math.nan
-    yield _at_most(name, "score error, mean", float(points.mean()), limits.get("score_mean"))
+    yield _at_most(name, "score error, mean", float(points.mean()), _limit(spec, MEAN, name))
     yield Figure(name, "score error, p95", float(np.quantile(points, 0.95)))
-    yield _at_most(name, "score error, worst", abs(worst.points), variant.gate, worst.face)
-    yield _at_least(name, "rank agreement (Spearman)", ranks, limits.get("rank"))
-    yield from _map_figures(name, found.likeness, limits)
-    yield Figure(name, "mask pixels near a half", sum(one.near for one in found.flips))
-    yield Figure(name, "of all, crossed the half", sum(one.flipped for one in found.flips))
-    costs = [one.points for one in found.flips if not math.isnan(one.points)]
-    yield Figure(name, "cost of crossing, worst", max(costs, default=math.nan))
+    yield _at_most(name, "score error, worst", abs(worst.points), variant.tolerance, worst.face)
+    yield _at_least(name, "rank agreement (Spearman)", ranks, _limit(spec, RANK, name))
+    yield from _map_figures(name, found.likeness, spec)
+    for gate in spec.gates_by(IOU):
+        yield from _flip_figures(name, gate.tensor, [one for one in found.flips if one.mask == gate.tensor])
     before = 0.0
-    for place, stage in enumerate(STAGES if found.waterfalls else ()):
+    for place, stage in enumerate(spec.stages if found.waterfalls else ()):
         after = float(np.mean([one.points[place] for one in found.waterfalls]))
-        yield Figure(name, f"mean error up to {stage}", after)
-        yield Figure(name, f"of this by {stage}", after - before)
+        yield Figure(name, f"mean error up to {stage.name}", after)
+        yield Figure(name, f"of this by {stage.name}", after - before)
         before = after
 
 
-def _map_figures(name: str, likeness: Sequence[Likeness], limits: Mapping[str, float]) -> Iterator[Figure]:
-    correlations = [one.correlation for one in likeness]
-    overlaps = [one.overlap for one in likeness]
-    yield _at_least(name, "heatmap correlation, mean", _mean(correlations), limits.get("heatmap_correlation"))
-    yield Figure(name, "heatmap correlation, least", _least(correlations))
-    yield Figure(name, "heatmap PSNR dB, least", _least([one.decibels for one in likeness]))
-    yield _at_least(name, "mask IoU, mean", _mean(overlaps), limits.get("mask_iou"))
-    yield Figure(name, "mask IoU, least", _least(overlaps))
+def _limit(spec: PipelineSpec, metric: str, variant: str) -> float | None:
+    """Return the limit that the rating has by a metric; none where nothing is asked."""
+    gates = (gate for gate in spec.gates_by(metric) if gate.tensor == spec.rating.tensor)
+    return next((gate.limit(variant) for gate in gates), None)
 
 
-def _agreement_figures(agreement: Agreement, limit: float | None) -> Iterator[Figure]:
+def _flip_figures(name: str, mask: str, flips: Sequence[Flips]) -> Iterator[Figure]:
+    yield Figure(name, f"{mask} pixels near a half", sum(one.near for one in flips))
+    yield Figure(name, "of all, crossed the half", sum(one.flipped for one in flips))
+    costs = [one.points for one in flips if not math.isnan(one.points)]
+    yield Figure(name, "cost of crossing, worst", max(costs, default=math.nan))
+
+
+def _map_figures(name: str, likeness: Sequence[Likeness], spec: PipelineSpec) -> Iterator[Figure]:
+    """List the figures of maps and masks, held to the limits of ``name`` where it is a variant's."""
+    for gate in spec.gates_by(CORRELATION):
+        correlations = [one.correlations[gate.tensor] for one in likeness]
+        limit = gate.limit(name) if PAIR not in name else None
+        yield _at_least(name, f"{gate.tensor} correlation, mean", _mean(correlations), limit)
+        yield Figure(name, f"{gate.tensor} correlation, least", _least(correlations))
+        decibels = [one.decibels[gate.tensor] for one in likeness]
+        yield Figure(name, f"{gate.tensor} PSNR dB, least", _least(decibels))
+    for gate in spec.gates_by(IOU):
+        overlaps = [one.overlaps[gate.tensor] for one in likeness]
+        limit = gate.limit(name) if PAIR not in name else None
+        yield _at_least(name, f"{gate.tensor} IoU, mean", _mean(overlaps), limit)
+        yield Figure(name, f"{gate.tensor} IoU, least", _least(overlaps))
+
+
+def _agreement_figures(agreement: Agreement, limit: float | None, spec: PipelineSpec) -> Iterator[Figure]:
     name = PAIR.join(agreement.variants)
     worst = _worst(agreement.likeness)
     yield Figure(name, "scores apart, mean", float(np.abs([one.points for one in agreement.likeness]).mean()))
     yield _at_most(name, "scores apart, worst", abs(worst.points), limit, worst.face)
-    yield from _map_figures(name, agreement.likeness, {})
+    yield from _map_figures(name, agreement.likeness, spec)
 
 
 def failures(found: Sequence[Figure]) -> list[str]:
@@ -154,14 +171,16 @@ def choice_lines(bundle: Bundle) -> list[str]:
     """Say which variant the manifest recommends for each platform, and which were tried and left out."""
     lines = []
     for platform, name in bundle.manifest.get("choice", {}).items():
-        megabytes = size_of(bundle.variant(name).files[APPRAISAL]) / 1e6
+        files = bundle.variant(name).files
+        megabytes = sum(size_of(files[model.name]) for model in bundle.spec.served) / 1e6
         lines.append(
-            f"smallest of {platform} that kept to a third of its gate at export: {name}, {megabytes:.2f} MB"
+            f"smallest of {platform} that kept to a third of its tolerance at export: "
+            f"{name}, {megabytes:.2f} MB"
         )
     for entry in bundle.manifest.get("left_out", ()):
         points = entry["measured"]["points"]
         error = "a score that is no number" if points is None else f"{points:.2f} points"
-        lines.append(f"left out at export: {entry['name']}, {error} with a gate of {entry['gate']:g}")
+        lines.append(f"left out at export: {entry['name']}, {error}, its tolerance is {entry['tolerance']:g}")
     return lines
 
 
@@ -191,14 +210,14 @@ def fidelity_page(fidelity: Fidelity, found: Sequence[Figure], name: str) -> str
     pictures = "".join(
         f"<h3>{escape(one.variant)}: worst face, {escape(_worst(one.likeness).face)}, "
         f"{abs(_worst(one.likeness).points):.3f} points</h3>"
-        f'<img alt="face, heat in float, heat in the variant, mask in float, mask in the variant" '
+        '<img alt="what went in, and each view in float and in the variant" '
         f'src="data:image/png;base64,{_png(one.worst)}">'
         for one in fidelity.variants
     )
     return (
         f'<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><title>mien verify: {escape(name)}'
         f"</title><style>{_STYLE}</style></head><body><h1>mien verify: {escape(name)}</h1>"
-        f"<p>{escape(CAVEAT)}</p><h2>Worst faces</h2><p>Face, heat in float and in the variant, mask in "
+        f"<p>{escape(CAVEAT)}</p><h2>Worst faces</h2><p>What went in, and each view in "
         f"float and in the variant.</p>{pictures}<h2>Figures</h2><table>{_row('th', HEADINGS)}{rows}</table>"
         "</body></html>\n"
     )

@@ -4,16 +4,18 @@ import multiprocessing
 from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from ai_edge_litert.interpreter import Interpreter, OpResolverType
 from numpy.typing import NDArray
 
-from mien.mobile_reference.bundle.reader import APPRAISAL, Bundle
+from mien.mobile_reference.bundle.reader import Bundle
 from mien.mobile_reference.run.models import TFLITE
 
-Faces = Sequence[NDArray[Any]]
+Inputs = Sequence[Sequence[NDArray[Any]]]
+"""What a model is given, by its inputs in the file's order, for several runs."""
 XNNPACK = OpResolverType.BUILTIN
 REFERENCE_KERNELS = OpResolverType.BUILTIN_REF
 """The plain loops that define what an operation means; XNNPACK is what apps run."""
@@ -21,7 +23,7 @@ REFERENCE_KERNELS = OpResolverType.BUILTIN_REF
 
 @dataclass(frozen=True)
 class Repeat:
-    """The greatest difference of the golden faces' scores when ``changed`` differs, in points.
+    """The greatest difference of the golden inputs' ratings when ``changed`` differs, in points.
 
     Kernels add up in another order and round int8 in other places, so they have the variant's own gate;
     the others must change nothing.
@@ -34,25 +36,31 @@ class Repeat:
 
 
 def repeats(bundle: Bundle, progress: Callable[[str], None]) -> list[Repeat]:
-    """Rate the golden faces of every TFLite variant in five ways, and compare with the plain one."""
-    faces = [golden.read("face") for golden in bundle.goldens]
-    found = []
+    """Rate the golden inputs of every TFLite variant in five ways, and compare with the plain one."""
+    whole, found = bundle.spec.whole, []
+    if whole is None:
+        return []
+    inputs = [[golden.read(name) for name in whole.inputs] for golden in bundle.goldens]
+    place = whole.outputs.index(bundle.spec.rating.tensor)
     for variant in bundle.variants:
         if variant.platform == TFLITE:
             progress(f"{variant.name}: kernels, threads, order, processes")
-            found += _variant_repeats(variant.name, variant.files[APPRAISAL], variant.gate, faces)
+            rated = partial(ratings, variant.files[whole.name], place=place)
+            found += _variant_repeats(variant.name, rated, variant.tolerance, inputs)
     return found
 
 
-def _variant_repeats(name: str, model: Path, gate: float, faces: Faces) -> list[Repeat]:
-    plain = scores(model, faces)
+def _variant_repeats(
+    name: str, rated: Callable[..., list[float]], tolerance: float, inputs: Inputs
+) -> list[Repeat]:
+    plain = rated(inputs)
     # Forked from nothing, so that the other process shares no state with this one.
     with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
-        elsewhere = pool.submit(scores, model, faces).result()
+        elsewhere = pool.submit(rated, inputs).result()
     others = (
-        ("reference kernels", scores(model, faces, REFERENCE_KERNELS), gate),
-        ("four threads", scores(model, faces, threads=4), 0.0),
-        ("order", scores(model, faces[::-1])[::-1], 0.0),
+        ("reference kernels", rated(inputs, resolver=REFERENCE_KERNELS), tolerance),
+        ("four threads", rated(inputs, threads=4), 0.0),
+        ("order", rated(inputs[::-1])[::-1], 0.0),
         ("process", elsewhere, 0.0),
     )
     return [Repeat(name, changed, _apart(plain, other), limit) for changed, other, limit in others]
@@ -64,15 +72,17 @@ def _apart(one: Sequence[float], other: Sequence[float]) -> float:
     return max(differences, key=lambda points: (points != points, points))
 
 
-def scores(model: Path, faces: Faces, resolver: OpResolverType = XNNPACK, threads: int = 1) -> list[float]:
-    """Rate aligned faces [1, 256, 256, 3] with a one-graph model, whose first output is the score."""
+def ratings(
+    model: Path, inputs: Inputs, place: int, resolver: OpResolverType = XNNPACK, threads: int = 1
+) -> list[float]:
+    """Rate several inputs with an end-to-end model whose output number ``place`` is the rating."""
     interpreter = Interpreter(str(model), num_threads=threads, experimental_op_resolver_type=resolver)
     interpreter.allocate_tensors()
-    source = interpreter.get_input_details()[0]["index"]
-    score = interpreter.get_output_details()[0]["index"]
+    rating = interpreter.get_output_details()[place]["index"]
     found = []
-    for face in faces:
-        interpreter.set_tensor(source, face)
+    for given in inputs:
+        for detail, value in zip(interpreter.get_input_details(), given, strict=True):
+            interpreter.set_tensor(detail["index"], value)
         interpreter.invoke()
-        found.append(float(interpreter.get_tensor(score)[0]))
+        found.append(float(interpreter.get_tensor(rating).reshape(-1)[0]))
     return found
