@@ -150,10 +150,10 @@ class Pipeline:
 
     ``example`` gives every input once, as an app has it, so that shapes and types are known; a uint8 array of
     four axes is a picture, channels last, and ``layout`` may say ``PICTURE`` of others. ``scale`` is the span
-    of a tensor's values (1 where it is not given), ``meanings`` what they mean. ``whole`` computes all stages in
-    one; ``net`` is the module whose convolutions are rounded, by whose names blocks are called. ``weights``
-    is a hash of all that is computed with, ``record`` what a manifest shall say beside. ``precision`` is the
-    file of stored precisions by block, ``coreml`` what Core ML's parts are.
+    of a tensor's values (1 where it is not given), ``meanings`` what they mean. ``whole`` computes all stages
+    in one; ``net`` is the module whose convolutions are rounded, by whose names blocks are called.
+    ``weights`` is a hash of all that is computed with, ``record`` what a manifest shall say beside.
+    ``precision`` is the file of stored precisions by block, ``coreml`` what Core ML's parts are.
 
     Raises:
         PipelineError: on ``spec``: stages contradict each other, or a module fails.
