@@ -1,5 +1,6 @@
 """Reading the documents: their links, headings, commands and what they name."""
 
+import ast
 import re
 import shlex
 from collections import Counter
@@ -68,6 +69,20 @@ def mien_commands(text: str) -> Iterator[list[str]]:
 def _alternatives(words: Sequence[str]) -> Iterator[list[str]]:
     for place in range(max((word.count("|") for word in words), default=0) + 1):
         yield [word.split("|")[min(place, word.count("|"))] for word in words]
+
+
+def make_targets(text: str) -> set[str]:
+    """Return the targets of ``make`` that a page names."""
+    lines = (line for line in (*shell_lines(text), *spans(text)) if line.startswith("make "))
+    words = (word for line in lines for word in shlex.split(line, comments=True)[1:])
+    return {word for word in words if "=" not in word}
+
+
+def imports(text: str) -> set[tuple[str, str]]:
+    """Return what the Python examples of a page import by ``from``: pairs of module and name."""
+    trees = (ast.parse(block) for language, block in _FENCE.findall(text) if language == "python")
+    nodes = (node for tree in trees for node in ast.walk(tree) if isinstance(node, ast.ImportFrom))
+    return {(node.module or "", alias.name) for node in nodes for alias in node.names}
 
 
 def modules(text: str) -> set[str]:

@@ -1,6 +1,7 @@
 """What the documents name exists: links, commands with their options, modules and files."""
 
 import re
+from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -13,7 +14,9 @@ from .pages import (
     PAGES,
     ROOT,
     anchors,
+    imports,
     links,
+    make_targets,
     mien_commands,
     modules,
     named_files,
@@ -137,6 +140,19 @@ def test_what_cannot_be_run_is_seen() -> None:
 
 
 @each_page
+def test_examples_import_what_there_is(page: Path) -> None:
+    found = imports(page.read_text(encoding="utf-8"))
+    assert not [(name, part) for name, part in found if not hasattr(import_module(name), part)]
+
+
+@each_page
+def test_targets_of_make_exist(page: Path) -> None:
+    there = set(re.findall(r"^([\w-]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE))
+    assert there
+    assert make_targets(page.read_text(encoding="utf-8")) <= there
+
+
+@each_page
 def test_named_files_exist(page: Path) -> None:
     assert not [name for name in named_files(page.read_text(encoding="utf-8")) if not (ROOT / name).exists()]
 
@@ -157,5 +173,7 @@ def test_pages_are_read_as_markdown_is() -> None:
     assert list(shell_lines(page)) == ["mien q", "ls  # [d](e)"]
     assert list(mien_commands(page)) == [["q"], ["x", "y", "-o", "F"], ["x", "z", "-o", "F"]]
     assert modules("run `python\n-m tests.documents.rooms --write`.") == {"tests.documents.rooms"}
+    assert make_targets("`make one A=b two`\n\n```\nmake three  # four\n```\n") == {"one", "two", "three"}
+    assert imports("```python\nfrom a.b import c, d\n```\n") == {("a.b", "c"), ("a.b", "d")}
     assert named_files("`docs/no.md` `docs/*.md` `no/no.md` docs/no.md") == {"docs/no.md"}
     assert "mien q" not in prose(page)
