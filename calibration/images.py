@@ -18,6 +18,13 @@ from .errors import ImageSetError
 
 INDEX = "index.csv"
 _COLUMNS = frozenset({"image", "identity", "split", "landmarks"})
+TRAITS = frozenset(
+    {"glasses", "beard", "hat", "child", "elderly", "dark_skin", "hard_light", "teeth", "eyes_closed"}
+)
+"""Columns of 0 and 1 that tell what is ordinary about a face."""
+_REMARKS = frozenset(
+    {"source", "licence", "eyes_px", "turn", "expression", "age", "gender", "ethnicity", "anomaly", "severity"}
+)
 FORMATS = ("JPEG", "PNG", "WEBP")
 """What a file may hold, whatever its name: of Pillow's other readers some start programs."""
 IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp"})
@@ -96,6 +103,33 @@ def _indexed(folder: Path) -> list[Portrait]:
         )
         for row in rows
     ]
+
+
+def check_index(folder: Path, portraits: Sequence[Portrait]) -> None:
+    """Check what the index of ``folder`` says of all its portraits before hours are spent on them.
+
+    Raises:
+        ImageSetError: a column is unknown, a trait is neither 0 nor 1, or a person is on two sides of a split.
+    """
+    sides: dict[str, str] = {}
+    for portrait in portraits:
+        known = TRAITS | _REMARKS
+        if unknown := sorted(set(portrait.attributes) - known):
+            raise ImageSetError(
+                f"{folder / INDEX} has the unknown column '{unknown[0]}'; traits are {', '.join(sorted(TRAITS))}"
+            )
+        for trait in sorted(TRAITS & portrait.attributes.keys()):
+            if portrait.attributes[trait] not in ("0", "1"):
+                raise ImageSetError(
+                    f"{folder / INDEX} says {trait} is '{portrait.attributes[trait]}' of {portrait.image.name}, "
+                    "expected 0 or 1"
+                )
+        side = sides.setdefault(portrait.identity, portrait.split)
+        if side != portrait.split:
+            raise ImageSetError(
+                f"{folder / INDEX} has {portrait.identity} in the splits '{side}' and '{portrait.split}'; "
+                "a person may stand in one alone"
+            )
 
 
 def _unlisted(folder: Path) -> list[Portrait]:

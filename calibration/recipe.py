@@ -1,5 +1,6 @@
 """The recipe of a checkpoint: faces cut and multiplied, parts trained, normality and scale fitted."""
 
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -8,80 +9,141 @@ from torch import Tensor
 
 from mien.models.checkpoint import CONFIG, REFERENCE, Checkpoint, Config, load_checkpoint, save_checkpoint
 from mien.models.detector import packaged_detector
-from mien.models.tasks import tasks
+from mien.models.mixture import Mixture, Pool
+from mien.models.tasks import FineTuningTask, tasks
 from mien.models.teacher import packaged_teacher
-from mien.models.training import Schedule, train
+from mien.models.training import Schedule, Task, train
 
 from .errors import RecipeError
-from .images import FaceSet, cut_faces, read_portraits
+from .images import TRAITS, FaceSet, check_index, cut_faces, read_portraits
 from .morphs import morphed_faces
-from .normal import fit_normal
+from .normal import SCORE_THERE, SCORE_THERE_EVERYDAY, Untouched, fit_normal
 from .progress import Report
 
 SCHEDULES = {
     "student": Schedule(steps=1800, batch=8, learning_rate=2e-3),
-    "fine-tuning": Schedule(steps=8000, batch=8, learning_rate=4e-4),
+    "fine-tuning": Schedule(steps=8000, batch=8, learning_rate=4e-4, minings=3),
     "inpainter": Schedule(steps=4000, batch=4, learning_rate=1e-3),
 }
 """An hour and a half on two cores. The model card tells what came of it, and how the shipped one was made."""
-MORPHS_PER_FACE = 48
-# Photographs are seen so often for every time that a morph is: no morph has a smile or a blemish of its own.
-_PHOTOGRAPHS = 24
+# More morphs of so few people hardly tell anything new, and so often a morph is seen if there are fewer.
+_MORPHS_PER_FACE = 48
+_TIMES_SEEN = 2
+# Of a folder's share so much is morphs: none of them has a smile or a blemish of its own.
+_MORPHS = 2 / 3
+# How often ordinary things are drawn on faces, in units of ``nuisance.NUISANCES``.
+_ORDINARY = 0.5
+
+
+@dataclass(frozen=True)
+class Source:
+    """A folder of portraits, and its share of what is trained on, in units of all sources' sum."""
+
+    folder: Path
+    weight: float = 1.0
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """What to train: portraits in ``faces``, a checkpoint to make in ``output``.
+    """What to train: portraits of ``sources``, a checkpoint to make in ``output``.
 
-    ``work`` keeps the resumable states. ``steps`` scales all schedules. The frozen parts come from
-    the files of the packages that publish them, or from the shipped checkpoint where none is named.
+    ``work`` keeps the resumable states. ``steps`` scales all schedules. With ``start``, a checkpoint, its student
+    and head are trained on, and the rest stays; otherwise all parts are trained from nothing, and the frozen ones
+    come from the files of the packages that publish them, or from the shipped checkpoint where none is named.
     """
 
-    faces: Path
+    sources: Sequence[Source]
     output: Path
     work: Path
     device: str = "cpu"
     seed: int = 0
     steps: float = 1.0
+    start: Path | None = None
     teacher: Path | None = None
     detector: Path | None = None
+
+
+@dataclass(frozen=True)
+class _Faces:
+    """The faces of one source, with morphs of them if it has landmarks."""
+
+    weight: float
+    photographs: FaceSet
+    morphs: Tensor
+
+    def pools(self) -> Iterator[Pool]:
+        """Yield photographs and morphs."""
+        worn = [_wears(portrait.attributes) for portrait in self.photographs.portraits]
+        share = _MORPHS if len(self.morphs) else 0.0
+        yield Pool(self.photographs.faces, self.weight * (1 - share), ~torch.tensor(worn))
+        if share:
+            yield Pool(self.morphs, self.weight * share, torch.ones(len(self.morphs)).bool(), mined=False)
+
+    def untouched(self) -> Untouched:
+        """Return the photographs, and what they shall score: less under everyday light than in a studio."""
+        everyday = any(TRAITS & portrait.attributes.keys() for portrait in self.photographs.portraits)
+        return Untouched(self.photographs.faces, SCORE_THERE_EVERYDAY if everyday else SCORE_THERE)
+
+
+def _wears(attributes: Mapping[str, str]) -> bool:
+    return "1" in (attributes.get("glasses"), attributes.get("hat"))
 
 
 def follow(recipe: Recipe, report: Report) -> Checkpoint:
     """Train a checkpoint, save it and return it; a run that was stopped goes on where it was.
 
     Raises:
-        ImageSetError: the folder has no usable portraits.
-        RecipeError: the output is not ours to replace, or there is no such device.
-        CheckpointError: a file of the frozen parts is not what its package publishes.
+        ImageSetError: a folder has no usable portraits, or an index that cannot be used.
+        RecipeError: the output is not ours to replace, there is no such device, or no weight is positive.
+        CheckpointError: a file of the frozen parts is not what its package publishes, ``start`` is no
+            checkpoint, or a state is of another training.
     """
     _check(recipe)
-    checkpoint = _untrained(recipe)
-    faces = _cut(recipe, checkpoint, report)
-    morphs = _morphs(faces, recipe, report)
-    training = torch.cat([faces.faces] * _PHOTOGRAPHS + [morphs])
+    checkpoint = _begun(recipe) if recipe.start else _untrained(recipe)
+    faces = [_gathered(source, recipe, checkpoint, report) for source in recipe.sources if source.weight]
+    mixture = Mixture([pool for some in faces for pool in some.pools()], _ORDINARY)
     net = checkpoint.appraisal.to(memory_format=torch.channels_last).to(recipe.device)
+    schedules = _schedules(recipe)
     for task in tasks(net):
-        plan = SCHEDULES[task.name]
-        schedule = replace(plan, steps=max(1, round(plan.steps * recipe.steps)), seed=recipe.seed)
-
-        def progress(step: int, loss: float, name: str = task.name, total: int = schedule.steps) -> None:
-            report(f"training: {name}", step, total, f"loss {loss:.3f}")
-
-        train(task, training, schedule, recipe.work / f"{task.name}.state", progress)
+        if task.name in schedules:
+            _train(task, mixture, schedules[task.name], recipe.work, report)
     checkpoint.to("cpu").eval()
-    calibrate(checkpoint, faces.faces, report)
+    calibrate(checkpoint, [some.untouched() for some in faces], report)
     save_checkpoint(checkpoint, recipe.output)
     return checkpoint
 
 
-def calibrate(checkpoint: Checkpoint, faces: Tensor, report: Report) -> None:
+def _schedules(recipe: Recipe) -> dict[str, Schedule]:
+    """Return the schedules of what is trained, by the task's name, in order."""
+    return {
+        name: replace(plan, steps=max(1, round(plan.steps * recipe.steps)), seed=recipe.seed)
+        for name, plan in SCHEDULES.items()
+        if name == FineTuningTask.name or not recipe.start
+    }
+
+
+def _faces_drawn(recipe: Recipe) -> int:
+    return sum(schedule.steps * schedule.batch for schedule in _schedules(recipe).values())
+
+
+def _train(task: Task, mixture: Mixture, schedule: Schedule, work: Path, report: Report) -> None:
+    mean = 0.0
+
+    def progress(step: int, loss: float) -> None:
+        nonlocal mean
+        mean = loss if not mean else mean + 0.02 * (loss - mean)
+        report(f"training: {task.name}", step, schedule.steps, f"loss {mean:.3f}")
+
+    train(task, mixture, schedule, work / f"{task.name}.state", progress)
+
+
+def calibrate(checkpoint: Checkpoint, sets: Sequence[Untouched], report: Report) -> None:
     """Fit what is normal at each place, and the score's scale, on untouched faces."""
 
     def progress(done: int, total: int) -> None:
         report("fitting what is normal", done, total, "")
 
-    fit_normal(checkpoint.appraisal, faces, progress)
+    fit_normal(checkpoint.appraisal, sets, progress)
 
 
 def _check(recipe: Recipe) -> None:
@@ -91,12 +153,24 @@ def _check(recipe: Recipe) -> None:
         raise RecipeError(f"{output} is a file; give a folder for the checkpoint")
     if output.is_dir() and any(output.iterdir()) and not (output / CONFIG).is_file():
         raise RecipeError(f"{output} exists and is no checkpoint; give a new folder")
+    if not sum(source.weight for source in recipe.sources):
+        raise RecipeError("the weights of the folders sum to 0; give at least one a weight above 0")
+    if recipe.start and (recipe.teacher or recipe.detector):
+        raise RecipeError("--from keeps the checkpoint's teacher and detector; leave --teacher and --detector out")
     try:
         torch.zeros(1, device=recipe.device)
     except (RuntimeError, AssertionError) as error:  # torch asserts that it was built for the device
         raise RecipeError(
             f"torch has no device '{recipe.device}' here; give cpu or a device it has"
         ) from error
+
+
+def _begun(recipe: Recipe) -> Checkpoint:
+    """Return the checkpoint that is trained on, under its new name."""
+    assert recipe.start is not None
+    checkpoint = load_checkpoint(recipe.start)
+    checkpoint.config = replace(checkpoint.config, name=recipe.output.name)
+    return checkpoint
 
 
 def _untrained(recipe: Recipe) -> Checkpoint:
@@ -115,18 +189,22 @@ def _shipped() -> Checkpoint:
     return load_checkpoint(REFERENCE)
 
 
-def _cut(recipe: Recipe, checkpoint: Checkpoint, report: Report) -> FaceSet:
-    portraits = read_portraits(recipe.faces)
+def _gathered(source: Source, recipe: Recipe, checkpoint: Checkpoint, report: Report) -> _Faces:
+    """Align the faces of a folder, and make morphs of them."""
+    name = source.folder.name
+    portraits = read_portraits(source.folder)
+    check_index(source.folder, portraits)
     chosen = [p for p in portraits if p.split in ("", "train")]
 
-    def progress(done: int, total: int) -> None:
-        report("aligning faces", done, total, "")
+    def cut(done: int, total: int) -> None:
+        report(f"aligning faces: {name}", done, total, "")
 
-    return cut_faces(chosen, checkpoint, progress)
+    def morphed(done: int, total: int) -> None:
+        report(f"making faces of nobody: {name}", done, total, "")
 
-
-def _morphs(faces: FaceSet, recipe: Recipe, report: Report) -> Tensor:
-    def progress(done: int, total: int) -> None:
-        report("making faces of nobody", done, total, "")
-
-    return morphed_faces(faces, MORPHS_PER_FACE * len(faces.faces), recipe.seed, progress)
+    faces = cut_faces(chosen, checkpoint, cut)
+    share = source.weight / sum(source.weight for source in recipe.sources)
+    count = round(_MORPHS * share * _faces_drawn(recipe) / _TIMES_SEEN)
+    most = _MORPHS_PER_FACE * len(faces.faces)
+    morphs = morphed_faces(faces, min(max(count, 1), most), recipe.seed, morphed)
+    return _Faces(source.weight, faces, morphs)
