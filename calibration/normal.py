@@ -32,9 +32,10 @@ class Untouched:
 def fit_normal(net: AppraisalNet, sets: Sequence[Untouched], progress: Callable[[int, int], None]) -> None:
     """Set the net's buffers from untouched faces of one folder or more.
 
-    ``normal_heat`` and ``normal_change`` become a high quantile at each place over the faces of all folders and
-    their mirror images, spread over the neighbourhood, so that a face which was not among them finds room
-    too. ``tolerated_evidence`` then places the score's scale: as steep as leaves every folder what it shall score.
+    ``normal_heat`` and ``normal_change`` become a high quantile at each place over the faces of all folders
+    and their mirror images, spread over the neighbourhood, so that a face which was not among them finds
+    room too. ``tolerated_evidence`` then places the score's scale: as steep as leaves every folder what it
+    shall score.
     """
     for buffer in (net.normal_heat, net.normal_change):
         buffer.zero_()
@@ -44,15 +45,16 @@ def fit_normal(net: AppraisalNet, sets: Sequence[Untouched], progress: Callable[
     # A face and its mirror image have the same heat.
     heats = torch.cat([plain, mirror(plain)])
     net.normal_heat.copy_(_level(heats))
-    looks = zip(_watched(both, progress, len(faces), len(faces)), heats.split(_TOGETHER), strict=True)
+    heats_together = torch.split(heats, _TOGETHER)
+    looks = zip(_watched(both, progress, len(faces), len(faces)), heats_together, strict=True)
     changes = torch.cat([_change(net, some, heat) for some, heat in looks])
     net.normal_change.copy_(_level(changes))
     net.tolerated_evidence.fill_(1)
-    scores = torch.cat(
-        [net.rate(h, c)[0] for h, c in zip(heats.split(_TOGETHER), changes.split(_TOGETHER), strict=True)]
-    )
-    evidence = (100 / scores - 1).view(2, -1).split([len(untouched.faces) for untouched in sets], dim=1)
-    net.tolerated_evidence.fill_(max(_tolerated(e, s.score) for e, s in zip(evidence, sets, strict=True)))
+    changes_together = torch.split(changes, _TOGETHER)
+    rated = [net.rate(heat, change)[0] for heat, change in zip(heats_together, changes_together, strict=True)]
+    evidence = (100 / torch.cat(rated) - 1).view(2, -1)
+    of_each = torch.split(evidence, [len(untouched.faces) for untouched in sets], dim=1)
+    net.tolerated_evidence.fill_(max(_tolerated(e, s.score) for e, s in zip(of_each, sets, strict=True)))
 
 
 def _tolerated(evidence: Tensor, score: float) -> float:

@@ -1,8 +1,10 @@
 """The recipe of a checkpoint: faces cut and multiplied, parts trained, normality and scale fitted."""
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Self
 
 import torch
 from torch import Tensor
@@ -42,14 +44,33 @@ class Source:
     folder: Path
     weight: float = 1.0
 
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """Read FOLDER or FOLDER=WEIGHT; a folder of the whole name comes first.
+
+        Raises:
+            RecipeError: the weight is not a finite number from 0 on.
+        """
+        folder, sign, weight = text.rpartition("=")
+        if not sign or Path(text).is_dir():
+            return cls(Path(text))
+        try:
+            number = float(weight)
+        except ValueError:
+            number = math.nan
+        if not 0 <= number < math.inf:
+            raise RecipeError(f"the weight of {folder} is '{weight:.20}', expected a number from 0 on")
+        return cls(Path(folder), number)
+
 
 @dataclass(frozen=True)
 class Recipe:
     """What to train: portraits of ``sources``, a checkpoint to make in ``output``.
 
-    ``work`` keeps the resumable states. ``steps`` scales all schedules. With ``start``, a checkpoint, its student
-    and head are trained on, and the rest stays; otherwise all parts are trained from nothing, and the frozen ones
-    come from the files of the packages that publish them, or from the shipped checkpoint where none is named.
+    ``work`` keeps the resumable states. ``steps`` scales all schedules. With ``start``, a checkpoint, its
+    student and head are trained on, and the rest stays; otherwise all parts are trained from nothing, and
+    the frozen ones come from the files of the packages that publish them, or from the shipped checkpoint
+    where none is named.
     """
 
     sources: Sequence[Source]
@@ -99,7 +120,7 @@ def follow(recipe: Recipe, report: Report) -> Checkpoint:
             checkpoint, or a state is of another training.
     """
     _check(recipe)
-    checkpoint = _begun(recipe) if recipe.start else _untrained(recipe)
+    checkpoint = _begun(recipe.start, recipe.output.name) if recipe.start else _untrained(recipe)
     faces = [_gathered(source, recipe, checkpoint, report) for source in recipe.sources if source.weight]
     mixture = Mixture([pool for some in faces for pool in some.pools()], _ORDINARY)
     net = checkpoint.appraisal.to(memory_format=torch.channels_last).to(recipe.device)
@@ -156,7 +177,9 @@ def _check(recipe: Recipe) -> None:
     if not sum(source.weight for source in recipe.sources):
         raise RecipeError("the weights of the folders sum to 0; give at least one a weight above 0")
     if recipe.start and (recipe.teacher or recipe.detector):
-        raise RecipeError("--from keeps the checkpoint's teacher and detector; leave --teacher and --detector out")
+        raise RecipeError(
+            "--from keeps the checkpoint's teacher and detector; leave --teacher and --detector out"
+        )
     try:
         torch.zeros(1, device=recipe.device)
     except (RuntimeError, AssertionError) as error:  # torch asserts that it was built for the device
@@ -165,11 +188,10 @@ def _check(recipe: Recipe) -> None:
         ) from error
 
 
-def _begun(recipe: Recipe) -> Checkpoint:
+def _begun(start: Path, name: str) -> Checkpoint:
     """Return the checkpoint that is trained on, under its new name."""
-    assert recipe.start is not None
-    checkpoint = load_checkpoint(recipe.start)
-    checkpoint.config = replace(checkpoint.config, name=recipe.output.name)
+    checkpoint = load_checkpoint(start)
+    checkpoint.config = replace(checkpoint.config, name=name)
     return checkpoint
 
 

@@ -20,9 +20,9 @@ _TAPS = 3
 class Camera:
     """How one camera takes a picture; with 0 throughout it takes it as it is.
 
-    ``reduced`` is the share of its side that a picture is stored at, 0..1; ``blur`` the standard deviation of a
-    Gaussian in pixels, ``sharpening`` how much of what such a blur takes away is added instead; ``quality``
-    that of the JPEG file, 1..95.
+    ``reduced`` is the share of its side that a picture is stored at, 0..1; ``blur`` the standard deviation
+    of a Gaussian in pixels, ``sharpening`` how much of what such a blur takes away is added instead;
+    ``quality`` that of the JPEG file, 1..95.
     """
 
     reduced: float = 0.0

@@ -252,7 +252,7 @@ DEFORMITIES: tuple[Deformity, ...] = (cleft, spot, droop, swelling, scar)
 # Spots and swellings are what everyday light makes, too; scars are thin. So they are missed more often.
 _DRAWN = (cleft, droop, scar, scar, *(spot, swelling) * 3)
 # What is severe is learned soon, what is slight can hardly be seen: every other deformity lies between.
-_MIDDLING = (0.3, 0.7)
+_SEVERITIES, _MIDDLING = (0.05, 1.0), (0.3, 0.7)
 
 
 class Anomaly(NamedTuple):
@@ -264,6 +264,7 @@ class Anomaly(NamedTuple):
 
 def deform(face: Tensor, reach: Tensor, chance: Generator) -> Anomaly:
     """Draw one deformity of any severity on a face [3, S, S], within ``reach`` [S, S] or where it belongs."""
-    severity = uniform(*(_MIDDLING if uniform(0, 1, chance) < 0.5 else (0.05, 1)), chance)
+    low, high = _MIDDLING if uniform(0, 1, chance) < 0.5 else _SEVERITIES
+    severity = uniform(low, high, chance)
     draw = _DRAWN[pick(len(_DRAWN), chance)]
     return Anomaly(draw(face, reach, severity, chance).clamp(0, 1), severity)

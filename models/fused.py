@@ -1,7 +1,7 @@
 """Student, head and teacher computed quicker in training, where normalisations keep their statistics.
 
-Results and gradients are those of the modules but for the last bits. The modules' own ``forward`` stays the plain
-definition, which is what is exported.
+Results and gradients are those of the modules but for the last bits. The modules' own ``forward`` stays the
+plain definition, which is what is exported.
 
 1. A settled normalisation is part of the weights of the convolution before it: one pass over the map less.
 2. Even padding is the convolution's own, without a padded copy, and activations work in place.
@@ -42,7 +42,7 @@ def disagreement(head: HeatmapHead, teacher: Features, student: Features) -> Dis
     """Return what ``head(teacher, student)`` does, its normalisations in evaluation mode."""
     distances, maps = [], []
     for project, t, s in zip(head.project, teacher, student, strict=True):
-        distance, projected = _projected(project, t, s)
+        distance, projected = _projected(project.get_parameter("weight"), project.get_parameter("bias"), t, s)
         distances.append(distance)
         maps.append(projected)
     x = maps[-1] + head.place
@@ -52,24 +52,23 @@ def disagreement(head: HeatmapHead, teacher: Features, student: Features) -> Dis
     return Disagreement((distances[0], distances[1], distances[2]), head.verdict(x))
 
 
-def _projected(project: nn.Module, teacher: Tensor, student: Tensor) -> tuple[Tensor, Tensor]:
-    """Return the distance of unit features, and ``project`` of all that the head compares at one scale."""
-    assert isinstance(project, nn.Conv2d)
+def _projected(weight: Tensor, bias: Tensor, teacher: Tensor, student: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the distance of unit features, and the projection of all that the head compares at one scale."""
     unit = unit_channels(teacher)
     product, symmetry = unit * unit_channels(student), unit * mirror(unit)
     distance, asymmetry = (2 - 2 * x.sum(dim=1, keepdim=True) for x in (product, symmetry))
     here = torch.cat([unit, product, distance], dim=1)
-    width, out = here.shape[1], project.out_channels
-    of_here, of_there = project.weight[:, :width], project.weight[:, width : 2 * width]
+    width, out = here.shape[1], len(weight)
+    of_here, of_there, of_both = torch.split(weight, [width, width, weight.shape[1] - 2 * width], dim=1)
     both = F.conv2d(here, torch.cat([of_here, of_there]))
-    alike = F.conv2d(torch.cat([symmetry, asymmetry], dim=1), project.weight[:, 2 * width :], project.bias)
+    alike = F.conv2d(torch.cat([symmetry, asymmetry], dim=1), of_both, bias)
     return distance, both[:, :out] + mirror(both[:, out:]) + alike
 
 
-def _chain(layers: nn.Sequential, x: Tensor) -> Tensor:
+def _chain(layers: nn.Module, x: Tensor) -> Tensor:
     """Run convolutions with their normalisations and activations, or blocks of them."""
     conv: SameConv | None = None
-    for layer in layers:
+    for layer in layers.children():
         if isinstance(layer, InvertedResidual):
             y = _chain(layer.layers, x)
             x = x + y if layer.residual else y
@@ -83,11 +82,10 @@ def _chain(layers: nn.Sequential, x: Tensor) -> Tensor:
 
 
 def _normalised(conv: SameConv, norm: nn.BatchNorm2d, x: Tensor) -> Tensor:
-    assert norm.running_mean is not None
-    assert norm.running_var is not None
-    scale = norm.weight * torch.rsqrt(norm.running_var + norm.eps)
+    mean, variance = norm.get_buffer("running_mean"), norm.get_buffer("running_var")
+    scale = norm.weight * torch.rsqrt(variance + norm.eps)
     weight = conv.weight * scale.view(-1, 1, 1, 1)
-    bias = norm.bias - norm.running_mean * scale
+    bias = norm.bias - mean * scale
     if conv.stride[0] == 1:
         return F.conv2d(x, weight, bias, 1, conv.kernel_size[0] // 2, 1, conv.groups)
     return F.conv2d(conv.padded(x), weight, bias, conv.stride, 0, 1, conv.groups)

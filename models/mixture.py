@@ -13,8 +13,8 @@ from .variation import brightness, vary
 
 # Of how many faces about as bright one is picked.
 _NEAREST = 16
-# How often a face that costs nothing is picked against one that costs as much as all do on average, and the most
-# that a face may cost in averages: one strange photograph must not be all that is seen.
+# How often a face that costs nothing is picked against one that costs as much as all do on average, and the
+# most that a face may cost in averages: one strange photograph must not be all that is seen.
 _EASY, _HARDEST = 0.35, 4.0
 
 
@@ -22,8 +22,8 @@ _EASY, _HARDEST = 0.35, 4.0
 class Pool:
     """Aligned faces of one kind, uint8 [K, 3, 256, 256].
 
-    ``weight`` is their share of a batch, in units of all pools' sum. ``bare`` [K] tells who wears neither glasses
-    nor hat. ``mined`` pools are looked through for hard faces.
+    ``weight`` is their share of a batch, in units of all pools' sum. ``bare`` [K] tells who wears neither
+    glasses nor hat. ``mined`` pools are looked through for hard faces.
     """
 
     faces: Tensor
@@ -80,5 +80,3 @@ class Mixture:
             state.update(pool.faces.contiguous().numpy().tobytes())
             state.update(pool.bare.contiguous().numpy().tobytes())
         return state.hexdigest()
-
-

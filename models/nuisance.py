@@ -15,7 +15,7 @@ from torch import Generator, Tensor
 from .corruptions import displace, either, heading, pick, places, smooth_noise, uniform
 
 Nuisance = Callable[[Tensor, Generator], Tensor]
-"""Maps a face [3, S, S] in 0..1 and a source of chance to a changed face, whose range may be a little wider."""
+"""Maps a face [3, S, S] in 0..1 and a source of chance to a changed face, of a slightly wider range."""
 
 # Where an aligned face has its middle line, eyes, nose tip and mouth.
 _MIDDLE, _EYES, _EYE_ASIDE, _NOSE, _MOUTH = 0.5, 0.393, 0.148, 0.545, 0.7
@@ -70,7 +70,7 @@ class _Frame(NamedTuple):
 
 
 def glasses(face: Tensor, chance: Generator) -> Tensor:
-    """Put on glasses: round or square, thin or thick, whole or half rims or none, with shadow and reflections."""
+    """Put on glasses of any shape and rim, with shadow and reflections."""
     frame = _frame(face, chance)
     if _coin(0.4, chance):
         face = displace(face, frame.lens * frame.bend * either(0.02, 0.1, chance))
@@ -97,7 +97,9 @@ def _frame(face: Tensor, chance: Generator) -> _Frame:
     for side in _SIDES:
         right = x - _MIDDLE - side * (_EYE_ASIDE + aside)
         below = y - _EYES - down - tilt * (x - _MIDDLE) - droop * side * right
-        radius = ((right.abs() / half) ** roundness + (below.abs() / tall) ** roundness + 1e-6) ** (1 / roundness)
+        radius = ((right.abs() / half) ** roundness + (below.abs() / tall) ** roundness + 1e-6) ** (
+            1 / roundness
+        )
         beyond = (radius - 1) * min(half, tall)
         inside = torch.sigmoid(-beyond / soft)
         lens = torch.maximum(lens, inside)
@@ -105,7 +107,10 @@ def _frame(face: Tensor, chance: Generator) -> _Frame:
         rim = torch.maximum(rim, rim_of(torch.sigmoid((thick / 2 - beyond.abs()) / soft), below))
     wire = max(thick, 0.005) / 2
     level = _EYES + down + tilt * (x - _MIDDLE)
-    held = (_bridge(x, y - level, half - aside, wire, chance), _temples(x, y - level, half + aside, wire, chance))
+    held = (
+        _bridge(x, y - level, half - aside, wire, chance),
+        _temples(x, y - level, half + aside, wire, chance),
+    )
     return _Frame(torch.stack([rim, *held]).amax(dim=0)[None], lens[None], bend)
 
 
@@ -129,7 +134,11 @@ def _bridge(x: Tensor, below: Tensor, half: float, wire: float, chance: Generato
 def _temples(x: Tensor, below: Tensor, half: float, wire: float, chance: Generator) -> Tensor:
     """Draw what runs from the lenses to the ears, [S, S]."""
     along = (x - _MIDDLE).abs() - _EYE_ASIDE - half
-    raised, slope, length = uniform(0, 0.06, chance), uniform(-0.15, 0.25, chance), uniform(0.03, 0.22, chance)
+    raised, slope, length = (
+        uniform(0, 0.06, chance),
+        uniform(-0.15, 0.25, chance),
+        uniform(0.03, 0.22, chance),
+    )
     line = torch.sigmoid((wire - (below + raised - slope * along).abs()) / 0.0025)
     return line * (along > -0.004) * torch.sigmoid((length - along) / 0.012)
 
@@ -165,14 +174,22 @@ def _window(face: Tensor, frame: _Frame, chance: Generator) -> Tensor:
     x, y = uniform(-0.08, 0.08, chance), uniform(-0.055, 0.04, chance)
     wide, high = uniform(0.012, 0.055, chance), uniform(0.012, 0.047, chance)
     right, below = frame.bend
-    return (torch.sigmoid((wide - (right - x).abs()) / 0.006) * torch.sigmoid((high - (below - y).abs()) / 0.006))[None]
+    return (
+        torch.sigmoid((wide - (right - x).abs()) / 0.006) * torch.sigmoid((high - (below - y).abs()) / 0.006)
+    )[None]
 
 
 def _frame_colour(face: Tensor, chance: Generator) -> Tensor:
-    """Draw black, brown or mottled horn, metal, clear or any other colour, at times with a lit edge, [3, S, S]."""
+    """Draw the colour of horn, metal, clear plastic or another, mottled and lit or not, [3, S, S]."""
     black, brown, gold, silver, clear = (
         torch.tensor(tone).view(3, 1, 1)
-        for tone in ((0.07, 0.06, 0.06), (0.25, 0.14, 0.08), (0.72, 0.6, 0.4), (0.62, 0.63, 0.66), (0.8, 0.76, 0.7))
+        for tone in (
+            (0.07, 0.06, 0.06),
+            (0.25, 0.14, 0.08),
+            (0.72, 0.6, 0.4),
+            (0.62, 0.63, 0.66),
+            (0.8, 0.76, 0.7),
+        )
     )
     other = _tone(0, 0.8, chance)
     colour = (black, black, brown, gold, silver, clear, other)[pick(7, chance)] * uniform(0.5, 1.3, chance)
@@ -205,7 +222,7 @@ def coloured_light(face: Tensor, chance: Generator) -> Tensor:
 
 
 def _darkened(face: Tensor, cover: Tensor, chance: Generator) -> Tensor:
-    """Darken what ``cover`` [1, S, S] covers, not quite evenly over the colours: shadows are bluish or warm."""
+    """Darken what ``cover`` [1, S, S] covers, a little bluish or warm as shadows are."""
     depth = uniform(0.1, 0.7, chance) * (1 + 0.12 * torch.randn(3, 1, 1, generator=chance))
     return face * (1 - cover.clamp(0, 1) * depth).clamp(0.05, 1)
 
@@ -213,7 +230,9 @@ def _darkened(face: Tensor, cover: Tensor, chance: Generator) -> Tensor:
 def brim_shadow(face: Tensor, chance: Generator) -> Tensor:
     """Throw the shadow of a hat or of a fringe on brow and eyes."""
     x, y = places(face)
-    bent = uniform(-0.06, 0.06, chance) * ((x - _MIDDLE) / 0.3) ** 2 + uniform(-0.2, 0.2, chance) * (x - _MIDDLE)
+    bent = uniform(-0.06, 0.06, chance) * ((x - _MIDDLE) / 0.3) ** 2 + uniform(-0.2, 0.2, chance) * (
+        x - _MIDDLE
+    )
     edge = math.exp(uniform(math.log(0.004), math.log(0.06), chance))
     return _darkened(face, torch.sigmoid((uniform(0.16, 0.45, chance) + bent - y) / edge)[None], chance)
 
@@ -297,7 +316,10 @@ def flush(face: Tensor, chance: Generator) -> Tensor:
             continue
         sizes, depth = (uniform(0.7, 1.5, chance), uniform(0.7, 1.5, chance)), uniform(0.3, 1, chance)
         for side in _SIDES if aside else (1,):
-            x, high = _MIDDLE + side * aside + uniform(-0.012, 0.012, chance), y + uniform(-0.012, 0.012, chance)
+            x, high = (
+                _MIDDLE + side * aside + uniform(-0.012, 0.012, chance),
+                y + uniform(-0.012, 0.012, chance),
+            )
             cover = cover + depth * _patch(face, x, high, across * sizes[0], down * sizes[1])
     cover = cover * (1 + 0.5 * _grain(face, _cells(10, 50, chance), chance)).clamp(0, 2)
     red = face * torch.tensor([1.02, 0.72, 0.74]).view(3, 1, 1)
@@ -318,8 +340,14 @@ def beard(face: Tensor, chance: Generator) -> Tensor:
     chin = _patch(face, _MIDDLE, 0.81, uniform(0.055, 0.12, chance), uniform(0.055, 0.085, chance), 4)
     shapes = ((jaw, lip, chin), (jaw, lip, chin), (lip, chin), (lip,), (chin,), (jaw,))[pick(6, chance)]
     cover = torch.stack(shapes).amax(dim=0)
-    cover = cover * (1 - _patch(face, _MIDDLE, 0.703, uniform(0.078, 0.1, chance), uniform(0.027, 0.04, chance), 6))
-    thick = 0.8 + 0.25 * _grain(face, _cells(8, 30, chance), chance) + uniform(0.1, 0.4, chance) * _hair(face, chance)
+    cover = cover * (
+        1 - _patch(face, _MIDDLE, 0.703, uniform(0.078, 0.1, chance), uniform(0.027, 0.04, chance), 6)
+    )
+    thick = (
+        0.8
+        + 0.25 * _grain(face, _cells(8, 30, chance), chance)
+        + uniform(0.1, 0.4, chance) * _hair(face, chance)
+    )
     tone = torch.tensor(_HAIR[pick(len(_HAIR), chance)]).view(3, 1, 1) * uniform(0.6, 1.2, chance)
     return _painted(face, (cover * thick).clamp(0, 1) * uniform(0.08, 0.9, chance) ** 1.3, tone)
 
@@ -408,7 +436,9 @@ def freckles(face: Tensor, chance: Generator) -> Tensor:
 def headwear(face: Tensor, chance: Generator) -> Tensor:
     """Put on a hat, a scarf or a fringe, with its shadow or without."""
     x, y = places(face)
-    bent = uniform(-0.04, 0.12, chance) * ((x - _MIDDLE) / 0.31) ** 2 + uniform(-0.15, 0.15, chance) * (x - _MIDDLE)
+    bent = uniform(-0.04, 0.12, chance) * ((x - _MIDDLE) / 0.31) ** 2 + uniform(-0.15, 0.15, chance) * (
+        x - _MIDDLE
+    )
     line = uniform(0.07, 0.26, chance) + bent + 0.008 * _grain(face, _cells(4, 40, chance), chance)[0]
     cover = torch.sigmoid((line - y) / uniform(0.0024, 0.012, chance))
     if _coin(0.4, chance):

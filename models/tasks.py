@@ -21,7 +21,7 @@ from .inpainter import composite
 from .layers import unit_channels, upsample
 from .student import HEAT_SIZE, Disagreement
 from .teacher import Features
-from .training import Task
+from .training import Task, digest
 
 # Heat for a unit of what the teacher's features moved, which is hardly ever 2, and for a unit of what the
 # colours moved, which is hardly ever 0.3.
@@ -65,11 +65,11 @@ def draw_anomalies(
 ) -> DrawnFaces:
     """Draw an anomaly on all ``faces`` [N, 3, 256, 256] but the first ``untouched`` ones.
 
-    The camera comes after it, its noise last: what a drawing moves it also smooths, and noise, blur or blocks that
-    were there before would tell where.
+    The camera comes after it, its noise last: what a drawing moves it also smooths, and noise, blur or
+    blocks that were there before would tell where.
     """
     reach = _reach(net)
-    normal = faces.cpu()
+    normal = list(faces.cpu())
     drawn = [draw_anomaly(face, reach, chance) for face in normal[untouched:]]
     severity = torch.tensor([severity for _, severity in drawn]).to(faces)
     shots = [(camera(chance), _camera_noise(face.shape, chance)) for face in normal]
@@ -134,6 +134,10 @@ def _colour_grade(before: Tensor, after: Tensor) -> Tensor:
     return F.adaptive_avg_pool2d(chroma, HEAT_SIZE) * _COLOUR_GRADE
 
 
+def _digest(net: AppraisalNet) -> str:
+    return digest(net.teacher.state_dict())[:12]
+
+
 def _reach(net: AppraisalNet) -> Tensor:
     """Return the face region in pixels of the face, [256, 256]."""
     return upsample(net.region.cpu(), FACE_SIZE)[0, 0]
@@ -168,8 +172,8 @@ class StudentTask:
     """
 
     name = "student"
-    # How many of the faces are left as they are, and what the share of the score that these lose weighs. A square
-    # hardly pulls at a share that is small already.
+    # How many of the faces are left as they are, and what the share of the score that these lose weighs. A
+    # square hardly pulls at a share that is small already.
     _untouched = 1 / 4
     _pull = 0.0
     _learning: type[nn.ModuleDict] = nn.ModuleDict
@@ -183,8 +187,8 @@ class StudentTask:
         return self._parts
 
     def settings(self) -> str:
-        """Tell what share of the faces is untouched, and what their score weighs."""
-        return f"untouched {self._untouched}, pull {self._pull}"
+        """Tell what share of the faces is untouched, what their score weighs, and by which teacher."""
+        return f"untouched {self._untouched}, pull {self._pull}, teacher {_digest(self.net)}"
 
     def loss(self, faces: Tensor, chance: Generator) -> Tensor:
         """Return the head's loss on drawn faces, and how badly student and teacher part where they should."""
@@ -243,8 +247,8 @@ class _Settled(nn.ModuleDict):
 class FineTuningTask(StudentTask):
     """Train student and head on, by the same loss.
 
-    More of what they see is untouched, and it counts for more, since what they must learn last is to leave people's
-    own marks alone.
+    More of what they see is untouched, and it counts for more, since what they must learn last is to leave
+    people's own marks alone.
     """
 
     name = "fine-tuning"
@@ -274,8 +278,8 @@ class InpainterTask:
         return self.net.inpainter
 
     def settings(self) -> str:
-        """Tell that half of the faces are untouched."""
-        return "untouched 0.5"
+        """Tell that half of the faces are untouched, and by which teacher."""
+        return f"untouched 0.5, teacher {_digest(self.net)}"
 
     def cost(self, faces: Tensor) -> Tensor:
         """Take all faces for equally hard, [N]."""

@@ -4,7 +4,7 @@ Only normal faces are used. Every step draws from a generator seeded by the run'
 resumed run goes on as if it had never stopped. What is learned from them is told in ``tasks``.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from hashlib import sha256
 from pathlib import Path
@@ -24,9 +24,9 @@ _LOOK = 16
 class Schedule:
     """How long and how fast a part is trained.
 
-    ``save_every`` counts steps between resumable states. ``mean_over`` is the number of steps that the running
-    mean of the weights reaches back, which is what training gives in the end. ``minings`` is how often, at even
-    steps, hard faces are looked for.
+    ``save_every`` counts steps between resumable states. ``mean_over`` is the number of steps that the
+    running mean of the weights reaches back, which is what training gives in the end. ``minings`` is how
+    often, at even steps, hard faces are looked for.
     """
 
     steps: int
@@ -63,7 +63,7 @@ class Task(Protocol):
 def train(
     task: Task, faces: Mixture, schedule: Schedule, state: Path, progress: Callable[[int, float], None]
 ) -> None:
-    """Train ``task`` on ``faces``, resuming from ``state`` if it exists, and leave it the mean of its weights.
+    """Train ``task``, resuming from ``state`` if it exists, and leave it the running mean of its weights.
 
     ``progress`` is told the step and its loss.
 
@@ -97,7 +97,7 @@ class _Run:
             hardness.copy_(torch.ones(len(pool.faces)))
         self.identity = {
             "faces": faces.digest(),
-            "first weights": _digest(self.mean),
+            "first weights": digest(self.mean),
             "schedule": repr({k: v for k, v in asdict(schedule).items() if k not in ("seed", "save_every")}),
             "seed": str(schedule.seed),
             "settings": f"{task.name}; {task.settings()}; ordinary things {faces.rate}",
@@ -121,7 +121,7 @@ class _Run:
         return loss.item()
 
     def _follow(self) -> None:
-        """Let the mean follow the weights: at first closely, for what was drawn by chance must be forgotten."""
+        """Let the mean follow the weights, at first closely: where they began must be forgotten."""
         kept = min(1 - 1 / self.schedule.mean_over, self.step / (self.step + 10))
         for name, tensor in self.parts.state_dict().items():
             if tensor.is_floating_point():
@@ -135,13 +135,13 @@ class _Run:
 
     @torch.no_grad()
     def _mine(self) -> None:
-        """Look through the faces by the mean of the weights, and have what is judged badly picked more often."""
+        """Have faces that the mean of the weights judges badly picked more often."""
         now = {name: tensor.clone() for name, tensor in self.parts.state_dict().items()}
         self.parts.load_state_dict(self.mean)
         self.parts.eval()
         for which, pool in enumerate(self.faces.pools):
             if pool.mined:
-                looks = (faces.to(self.device).float() / 255 for faces in pool.faces.split(_LOOK))
+                looks = (faces.to(self.device).float() / 255 for faces in torch.split(pool.faces, _LOOK))
                 self.faces.mine(which, torch.cat([self.task.cost(faces).cpu() for faces in looks]))
         self.parts.load_state_dict(now)
         self.parts.train()
@@ -170,11 +170,11 @@ class _Run:
             identity = dict(saved["identity"])
         except Exception as error:  # torch raises many kinds for a foreign file
             raise CheckpointError(f"{state} is no state of a training; delete it to start anew") from error
-        for key, value in self.identity.items():
-            if identity.get(key) != value:
+        for key, here in self.identity.items():
+            if (there := str(identity.get(key))) != here:
                 raise CheckpointError(
-                    f"{state} is of a training with other {key} ({identity.get(key, 'none')!s:.60}, here {value:.60}); "
-                    "give what it was begun with, or another --work"
+                    f"{state} was begun with other {key}: {there:.60} there, {here:.60} here; "
+                    "train with what it was begun with, or in another work folder"
                 )
         self.parts.load_state_dict(saved["parts"])
         self.optimizer.load_state_dict(saved["optimizer"])
@@ -183,7 +183,8 @@ class _Run:
         self.step = int(saved["step"])
 
 
-def _digest(tensors: dict[str, Tensor]) -> str:
+def digest(tensors: Mapping[str, Tensor]) -> str:
+    """Return a hash of tensors and their names."""
     state = sha256()
     for name, tensor in sorted(tensors.items()):
         state.update(name.encode())
