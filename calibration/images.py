@@ -3,6 +3,7 @@
 import csv
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from hashlib import file_digest
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +18,8 @@ from mien.models.errors import NoFaceError
 from .errors import ImageSetError
 
 INDEX = "index.csv"
+TRAINING = ("", "train")
+"""Splits of portraits that may be trained on: the one of that name, and none."""
 _COLUMNS = frozenset({"image", "identity", "split", "landmarks"})
 TRAITS = frozenset(
     {"glasses", "beard", "hat", "child", "elderly", "dark_skin", "hard_light", "teeth", "eyes_closed"}
@@ -141,6 +144,25 @@ def check_index(folder: Path, portraits: Sequence[Portrait]) -> None:
             raise ImageSetError(
                 f"{folder / INDEX} has {portrait.identity} in the splits '{side}' and '{portrait.split}'; "
                 "a person may stand in one alone"
+            )
+
+
+def check_apart(portraits: Sequence[Portrait]) -> None:
+    """Check that no picture, whatever its name and folder, stands among those to train on and among others.
+
+    Raises:
+        ImageSetError: one does.
+    """
+    sides: dict[bytes, Portrait] = {}
+    for portrait in portraits:
+        if not portrait.image.is_file():
+            continue
+        with portrait.image.open("rb") as file:
+            other = sides.setdefault(file_digest(file, "sha256").digest(), portrait)
+        if (other.split in TRAINING) != (portrait.split in TRAINING):
+            raise ImageSetError(
+                f"{portrait.image} and {other.image} are one picture in the splits "
+                f"'{portrait.split}' and '{other.split}'; leave one of them out"
             )
 
 

@@ -17,7 +17,7 @@ from mien.models.teacher import packaged_teacher
 from mien.models.training import Schedule, Task, train
 
 from .errors import ImageSetError, RecipeError
-from .images import TRAITS, FaceSet, Portrait, check_index, cut_faces, read_portraits
+from .images import TRAINING, TRAITS, FaceSet, Portrait, check_apart, check_index, cut_faces, read_portraits
 from .morphs import morphed_faces
 from .normal import SCORE_THERE, SCORE_THERE_EVERYDAY, Untouched, fit_normal
 from .progress import Report
@@ -122,9 +122,10 @@ def follow(recipe: Recipe, report: Report) -> Checkpoint:
     """
     _check_output(recipe)
     _check_settings(recipe)
-    sources = {source: _listed(source) for source in recipe.sources if source.weight}
+    listed = {source: _listed(source) for source in recipe.sources if source.weight}
+    check_apart([portrait for portraits in listed.values() for portrait in portraits])
     checkpoint = _begun(recipe.start, recipe.output.name) if recipe.start else _untrained(recipe)
-    faces = [_gathered(s, portraits, recipe, checkpoint, report) for s, portraits in sources.items()]
+    faces = [_gathered(s, portraits, recipe, checkpoint, report) for s, portraits in listed.items()]
     mixture = Mixture([pool for some in faces for pool in some.pools()], _ORDINARY)
     net = checkpoint.appraisal.to(memory_format=torch.channels_last).to(recipe.device)
     schedules = _schedules(recipe)
@@ -224,15 +225,14 @@ def _shipped() -> Checkpoint:
 
 
 def _listed(source: Source) -> list[Portrait]:
-    """List the portraits of a folder that may be trained on."""
+    """List the portraits of a folder, of which some may be trained on."""
     portraits = read_portraits(source.folder)
     check_index(source.folder, portraits)
-    chosen = [portrait for portrait in portraits if portrait.split in ("", "train")]
-    if not chosen:
+    if not any(portrait.split in TRAINING for portrait in portraits):
         raise ImageSetError(
             f"{source.folder} has no portrait of the split 'train'; give a folder that has some"
         )
-    return chosen
+    return portraits
 
 
 def _gathered(
@@ -247,7 +247,8 @@ def _gathered(
     def morphed(done: int, total: int) -> None:
         report(f"making faces of nobody: {name}", done, total, "")
 
-    faces = cut_faces(portraits, checkpoint, cut)
+    chosen = [portrait for portrait in portraits if portrait.split in TRAINING]
+    faces = cut_faces(chosen, checkpoint, cut)
     share = source.weight / sum(source.weight for source in recipe.sources)
     count = round(_MORPHS * share * _faces_drawn(recipe) / _TIMES_SEEN)
     most = _MORPHS_PER_FACE * len(faces.faces)

@@ -70,9 +70,7 @@ def test_the_scale_leaves_every_folder_what_it_shall_score_and_is_no_wider(
     fit_normal(net, sets, ignore)
     # All have the same level of what is normal, so that the scale alone tells the folders apart.
     with torch.inference_mode():
-        evidence = [
-            float(net.tolerated_evidence * (100 / net(s.faces[:1].float()).score - 1)) for s in sets
-        ]
+        evidence = [float(net.tolerated_evidence * (100 / net(s.faces[:1].float()).score - 1)) for s in sets]
     wanted = [e / (100 / s.score - 1) for e, s in zip(evidence, sets, strict=True)]
     assert wanted[1] > 1.2 * wanted[0]
     assert float(net.tolerated_evidence) == pytest.approx(wanted[1], rel=0.05)
@@ -354,6 +352,15 @@ def _detector(portraits: Path, tmp_path: Path) -> list[object]:
     return ["train", portraits, "-o", tmp_path / "made", "--detector", tmp_path / "nowhere.tflite"]
 
 
+def _same_picture(portraits: Path, tmp_path: Path) -> list[object]:
+    (tmp_path / "others").mkdir()
+    shutil.copy(portraits / "nobody-01.jpg", tmp_path / "others" / "renamed.jpg")
+    shutil.copy(portraits / "nobody-03.jpg", tmp_path / "others")
+    index = "image,identity,split\nrenamed.jpg,one,val\nnobody-03.jpg,three,train\n"
+    (tmp_path / "others" / "index.csv").write_text(index)
+    return ["train", portraits, tmp_path / "others", "-o", tmp_path / "made"]
+
+
 @pytest.mark.parametrize(
     ("case", "reason"),
     [
@@ -375,6 +382,7 @@ def _detector(portraits: Path, tmp_path: Path) -> list[object]:
         (_unknown_trait, "unknown column 'glases'"),
         (_unknown_value, "'yes' for glasses"),
         (_both_sides, "in the splits 'train' and 'val'"),
+        (_same_picture, "are one picture in the splits 'val' and ''"),
     ],
 )
 def test_bad_input_is_refused_before_the_training(
