@@ -5,7 +5,7 @@ import multiprocessing
 import os
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Self
@@ -135,7 +135,7 @@ def follow(recipe: Recipe, report: Report) -> Checkpoint:
     for task in tasks(checkpoint.appraisal):
         if task.name in schedules:
             state = recipe.work / f"{task.name}.state"
-            with _others(recipe, report) if task.name == FineTuningTask.name else nullcontext([]) as states:
+            with _others(task, recipe, report) as states:
                 _train(task, mixture, schedules[task.name], state, report)
             if states:
                 task.parts().load_state_dict(mean_of_states([state, *states]))
@@ -165,12 +165,12 @@ def _begin(recipe: Recipe, report: Report) -> _Beginning:
 
 
 @contextmanager
-def _others(recipe: Recipe, report: Report) -> Iterator[list[Path]]:
+def _others(task: Task, recipe: Recipe, report: Report) -> Iterator[list[Path]]:
     """Have the other workers fine-tune by seeds of their own meanwhile, and yield their states.
 
     What they begin with they make for themselves: the same faces, and the student that was trained before.
     """
-    numbers = range(1, recipe.workers)
+    numbers = range(1, recipe.workers if task.name == FineTuningTask.name else 1)
     context = multiprocessing.get_context("spawn")
     processes = [context.Process(target=_work, args=(recipe, number), daemon=True) for number in numbers]
     for process in processes:
