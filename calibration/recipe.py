@@ -35,7 +35,7 @@ SCHEDULES = {
 """An hour and a half on two cores. The model card tells what came of it, and how the shipped one was made."""
 _MOST_STEPS = 1000
 # More morphs of so few people hardly tell anything new, and so often a morph is seen if there are fewer.
-_MORPHS_PER_FACE = 48
+MORPHS_PER_FACE = 48
 _TIMES_SEEN = 2
 # Of a folder's share so much is morphs: none of them has a smile or a blemish of its own.
 _MORPHS = 2 / 3
@@ -337,6 +337,6 @@ def _gathered(
     faces = cut_faces(chosen, checkpoint, cut)
     share = source.weight / sum(source.weight for source in recipe.sources)
     count = round(_MORPHS * share * _faces_drawn(recipe) / _TIMES_SEEN)
-    most = _MORPHS_PER_FACE * len(faces.faces)
+    most = MORPHS_PER_FACE * len(faces.faces)
     morphs = morphed_faces(faces, min(max(count, 1), most), recipe.seed, morphed)
     return _Faces(source.weight, faces, morphs)
