@@ -2,7 +2,7 @@
 
 import copy
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -200,6 +200,21 @@ def test_a_checkpoint_is_trained_on_by_folders_of_some_weight(
     assert changed == {"appraisal.student", "appraisal.head", *fitted}
     shipped, made = (load_checkpoint(folder).config for folder in (REFERENCE, tmp_path / "made"))
     assert made == replace(shipped, name="made")
+
+
+@pytest.mark.usefixtures("brief")
+def test_less_is_asked_of_faces_under_everyday_light_than_in_a_studio(
+    portraits: Path, everyday: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    asked: list[tuple[int, float]] = []
+
+    def fit(_net: object, sets: Sequence[Untouched], _progress: object) -> None:
+        asked.extend((len(some.faces), some.score) for some in sets)
+
+    monkeypatch.setattr(recipes, "fit_normal", fit)
+    sources = [Source(portraits), Source(everyday), Source(tmp_path / "not looked at", 0.0)]
+    follow(Recipe(sources, tmp_path / "made", tmp_path / "work", start=REFERENCE), ignore)
+    assert asked == [(2, 99.3), (2, 94.0)]
 
 
 @pytest.mark.parametrize("start", [None, REFERENCE], ids=["from nothing", "from a checkpoint"])
