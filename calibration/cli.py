@@ -60,7 +60,8 @@ def train(
     folders.
     """
     from .progress import bar_per_step
-    from .recipe import Recipe, Source, follow
+    from .recipe import Recipe, follow
+    from .sources import Source
 
     recipe = Recipe(
         sources=[Source.parse(text) for text in faces],

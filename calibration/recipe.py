@@ -1,31 +1,27 @@
-"""The recipe of a checkpoint: faces cut and multiplied, parts trained, normality and scale fitted."""
+"""The recipe of a checkpoint: parts trained on faces of some folders, normality and scale fitted."""
 
-import math
 import multiprocessing
 import os
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Self
 
 import torch
-from torch import Tensor
 
 from mien.models.checkpoint import CONFIG, REFERENCE, Checkpoint, Config, load_checkpoint, save_checkpoint
 from mien.models.detector import packaged_detector
 from mien.models.errors import ModelsError
-from mien.models.mixture import Mixture, Pool
+from mien.models.mixture import Mixture
 from mien.models.tasks import FineTuningTask, tasks
 from mien.models.teacher import packaged_teacher
 from mien.models.training import Schedule, Task, mean_of_states, train
 
-from .errors import CalibrationError, ImageSetError, RecipeError
-from .images import TRAINING, TRAITS, FaceSet, Portrait, check_apart, check_index, cut_faces, read_portraits
-from .morphs import morphed_faces
-from .normal import SCORE_THERE, SCORE_THERE_EVERYDAY, Untouched, fit_normal
+from .errors import CalibrationError, RecipeError
+from .normal import Untouched, fit_normal
 from .progress import Report
+from .sources import Source, gather, list_sources
 
 SCHEDULES = {
     "student": Schedule(steps=1800, batch=8, learning_rate=2e-3),
@@ -34,39 +30,8 @@ SCHEDULES = {
 }
 """An hour and a half on two cores. The model card tells what came of it, and how the shipped one was made."""
 _MOST_STEPS = 1000
-# More morphs of so few people hardly tell anything new, and so often a morph is seen if there are fewer.
-MORPHS_PER_FACE = 48
-_TIMES_SEEN = 2
-# Of a folder's share so much is morphs: none of them has a smile or a blemish of its own.
-_MORPHS = 2 / 3
 # How often ordinary things are drawn on faces, in units of ``nuisance.NUISANCES``.
 _ORDINARY = 0.5
-
-
-@dataclass(frozen=True)
-class Source:
-    """A folder of portraits, and its share of what is trained on, in units of all sources' sum."""
-
-    folder: Path
-    weight: float = 1.0
-
-    @classmethod
-    def parse(cls, text: str) -> Self:
-        """Read FOLDER or FOLDER=WEIGHT; a folder of the whole name comes first.
-
-        Raises:
-            RecipeError: the weight is not a finite number from 0 on.
-        """
-        folder, sign, weight = text.rpartition("=")
-        if not sign or Path(text).is_dir():
-            return cls(Path(text))
-        try:
-            number = float(weight)
-        except ValueError:
-            number = math.nan
-        if not 0 <= number < math.inf:
-            raise RecipeError(f"the weight of {folder} is '{weight:.20}', expected a number from 0 on")
-        return cls(Path(folder), number)
 
 
 @dataclass(frozen=True)
@@ -90,32 +55,6 @@ class Recipe:
     start: Path | None = None
     teacher: Path | None = None
     detector: Path | None = None
-
-
-@dataclass(frozen=True)
-class _Faces:
-    """The faces of one source, with morphs of them if it has landmarks."""
-
-    weight: float
-    photographs: FaceSet
-    morphs: Tensor
-
-    def pools(self) -> Iterator[Pool]:
-        """Yield photographs and morphs."""
-        worn = [_wears(portrait.attributes) for portrait in self.photographs.portraits]
-        share = _MORPHS if len(self.morphs) else 0.0
-        yield Pool(self.photographs.faces, self.weight * (1 - share), ~torch.tensor(worn))
-        if share:
-            yield Pool(self.morphs, self.weight * share, torch.ones(len(self.morphs)).bool(), mined=False)
-
-    def untouched(self) -> Untouched:
-        """Return the photographs, and what they shall score: less under everyday light than in a studio."""
-        everyday = any(TRAITS & portrait.attributes.keys() for portrait in self.photographs.portraits)
-        return Untouched(self.photographs.faces, SCORE_THERE_EVERYDAY if everyday else SCORE_THERE)
-
-
-def _wears(attributes: Mapping[str, str]) -> bool:
-    return "1" in (attributes.get("glasses"), attributes.get("hat"))
 
 
 def follow(recipe: Recipe, report: Report) -> Checkpoint:
@@ -155,10 +94,13 @@ class _Beginning:
 
 
 def _begin(recipe: Recipe, report: Report) -> _Beginning:
-    listed = {source: _listed(source) for source in recipe.sources if source.weight}
-    check_apart([portrait for portraits in listed.values() for portrait in portraits])
+    listed = list_sources(recipe.sources)
     checkpoint = _begun(recipe.start, recipe.output.name) if recipe.start else _untrained(recipe)
-    faces = [_gathered(s, portraits, recipe, checkpoint, report) for s, portraits in listed.items()]
+    weights = sum(source.weight for source in listed)
+    faces = [
+        gather(s, portraits, checkpoint, s.weight / weights * _faces_drawn(recipe), recipe.seed, report)
+        for s, portraits in listed.items()
+    ]
     checkpoint.appraisal.to(memory_format=torch.channels_last).to(recipe.device)
     mixture = Mixture([pool for some in faces for pool in some.pools()], _ORDINARY)
     return _Beginning(checkpoint, mixture, [some.untouched() for some in faces])
@@ -172,7 +114,8 @@ def _others(task: Task, recipe: Recipe, report: Report) -> Iterator[list[Path]]:
     """
     numbers = range(1, recipe.workers if task.name == FineTuningTask.name else 1)
     context = multiprocessing.get_context("spawn")
-    processes = [context.Process(target=_work, args=(recipe, number), daemon=True) for number in numbers]
+    threads = torch.get_num_threads()
+    processes = [context.Process(target=_work, args=(recipe, n, threads), daemon=True) for n in numbers]
     for process in processes:
         process.start()
     try:
@@ -194,8 +137,9 @@ def _state_of(recipe: Recipe, number: int) -> Path:
     return recipe.work / f"{FineTuningTask.name}-{number + 1}.state"
 
 
-def _work(recipe: Recipe, number: int) -> None:
+def _work(recipe: Recipe, number: int, threads: int) -> None:
     """Fine-tune as another worker, in a process of its own that ends with the one that started it."""
+    torch.set_num_threads(threads)
     parent = os.getppid()
 
     def alive(_step: int, _loss: float) -> None:
@@ -206,13 +150,12 @@ def _work(recipe: Recipe, number: int) -> None:
         beginning = _begin(recipe, lambda *_: None)
         schedules = _schedules(recipe, number)
         for task in tasks(beginning.checkpoint.appraisal):
-            if task.name == FineTuningTask.name:
-                train(task, beginning.mixture, schedules[task.name], _state_of(recipe, number), alive)
-                return
+            shared = task.name == FineTuningTask.name
+            state = _state_of(recipe, number) if shared else recipe.work / f"{task.name}.state"
             if task.name in schedules:
-                train(
-                    task, beginning.mixture, schedules[task.name], recipe.work / f"{task.name}.state", alive
-                )
+                train(task, beginning.mixture, schedules[task.name], state, alive)
+            if shared:
+                return
     except KeyboardInterrupt:
         sys.exit(130)
     except (CalibrationError, ModelsError) as error:
@@ -308,35 +251,3 @@ def _untrained(recipe: Recipe) -> Checkpoint:
 
 def _shipped() -> Checkpoint:
     return load_checkpoint(REFERENCE)
-
-
-def _listed(source: Source) -> list[Portrait]:
-    """List the portraits of a folder, of which some may be trained on."""
-    portraits = read_portraits(source.folder)
-    check_index(source.folder, portraits)
-    if not any(portrait.split in TRAINING for portrait in portraits):
-        raise ImageSetError(
-            f"{source.folder} has no portrait of the split 'train'; give a folder that has some"
-        )
-    return portraits
-
-
-def _gathered(
-    source: Source, portraits: Sequence[Portrait], recipe: Recipe, checkpoint: Checkpoint, report: Report
-) -> _Faces:
-    """Align the faces of a folder, and make morphs of them."""
-    name = source.folder.name
-
-    def cut(done: int, total: int) -> None:
-        report(f"aligning faces: {name}", done, total, "")
-
-    def morphed(done: int, total: int) -> None:
-        report(f"making faces of nobody: {name}", done, total, "")
-
-    chosen = [portrait for portrait in portraits if portrait.split in TRAINING]
-    faces = cut_faces(chosen, checkpoint, cut)
-    share = source.weight / sum(source.weight for source in recipe.sources)
-    count = round(_MORPHS * share * _faces_drawn(recipe) / _TIMES_SEEN)
-    most = MORPHS_PER_FACE * len(faces.faces)
-    morphs = morphed_faces(faces, min(max(count, 1), most), recipe.seed, morphed)
-    return _Faces(source.weight, faces, morphs)

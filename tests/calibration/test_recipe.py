@@ -15,11 +15,12 @@ from torch import Tensor
 from mien.calibration import recipe as recipes
 from mien.calibration.images import cut_faces, read_portraits
 from mien.calibration.normal import SCORE_THERE, Untouched, fit_normal
-from mien.calibration.recipe import Recipe, Source, follow
+from mien.calibration.recipe import Recipe, follow
 from mien.calibration.sample_portraits import make_samples
+from mien.calibration.sources import Source
 from mien.mobile_reference.console import main
 from mien.models.checkpoint import REFERENCE, Checkpoint, load_checkpoint
-from mien.models.training import Schedule
+from mien.models.training import Schedule, digest
 
 
 def ignore(*_: object) -> None:
@@ -263,6 +264,21 @@ def test_two_workers_give_the_mean_of_what_either_gives(run: Run, portraits: Pat
         assert run(*common, "--seed", seed, "--work", tmp_path / str(seed))[0] == 0
         alone = torch.load(tmp_path / str(seed) / "fine-tuning.state", weights_only=True)["mean"]
         assert all(torch.equal(alone[name], mean[name]) for name in weights)
+
+
+def test_workers_that_begin_from_nothing_fine_tune_the_student_that_was_trained_before(
+    run: Run, portraits: Path, tmp_path: Path
+):
+    code, _, _ = run("train", portraits, "-o", tmp_path / "made", "--steps", "0.0001", "--workers", 2)
+    assert code == 0
+    states = {
+        state.name: torch.load(state, weights_only=True) for state in (tmp_path / "made.training").iterdir()
+    }
+    assert set(states) == {"student.state", "fine-tuning.state", "fine-tuning-2.state", "inpainter.state"}
+    first, second = (
+        states[name]["identity"]["first weights"] for name in ("fine-tuning.state", "fine-tuning-2.state")
+    )
+    assert first == second == digest(states["student.state"]["mean"])
 
 
 def test_a_worker_that_fails_is_named(run: Run, portraits: Path, tmp_path: Path):

@@ -26,7 +26,7 @@ from mien.calibration.images import FaceSet, cut_faces, read_portraits
 from mien.calibration.morphs import morphed_faces
 from mien.calibration.peers import FACES, HEATMAPS, SCORES
 from mien.calibration.raters import region_pixels
-from mien.calibration.recipe import MORPHS_PER_FACE
+from mien.calibration.sources import MORPHS_PER_FACE
 from mien.models.checkpoint import REFERENCE, Checkpoint, load_checkpoint
 
 from .models import PEERS, Peer, Trainee
