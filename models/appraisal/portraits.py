@@ -3,6 +3,7 @@
 import csv
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from hashlib import file_digest
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +18,27 @@ from .checkpoint import Checkpoint
 from .errors import ImageSetError
 
 INDEX = "index.csv"
+TRAINING = ("", "train")
+"""Splits of portraits that may be trained on: the one of that name, and none."""
 _COLUMNS = frozenset({"image", "identity", "split", "landmarks"})
+TRAITS = frozenset(
+    {"glasses", "beard", "hat", "child", "elderly", "dark_skin", "hard_light", "teeth", "eyes_closed"}
+)
+"""Columns of 0 and 1 that tell what is ordinary about a face."""
+_REMARKS = frozenset(
+    {
+        "source",
+        "licence",
+        "eyes_px",
+        "turn",
+        "expression",
+        "age",
+        "gender",
+        "ethnicity",
+        "anomaly",
+        "severity",
+    }
+)
 FORMATS = ("JPEG", "PNG", "WEBP")
 """What a file may hold, whatever its name: of Pillow's other readers some start programs."""
 IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp"})
@@ -96,6 +117,53 @@ def _indexed(folder: Path) -> list[Portrait]:
         )
         for row in rows
     ]
+
+
+def check_index(folder: Path, portraits: Sequence[Portrait]) -> None:
+    """Check what the index of ``folder`` says of all its portraits before hours are spent on them.
+
+    Raises:
+        ImageSetError: a column is unknown, a trait neither 0 nor 1, or a person on two sides of a split.
+    """
+    sides: dict[str, str] = {}
+    for portrait in portraits:
+        known = TRAITS | _REMARKS
+        if unknown := sorted(set(portrait.attributes) - known):
+            raise ImageSetError(
+                f"{folder / INDEX} has the unknown column '{unknown[0]}'; "
+                f"traits are {', '.join(sorted(TRAITS))}"
+            )
+        for trait in sorted(TRAITS & portrait.attributes.keys()):
+            if (value := portrait.attributes[trait]) not in ("0", "1"):
+                raise ImageSetError(
+                    f"{folder / INDEX} says '{value:.20}' for {trait} of {portrait.image.name}; "
+                    "expected 0 or 1"
+                )
+        side = sides.setdefault(portrait.identity, portrait.split)
+        if side != portrait.split:
+            raise ImageSetError(
+                f"{folder / INDEX} has {portrait.identity} in the splits '{side}' and '{portrait.split}'; "
+                "a person may stand in one alone"
+            )
+
+
+def check_apart(portraits: Sequence[Portrait]) -> None:
+    """Check that no picture, whatever its name and folder, stands among those to train on and among others.
+
+    Raises:
+        ImageSetError: one does.
+    """
+    sides: dict[bytes, Portrait] = {}
+    for portrait in portraits:
+        if not portrait.image.is_file():
+            continue
+        with portrait.image.open("rb") as file:
+            other = sides.setdefault(file_digest(file, "sha256").digest(), portrait)
+        if (other.split in TRAINING) != (portrait.split in TRAINING):
+            raise ImageSetError(
+                f"{portrait.image} and {other.image} are one picture in the splits "
+                f"'{portrait.split}' and '{other.split}'; leave one of them out"
+            )
 
 
 def _unlisted(folder: Path) -> list[Portrait]:

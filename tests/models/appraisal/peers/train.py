@@ -27,7 +27,7 @@ from mien.models.appraisal.evaluation.peers import FACES, HEATMAPS, SCORES
 from mien.models.appraisal.evaluation.raters import region_pixels
 from mien.models.appraisal.portraits import FaceSet, cut_faces, read_portraits
 from mien.models.appraisal.training.morphs import morphed_faces
-from mien.models.appraisal.training.recipe import MORPHS_PER_FACE
+from mien.models.appraisal.training.sources import MORPHS_PER_FACE
 from tests.models.appraisal.peers.models import PEERS, Peer, Trainee
 from tests.models.appraisal.peers.scale import fit_scale
 
