@@ -6,11 +6,11 @@ from dataclasses import dataclass, field
 from hashlib import file_digest
 from pathlib import Path
 
-import numpy as np
 import torch
-from PIL import Image, ImageOps
 from torch import Tensor
 
+from mien.mobile_reference.errors import PhotographError
+from mien.mobile_reference.front.photograph import read_photograph
 from mien.models.errors import NoFaceError
 
 from .alignment import AlignedFace, align
@@ -21,6 +21,7 @@ INDEX = "index.csv"
 TRAINING = ("", "train")
 """Splits of portraits that may be trained on: the one of that name, and none."""
 _COLUMNS = frozenset({"image", "identity", "split", "landmarks"})
+<<<<<<< HEAD
 TRAITS = frozenset(
     {"glasses", "beard", "hat", "child", "elderly", "dark_skin", "hard_light", "teeth", "eyes_closed"}
 )
@@ -41,8 +42,9 @@ _REMARKS = frozenset(
 )
 FORMATS = ("JPEG", "PNG", "WEBP")
 """What a file may hold, whatever its name: of Pillow's other readers some start programs."""
+=======
+>>>>>>> front
 IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp"})
-MAX_PIXELS = 50_000_000
 
 Progress = Callable[[int, int], None]
 """Told how many of how many are done."""
@@ -172,21 +174,12 @@ def _unlisted(folder: Path) -> list[Portrait]:
 
 
 def read_image(path: Path) -> Tensor:
-    """Read an image upright, uint8 RGB [3, H, W].
+    """Read a photograph as the reference runner does, uint8 sRGB [3, H, W].
 
     Raises:
-        ImageSetError: the file is no image, or too large.
+        PhotographError: the file is no photograph that can be read.
     """
-    try:
-        with Image.open(path, formats=FORMATS) as image:
-            if image.width * image.height > MAX_PIXELS:
-                raise ImageSetError(
-                    f"{path} has {image.width} x {image.height} pixels, at most {MAX_PIXELS} are read"
-                )
-            upright = ImageOps.exif_transpose(image).convert("RGB")
-    except (OSError, ValueError, Image.DecompressionBombError, SyntaxError) as error:
-        raise ImageSetError(f"{path} cannot be read as an image: {error}") from error
-    return torch.from_numpy(np.array(upright)).permute(2, 0, 1).contiguous()
+    return torch.from_numpy(read_photograph(path)).permute(2, 0, 1).contiguous()
 
 
 def cut_faces(portraits: Sequence[Portrait], checkpoint: Checkpoint, progress: Progress) -> FaceSet:
@@ -201,7 +194,7 @@ def cut_faces(portraits: Sequence[Portrait], checkpoint: Checkpoint, progress: P
         try:
             photo = read_image(portrait.image)
             kept.append((portrait, align(photo, checkpoint.detector, checkpoint.config.alignment)))
-        except (ImageSetError, NoFaceError) as error:
+        except (PhotographError, NoFaceError) as error:
             skipped.append((portrait, str(error)))
         progress(done, len(portraits))
     if not portraits:
