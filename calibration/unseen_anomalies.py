@@ -56,7 +56,10 @@ def keloid(sheet: Sheet) -> Light:
     light, plan, severity, rng = sheet
     unit = plan.unit
     start = _one_of(
-        rng, plan.place(plan.mouth, 0.55, 0.0), plan.place(plan.mouth, 0.3, 0.3), plan.place(plan.nose, 0.55, 0.1)
+        rng,
+        plan.place(plan.mouth, 0.55, 0.0),
+        plan.place(plan.mouth, 0.3, 0.3),
+        plan.place(plan.nose, 0.55, 0.1),
     )
     way, length = rng.uniform(0, np.pi), unit * (0.05 + 0.22 * severity)
     size = unit * (0.03 + 0.055 * severity) * rng.uniform(0.9, 1.15)
@@ -79,7 +82,10 @@ def bruise(sheet: Sheet) -> Light:
     light, plan, severity, rng = sheet
     unit = plan.unit
     centre = _one_of(
-        rng, plan.place(plan.eye, 0.02, 0.22), plan.place(plan.nose, 0.55, 0.1), plan.place(plan.mouth, 0.5, 0.05)
+        rng,
+        plan.place(plan.eye, 0.02, 0.22),
+        plan.place(plan.nose, 0.55, 0.1),
+        plan.place(plan.mouth, 0.5, 0.05),
     )
     size = unit * (0.16 + 0.16 * severity)
     ragged = noise(light, 9, rng) * 0.12 + 1
@@ -95,14 +101,18 @@ def vitiligo(sheet: Sheet) -> Light:
     """Take the pigment from ragged patches about eye and mouth."""
     light, plan, severity, rng = sheet
     unit = plan.unit
-    places = (plan.place(plan.mouth, 0.4, 0.05), plan.place(plan.eye, 0.1, 0.28), plan.place(plan.eye, 0.05, -0.45))
+    places = (
+        plan.place(plan.mouth, 0.4, 0.05),
+        plan.place(plan.eye, 0.1, 0.28),
+        plan.place(plan.eye, 0.05, -0.45),
+    )
     chosen = rng.permutation(3)
     near = bump(light, places[chosen[0]], 0.36 * unit, 0.3 * unit, 3)
     near = np.maximum(near, 0.9 * bump(light, places[chosen[1]], 0.26 * unit, 0.22 * unit, 3))
     level = near * 2 + 0.3 * noise(light, 14, rng) - 1.9 + 1.1 * severity
     # Bare skin has one tone on everybody, under the light and shade of the place.
-    shade = (light / blurred(light, 0.3 * unit).clip(1e-3)).clip(0.5, 1.5)
-    bare = np.maximum(light, np.array([0.80, 0.60, 0.50]) * shade)
+    shade = (light / blurred(light, 0.3 * unit).clip(1e-3)).clip(0.5, 1.2)
+    bare = np.maximum(light, np.array([0.66, 0.49, 0.40]) * shade)
     return covered(light, step(level, 0.07) * severity**0.8 * 0.85, bare)
 
 
