@@ -113,7 +113,7 @@ def vitiligo(sheet: Sheet) -> Light:
     # Bare skin has one tone on everybody, under the light and shade of the place.
     shade = (light / blurred(light, 0.3 * unit).clip(1e-3)).clip(0.5, 1.2)
     bare = np.maximum(light, np.array([0.66, 0.49, 0.40]) * shade)
-    return covered(light, step(level, 0.07) * severity**0.8 * 0.85, bare)
+    return covered(light, step(level, 0.07) * step(near - 0.1, 0.02) * severity**0.8 * 0.85, bare)
 
 
 def swollen_lip(sheet: Sheet) -> Light:
