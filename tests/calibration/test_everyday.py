@@ -54,7 +54,7 @@ def test_people_who_are_evaluated_twice_are_refused(tmp_path: Path, samples: lis
     by_name = Portrait(samples[2], "a")
     by_file = Portrait(samples[0], "somebody else")
     for other in (by_name, by_file):
-        with pytest.raises(RequestError, match="person a of .* also stands in the evaluation"):
+        with pytest.raises(RequestError, match=r"person a of .* also stands in the evaluation"):
             read_everyday(folder, "val", [other])
     assert read_everyday(folder, "val", [Portrait(samples[2], "b")])
 
@@ -66,7 +66,9 @@ def people(*attributes: dict[str, str]) -> list[Portrait]:
 def test_groups_are_those_of_whom_something_is_told():
     found = trait_groups(
         people(
-            {"glasses": "1", "turn": "-0.2"}, {"glasses": "0", "turn": "0.05"}, {"glasses": "", "turn": "0.95"}
+            {"glasses": "1", "turn": "-0.2"},
+            {"glasses": "0", "turn": "0.05"},
+            {"glasses": "", "turn": "0.95"},
         )
     )
     assert {name: rows.tolist() for name, rows in found.items()} == {

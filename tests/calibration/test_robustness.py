@@ -64,7 +64,9 @@ def test_framings_cut_the_photograph_anew(cut: FaceSet, checkpoint: Checkpoint):
     from mien.calibration.robustness import _with_nuisances
 
     shifted = list(_with_nuisances(canvas, 0))[NUISANCES.index("shifted by 3 pixels")]
-    found = align(torch.from_numpy(shifted).permute(2, 0, 1), checkpoint.detector, checkpoint.config.alignment)
+    found = align(
+        torch.from_numpy(shifted).permute(2, 0, 1), checkpoint.detector, checkpoint.config.alignment
+    )
     untouched = align(cut.faces[0], checkpoint.detector, checkpoint.config.alignment)
     moved = (untouched.matrix[:, 2] - found.matrix[:, 2]).numpy()
     np.testing.assert_allclose(moved, FRAMINGS["shifted by 3 pixels"][:, 2], atol=1.5)
