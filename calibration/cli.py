@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from .evaluation_document import Destination
 
 _PATH = click.Path(path_type=Path)
+_SCALE = "0:100"
 _SCALE_HELP = "The raters' scale: rating of the severest anomaly, and of a typical face, such as 1:7."
 
 
@@ -76,7 +77,7 @@ def train(
     type=_PATH,
     help="Compare with people's ratings of FACES instead: a CSV file of photograph, rater, rating.",
 )
-@click.option("--scale", default="0:100", show_default=True, help=_SCALE_HELP)
+@click.option("--scale", default=_SCALE, show_default=True, help=_SCALE_HELP)
 @click.option("--rated", type=_PATH, help="Evaluate what another program made of the faces of --dump.")
 @click.option(
     "--everyday",
@@ -122,6 +123,7 @@ def evaluate(
     are those of the shipped checkpoint: one that is missed does not change the exit code. With --ratings
     FACES holds any photographs, and nothing is drawn on them.
     """
+    from .errors import RequestError
     from .evaluate import Request
     from .evaluation_document import Destination
 
@@ -133,6 +135,8 @@ def evaluate(
     destination.check()
     if ratings:
         _compare(request, ratings, scale, destination)
+    elif scale != _SCALE:
+        raise RequestError("--scale is that of people's ratings; give them with --ratings")
     else:
         _evaluate(request, destination)
 
@@ -179,7 +183,7 @@ def _dump(request: "Request", folder: Path, others: Sequence[object]) -> None:
 @click.argument("checkpoint", type=_PATH)
 @click.argument("photographs", type=_PATH)
 @click.option("--ratings", required=True, type=_PATH, help="CSV file of photograph, rater, rating.")
-@click.option("--scale", default="0:100", show_default=True, help=_SCALE_HELP)
+@click.option("--scale", default=_SCALE, show_default=True, help=_SCALE_HELP)
 @click.option("--split", help="Split of the index (default: every rated photograph but those of val).")
 @click.option("-o", "--output", required=True, type=_PATH, help="New folder of the fitted checkpoint.")
 @click.option("--threads", default=1, show_default=True, type=click.IntRange(1, 64))

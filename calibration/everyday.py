@@ -156,7 +156,8 @@ def measure_everyday(folder: Path, bench: Bench, canvas: Canvas, progress: Progr
     )
     facts = {"faces": folder.name, **people_facts(canvas.faces)}
     summary = _summary(folder.name, portraits, figures, bench.stage)
-    return Part("everyday", facts, tuple(figures), sheets, summary, targets), untouched
+    left_out = tuple(f"left out {reason}" for reason in facts["skipped"])
+    return Part("everyday", facts, tuple(figures), sheets, summary, targets, left_out), untouched
 
 
 _UNTOUCHED: Sequence[tuple[str, str, Callable[[Values, Rows], float]]] = (

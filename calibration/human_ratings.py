@@ -104,7 +104,8 @@ def _by_name(folder: Path, portraits: Sequence[Portrait]) -> Mapping[str, int]:
     """Return the row of a portrait by its path in the folder, and by its file's name if that is unique."""
     names = [portrait.image.name for portrait in portraits]
     rows = {name: row for row, name in enumerate(names) if names.count(name) == 1}
-    return rows | {p.image.relative_to(folder).as_posix(): row for row, p in enumerate(portraits)}
+    root = f"{folder.as_posix()}/"
+    return rows | {p.image.as_posix().removeprefix(root): row for row, p in enumerate(portraits)}
 
 
 def _entries(

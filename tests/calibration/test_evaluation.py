@@ -151,6 +151,10 @@ def test_a_report_says_what_was_measured(evaluated: SimpleNamespace):
     assert 0 < figure(record, measure="pro", at="frame")["estimate"] <= 1
     assert figure(record, measure="image_auroc", at=">=0.5")["estimate"] > 0.5
     assert figure(record, measure="removed", at="l1", kind="cleft")["estimate"] < 1
+    by_kind = [figure(record, measure="pearson", kind=kind)["estimate"] for kind in KINDS]
+    assert figure(record, measure="mean_pearson")["estimate"] == pytest.approx(np.mean(by_kind))
+    assert 0 <= figure(record, measure="caught", at="0.25")["estimate"] <= 1
+    assert record["parts"] == []
     male = figure(record, measure="untouched_median", kind="untouched", group="gender male")
     female = figure(record, measure="untouched_median", kind="untouched", group="gender female")
     assert male["low"] is None
@@ -251,6 +255,12 @@ def test_ratings_of_other_faces_or_out_of_range_are_refused(
         (["--page", "."], "cannot be written"),
         (["--rated", "nowhere"], "have the faces rated first"),
         (["--dump", ".", "--json"], "--dump only writes faces"),
+        (["--dump", "new", "--also", "unseen"], "--dump only writes faces"),
+        (["--scale", "1:7"], "give them with --ratings"),
+        (["--ratings", "nowhere.csv"], "cannot be read"),
+        (["--ratings", "nowhere.csv", "--scale", "7"], "not SEVERE:TYPICAL"),
+        (["--ratings", "nowhere.csv", "--everyday", "."], "leave out --rated, --everyday"),
+        (["--everyday", "nowhere"], "is not a folder"),
         (["--dump", Path(statistics.__file__).parent], "give a new folder"),
     ],
 )
