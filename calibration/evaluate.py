@@ -1,7 +1,7 @@
 """From a folder of portraits to the report on a checkpoint, or on what another program made of them."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from hashlib import sha256
 from pathlib import Path
@@ -22,7 +22,7 @@ from .images import INDEX, Portrait, cut_faces, read_portraits
 from .peers import SCORES, FolderRater, write_cases
 from .progress import Report as Progress
 from .raters import HEAT_AND_COMPARISON, Cost, PipelineRater, cost, region_pixels
-from .rating_agreement import agreement_part, rate_photographs
+from .rating_agreement import agreement_part, choose_ratings, rate_photographs
 from .robustness import measure_nuisances, measure_retest
 from .statistics import Values
 
@@ -102,18 +102,13 @@ def compare_with_ratings(
         RequestError: the ratings cannot be used.
     """
     torch.set_num_threads(request.threads)
-    checkpoint = load_checkpoint(request.checkpoint or REFERENCE)
     split = request.split
     if split is None and HELD_OUT in {portrait.split for portrait in read_portraits(request.faces)}:
         split = HELD_OUT
-    rated = rate_photographs(
-        request.faces,
-        ratings,
-        scale,
-        lambda own: own == split or not split,
-        Bench(checkpoint, HEAT_AND_COMPARISON),
-        _told(progress, "rating"),
-    )
+    given, left_out = choose_ratings(request.faces, ratings, scale, lambda own: own == split or not split)
+    checkpoint = load_checkpoint(request.checkpoint or REFERENCE)
+    rated = rate_photographs(given, Bench(checkpoint, HEAT_AND_COMPARISON), _told(progress, "rating"))
+    rated = replace(rated, skipped=left_out + rated.skipped)
     subject = Subject(checkpoint.config.name, checkpoint_hash(checkpoint), split or "", 0.0)
     return subject, agreement_part(rated, request.faces.name, HEAT_AND_COMPARISON)
 

@@ -22,10 +22,10 @@ from mien.models.checkpoint import (
 
 from .errors import RequestError
 from .evaluation_parts import Bench
-from .human_ratings import SMALL_SHARE, Scale, span
+from .human_ratings import SMALL_SHARE, HumanRatings, Scale, span
 from .progress import Report as Progress
 from .raters import HEAT_AND_COMPARISON
-from .rating_agreement import RatedFaces, rate_photographs
+from .rating_agreement import RatedFaces, choose_ratings, rate_photographs
 from .statistics import Values, pearson
 
 LEAST_PEOPLE = 10
@@ -60,16 +60,19 @@ def fit_score(request: FitRequest, held_out: str, progress: Progress) -> tuple[S
     output = request.output
     if output.exists() or not output.parent.is_dir():
         raise RequestError(f"{output} cannot be made; give a new folder in one that exists")
-    torch.set_num_threads(request.threads)
-    checkpoint = load_checkpoint(request.checkpoint)
-    rated = rate_photographs(
+    ratings, _ = choose_ratings(
         request.photographs,
         request.ratings,
         request.scale,
         lambda split: split == request.split if request.split is not None else split != held_out,
-        Bench(checkpoint, HEAT_AND_COMPARISON),
-        lambda done, total: progress("rating", done, total, ""),
     )
+    _check(ratings)
+    torch.set_num_threads(request.threads)
+    checkpoint = load_checkpoint(request.checkpoint)
+    bench = Bench(checkpoint, HEAT_AND_COMPARISON)
+    rated = rate_photographs(ratings, bench, lambda done, total: progress("rating", done, total, ""))
+    _check(rated.ratings)
+    _check_order(rated)
     fit = _fit(checkpoint, rated, request)
     checkpoint.appraisal.tolerated_evidence.fill_(fit.tolerated_evidence)
     checkpoint.config = replace(checkpoint.config, name=output.name, score_fit=fit)
@@ -80,8 +83,7 @@ def fit_score(request: FitRequest, held_out: str, progress: Progress) -> tuple[S
 
 
 def _fit(checkpoint: Checkpoint, rated: RatedFaces, request: FitRequest) -> ScoreFit:
-    people = sorted(set(rated.identities))
-    _check(rated, len(people))
+    people = set(rated.identities)
     before, means = float(checkpoint.appraisal.tolerated_evidence), rated.ratings.means
     evidence = 100 / rated.scores - 1
     growth = fit_scale(evidence, means)
@@ -110,14 +112,20 @@ def _fit(checkpoint: Checkpoint, rated: RatedFaces, request: FitRequest) -> Scor
     )
 
 
-def _check(rated: RatedFaces, people: int) -> None:
+def _check(ratings: HumanRatings) -> None:
+    """Refuse ratings of too few people, or of a small part of their scale."""
+    people = len({portrait.identity for portrait in ratings.portraits})
     if people < LEAST_PEOPLE:
         raise RequestError(f"{people} people were rated, a fit needs at least {LEAST_PEOPLE}; rate more")
-    if span(rated.ratings) < SMALL_SHARE:
+    if span(ratings) < SMALL_SHARE:
         raise RequestError(
-            f"the ratings span {100 * span(rated.ratings):.0f} % of their scale; if they were given on "
-            "another, name it with --scale SEVERE:TYPICAL"
+            f"the ratings span {100 * span(ratings):.0f} % of their scale; if they were given on another, "
+            "name it with --scale SEVERE:TYPICAL"
         )
+
+
+def _check_order(rated: RatedFaces) -> None:
+    """Refuse ratings that do not rise with the scores: no scale makes them agree."""
     r = pearson(rated.scores, rated.ratings.means)
     if not r > 0:
         raise RequestError(

@@ -39,13 +39,13 @@ class RatedFaces:
         return [portrait.identity for portrait in self.ratings.portraits]
 
 
-def rate_photographs(
-    folder: Path, file: Path, scale: Scale, chosen: Callable[[str], bool], bench: Bench, progress: Progress
-) -> RatedFaces:
-    """Score the rated photographs of a folder whose split is ``chosen``.
+def choose_ratings(
+    folder: Path, file: Path, scale: Scale, chosen: Callable[[str], bool]
+) -> tuple[HumanRatings, tuple[str, ...]]:
+    """Read the ratings of a folder's photographs whose split is ``chosen``; say which others were rated.
 
     Raises:
-        ImageSetError: the folder holds no portrait, or none that was rated shows a usable face.
+        ImageSetError: the folder holds no portrait.
         RequestError: the ratings cannot be used.
     """
     ratings = read_ratings(file, folder, read_portraits(folder), scale)
@@ -55,7 +55,15 @@ def rate_photographs(
         for portrait in ratings.portraits
         if not chosen(portrait.split)
     )
-    ratings = ratings.take(rows)
+    return ratings.take(rows), skipped
+
+
+def rate_photographs(ratings: HumanRatings, bench: Bench, progress: Progress) -> RatedFaces:
+    """Score the photographs that people rated.
+
+    Raises:
+        ImageSetError: none of them shows a usable face.
+    """
     faces = cut_faces(ratings.portraits, bench.checkpoint, progress)
     places = {portrait.image: row for row, portrait in enumerate(ratings.portraits)}
     kept = ratings.take(np.array([places[portrait.image] for portrait in faces.portraits], np.intp))
@@ -63,7 +71,7 @@ def rate_photographs(
     for row in range(len(scores)):
         scores[row] = bench.score(face_pixels(faces, row))
         progress(row + 1, len(scores))
-    skipped += tuple(f"{portrait.image.name}: {reason}" for portrait, reason in faces.skipped)
+    skipped = tuple(f"{portrait.image.name}: {reason}" for portrait, reason in faces.skipped)
     return RatedFaces(kept, scores, skipped)
 
 
