@@ -18,7 +18,7 @@ from .statistics import Interval, Rows, Values, bootstrap, pearson, spearman
 KIND = "people's ratings"
 CAVEAT = (
     "Agreement with the mean rating of these raters on these photographs. No score can be expected to "
-    "correlate with a mean rating better than the square root of the ratings' own reliability (the ceiling)."
+    "correlate with it better than the raters' agreement with each other allows (the ceiling)."
 )
 
 
@@ -107,10 +107,7 @@ def agreement_part(rated: RatedFaces, name: str, stage: str) -> Part:
 
 def _ratings_alone(measure: str) -> Callable[[Values, HumanRatings, Rows], float]:
     def statistic(_scores: Values, ratings: HumanRatings, rows: Rows) -> float:
-        reliability = rater_reliability(ratings.table[rows])[1]
-        if measure == "ceiling":
-            return float(np.sqrt(reliability.mean)) if reliability.mean >= 0 else float("nan")
-        return float(getattr(reliability, measure))
+        return float(getattr(rater_reliability(ratings.table[rows])[1], measure))
 
     return statistic
 

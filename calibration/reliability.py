@@ -14,10 +14,18 @@ from .statistics import Values
 
 @dataclass(frozen=True)
 class Reliability:
-    """Intraclass correlations of one rater's rating and of the mean of all raters of a thing."""
+    """Intraclass correlations of one rater's rating and of the mean of all raters of a thing.
+
+    ``ceiling`` is the best correlation with mean ratings to be expected of what knows the truth. Where the
+    same raters rate everything, that one is lenient and another strict does not lower it.
+    """
 
     single: float
     mean: float
+    ceiling: float
+
+
+_UNKNOWN = Reliability(np.nan, np.nan, np.nan)
 
 
 def icc_single(table: Values) -> float:
@@ -36,35 +44,36 @@ def one_way(table: Values) -> Reliability:
     table, there, counts = table[counts > 0], there[counts > 0], counts[counts > 0]
     total, things = int(counts.sum()), len(counts)
     if things < 2 or total <= things:
-        return Reliability(np.nan, np.nan)
+        return _UNKNOWN
     filled = np.where(there, table, 0.0)
     means = filled.sum(axis=1) / counts
     within = float((np.where(there, table - means[:, None], 0.0) ** 2).sum()) / (total - things)
     between = float((counts * (means - filled.sum() / total) ** 2).sum()) / (things - 1)
     each = (total - float((counts**2).sum()) / total) / (things - 1)
     own = (between - within) / each
-    return _reliability(own, within, each)
+    return _reliability(own, within, within, each)
 
 
 def two_way(table: Values) -> Reliability:
     """Return ICC(2,1) and ICC(2,k), absolute agreement: the same K raters rate all of N things, [N, K]."""
     things, raters = table.shape
     if things < 2 or raters < 2:
-        return Reliability(np.nan, np.nan)
+        return _UNKNOWN
     grand, means, biases = table.mean(), table.mean(axis=1), table.mean(axis=0)
     rest = table - means[:, None] - biases[None, :] + grand
     error = float((rest**2).sum()) / ((things - 1) * (raters - 1))
     between = raters * float(((means - grand) ** 2).sum()) / (things - 1)
     bias = things * float(((biases - grand) ** 2).sum()) / (raters - 1)
     own = (between - error) / raters
-    return _reliability(own, error + (bias - error) / things, raters)
+    return _reliability(own, error + (bias - error) / things, error, raters)
 
 
-def _reliability(own: float, noise: float, raters: float) -> Reliability:
-    """Return what share of a rating's variance, and of a mean rating's, is the things' ``own``."""
+def _reliability(own: float, noise: float, error: float, raters: float) -> Reliability:
+    """Return shares of variance that are the things' ``own``; of ``noise``, ``error`` is not raters' bias."""
     if own + noise <= 0 or own + noise / raters <= 0:
-        return Reliability(np.nan, np.nan)
-    return Reliability(own / (own + noise), own / (own + noise / raters))
+        return _UNKNOWN
+    ceiling = float(np.sqrt(own / (own + error / raters))) if own > 0 else 0.0
+    return Reliability(own / (own + noise), own / (own + noise / raters), ceiling)
 
 
 def rater_reliability(table: Values) -> tuple[str, Reliability]:

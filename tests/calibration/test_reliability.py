@@ -22,6 +22,8 @@ def test_the_published_example():
     assert one_way(JUDGES).mean == pytest.approx(0.44, abs=0.005)
     assert two_way(JUDGES).single == pytest.approx(0.29, abs=0.005)
     assert two_way(JUDGES).mean == pytest.approx(0.62, abs=0.005)
+    # Its ICC(3,4) is 0.91: the judges' biases do not lower a correlation with their mean.
+    assert two_way(JUDGES).ceiling == pytest.approx(np.sqrt(0.91), abs=0.003)
 
 
 def test_raters_that_differ_by_chance_alone_have_the_reliability_they_were_given():
@@ -52,3 +54,12 @@ def test_limits_of_agreement_hold_95_percent():
     assert np.mean((first - second > found.low) & (first - second < found.high)) == pytest.approx(
         0.95, abs=0.01
     )
+
+
+def test_the_ceiling_is_what_the_truth_itself_reaches():
+    rng = np.random.default_rng(7)
+    truth = rng.normal(0, 10, 20_000)
+    table = truth[:, None] + rng.normal(0, 15, (20_000, 3)) + np.array([-20, 0, 30])
+    reached = np.corrcoef(truth, table.mean(axis=1))[0, 1]
+    assert rater_reliability(table)[1].ceiling == pytest.approx(reached, abs=0.01)
+    assert rater_reliability(rng.normal(0, 1, (2000, 3)))[1].ceiling == pytest.approx(0, abs=0.3)
