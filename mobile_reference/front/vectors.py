@@ -117,10 +117,16 @@ def _case(
     return {
         "name": name,
         "photograph": {"width": width, "height": height},
-        "first_look": _look(outer, width, height, first)
-        | {"box": _plain(face[1:5]), "snapped": _plain(snap(face[1:5]))},
-        "second_look": _look(inner, width, height, second)
-        | {"keypoints": _plain(found[5:13].reshape(4, 2)), "snapped": _plain(keypoints)},
+        "first_look": {
+            **_look(outer, width, height, first),
+            "box": _plain(face[1:5]),
+            "snapped": _plain(snap(face[1:5])),
+        },
+        "second_look": {
+            **_look(inner, width, height, second),
+            "keypoints": _plain(found[5:13].reshape(4, 2)),
+            "snapped": _plain(keypoints),
+        },
         "alignment": {"matrix": _plain(matrix), "reduction": reduction(matrix, width, height)},
     }
 

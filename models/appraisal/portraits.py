@@ -21,7 +21,6 @@ INDEX = "index.csv"
 TRAINING = ("", "train")
 """Splits of portraits that may be trained on: the one of that name, and none."""
 _COLUMNS = frozenset({"image", "identity", "split", "landmarks"})
-<<<<<<< HEAD
 TRAITS = frozenset(
     {"glasses", "beard", "hat", "child", "elderly", "dark_skin", "hard_light", "teeth", "eyes_closed"}
 )
@@ -40,10 +39,6 @@ _REMARKS = frozenset(
         "severity",
     }
 )
-FORMATS = ("JPEG", "PNG", "WEBP")
-"""What a file may hold, whatever its name: of Pillow's other readers some start programs."""
-=======
->>>>>>> front
 IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp"})
 
 Progress = Callable[[int, int], None]

@@ -3,7 +3,7 @@
     python -m tests.models.appraisal.peers.train PORTRAITS WORK stfpm
 
 WORK keeps the aligned faces, the state of the training (a run that was stopped goes on), and for each model
-two folders for ``mien evaluate --ratings``: one scored by the most unusual pixel of the whole frame, as
+two folders for ``mien evaluate --rated``: one scored by the most unusual pixel of the whole frame, as
 anomalib does, and one by that of mien's face region.
 """
 

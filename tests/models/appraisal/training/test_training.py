@@ -488,7 +488,9 @@ def test_a_camera_takes_drawn_and_untouched_faces_alike_and_after_the_drawing(
     shipped: AppraisalNet, face: Tensor, monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.setattr("mien.models.appraisal.training.tasks.draw_anomaly", blot(0.9))
-    monkeypatch.setattr("mien.models.appraisal.training.tasks._camera_noise", lambda shape, _: torch.zeros(shape))
+    monkeypatch.setattr(
+        "mien.models.appraisal.training.tasks._camera_noise", lambda shape, _: torch.zeros(shape)
+    )
     faces = face[None].expand(2, -1, -1, -1).float() / 255
     camera = Camera(blur=1.2)
     drawn = draw_anomalies(shipped, faces, 1, chance(0), lambda _: camera)
