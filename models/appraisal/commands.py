@@ -177,7 +177,7 @@ def _compare(request: "Request", ratings: Path, scale: str, destination: "Destin
     from .errors import RequestError
     from .evaluation.evaluate import compare_with_ratings
     from .evaluation.evaluation_document import ratings_document
-    from .evaluation.human_ratings import Scale
+    from .evaluation.ratings.human_ratings import Scale
 
     if request.rated or request.everyday or request.also or request.noise:
         raise RequestError(
@@ -226,8 +226,8 @@ def fit_score(
     from mien.mobile_reference.report.progress import bar_per_step
 
     from .evaluation.evaluate import HELD_OUT
-    from .evaluation.fit_score import FitRequest, fit_score
-    from .evaluation.human_ratings import Scale
+    from .evaluation.ratings.fit_score import FitRequest, fit_score
+    from .evaluation.ratings.human_ratings import Scale
 
     request = FitRequest(checkpoint, photographs, ratings, output, Scale.parse(scale), split, threads)
     with bar_per_step() as progress:

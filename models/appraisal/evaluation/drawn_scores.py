@@ -7,6 +7,7 @@ from functools import partial
 import numpy as np
 
 from mien.models.appraisal.evaluation.anomalies import FacePlan, draw
+from mien.models.appraisal.evaluation.drawings.unseen_anomalies import UNSEEN, draw_unseen
 from mien.models.appraisal.evaluation.evaluation import KINDS, SEVERITIES, drawing_seed
 from mien.models.appraisal.evaluation.evaluation_parts import (
     Bench,
@@ -32,7 +33,6 @@ from mien.models.appraisal.evaluation.statistics import (
     caught,
     pearson,
 )
-from mien.models.appraisal.evaluation.unseen_anomalies import UNSEEN, draw_unseen
 from mien.models.appraisal.portraits import FaceSet
 
 

@@ -12,7 +12,6 @@ from mien.mobile_reference.report.progress import Report as Progress
 from mien.models.appraisal.checkpoint import REFERENCE, Checkpoint, checkpoint_hash, load_checkpoint
 from mien.models.appraisal.errors import RequestError
 from mien.models.appraisal.evaluation.everyday import measure_everyday, read_everyday
-from mien.models.appraisal.evaluation.human_ratings import Scale
 from mien.models.appraisal.evaluation.peers import SCORES, FolderRater, write_cases
 from mien.models.appraisal.evaluation.raters import (
     HEAT_AND_COMPARISON,
@@ -21,7 +20,12 @@ from mien.models.appraisal.evaluation.raters import (
     cost,
     region_pixels,
 )
-from mien.models.appraisal.evaluation.rating_agreement import agreement_part, choose_ratings, rate_photographs
+from mien.models.appraisal.evaluation.ratings.human_ratings import Scale
+from mien.models.appraisal.evaluation.ratings.rating_agreement import (
+    agreement_part,
+    choose_ratings,
+    rate_photographs,
+)
 from mien.models.appraisal.evaluation.robustness import measure_nuisances, measure_retest
 from mien.models.appraisal.evaluation.statistics import Values
 from mien.models.appraisal.portraits import INDEX, Portrait, cut_faces, read_portraits

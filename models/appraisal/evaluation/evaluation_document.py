@@ -22,7 +22,7 @@ from mien.models.appraisal.evaluation.evaluation_report import (
     sheets,
     tables,
 )
-from mien.models.appraisal.evaluation.rating_agreement import CAVEAT as RATINGS_CAVEAT
+from mien.models.appraisal.evaluation.ratings.rating_agreement import CAVEAT as RATINGS_CAVEAT
 
 
 @dataclass(frozen=True)

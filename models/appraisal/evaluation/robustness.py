@@ -9,6 +9,7 @@ from torch import Tensor
 
 from mien.models.appraisal.alignment import align, warp
 from mien.models.appraisal.evaluation.anomalies import FacePlan
+from mien.models.appraisal.evaluation.drawings.nuisances import FRAMINGS, ON_FACES, jpeg, with_nuisance
 from mien.models.appraisal.evaluation.drawn_scores import Canvas
 from mien.models.appraisal.evaluation.evaluation import drawing_seed
 from mien.models.appraisal.evaluation.evaluation_parts import (
@@ -24,7 +25,6 @@ from mien.models.appraisal.evaluation.evaluation_parts import (
     target_sheet,
 )
 from mien.models.appraisal.evaluation.figures import Figure, Key, Target
-from mien.models.appraisal.evaluation.nuisances import FRAMINGS, ON_FACES, jpeg, with_nuisance
 from mien.models.appraisal.evaluation.reliability import icc_single
 from mien.models.appraisal.evaluation.statistics import Interval, Rows, Values, bootstrap
 from mien.models.appraisal.portraits import FaceSet, read_image

@@ -18,7 +18,12 @@ from mien.models.appraisal.checkpoint import (
     load_checkpoint,
 )
 from mien.models.appraisal.errors import RequestError
-from mien.models.appraisal.evaluation.fit_score import cross_validated, fit_scale, root_mean_square, scaled
+from mien.models.appraisal.evaluation.ratings.fit_score import (
+    cross_validated,
+    fit_scale,
+    root_mean_square,
+    scaled,
+)
 from mien.models.appraisal.portraits import read_image
 from mien.models.errors import CheckpointError
 

@@ -10,8 +10,8 @@ import pytest
 from mien.mobile_reference.commands.console import main
 from mien.models.appraisal.errors import RequestError
 from mien.models.appraisal.evaluation import statistics
-from mien.models.appraisal.evaluation.human_ratings import HumanRatings, Scale, read_ratings
-from mien.models.appraisal.evaluation.rating_agreement import KIND, RatedFaces, agreement_part
+from mien.models.appraisal.evaluation.ratings.human_ratings import HumanRatings, Scale, read_ratings
+from mien.models.appraisal.evaluation.ratings.rating_agreement import KIND, RatedFaces, agreement_part
 from mien.models.appraisal.portraits import Portrait
 
 Table = dict[tuple[str, str], object]

@@ -9,9 +9,9 @@ import torch
 from mien.models.appraisal.alignment import align
 from mien.models.appraisal.checkpoint import TEMPLATE, Checkpoint
 from mien.models.appraisal.evaluation import statistics
+from mien.models.appraisal.evaluation.drawings.nuisances import FRAMINGS, jpeg
 from mien.models.appraisal.evaluation.drawn_scores import Canvas, rate_untouched
 from mien.models.appraisal.evaluation.evaluation_parts import Bench
-from mien.models.appraisal.evaluation.nuisances import FRAMINGS, jpeg
 from mien.models.appraisal.evaluation.robustness import (
     NUISANCES,
     _cropped,

@@ -17,7 +17,7 @@ from mien.models.appraisal.evaluation.evaluation_parts import (
 )
 from mien.models.appraisal.evaluation.everyday import trait_groups
 from mien.models.appraisal.evaluation.figures import EVERYONE, Figure, Key
-from mien.models.appraisal.evaluation.human_ratings import HumanRatings, Scale, read_ratings
+from mien.models.appraisal.evaluation.ratings.human_ratings import HumanRatings, Scale, read_ratings
 from mien.models.appraisal.evaluation.reliability import limits_of_agreement, rater_reliability
 from mien.models.appraisal.evaluation.statistics import Interval, Rows, Values, bootstrap, pearson, spearman
 from mien.models.appraisal.portraits import cut_faces, read_portraits

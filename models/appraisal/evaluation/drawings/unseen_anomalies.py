@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mien.models.appraisal.evaluation.anomalies import FacePlan
-from mien.models.appraisal.evaluation.painting import (
+from mien.models.appraisal.evaluation.drawings.painting import (
     Light,
     Map,
     Painting,

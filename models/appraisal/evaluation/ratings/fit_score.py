@@ -22,9 +22,13 @@ from mien.models.appraisal.checkpoint import (
 )
 from mien.models.appraisal.errors import RequestError
 from mien.models.appraisal.evaluation.evaluation_parts import Bench
-from mien.models.appraisal.evaluation.human_ratings import SMALL_SHARE, HumanRatings, Scale, span
 from mien.models.appraisal.evaluation.raters import HEAT_AND_COMPARISON
-from mien.models.appraisal.evaluation.rating_agreement import RatedFaces, choose_ratings, rate_photographs
+from mien.models.appraisal.evaluation.ratings.human_ratings import SMALL_SHARE, HumanRatings, Scale, span
+from mien.models.appraisal.evaluation.ratings.rating_agreement import (
+    RatedFaces,
+    choose_ratings,
+    rate_photographs,
+)
 from mien.models.appraisal.evaluation.statistics import Values, pearson
 
 LEAST_PEOPLE = 10

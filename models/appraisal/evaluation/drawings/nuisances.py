@@ -14,8 +14,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
 from mien.models.appraisal.evaluation.anomalies import FacePlan
-from mien.models.appraisal.evaluation.evaluation_parts import Pixels, noisy
-from mien.models.appraisal.evaluation.painting import (
+from mien.models.appraisal.evaluation.drawings.painting import (
     Light,
     Map,
     Painting,
@@ -30,6 +29,7 @@ from mien.models.appraisal.evaluation.painting import (
     paint,
     step,
 )
+from mien.models.appraisal.evaluation.evaluation_parts import Pixels, noisy
 
 _FINER = 4
 
