@@ -28,6 +28,7 @@ from .phone.adb import choose_device, find_adb
 from .phone.phone import probe
 from .phone.runner_kit import ABIS, open_kit, set_up_kit
 from .phone.session import MODES, Session
+from .pipeline import first_photograph
 from .reporting.page import make_page
 from .reporting.tables import print_changes, print_estimates, print_results
 from .results.compare import INSTRUCTIONS, MS, compare
@@ -305,7 +306,7 @@ def _report_measured(
     bundle: Bundle, spec: Mapping[str, Any], folder: Path, results: tuple[Result, ...], *, as_json: bool
 ) -> None:
     """Report what ``measure.sh`` left in a package's folder."""
-    golden = bundle.goldens[0].photograph
+    golden = first_photograph(bundle)
     runs = {"blocks": len(results[0].latency.load_ms) if results[0].latency else 1, "runs": spec["runs"]}
     settings = {"photograph": golden.name, "photograph_sha256": sha256(golden), "cpus": []}
     report = make_report(bundle, settings | runs | {"warmup": spec["warmup"]}, results)
@@ -375,7 +376,7 @@ _TARGETS: dict[str, Callable[[Options, Progress], list[Target]]] = {
 
 def _specs(bundle: Bundle, variants: Sequence[str], photo: Path | None, options: Options) -> list[BenchSpec]:
     """Say what to measure; an emulated run repeats itself, so that one is enough."""
-    photograph = photo or bundle.goldens[0].photograph
+    photograph = photo or first_photograph(bundle)
     read_photograph(photograph)
     counts = {key: options[key] for key in ("threads", "warmup", "runs", "cpus")}
     blocks = options["processes"]
