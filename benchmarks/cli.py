@@ -256,6 +256,7 @@ def _generate(
     if folder is None:
         raise UsageError(f"--target {platform} writes a Swift package; name its folder, e.g. -o {platform}")
     opened = open_bundle(_named(bundle))
+    first_photograph(opened)  # a report names it
     spec = apple_package.make_spec(opened, apple_package.core_ml_variants(opened, names))
     if not measured(spec, folder, apple_package.PLACE):
         apple_package.write_package(opened, spec, platform, folder)
@@ -275,6 +276,7 @@ def _generate_library(
     """Write the library that measures in an Android app, or report what its measure.sh left in it."""
     folder = options["generate"]
     opened = open_bundle(_named(bundle))
+    first_photograph(opened)  # a report names it
     spec = android_package.make_spec(opened, android_package.tflite_variants(opened, names))
     if measured(spec, folder, android_package.PLACE):
         results = android_results.read_results(opened, spec, folder)

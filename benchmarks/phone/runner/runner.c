@@ -172,7 +172,7 @@ int main(int count, char **words) {
   double load = now() - start;
   double first = appraise(detector, model).times[TOTAL];
   for (int n = 0; n < settings.warmup; n++) appraise(detector, model);
-  Run *runs = measure(detector, appraisal, &measured);
+  Run *runs = measure(detector, model, &measured);
   getrusage(RUSAGE_SELF, &usage);
   printf("{\"load\":%.4f,\"first\":%.4f,\"peak_memory_bytes\":%lld,\"page_size\":%ld,", load, first,
          usage.ru_maxrss * 1024LL, sysconf(_SC_PAGESIZE));
