@@ -9,8 +9,13 @@ import numpy as np
 import pytest
 
 from mien.benchmarks.apps import android_package, apple_package
-from mien.benchmarks.pipeline import picture_model, unit_of
-from mien.benchmarks.results.records import read_report
+from mien.benchmarks.phone.adb import Adb
+from mien.benchmarks.phone.phone import Phone
+from mien.benchmarks.phone.runner_kit import Kit
+from mien.benchmarks.phone.session import MODES, Session
+from mien.benchmarks.pipeline import first_photograph, picture_model, unit_of
+from mien.benchmarks.results.records import BenchSpec, Device, read_report
+from mien.benchmarks.targets.android import AndroidTarget
 from mien.benchmarks.targets.arm64 import _on_host
 from mien.mobile_reference.bundle.reader import open_bundle
 from mien.mobile_reference.contract import PipelineSpec
@@ -20,6 +25,7 @@ from tests.benchmarks.tinymodels import PIPELINE, other_bundle, renamed
 
 QUICK = ("--processes", "1", "--runs", "2", "--warmup", "0", "--variant", "tflite-int8")
 STAGES_ALONE = replace(PIPELINE, name="stages", whole=None)
+RUN_BY_PHONE = (("detector", "detector"), ("model", "appraisal"))
 NO_FRONT = replace(PIPELINE, name="arrays", front=None)
 
 
@@ -123,6 +129,21 @@ def test_the_swift_package_is_of_the_contracts_models(mine: Path) -> None:
     assert spec["graphs"]["my-appraisal"]["inputs"] == [
         {"name": "my-face", "shape": [256, 256, 3], "image": True}
     ]
+
+
+def test_the_runner_on_phones_is_told_the_contracts_names(mine: Path) -> None:
+    opened = open_bundle(mine)
+    spec = BenchSpec(opened, "tflite-int8", first_photograph(opened), 1, 0, 2, 1)
+    device = Device("android", "made up", "aarch64", 8, "Android", "")
+    session = Session(
+        Adb("adb", "none"), Phone(device, "arm64-v8a", 4096, ()), MODES["quick"], lambda _: None
+    )
+    words = set(AndroidTarget(session, Kit(Path(), "arm64-v8a", {}))._settings(spec))
+    assert {"found=my-candidates", "rating=my-score", "step=my-appraisal"} <= words
+    assert {f"{name}=../tflite-int8/my-{model}.tflite" for name, model in RUN_BY_PHONE} <= words
+    stages = BenchSpec(replace(opened, spec=STAGES_ALONE), "tflite-int8", spec.photograph, 1, 0, 2, 1)
+    with pytest.raises(UsageError, match="no end-to-end model"):
+        AndroidTarget(session, Kit(Path(), "arm64-v8a", {}))._settings(stages)
 
 
 def _with(spec: PipelineSpec, **whole: Any) -> PipelineSpec:
