@@ -14,8 +14,6 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from mien.models.appraisal.networks.layers import SameConv
-
 # Of a larger map some places are taken: they are alike, and faces are many.
 _PLACES = 1024
 
@@ -51,16 +49,16 @@ class _Sums:
 
 
 @torch.inference_mode()
-def convolution_moments(net: nn.Module, faces: Sequence[Tensor]) -> Mapping[str, Moments]:
-    """Run ``net`` on aligned faces, uint8 [1, 3, 256, 256], and watch its dense convolutions.
+def convolution_moments(net: nn.Module, samples: Sequence[Sequence[Tensor]]) -> Mapping[str, Moments]:
+    """Run ``net`` on ``samples`` of its inputs, pixels as float32, and watch its dense convolutions.
 
     Returns:
         The moments by the convolution's name in ``net``. One that runs twice a face has those of both runs.
     """
     sums: dict[str, _Sums] = {}
     with _watched(net, sums):
-        for face in faces:
-            net(face.float())
+        for sample in samples:
+            net(*(tensor.float() for tensor in sample))
     return {name: found.moments() for name, found in sums.items()}
 
 
@@ -87,8 +85,9 @@ def _watched(net: nn.Module, sums: dict[str, _Sums]) -> Iterator[None]:
 
 def _windows(convolution: nn.Conv2d, x: Tensor) -> Tensor:
     """List what the convolution sees of x [1, C, H, W] at each place: [C * rows * columns, places]."""
-    if isinstance(convolution, SameConv):
-        x = convolution.padded(x)
+    padded = getattr(convolution, "padded", None)
+    if padded is not None:  # a convolution that pads by a rule of its own
+        x = padded(x)
     else:
         rows, columns = (int(size) for size in convolution.padding)
         x = F.pad(x, (columns, columns, rows, rows))

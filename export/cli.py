@@ -6,8 +6,6 @@ from typing import TYPE_CHECKING
 
 import click
 
-from mien.mobile_reference.bundle.reader import APPRAISAL, GRAPHS
-
 if TYPE_CHECKING:
     from .search.precision_search import Budget
 
@@ -54,8 +52,7 @@ worst that was searched with."""
     "--graph",
     "graphs",
     multiple=True,
-    type=click.Choice(GRAPHS),
-    help="With --compare-converters: graph (default: appraisal).",
+    help="With --compare-converters: model of the pipeline (default: the end-to-end one).",
 )
 @click.option(
     "--faces", type=_PATH, help="With --compare-quantisers: folder of held-out portraits (default: samples)."
@@ -96,9 +93,6 @@ def export(
     from rich.console import Console
 
     from mien.mobile_reference.report.progress import one_bar
-    from mien.models.appraisal.checkpoint import REFERENCE
-    from mien.models.appraisal.portraits import read_portraits
-    from mien.models.appraisal.training.sample_portraits import SAMPLES
 
     from .exporter import ExportRequest, export_bundle
     from .packing.packing import check_output
@@ -106,9 +100,7 @@ def export(
 
     check_output(output)
     chosen = _precision(precision, budget_points, work, output)
-    portraits = read_portraits(calibration) if calibration else read_portraits(SAMPLES, "calibration")
-    goldens = read_portraits(SAMPLES, "golden")
-    request = ExportRequest(checkpoint or REFERENCE, portraits, goldens, output, chosen)
+    request = ExportRequest(checkpoint, calibration, output, chosen)
     with one_bar("running the float pipeline") as progress:
         report = export_bundle(request, progress)
     for warning in report.warnings:
@@ -163,30 +155,30 @@ def _other_than_export(
     as_json: bool,
 ) -> None:
     """Compare, or set up."""
-    from mien.models.appraisal.checkpoint import REFERENCE
-    from mien.models.appraisal.portraits import read_portraits
-    from mien.models.appraisal.training.sample_portraits import SAMPLES
+    from mien.models.sources import open_pipeline
 
     from .compare import command as tasks
+    from .errors import ExportError
 
     if comparison is None:
         tasks.set_up()
         return
-    portraits = read_portraits(calibration) if calibration else read_portraits(SAMPLES, "calibration")
-    subject = tasks.Subject(checkpoint or REFERENCE, portraits, graphs or (APPRAISAL,), faces or SAMPLES)
+    held_out = faces or open_pipeline(checkpoint).inputs.samples
+    if held_out is None:
+        raise ExportError("the pipeline comes with no samples; give a folder with --faces")
+    subject = tasks.Subject(checkpoint, calibration, graphs, held_out)
     tasks.compare(comparison, subject, tasks.show_json if as_json else tasks.show_table)
 
 
 def _precision(
     precision: str | None, points: float | None, work: Path | None, output: Path
-) -> "Path | Budget":
+) -> "Path | Budget | None":
     """Understand the three options that belong together."""
     from .errors import ExportError
     from .search.precision_search import Budget
-    from .tflite.precision import STORED
 
     if precision == "auto":
         return Budget(points or DEFAULT_BUDGET, work or output.with_name(output.name + ".search"))
     if points or work:
         raise ExportError("--budget-points and --work concern a search; give --precision auto with them")
-    return STORED if precision in (None, "stored") else Path(precision)
+    return None if precision in (None, "stored") else Path(precision)

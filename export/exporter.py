@@ -10,37 +10,44 @@ from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
 
-from mien.mobile_reference.bundle.reader import APPRAISAL
-from mien.models.appraisal.calibration_faces import CalibrationSet, gather
-from mien.models.appraisal.checkpoint import Checkpoint, load_checkpoint
-from mien.models.appraisal.portrait_checks import image_hash
-from mien.models.appraisal.portraits import Portrait, read_image
-from mien.models.appraisal.traces import trace
+import numpy as np
 
-from .coreml.convert import PALETTES, VARIANTS
-from .graphs import GRAPHS
-from .packing.packing import CalibrationRecord, GoldenFace, check_output, pack, staged
-from .packing.variant_selection import Judgement, JudgingFace, judge, judging_faces
-from .running.plan import TFLITE_VARIANTS, Progress, palette_job, plan, read_faults, round_weights, run_jobs
+from mien.models.pipeline import Calibration, Pipeline, Sample, to_module
+from mien.models.sources import open_pipeline
+
+from .errors import ExportError
+from .packing.packing import CalibrationRecord, check_output, pack, staged
+from .packing.variant_selection import Judgement, judge
+from .running.plan import (
+    TFLITE_VARIANTS,
+    Progress,
+    Source,
+    palette_job,
+    plan,
+    read_faults,
+    round_weights,
+    run_jobs,
+)
 from .running.threads import one_thread
 from .search.precision_search import PRECISION, Budget, find_precision
 from .search.search import Outcome
-from .tflite.precision import STORED, stored_assignment
+from .tflite.precision import stored_assignment
 from .tflite.samples import save_traces
+from .variants import VARIANTS
 
 
 @dataclass(frozen=True)
 class ExportRequest:
-    """What is to be exported: a checkpoint, portraits that give the ranges, portraits to be golden.
+    """What is exported: a ``source`` as ``open_pipeline`` takes it, and a folder of ``calibration`` inputs.
 
-    ``precision`` is a file of assignments by variant, or the budget of a search for them.
+    None stands for what comes with the pipeline. ``precision`` is a file of assignments by variant, or the
+    budget of a search for them.
     """
 
-    checkpoint: Path
-    calibration: Sequence[Portrait]
-    goldens: Sequence[Portrait]
+    source: Source
+    calibration: Path | None
     output: Path
-    precision: Path | Budget = STORED
+    precision: Path | Budget | None = None
 
 
 @dataclass(frozen=True)
@@ -63,77 +70,82 @@ def export_bundle(request: ExportRequest, progress: Progress) -> ExportReport:
 
     Raises:
         ExportError: the output folder is not ours, or a conversion failed (``ConversionError``).
-        CheckpointError: the checkpoint cannot be used.
-        ImageSetError, NoFaceError: a portrait cannot be used.
+        ModelsError: the pipeline cannot be opened, or an input cannot be used.
     """
     start = time.monotonic()
     check_output(request.output)
-    if isinstance(request.precision, Path):
-        for variant in TFLITE_VARIANTS[1:]:
-            stored_assignment(variant, request.precision)
-    checkpoint = load_checkpoint(request.checkpoint)
-    faces = gather(request.calibration, request.goldens, checkpoint, lambda done, total: None)
-    goldens = [_golden(portrait, checkpoint) for portrait in request.goldens]
+    pipeline = open_pipeline(request.source)
+    stored = _stored(request, pipeline)
+    calibration = pipeline.inputs.calibration(pipeline, request.calibration)
+    goldens = pipeline.inputs.golden(pipeline, None)
     with staged(request.output) as folder, tempfile.TemporaryDirectory() as scratch:
         work = Path(scratch)
         workers = os.cpu_count() or 1
-        save_traces(faces.traces, work / "traces")
+        save_traces(calibration.samples, work / "traces")
         progress("rounding weights", 0, 1)
-        round_weights(request.checkpoint, work / "traces")
-        found, precision = _precision(request, work / "traces", workers, progress)
-        planned = plan(request.checkpoint, work / "traces", work, precision)
-        peak = run_jobs(planned, workers, progress)
+        round_weights(pipeline, work / "traces")
+        found, precision = _precision(request, pipeline, stored, work / "traces", workers, progress)
+        peak = run_jobs(plan(request.source, pipeline, work / "traces", work, precision), workers, progress)
         shutil.copy(precision, work / "ranges" / PRECISION)
-        judged = _judged(request.checkpoint, work, goldens, checkpoint, progress)
-        pack(folder, work, checkpoint, goldens, _record(faces), judged)
-        warnings = faces.warnings + read_faults(work)
+        judged = _judged(request.source, work, pipeline, pipeline.inputs.judging(pipeline, goldens), progress)
+        pack(folder, work, pipeline, goldens, _record(calibration, pipeline), judged)
+        warnings = calibration.warnings + read_faults(work)
     return ExportReport(time.monotonic() - start, peak, warnings, found)
 
 
+def _stored(request: ExportRequest, pipeline: Pipeline) -> Path:
+    """Return the file of assignments that is begun with, found to have every variant."""
+    given = request.precision if isinstance(request.precision, Path) else None
+    stored = given or pipeline.precision
+    if stored is None:
+        raise ExportError(f"pipeline {pipeline.name} comes with no precisions; give --precision FILE")
+    for variant in TFLITE_VARIANTS[1:]:
+        stored_assignment(variant, stored)
+    return stored
+
+
 def _precision(
-    request: ExportRequest, traces: Path, workers: int, progress: Progress
+    request: ExportRequest, pipeline: Pipeline, stored: Path, traces: Path, workers: int, progress: Progress
 ) -> tuple[Mapping[str, Outcome], Path]:
     """Return what a search found, nothing without one, and the file of assignments."""
-    if isinstance(request.precision, Path):
-        return {}, request.precision
+    if not isinstance(request.precision, Budget):
+        return {}, stored
     budget = request.precision
-    return find_precision(request.checkpoint, traces, budget, workers, progress), budget.work / PRECISION
+    found = find_precision(request.source, pipeline, stored, traces, budget, workers, progress)
+    return found, budget.work / PRECISION
 
 
 def _judged(
-    source: Path, work: Path, goldens: Sequence[GoldenFace], checkpoint: Checkpoint, progress: Progress
+    source: Source, work: Path, pipeline: Pipeline, samples: Sequence[Sample], progress: Progress
 ) -> list[Judgement]:
     """Rate every variant that was made, and make the palettes that pass."""
-    faces = judging_faces([golden.trace for golden in goldens], checkpoint)
+    made = [variant.name for variant in VARIANTS if variant.bits is None]
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        judged = list(pool.map(lambda variant: judge(work, variant, faces), (*TFLITE_VARIANTS, *VARIANTS)))
-    return judged + _try_palettes(source, work, faces, progress)
+        judged = list(pool.map(lambda variant: judge(work, variant, pipeline.spec, samples), made))
+    return judged + _try_palettes(source, work, pipeline, samples, progress)
 
 
 def _try_palettes(
-    checkpoint: Path, work: Path, faces: Sequence[JudgingFace], progress: Progress
+    source: Source, work: Path, pipeline: Pipeline, samples: Sequence[Sample], progress: Progress
 ) -> list[Judgement]:
-    """Make variants of ever smaller palettes until one fails its gate, which the next would too."""
+    """Make variants of ever smaller palettes until one fails its tolerance, which the next would too."""
     judged = []
-    for variant in PALETTES:
-        jobs = {graph.name: palette_job(variant, graph.name, checkpoint, work) for graph in GRAPHS}
-        run_jobs([jobs.pop(APPRAISAL)], 1, progress)
-        judged.append(judge(work, variant, faces))
+    served = {model.name for model in pipeline.spec.served}
+    for variant in (one.name for one in VARIANTS if one.bits is not None):
+        jobs = {model.name: palette_job(variant, model.name, source, work) for model in pipeline.models}
+        run_jobs([job for name, job in jobs.items() if name in served], 1, progress)
+        judged.append(judge(work, variant, pipeline.spec, samples))
         if not judged[-1].passed:
             break
-        run_jobs(list(jobs.values()), os.cpu_count() or 1, progress)
+        run_jobs([job for name, job in jobs.items() if name not in served], os.cpu_count() or 1, progress)
     return judged
 
 
-def _golden(portrait: Portrait, checkpoint: Checkpoint) -> GoldenFace:
-    photo = read_image(portrait.image)
-    return GoldenFace(portrait, photo.permute(1, 2, 0).contiguous().numpy(), trace(photo, checkpoint))
-
-
-def _record(faces: CalibrationSet) -> CalibrationRecord:
-    """Say which faces gave the ranges: by the pixels of the aligned faces, and by the photographs."""
+def _record(calibration: Calibration, pipeline: Pipeline) -> CalibrationRecord:
+    """Say which inputs gave the ranges: by their values as modules are given them, and by their files."""
     state = sha256()
-    for one in faces.traces:
-        state.update(one.tensors["face"].numpy().tobytes())
-    images = tuple(sorted(image_hash(portrait) for portrait in faces.portraits))
-    return CalibrationRecord(len(faces.traces), state.hexdigest(), images)
+    for sample in calibration.samples:
+        for name in pipeline.spec.inputs:
+            value = to_module(sample.tensors[name], pipeline.spec.tensor(name))
+            state.update(np.ascontiguousarray(value.numpy()).tobytes())
+    return CalibrationRecord(len(calibration.samples), state.hexdigest(), calibration.files)

@@ -1,6 +1,7 @@
 """What can be wrong with what a user brings to the float pipeline.
 
 ModelsError
+├── PipelineError     stages that contradict each other, or a module that fails
 ├── CheckpointError   a checkpoint that is incomplete, foreign, or unsafe to read
 └── NoFaceError       a photograph without a face that can be aligned
 
@@ -20,3 +21,7 @@ class CheckpointError(ModelsError):
 
 class NoFaceError(ModelsError):
     """A photograph holds no face that can be aligned."""
+
+
+class PipelineError(ModelsError):
+    """A pipeline contradicts itself."""

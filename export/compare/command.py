@@ -4,7 +4,6 @@ import json
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,14 +11,13 @@ import click
 from rich.console import Console
 from rich.table import Table
 
-from mien.export.graphs import graph_named
-from mien.export.running.plan import Progress
+from mien.export.component import component
+from mien.export.errors import ExportError
+from mien.export.running.plan import Progress, Source
 from mien.export.tflite.converters import litert_torch
 from mien.export.tflite.samples import save_traces
 from mien.mobile_reference.report.progress import one_bar
-from mien.models.appraisal.calibration_faces import gather
-from mien.models.appraisal.checkpoint import load_checkpoint
-from mien.models.appraisal.portraits import Portrait
+from mien.models.sources import open_pipeline
 
 from .converters import FAILED, Attempt, compare_converters
 from .quantisers import Quantised, compare_quantisers
@@ -30,11 +28,14 @@ HOST = "ms are of one thread of this host, all in turns in one run; a host is no
 
 @dataclass(frozen=True)
 class Subject:
-    """What is compared: ``graphs`` of a checkpoint, portraits to calibrate by, and held-out ones."""
+    """What is compared: ``models`` of a pipeline, inputs to calibrate by, and held-out ones.
 
-    checkpoint: Path
-    calibration: Sequence[Portrait]
-    graphs: Sequence[str]
+    No ``models`` mean the end-to-end one; ``calibration`` None means the inputs that come with the pipeline.
+    """
+
+    source: Source
+    calibration: Path | None
+    models: Sequence[str]
     faces: Path
 
 
@@ -43,13 +44,19 @@ Found = Sequence[Attempt] | Sequence[Quantised]
 
 def converters(subject: Subject, folder: Path, report: Progress) -> Sequence[Attempt]:
     """Compare the front ends."""
-    graphs = [graph_named(name) for name in subject.graphs]
-    return compare_converters(graphs, subject.checkpoint, folder, report)
+    pipeline = open_pipeline(subject.source)
+    known = [model.name for model in pipeline.models]
+    unknown = sorted(set(subject.models) - set(known))
+    if unknown:
+        raise ExportError(f"the pipeline has no model {unknown[0]}; it has {', '.join(known)}")
+    chosen = subject.models or [model.name for model in pipeline.spec.served]
+    models = [component(pipeline, name) for name in chosen]
+    return compare_converters(models, subject.source, folder, report)
 
 
 def quantisers(subject: Subject, folder: Path, report: Progress) -> Sequence[Quantised]:
     """Compare the ways to int8."""
-    return compare_quantisers(subject.checkpoint, subject.faces, folder, report)
+    return compare_quantisers(subject.source, subject.faces, folder, report)
 
 
 def converter_table(attempts: Sequence[Attempt]) -> Table:
@@ -117,9 +124,9 @@ def compare(name: str, subject: Subject, show: Callable[[Comparison, Found], Non
     comparison = COMPARISONS[name]
     with one_bar("running the float pipeline") as report, tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
-        checkpoint = load_checkpoint(subject.checkpoint)
-        faces = gather(subject.calibration, [], checkpoint, partial(report, "looked at portraits"))
-        save_traces(faces.traces, folder / "traces")
+        pipeline = open_pipeline(subject.source)
+        calibration = pipeline.inputs.calibration(pipeline, subject.calibration)
+        save_traces(calibration.samples, folder / "traces")
         found = comparison.make(subject, folder, report)
     show(comparison, found)
     for one in found:

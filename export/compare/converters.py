@@ -6,16 +6,17 @@ from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
+from mien.export.component import Component, component
 from mien.export.errors import ConversionError
-from mien.export.graphs import Graph
 from mien.export.running.isolation import Usage, run_isolated
-from mien.export.running.plan import Progress
+from mien.export.running.plan import Progress, Source
 from mien.export.tflite.conversion import convert_float
 from mien.export.tflite.converters import FRONT_ENDS, Convert, FrontEnd
 from mien.export.tflite.interpreter import Runner
 from mien.export.tflite.passes.deduplicate_buffers import share_constants
 from mien.export.tflite.samples import load_samples
 from mien.mobile_reference.tflite.flatbuffer import MOVES, operation_names
+from mien.models.sources import open_pipeline
 
 from .timing import Inputs, interleaved_ms
 
@@ -56,8 +57,8 @@ class Attempt:
 
 
 def compare_converters(
-    graphs: Sequence[Graph],
-    checkpoint: Path,
+    models: Sequence[Component],
+    source: Source,
     folder: Path,
     progress: Progress,
     front_ends: Sequence[FrontEnd] = FRONT_ENDS,
@@ -66,18 +67,18 @@ def compare_converters(
 
     ``folder`` holds the float pipeline's ``traces`` (``jobs.save_traces``) and takes what is made.
     """
-    total = len(graphs) * (len(front_ends) + 1)
+    total = len(models) * (len(front_ends) + 1)
     done = 0
     attempts: list[Attempt] = []
-    for graph in graphs:
+    for one in models:
         made = []
         for front_end in front_ends:
-            made.append(_attempt(front_end, graph, checkpoint, folder))
+            made.append(_attempt(front_end, one, source, folder))
             done += 1
-            progress(f"{front_end.name} {graph.name}", done, total)
-        attempts.extend(_measured(graph, made, folder))
+            progress(f"{front_end.name} {one.name}", done, total)
+        attempts.extend(_measured(one, made, folder))
         done += 1
-        progress(f"{graph.name}: timed", done, total)
+        progress(f"{one.name}: timed", done, total)
     return tuple(attempts)
 
 
@@ -85,32 +86,33 @@ def _work(folder: Path, graph: str, front_end: str) -> Path:
     return folder / graph / front_end
 
 
-def _attempt(front_end: FrontEnd, graph: Graph, checkpoint: Path, folder: Path) -> Attempt:
+def _attempt(front_end: FrontEnd, one: Component, source: Source, folder: Path) -> Attempt:
     if not front_end.installed():
-        return Attempt(graph.name, front_end.name, MISSING, front_end.install)
-    work = _work(folder, graph.name, front_end.name)
+        return Attempt(one.name, front_end.name, MISSING, front_end.install)
+    work = _work(folder, one.name, front_end.name)
     work.mkdir(parents=True)
-    task = partial(_prove, front_end.convert, graph, checkpoint, folder / "traces", work)
+    task = partial(_prove, front_end.convert, one.name, source, folder / "traces", work)
     try:
-        used = run_isolated(task, work / "log", front_end.limits, f"{front_end.name} {graph.name}")
+        used = run_isolated(task, work / "log", front_end.limits, f"{front_end.name} {one.name}")
     except ConversionError as error:
-        return Attempt(graph.name, front_end.name, FAILED, str(error))
-    return Attempt(graph.name, front_end.name, WORKS, used=used)
+        return Attempt(one.name, front_end.name, FAILED, str(error))
+    return Attempt(one.name, front_end.name, WORKS, used=used)
 
 
-def _prove(convert: Convert, graph: Graph, checkpoint: Path, traces: Path, work: Path) -> None:
+def _prove(convert: Convert, name: str, source: Source, traces: Path, work: Path) -> None:
     """Make ``work``/<graph>.tflite, proven, as an export would; runs in a process of its own."""
-    model = convert_float(convert, graph, checkpoint, load_samples(traces), work)
+    one = component(open_pipeline(source), name)
+    model = convert_float(convert, one, source, load_samples(traces), work)
     model.write_bytes(share_constants(model.read_bytes()))
 
 
-def _measured(graph: Graph, attempts: Iterable[Attempt], folder: Path) -> Iterator[Attempt]:
+def _measured(one: Component, attempts: Iterable[Attempt], folder: Path) -> Iterator[Attempt]:
     """Look into the models that work, and run them in turns."""
     attempts = list(attempts)
     sample = load_samples(folder / "traces")[0]
-    inputs: Inputs = [sample[name] for name in graph.inputs]
+    inputs: Inputs = [sample[name] for name in one.inputs]
     files = {
-        a.front_end: _work(folder, graph.name, a.front_end) / f"{graph.name}.tflite"
+        a.front_end: _work(folder, one.name, a.front_end) / f"{one.name}.tflite"
         for a in attempts
         if a.state == WORKS
     }

@@ -12,30 +12,28 @@ import onnx
 from numpy.typing import NDArray
 from safetensors.numpy import load_file, save_file
 
+from mien.export.component import Component, component
 from mien.export.errors import ConversionError
-from mien.export.graphs import graph_named
 from mien.export.running.isolation import Limits, run_isolated
-from mien.export.running.plan import Progress, convert_tflite, float_file, round_weights
+from mien.export.running.plan import Progress, Source, convert_tflite, float_file, round_weights
 from mien.export.tflite.converters import FRONT_ENDS, tf_converter
 from mien.export.tflite.converters.onnx2tf_call import run_onnx2tf
 from mien.export.tflite.converters.onnx_graph import to_onnx
 from mien.export.tflite.interpreter import Runner
-from mien.export.tflite.precision import STORED
 from mien.export.tflite.quantise import as_statistics
 from mien.export.tflite.ranges import Method, ranges_by, spreads
 from mien.export.tflite.samples import load_samples
 from mien.export.tflite.signature import order_by_signature
-from mien.mobile_reference.bundle.reader import APPRAISAL
-from mien.models.appraisal.evaluation.held_out import held_out_faces
+from mien.models.sources import open_pipeline
 
 from .converters import FAILED, MISSING, WORKS
 from .instructions import Instructions, count_instructions
 from .timing import interleaved_ms
 
 OURS = "mien"
-_GRAPH = graph_named(APPRAISAL)
 _LIMITS = Limits(seconds=1800)
-_FACES = "faces.safetensors"
+_HELD_OUT = "held-out.safetensors"
+_INPUT, _RATING = "input", "rating"
 
 
 @dataclass(frozen=True)
@@ -64,14 +62,31 @@ class Quantised:
     cost: Cost | None = None
 
 
-def by_mien(checkpoint: Path, folder: Path) -> None:
+@dataclass(frozen=True)
+class Subject:
+    """The model that is quantised: where its pipeline comes from, and its name."""
+
+    source: Source
+    model: str
+
+    def component(self) -> Component:
+        """Open the model."""
+        return component(open_pipeline(self.source), self.model)
+
+
+def by_mien(subject: Subject, folder: Path) -> None:
     """Quantise as an export does; makes the float model for the others too."""
-    round_weights(checkpoint, folder / "traces")
-    convert_tflite(STORED, _GRAPH.name, checkpoint, folder / "traces", folder)
-    _target(folder, OURS).write_bytes((folder / "tflite-int8" / f"{_GRAPH.name}.tflite").read_bytes())
+    pipeline, name = open_pipeline(subject.source), subject.model
+    if pipeline.precision is None:
+        raise ConversionError(
+            f"pipeline {pipeline.name} comes with no precisions; search with --precision auto"
+        )
+    round_weights(pipeline, folder / "traces")
+    convert_tflite(pipeline.precision, name, subject.source, folder / "traces", folder)
+    _target(folder, OURS).write_bytes((folder / "tflite-int8" / f"{name}.tflite").read_bytes())
 
 
-def by_quantiser(checkpoint: Path, folder: Path) -> None:
+def by_quantiser(subject: Subject, folder: Path) -> None:
     """Quantise the same float model by ai-edge-quantizer's own recipe, ranges by least and greatest value.
 
     Its own calibration runs XNNPACK, which leaves tensors inside of what it fuses without data. Of weights
@@ -79,30 +94,33 @@ def by_quantiser(checkpoint: Path, folder: Path) -> None:
     """
     from ai_edge_quantizer import quantizer, recipe
 
-    model = float_file(folder, _GRAPH.name).read_bytes()
-    ranges = ranges_by(Method.MIN_MAX, spreads(_GRAPH, model, load_samples(folder / "traces")))
+    model = float_file(folder, subject.model).read_bytes()
+    ranges = ranges_by(Method.MIN_MAX, spreads(subject.component(), model, load_samples(folder / "traces")))
     job = quantizer.Quantizer(bytearray(model))
     job.load_quantization_recipe(recipe.static_wi8_ai8())
     made = job.quantize(as_statistics(model, ranges))
     _target(folder, "ai-edge-quantizer").write_bytes(bytes(made.quantized_model))
 
 
-def by_quantiser_dynamically(checkpoint: Path, folder: Path) -> None:
+def by_quantiser_dynamically(subject: Subject, folder: Path) -> None:
     """Quantise the same float model by its recipe without ranges: inputs are quantised as they are read."""
     from ai_edge_quantizer import quantizer, recipe
 
-    job = quantizer.Quantizer(str(float_file(folder, _GRAPH.name)))
+    job = quantizer.Quantizer(str(float_file(folder, subject.model)))
     job.load_quantization_recipe(recipe.dynamic_wi8_afp32())
     _target(folder, "ai-edge-quantizer, dynamic").write_bytes(bytes(job.quantize().quantized_model))
 
 
-def by_onnx2tf(checkpoint: Path, folder: Path) -> None:
-    """Let onnx2tf quantise. It takes no pictures of bytes: the face comes as float32, 0..255."""
-    faces = folder / "calibration.npy"
-    np.save(faces, np.concatenate([sample["face"] for sample in _calibration(folder)]).astype(np.float32))
-    model = onnx.load(str(_onnx(checkpoint, folder)))
+def by_onnx2tf(subject: Subject, folder: Path) -> None:
+    """Let onnx2tf quantise. It takes no pictures of bytes: pixels come as float32, 0..255."""
+    given = folder / "calibration.npy"
+    (name,) = subject.component().inputs
+    np.save(
+        given, np.concatenate([sample[name] for sample in _calibration(subject, folder)]).astype(np.float32)
+    )
+    model = onnx.load(str(_onnx(subject, folder)))
     model.graph.input[0].type.tensor_type.elem_type = onnx.TensorProto.FLOAT
-    source = folder / "float-face.onnx"
+    source = folder / "float-pixels.onnx"
     onnx.save(model, str(source))
     one = [[[[1.0, 1.0, 1.0]]]]
     run_onnx2tf(
@@ -110,7 +128,7 @@ def by_onnx2tf(checkpoint: Path, folder: Path) -> None:
         folder / "onnx2tf",
         tflite_backend="flatbuffer_direct",
         output_integer_quantized_tflite=True,
-        custom_input_op_name_np_data_path=[["face", str(faces), [[[[0.0, 0.0, 0.0]]]], one]],
+        custom_input_op_name_np_data_path=[[name, str(given), [[[[0.0, 0.0, 0.0]]]], one]],
     )
     made = sorted((folder / "onnx2tf").glob("*_integer_quant.tflite"))
     if not made:
@@ -118,16 +136,16 @@ def by_onnx2tf(checkpoint: Path, folder: Path) -> None:
     _target(folder, "onnx2tf").write_bytes(made[-1].read_bytes())
 
 
-def by_tensorflow(checkpoint: Path, folder: Path) -> None:
+def by_tensorflow(subject: Subject, folder: Path) -> None:
     """Let TensorFlow's converter quantise what onnx2tf's TensorFlow back end made."""
-    saved = folder / tf_converter.SAVED_MODEL
-    run_onnx2tf(_onnx(checkpoint, folder), saved, tflite_backend="tf_converter")
+    saved, one = folder / tf_converter.SAVED_MODEL, subject.component()
+    run_onnx2tf(_onnx(subject, folder), saved, tflite_backend="tf_converter")
     import tensorflow as tf
 
     converter = tf.lite.TFLiteConverter.from_saved_model(str(saved))
     converter.optimizations = [tf.lite.Optimize.DEFAULT]
-    converter.representative_dataset = lambda: iter(_calibration(folder))
-    made = order_by_signature(converter.convert(), _GRAPH.inputs, _GRAPH.outputs)
+    converter.representative_dataset = lambda: iter(_calibration(subject, folder))
+    made = order_by_signature(converter.convert(), one.inputs, one.outputs)
     _target(folder, "TFLiteConverter").write_bytes(made)
 
 
@@ -136,7 +154,7 @@ class Route:
     """One way to int8: ``make`` writes its model; it needs a front end of the name ``needs``."""
 
     name: str
-    make: Callable[[Path, Path], None]
+    make: Callable[["Subject", Path], None]
     needs: str
 
 
@@ -151,7 +169,7 @@ ROUTES: tuple[Route, ...] = (
 
 
 def compare_quantisers(
-    checkpoint: Path, faces: Path, folder: Path, progress: Progress, routes: Sequence[Route] = ROUTES
+    source: Source, faces: Path, folder: Path, progress: Progress, routes: Sequence[Route] = ROUTES
 ) -> tuple[Quantised, ...]:
     """Quantise the one graph by every route and judge each by held-out portraits, plain and drawn upon.
 
@@ -161,23 +179,23 @@ def compare_quantisers(
         ImageSetError: ``faces`` holds no portrait that was held out.
     """
     total = 2 * len(routes) + 2
-    _save_faces(faces, checkpoint, folder)
+    subject = _save_held_out(faces, source, folder)
     progress("rated held-out faces in float", 1, total)
     found: list[Quantised] = []
     for number, route in enumerate(routes, start=1):
-        found.append(_tried(route, checkpoint, folder))
+        found.append(_tried(route, subject, folder))
         progress(f"{route.name}: {found[-1].state}", 2 * number + 1, total)
     measured = _measured(found, folder)
     progress("timed and counted", total, total)
     return measured
 
 
-def _tried(route: Route, checkpoint: Path, folder: Path) -> Quantised:
+def _tried(route: Route, subject: Subject, folder: Path) -> Quantised:
     """Quantise and judge, each in a process of its own: some int8 models divide by zero when they run."""
     (front_end,) = (one for one in FRONT_ENDS if one.name == route.needs)
     if not front_end.installed():
         return Quantised(route.name, MISSING, f"{route.name}: {front_end.install}")
-    make, judge = partial(route.make, checkpoint, folder), partial(_judge, folder, route.name)
+    make, judge = partial(route.make, subject, folder), partial(_judge, folder, route.name)
     try:
         for step, task in (("make", make), ("judge", judge)):
             run_isolated(task, folder / f"{route.name}.{step}.log", _LIMITS, f"{route.name} ({step})")
@@ -190,34 +208,42 @@ def _target(folder: Path, route: str) -> Path:
     return folder / f"{route}.tflite"
 
 
-def _onnx(checkpoint: Path, folder: Path) -> Path:
-    from mien.models.appraisal.checkpoint import load_checkpoint
-
-    source = folder / f"{_GRAPH.name}.onnx"
-    to_onnx(_GRAPH, load_checkpoint(checkpoint), source)
-    return source
+def _onnx(subject: Subject, folder: Path) -> Path:
+    exported = folder / f"{subject.model}.onnx"
+    to_onnx(subject.component(), exported)
+    return exported
 
 
-def _calibration(folder: Path) -> list[dict[str, NDArray[Any]]]:
-    return [{"face": sample["face"]} for sample in load_samples(folder / "traces")]
+def _calibration(subject: Subject, folder: Path) -> list[dict[str, NDArray[Any]]]:
+    inputs = subject.component().inputs
+    return [{name: sample[name] for name in inputs} for sample in load_samples(folder / "traces")]
 
 
-def _save_faces(portraits: Path, checkpoint: Path, folder: Path) -> None:
-    """Write held-out faces [N, 1, 256, 256, 3] and their float scores [N] where other processes find them."""
-    held_out = [face.tensors for face in held_out_faces(portraits, checkpoint).faces()]
-    arrays = {name: np.stack([face[name] for face in held_out]) for name in ("face", "score")}
-    save_file(arrays, folder / _FACES)
+def _save_held_out(portraits: Path, source: Source, folder: Path) -> Subject:
+    """Write held-out inputs [N, 1, ...] and their float ratings [N] where other processes find them.
+
+    Raises:
+        ConversionError: the pipeline has no end-to-end model of one input.
+    """
+    pipeline = open_pipeline(source)
+    if pipeline.whole is None or len(pipeline.whole.inputs) != 1:
+        raise ConversionError(f"pipeline {pipeline.name} has no end-to-end model of one input to compare")
+    samples = [sample.tensors for sample in pipeline.inputs.held_out(pipeline, portraits).samples()]
+    named = {_INPUT: pipeline.whole.inputs[0], _RATING: pipeline.spec.rating.tensor}
+    arrays = {key: np.stack([sample[name] for sample in samples]) for key, name in named.items()}
+    save_file(arrays, folder / _HELD_OUT)
+    return Subject(source, pipeline.whole.name)
 
 
 def _judge(folder: Path, route: str) -> None:
     """Rate every face and write the score errors."""
-    faces = load_file(folder / _FACES)
+    faces = load_file(folder / _HELD_OUT)
     runner = Runner(_target(folder, route))
     try:
-        scores = [float(runner.run([_fed(runner, face)])[0].reshape(-1)[0]) for face in faces["face"]]
+        scores = [float(runner.run([_fed(runner, face)])[0].reshape(-1)[0]) for face in faces[_INPUT]]
     except (RuntimeError, ValueError) as error:
         raise ConversionError(f"the model does not run: {' '.join(str(error).split())}") from error
-    errors = np.abs(np.array(scores) - faces["score"].reshape(-1))
+    errors = np.abs(np.array(scores) - faces[_RATING].reshape(-1))
     if not np.isfinite(errors).all():
         raise ConversionError("the model gives scores that are no number")
     _target(folder, route).with_suffix(".json").write_text(json.dumps(errors.tolist()))
@@ -232,7 +258,7 @@ def _fed(runner: Runner, face: NDArray[Any]) -> NDArray[Any]:
 def _measured(found: Sequence[Quantised], folder: Path) -> tuple[Quantised, ...]:
     """Time what works in turns, then count its ARM64 instructions where the emulation was set up."""
     models = {one.route: _target(folder, one.route) for one in found if one.state == WORKS}
-    face = load_file(folder / _FACES)["face"][0]
+    face = load_file(folder / _HELD_OUT)[_INPUT][0]
     runners = {route: Runner(model) for route, model in models.items()}
     times = interleaved_ms({route: (runner, [_fed(runner, face)]) for route, runner in runners.items()})
     np.save(folder / "face.npy", face)

@@ -15,45 +15,19 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from mien.export.coreml.convert import MINIMUM, QUANTISED_MINIMUM
 from mien.export.errors import ExportError
-from mien.export.graphs import GRAPHS, TensorSpec
-from mien.export.tflite.quantise import channels_last
-from mien.mobile_reference.bundle.reader import FORMAT, MANIFEST, STAGES, manifest_validator, sha256
-from mien.models.appraisal.checkpoint import Checkpoint, Config, checkpoint_hash
-from mien.models.appraisal.networks.detector import INPUT_SIZE, KEYPOINTS
-from mien.models.appraisal.portraits import Portrait
-from mien.models.appraisal.traces import Trace
+from mien.export.variants import VARIANTS, variant_named
+from mien.mobile_reference.bundle.reader import FORMAT, MANIFEST, manifest_validator, sha256
+from mien.mobile_reference.contract import PipelineSpec
+from mien.models.pipeline import Golden, Pipeline
 
-from .variant_selection import SUFFIXES, Judgement, choose, model_of
+from .variant_selection import Judgement, choose, model_of
 
-# What else must hold over held-out faces.
-FIDELITY = {"rank": 0.999, "heatmap_correlation": 0.995, "mask_iou": 0.97}
-# A mean score error is held to the gate of the largest one, but where that one leaves room.
-MEAN_GATES = {"tflite-int8": 0.3}
-# The least system, where it is not the platform's.
-MINIMA = {"coreml-w8a8": QUANTISED_MINIMUM}
-AGREEMENT = 1.0
-"""Largest difference of scores between a TFLite and a Core ML variant, in points."""
+_FORMS = {
+    "tflite": {"layout": "NHWC", "pixels": "uint8 tensors, RGB"},
+    "coreml": {"layout": "NCHW", "pixels": "images, RGB"},
+}
 _PACKAGES = ("torch", "onnx", "onnx2tf", "ai-edge-litert", "ai-edge-quantizer", "coremltools", "numpy")
-_COORDINATES = "pixels, x right and y down, the centre of the first pixel at (0, 0)"
-_RESAMPLING = (
-    "reduce by a box filter of whole size max(1, floor(1 / scale)), then bilinear with the border repeated, "
-    "then add 0.500001 and round down"
-)
-_SCORE_MAP = (
-    "100 * tolerated_evidence / (tolerated_evidence + evidence), "
-    "evidence: mean of the final heatmap to the power of 1.5 over the face region"
-)
-
-
-@dataclass(frozen=True)
-class GoldenFace:
-    """A portrait, and what the float pipeline makes of it."""
-
-    portrait: Portrait
-    photograph: np.ndarray[Any, np.dtype[np.uint8]]
-    trace: Trace
 
 
 def check_output(output: Path) -> None:
@@ -88,9 +62,9 @@ def staged(output: Path) -> Iterator[Path]:
 
 @dataclass(frozen=True)
 class CalibrationRecord:
-    """Which faces gave the int8 ranges: how many, the hash of their pixels, those of their photographs."""
+    """Which inputs gave the int8 ranges: how many, the hash of their values, those of their files."""
 
-    faces: int
+    inputs: int
     sha256: str
     images: tuple[str, ...]
 
@@ -98,116 +72,96 @@ class CalibrationRecord:
 def pack(
     folder: Path,
     made: Path,
-    checkpoint: Checkpoint,
-    goldens: Sequence[GoldenFace],
+    pipeline: Pipeline,
+    goldens: Sequence[Golden],
     calibration: CalibrationRecord,
     judged: Sequence[Judgement],
 ) -> None:
-    """Fill ``folder`` with what the conversions ``made``, the golden vectors and the manifest.
+    """Fill ``folder`` with what the conversions ``made``, the golden inputs and the manifest.
 
-    A variant that has not all graphs, as a palette that failed its gate, is left out; the manifest says so.
+    A variant that has not all models, as a palette that failed its tolerance, is left out; the manifest says
+    so.
     """
-    whole = [judgement for judgement in judged if _is_whole(made, judgement)]
-    variants = [_pack_variant(folder, made, judgement) for judgement in whole]
+    complete = [judgement for judgement in judged if _is_complete(made, pipeline.spec, judgement)]
+    variants = [_pack_variant(folder, made, pipeline.spec, judgement) for judgement in complete]
     shutil.copytree(made / "ranges", folder / "ranges")
-    entries = [_pack_golden(folder, golden) for golden in goldens]
     manifest = {
         "format": FORMAT,
-        **_rules(checkpoint.config, float(checkpoint.appraisal.tolerated_evidence)),
-        "platforms": {
-            "tflite": {"layout": "NHWC", "pixels": "uint8 tensors, RGB", "minimum": "LiteRT 2.1"},
-            "coreml": {"layout": "NCHW", "pixels": "images, RGB", "minimum": MINIMUM},
-        },
-        "graphs": {
-            graph.name: {
-                "inputs": [_tensor(spec) for spec in graph.specs(graph.inputs)],
-                "outputs": [_tensor(spec) for spec in graph.specs(graph.outputs)],
-            }
-            for graph in GRAPHS
-        },
-        "stages": list(STAGES),
+        **pipeline.spec.record(),
+        "platforms": _platforms(),
         "variants": variants,
-        "choice": choose(whole),
-        "left_out": [_measured(judgement) for judgement in judged if judgement not in whole],
-        "agreement": AGREEMENT,
-        "goldens": entries,
+        "choice": choose(complete),
+        "left_out": [
+            _measured(judgement) | {"tolerance": judgement.tolerance}
+            for judgement in judged
+            if judgement not in complete
+        ],
+        "agreement": pipeline.agreement,
+        "goldens": [_pack_golden(folder, pipeline.spec, golden) for golden in goldens],
+        "record": dict(pipeline.record),
         "provenance": {
             "mien": version("mien"),
             "commit": source_commit(),
             "versions": {name: version(name) for name in _PACKAGES},
-            "checkpoint": checkpoint_hash(checkpoint),
+            "checkpoint": pipeline.weights,
             "calibration": asdict(calibration) | {"ranges": "ranges"},
         },
     }
     manifest["files"] = _listing(folder)
-    text = json.dumps(manifest, indent=1) + "\n"
+    text = json.dumps(manifest, indent=1, allow_nan=False) + "\n"
     manifest_validator().validate(json.loads(text))
     (folder / MANIFEST).write_text(text)
 
 
-def _rules(config: Config, tolerated_evidence: float) -> dict[str, Any]:
-    return {
-        "name": config.name,
-        "alignment": {
-            **asdict(config.alignment),
-            "keypoints": list(KEYPOINTS),
-            "detector_size": INPUT_SIZE,
-            "coordinates": _COORDINATES,
-            "resampling": _RESAMPLING,
-        },
-        "score": {"lowest": 0, "typical": 100, "map": _SCORE_MAP, "tolerated_evidence": tolerated_evidence},
-        "appraisal": asdict(config.appraisal),
-    }
+def _platforms() -> dict[str, dict[str, str]]:
+    """Say how each platform has tensors; the least system is that of its first variant."""
+    least: dict[str, str] = {}
+    for variant in VARIANTS:
+        least.setdefault(variant.platform, variant.minimum)
+    return {name: {**form, "minimum": least[name]} for name, form in _FORMS.items()}
 
 
-def _tensor(spec: TensorSpec) -> dict[str, Any]:
-    """Describe a tensor as TFLite has it; other platforms state their layout under ``platforms``."""
-    return {
-        "name": spec.name,
-        "shape": list(spec.channels_last),
-        "dtype": spec.dtype,
-        "full_scale": spec.full_scale,
-        "meaning": spec.meaning,
-    }
+def _is_complete(made: Path, spec: PipelineSpec, judgement: Judgement) -> bool:
+    return all(model_of(made, judgement.name, model.name).exists() for model in spec.models)
 
 
-def _is_whole(made: Path, judgement: Judgement) -> bool:
-    return all(model_of(made, judgement.name, graph.name).exists() for graph in GRAPHS)
-
-
-def _pack_variant(folder: Path, made: Path, judgement: Judgement) -> dict[str, Any]:
-    name, platform = judgement.name, judgement.platform
-    shutil.copytree(made / name, folder / "models" / name)
-    fidelity = FIDELITY | {"score_mean": MEAN_GATES.get(name, judgement.gate)}
+def _pack_variant(folder: Path, made: Path, spec: PipelineSpec, judgement: Judgement) -> dict[str, Any]:
+    variant = variant_named(judgement.name)
+    shutil.copytree(made / variant.name, folder / "models" / variant.name)
     return _measured(judgement) | {
-        "platform": platform,
-        "files": {graph.name: f"models/{name}/{graph.name}{SUFFIXES[platform]}" for graph in GRAPHS},
-        "fidelity": fidelity,
-        **({"minimum": MINIMA[name]} if name in MINIMA else {}),
+        "platform": variant.platform,
+        "precision": variant.precision,
+        "files": {m.name: f"models/{variant.name}/{m.name}{variant.suffix}" for m in spec.models},
+        "minimum": variant.minimum,
+        "products_int8": None,
+        "runtime": None,
     }
 
 
 def _measured(judgement: Judgement) -> dict[str, Any]:
     """Say what a variant weighs and costs; JSON has no NaN, so null stands for it."""
     points = judgement.points if math.isfinite(judgement.points) else None
-    measured = {"bytes": judgement.bytes, "points": points}
-    return {"name": judgement.name, "gate": judgement.gate, "measured": measured}
+    return {"name": judgement.name, "measured": {"bytes": judgement.bytes, "points": points}}
 
 
-def _pack_golden(folder: Path, golden: GoldenFace) -> dict[str, Any]:
+def _pack_golden(folder: Path, spec: PipelineSpec, golden: Golden) -> dict[str, Any]:
     """Store the photograph without loss, so that every platform decodes the same pixels."""
-    name = golden.portrait.image.stem
+    name, tensors = golden.sample.name, golden.sample.tensors
     place = folder / "golden" / name
     place.mkdir(parents=True)
-    Image.fromarray(golden.photograph).save(place / "photograph.png")
-    for tensor, value in golden.trace.tensors.items():
-        np.save(place / f"{tensor}.npy", channels_last(value.numpy()))
+    source = None
+    if golden.source is not None:
+        source = f"golden/{name}/photograph.png"
+        Image.fromarray(golden.source).save(folder / source)
+    for tensor, value in tensors.items():
+        np.save(place / f"{tensor}.npy", value)
+    single = [one for one in (spec.rating.tensor,) if tensors[one].size == 1]
     return {
         "name": name,
-        "photograph": f"golden/{name}/photograph.png",
-        "score": golden.trace.score,
-        "alignment": golden.trace.aligned.matrix.tolist(),
-        "vectors": {tensor: f"golden/{name}/{tensor}.npy" for tensor in golden.trace.tensors},
+        "source": source,
+        "front": dict(golden.found),
+        "values": {one: float(tensors[one].reshape(-1)[0]) for one in single},
+        "vectors": {tensor: f"golden/{name}/{tensor}.npy" for tensor in tensors},
     }
 
 

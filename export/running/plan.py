@@ -9,23 +9,29 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from numpy.typing import NDArray
+from torch import Tensor
 
+from mien.export.component import Component, component, components
 from mien.export.errors import ConversionError
-from mien.export.graphs import GRAPHS, Graph, graph_named
-from mien.export.tflite.samples import BEFORE, hand_on, load_samples, received
-from mien.mobile_reference.bundle.reader import APPRAISAL
-from mien.models.appraisal.checkpoint import load_checkpoint
+from mien.export.tflite.samples import load_samples, propagate, received
+from mien.export.variants import TFLITE, VARIANTS
+from mien.mobile_reference.contract import PICTURE, TensorSpec
+from mien.models.pipeline import Pipeline
+from mien.models.sources import open_pipeline
 
 from .isolation import Limits, run_isolated
 from .threads import one_thread
 
-Route = Callable[[str, Path, Path, Path], None]
-"""Converts the graph of a name: checkpoint, folder of traces, folder of results."""
+Source = Path | None
+"""Where the pipeline's weights come from, as ``open_pipeline`` takes it."""
+Route = Callable[[str, Source, Path, Path], None]
+"""Converts the model of a name: source, folder of traces, folder of results."""
 Progress = Callable[[str, int, int], None]
 """Told what was finished, how many steps are done, and of how many."""
-TFLITE_VARIANTS = ("tflite-fp32", "tflite-fp16", "tflite-int8")
+TFLITE_VARIANTS = tuple(variant.name for variant in VARIANTS if variant.platform == TFLITE)
 FAULTS = "faults"
-_HANDED_ON = "handed-on"
+_PROPAGATED = "propagated"
 # In a folder of its own: beside the traces it would be taken for one.
 ROUNDINGS = Path("rounded") / "weights.safetensors"
 """Where in a folder of traces the rounded weights lie."""
@@ -45,23 +51,27 @@ class Job:
         return run_isolated(self.work, self.log, Limits(), self.title).peak_memory
 
 
-def plan(checkpoint: Path, traces: Path, folder: Path, precision: Path) -> list[Job]:
-    """List the conversions of a checkpoint, each behind those whose results it needs.
+def plan(source: Source, pipeline: Pipeline, traces: Path, folder: Path, precision: Path) -> list[Job]:
+    """List the conversions of a pipeline, each behind those whose results it needs.
 
     What they make lies under ``folder``/<variant>/. ``precision`` is a file of assignments by variant.
     """
 
-    def job(route: str, graph: Graph, work: Route, *after: str) -> Job:
-        title, log = f"{route} {graph.name}", folder / f"{route}-{graph.name}.log"
-        return Job(title, log, partial(work, graph.name, checkpoint, traces, folder), after)
+    def job(route: str, one: Component, work: Route, *after: str) -> Job:
+        title, log = f"{route} {one.name}", folder / f"{route}-{one.name}.log"
+        return Job(title, log, partial(work, one.name, source, traces, folder), after)
 
-    jobs = []
-    for graph in sorted(GRAPHS, key=lambda graph: graph.name != APPRAISAL):
-        before = [f"tflite {BEFORE[graph.name]}"] if graph.name in BEFORE else []
-        jobs.append(job("tflite", graph, partial(convert_tflite, precision), *before))
-        jobs.append(job("coreml", graph, convert_coreml))
-    eights = [graph for graph in GRAPHS if graph.int8]
-    return jobs + [job("coreml-w8a8", g, convert_coreml_int8, f"tflite {g.name}") for g in eights]
+    jobs, models = [], components(pipeline)
+    whole = pipeline.whole.name if pipeline.whole else None
+    # The largest goes first, so that no core waits for it at the end.
+    for one in sorted(models, key=lambda one: one.name != whole):
+        before = pipeline.spec.before(one.name)
+        jobs.append(
+            job("tflite", one, partial(convert_tflite, precision), *([f"tflite {before}"] if before else []))
+        )
+        jobs.append(job("coreml", one, convert_coreml))
+    eights = [one for one in models if one.quantise]
+    return jobs + [job("coreml-w8a8", one, convert_coreml_int8, f"tflite {one.name}") for one in eights]
 
 
 def run_jobs(jobs: Sequence[Job], workers: int, progress: Progress) -> int:
@@ -101,14 +111,24 @@ def _run_after(job: Job, earlier: Mapping[str, Future[int]]) -> int:
 
 
 @one_thread()
-def round_weights(checkpoint: Path, traces: Path) -> None:
-    """Round the weights of the appraisal's net for the faces in the folder of traces, into that folder."""
+def round_weights(pipeline: Pipeline, traces: Path) -> None:
+    """Round the weights of a pipeline's net for the samples in the folder of traces, into that folder."""
     from mien.export.weights.gptq import round_convolutions, write_roundings
 
-    faces = [torch.from_numpy(sample["face"]).permute(0, 3, 1, 2) for sample in load_samples(traces)]
+    samples = load_samples(traces)
+    inputs = [
+        # Channels last in memory, as they lie in the samples: it decides the last bits of a convolution.
+        [_channels_second(sample[name], pipeline.spec.tensor(name)) for name in pipeline.spec.inputs]
+        for sample in samples
+    ]
     file = traces / ROUNDINGS
     file.parent.mkdir()
-    write_roundings(round_convolutions(load_checkpoint(checkpoint).appraisal, faces), file)
+    write_roundings(round_convolutions(pipeline.net, inputs) if pipeline.net else {}, file)
+
+
+def _channels_second(array: NDArray[Any], tensor: TensorSpec) -> Tensor:
+    value = torch.from_numpy(array)
+    return value.permute(0, 3, 1, 2) if tensor.layout == PICTURE else value
 
 
 def float_file(folder: Path, name: str) -> Path:
@@ -116,18 +136,17 @@ def float_file(folder: Path, name: str) -> Path:
     return folder / "work" / name / f"{name}.tflite"
 
 
-def float_model(name: str, checkpoint: Path, samples: Sequence[Mapping[str, Any]], work: Path) -> Path:
-    """Convert a graph to float32 TFLite in the folder ``work``, and check it against the traces."""
+def float_model(one: Component, source: Source, samples: Sequence[Mapping[str, Any]], work: Path) -> Path:
+    """Convert a component to float32 TFLite in the folder ``work``, and check it against the samples."""
     from mien.export.tflite.conversion import convert_float
     from mien.export.tflite.converters import DEFAULT
 
-    graph = graph_named(name)
     work.mkdir(parents=True)
-    return convert_float(DEFAULT.convert, graph, checkpoint, samples, work)
+    return convert_float(DEFAULT.convert, one, source, samples, work)
 
 
-def convert_tflite(precision: Path, name: str, checkpoint: Path, traces: Path, folder: Path) -> None:
-    """Make the three TFLite variants of a graph, the float one checked against the traces.
+def convert_tflite(precision: Path, name: str, source: Source, traces: Path, folder: Path) -> None:
+    """Make the three TFLite variants of a model, the float one checked against the traces.
 
     The folder of traces holds the rounded weights too. A stage leaves in ``folder`` what its int8 model
     makes, for the ranges of the next one.
@@ -139,12 +158,13 @@ def convert_tflite(precision: Path, name: str, checkpoint: Path, traces: Path, f
     from mien.export.tflite.ranges import write_ranges
     from mien.export.weights.gptq import read_roundings
 
-    graph, samples = graph_named(name), load_samples(traces)
-    model = float_model(name, checkpoint, samples, float_file(folder, name).parent)
+    pipeline, samples = open_pipeline(source), load_samples(traces)
+    one = component(pipeline, name)
+    model = float_model(one, source, samples, float_file(folder, name).parent)
     rounded = read_roundings(traces / ROUNDINGS)
     half, eight = (stored_assignment(variant, precision) for variant in TFLITE_VARIANTS[1:])
-    behind = received(name, samples, folder / _HANDED_ON)
-    found = tflite.seen_by_converted(graph, model, eight, rounded, samples, behind)
+    behind = received(pipeline.spec.before(name), samples, folder / _PROPAGATED)
+    found = tflite.seen_by_converted(one, model, eight, rounded, samples, behind)
     made = (
         share_constants(model.read_bytes()),
         tflite.quantise(model, half, found, rounded),
@@ -152,16 +172,16 @@ def convert_tflite(precision: Path, name: str, checkpoint: Path, traces: Path, f
     )
     write_ranges(tflite.chosen_ranges(model, eight, found), folder / "ranges" / f"{name}.json")
     faults = tflite.faults_of(model, eight, found)
-    if name == APPRAISAL:  # which has every block; the stages have some
+    if pipeline.whole and name == pipeline.whole.name:  # which has every block; the stages have some
         faults += strangers(find_blocks(model.read_bytes()), eight)
     write_faults(faults, folder / FAULTS / f"{name}.json")
     for variant, content in zip(TFLITE_VARIANTS, made, strict=True):
         target = folder / variant / f"{name}.tflite"
         target.parent.mkdir(exist_ok=True)
         target.write_bytes(content)
-        tflite.check_contract(graph, target)
-    if name in BEFORE.values():
-        hand_on(graph, made[-1], behind, folder / _HANDED_ON)
+        tflite.check_contract(one, target)
+    if pipeline.spec.maker(one.outputs[0]) == name and pipeline.spec.after(name):
+        propagate(one, made[-1], behind, folder / _PROPAGATED)
 
 
 def write_faults(faults: Sequence[str], file: Path) -> None:
@@ -176,36 +196,38 @@ def read_faults(folder: Path) -> tuple[str, ...]:
     return tuple(f"{file.stem}: {fault}" for file in files for fault in json.loads(file.read_text()))
 
 
-def convert_coreml(name: str, checkpoint: Path, traces: Path, folder: Path) -> None:
-    """Make the Core ML variants of a graph whose activations are float."""
+def convert_coreml(name: str, source: Source, traces: Path, folder: Path) -> None:
+    """Make the Core ML variants of a model whose activations are float."""
     from mien.export.coreml.convert import to_coreml
     from mien.export.weights.gptq import read_roundings
 
-    roundings = read_roundings(traces / ROUNDINGS)
-    to_coreml(graph_named(name), load_checkpoint(checkpoint), roundings, folder)
+    pipeline = open_pipeline(source)
+    to_coreml(component(pipeline, name), pipeline.coreml, read_roundings(traces / ROUNDINGS), folder)
 
 
-def convert_coreml_int8(name: str, checkpoint: Path, traces: Path, folder: Path) -> None:
-    """Make the Core ML variant of a graph whose activations are int8, with the ranges that TFLite has."""
+def convert_coreml_int8(name: str, source: Source, traces: Path, folder: Path) -> None:
+    """Make the Core ML variant of a model whose activations are int8, with the ranges that TFLite has."""
     from mien.export.coreml.convert import to_int8
     from mien.export.tflite.convolutions import convolution_ranges
     from mien.export.tflite.ranges import read_ranges
     from mien.export.weights.gptq import read_roundings
 
+    pipeline = open_pipeline(source)
     model = float_file(folder, name).read_bytes()
     ranges = convolution_ranges(model, read_ranges(folder / "ranges" / f"{name}.json"))
     roundings = read_roundings(traces / ROUNDINGS)
-    to_int8(graph_named(name), load_checkpoint(checkpoint), roundings, ranges, folder)
+    to_int8(component(pipeline, name), pipeline.coreml, roundings, ranges, folder)
 
 
-def palette_job(variant: str, name: str, checkpoint: Path, folder: Path) -> Job:
-    """Return the conversion of one graph to a variant whose weights are palettes."""
-    work = partial(convert_palettes, variant, name, checkpoint, folder)
+def palette_job(variant: str, name: str, source: Source, folder: Path) -> Job:
+    """Return the conversion of one model to a variant whose weights are palettes."""
+    work = partial(convert_palettes, variant, name, source, folder)
     return Job(f"{variant} {name}", folder / f"{variant}-{name}.log", work)
 
 
-def convert_palettes(variant: str, name: str, checkpoint: Path, folder: Path) -> None:
-    """Make a Core ML variant of a graph from its float16 one."""
+def convert_palettes(variant: str, name: str, source: Source, folder: Path) -> None:
+    """Make a Core ML variant of a model from its float16 one."""
     from mien.export.coreml.convert import to_palettes
 
-    to_palettes(graph_named(name), load_checkpoint(checkpoint), variant, folder)
+    pipeline = open_pipeline(source)
+    to_palettes(component(pipeline, name), pipeline.coreml, variant, folder)

@@ -13,13 +13,14 @@ from pathlib import Path
 
 import numpy as np
 
-from mien.export.graphs import graph_named
+from mien.export.component import component
+from mien.export.errors import ExportError
 from mien.export.running.isolation import Limits, run_isolated
-from mien.export.running.plan import ROUNDINGS, TFLITE_VARIANTS, Progress, float_model
+from mien.export.running.plan import ROUNDINGS, TFLITE_VARIANTS, Progress, Source, float_model
 from mien.export.tflite.precision import stored_assignment, write_assignments
 from mien.export.tflite.samples import load_samples
-from mien.mobile_reference.bundle.reader import APPRAISAL
-from mien.models.appraisal.checkpoint import checkpoint_hash, load_checkpoint
+from mien.models.pipeline import Pipeline
+from mien.models.sources import open_pipeline
 
 from .search import Outcome, explain, search_halves, search_precision
 from .trials import Subject
@@ -41,18 +42,24 @@ class Budget:
 
 
 def find_precision(
-    checkpoint: Path, traces: Path, budget: Budget, workers: int, progress: Progress
+    source: Source,
+    pipeline: Pipeline,
+    stored: Path,
+    traces: Path,
+    budget: Budget,
+    workers: int,
+    progress: Progress,
 ) -> Mapping[str, Outcome]:
     """Search the assignments of the variants below float32, and write them into the folder ``work``.
 
     Raises:
         ConversionError: the float model could not be made.
     """
-    subject = _subject(checkpoint, traces, budget.work, progress)
+    subject = _subject(source, pipeline, traces, budget.work, progress)
     _, half, eight = TFLITE_VARIANTS
     found = {
         half: search_halves(subject, HALF_BUDGET, workers, progress),
-        eight: search_precision(subject, budget.points, stored_assignment(eight), workers, progress),
+        eight: search_precision(subject, budget.points, stored_assignment(eight, stored), workers, progress),
     }
     assignments = {variant: outcome.assignment for variant, outcome in found.items()}
     write_assignments(assignments, budget.work / PRECISION)
@@ -61,14 +68,23 @@ def find_precision(
     return found
 
 
-def _subject(checkpoint: Path, traces: Path, work: Path, progress: Progress) -> Subject:
-    """Make the float model and watch its tensors, unless that was done in a search before."""
-    faces = np.stack([sample["face"][0] for sample in load_samples(traces)])
-    content = checkpoint_hash(load_checkpoint(checkpoint)) + sha256(faces.tobytes()).hexdigest()
+def _subject(source: Source, pipeline: Pipeline, traces: Path, work: Path, progress: Progress) -> Subject:
+    """Make the float model and watch its tensors, unless that was done in a search before.
+
+    Raises:
+        ExportError: the pipeline has no end-to-end model of one input.
+    """
+    whole = pipeline.whole
+    if whole is None or len(whole.inputs) != 1:
+        raise ExportError(f"pipeline {pipeline.name} has no end-to-end model of one input to search with")
+    inputs = np.stack([sample[whole.inputs[0]][0] for sample in load_samples(traces)])
+    content = pipeline.weights + sha256(inputs.tobytes()).hexdigest()
     folder = work / sha256(content.encode()).hexdigest()[:16]
     subject = Subject(
+        source,
+        whole.name,
         folder / "model.tflite",
-        folder / "faces.npy",
+        folder / "inputs.npy",
         folder / "spreads.json",
         folder / "roundings.safetensors",
         folder / "trials",
@@ -76,21 +92,22 @@ def _subject(checkpoint: Path, traces: Path, work: Path, progress: Progress) -> 
     if not subject.spreads.exists():
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(parents=True)
-        np.save(subject.faces, faces)
+        np.save(subject.faces, inputs)
         shutil.copy(traces / ROUNDINGS, subject.roundings)
         progress("converting to float32", 0, 1)
-        job = partial(_watch, checkpoint, traces, subject)
-        run_isolated(job, folder / "convert.log", Limits(), f"tflite {APPRAISAL}")
+        job = partial(_watch, source, traces, subject)
+        run_isolated(job, folder / "convert.log", Limits(), f"tflite {whole.name}")
     return subject
 
 
-def _watch(checkpoint: Path, traces: Path, subject: Subject) -> None:
+def _watch(source: Source, traces: Path, subject: Subject) -> None:
     from mien.export.tflite.ranges import spreads, write_spreads
 
     samples = load_samples(traces)
-    made = float_model(APPRAISAL, checkpoint, samples, subject.model.parent / "work")
+    one = component(open_pipeline(source), subject.name)
+    made = float_model(one, source, samples, subject.model.parent / "work")
     made.replace(subject.model)
     # The spreads come last: where they are, everything is.
     partial_file = subject.spreads.with_suffix(".partial")
-    write_spreads(spreads(graph_named(APPRAISAL), subject.model.read_bytes(), samples), partial_file)
+    write_spreads(spreads(one, subject.model.read_bytes(), samples), partial_file)
     partial_file.replace(subject.spreads)

@@ -17,14 +17,14 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from mien.export.graphs import graph_named
+from mien.export.component import component
 from mien.export.running.isolation import converter_context
 from mien.export.tflite.interpreter import Runner
 from mien.export.tflite.precision import Assignment
 from mien.export.tflite.quantise import quantise, seen_by_converted
 from mien.export.tflite.ranges import Spreads, read_spreads
 from mien.export.weights.gptq import read_roundings
-from mien.mobile_reference.bundle.reader import APPRAISAL
+from mien.models.sources import open_pipeline
 
 
 class Ranges(StrEnum):
@@ -40,10 +40,13 @@ class Ranges(StrEnum):
 class Subject:
     """What is searched: a float model, and what belongs to it.
 
-    ``faces`` [K, 256, 256, 3], the ``spreads`` of its tensors over them, and its weights as ``roundings``.
-    All are files, since other processes read them; ``work`` keeps what was measured.
+    ``name`` is that of the model in the pipeline that comes from ``source``. ``faces`` [K, H, W, 3] are its
+    inputs, ``spreads`` those of its tensors over them, ``roundings`` its weights. All are files, since other
+    processes read them; ``work`` keeps what was measured.
     """
 
+    source: Path | None
+    name: str
     model: Path
     faces: Path
     spreads: Path
@@ -139,9 +142,10 @@ def _stretched(reach: float, subject: Subject, assignment: Assignment) -> Spread
 
 def _converted(subject: Subject, assignment: Assignment) -> Spreads:
     """Return what an export will find for an assignment."""
-    samples = [{"face": face[None]} for face in np.load(subject.faces)]
+    one = component(open_pipeline(subject.source), subject.name)
+    samples = [{one.inputs[0]: face[None]} for face in np.load(subject.faces)]
     rounded = read_roundings(subject.roundings)
-    return seen_by_converted(graph_named(APPRAISAL), subject.model, assignment, rounded, samples, samples)
+    return seen_by_converted(one, subject.model, assignment, rounded, samples, samples)
 
 
 _SPREADS: Mapping[Ranges, Callable[[Subject, Assignment], Spreads]] = {

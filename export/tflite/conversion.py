@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from mien.export.graphs import Graph
+from mien.export.component import Component
 
 from .converters import Convert
 from .interpreter import Runner
@@ -14,9 +14,9 @@ from .ranges import Arrays
 
 
 def convert_float(
-    convert: Convert, graph: Graph, checkpoint: Path, samples: Sequence[Arrays], folder: Path
+    convert: Convert, component: Component, source: Path | None, samples: Sequence[Arrays], folder: Path
 ) -> Path:
-    """Convert a graph into ``folder``, turn it channels last, and check it against the ``samples``.
+    """Convert a component into ``folder``, turn it channels last, and check it against the ``samples``.
 
     Meant for a process of its own.
 
@@ -24,10 +24,10 @@ def convert_float(
         ConversionError: the converter made no model, one that LiteRT cannot load, or one that has other
             tensors or computes something else.
     """
-    made = convert(graph, checkpoint, folder)
+    made = convert(component, source, folder)
     Runner(made)  # LiteRT finds a damaged file before our own passes stumble over it
-    model = folder / f"{graph.name}.tflite"
+    model = folder / f"{component.name}.tflite"
     model.write_bytes(fuse_relu(channels_last_model(made)))
-    check_contract(graph, model)
-    check_float(graph, model, samples)
+    check_contract(component, model)
+    check_float(component, model, samples)
     return model

@@ -1,8 +1,7 @@
 """The precision of each block of a graph, and what was found to be the best one.
 
-``precision.json`` holds the assignments of the shipped networks, found by the search and by trials after it
-(docs/quantisation.md); a checkpoint of the same architecture is exported with them unless another search is
-asked for.
+A pipeline may come with a file of assignments, found by a search and by trials after it
+(docs/quantisation.md); it is exported with them unless another search is asked for.
 """
 
 import json
@@ -15,8 +14,6 @@ from mien.export.errors import ExportError
 
 from .blocks import Block
 from .ranges import Method, Range, Spreads, ranges_by
-
-STORED = Path(__file__).parent / "precision.json"
 
 
 class Precision(StrEnum):
@@ -74,7 +71,7 @@ Assignment = Mapping[str, Choice]
 """Choices by block. A block that is not named has float16 weights."""
 
 
-def stored_assignment(variant: str, file: Path = STORED) -> dict[str, Choice]:
+def stored_assignment(variant: str, file: Path) -> dict[str, Choice]:
     """Read the assignment that was stored for a variant such as ``tflite-int8``.
 
     Raises:

@@ -12,9 +12,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from mien.export.component import Component
 from mien.export.errors import ConversionError
-from mien.export.graphs import Graph, TensorSpec
 from mien.export.weights.gptq import Roundings
+from mien.mobile_reference.contract import TensorSpec
 from mien.mobile_reference.tflite.flatbuffer import activation_ranks
 
 from .blocks import find_blocks
@@ -29,33 +30,28 @@ from .ranges import Arrays, Range, Spread, Spreads, faults, spreads, widened
 FLOAT_TOLERANCE = 5e-5
 
 
-def channels_last(array: NDArray[Any]) -> NDArray[Any]:
-    """Turn [N, C, H, W] into [N, H, W, C]; other ranks stay."""
-    return np.ascontiguousarray(array.transpose(0, 2, 3, 1)) if array.ndim == 4 else array
-
-
-def check_contract(graph: Graph, model: Path) -> None:
+def check_contract(component: Component, model: Path) -> None:
     """Refuse a model whose tensors are not those of the contract, in its order, channels last."""
     expected = tuple(
-        [(spec.channels_last, spec.dtype) for spec in graph.specs(names)]
-        for names in (graph.inputs, graph.outputs)
+        [(spec.shape, spec.dtype) for spec in component.specs(names)]
+        for names in (component.inputs, component.outputs)
     )
     found = Runner(model).signature()
     if found != expected:
-        raise ConversionError(f"{graph.name}: the converter made tensors {found}, expected {expected}")
+        raise ConversionError(f"{component.name}: the converter made tensors {found}, expected {expected}")
 
 
-def check_float(graph: Graph, model: Path, samples: Sequence[Arrays]) -> None:
+def check_float(component: Component, model: Path, samples: Sequence[Arrays]) -> None:
     """Refuse a float32 model that does not compute what PyTorch computed for the samples."""
     runner = Runner(model)
     for sample in samples:
-        outputs = runner.run([sample[name] for name in graph.inputs])
-        for spec, output in zip(graph.specs(graph.outputs), outputs, strict=True):
+        outputs = runner.run([sample[name] for name in component.inputs])
+        for spec, output in zip(component.specs(component.outputs), outputs, strict=True):
             error = largest_error(spec, sample[spec.name], output)
             if not error <= FLOAT_TOLERANCE:
                 raise ConversionError(
-                    f"{graph.name}: output {spec.name} of the converted model is off by {error:.2g} of its "
-                    f"full scale, at most {FLOAT_TOLERANCE:g} is rounding; the converter changed the graph"
+                    f"{component.name}: output {spec.name} of the converted model is off by {error:.2g} of "
+                    f"its full scale, at most {FLOAT_TOLERANCE:g} is rounding; the converter changed it"
                 )
 
 
@@ -91,7 +87,7 @@ def quantise(model: Path, assignment: Assignment, found: Spreads, rounded: Round
 
 
 def seen_by_converted(
-    graph: Graph,
+    component: Component,
     model: Path,
     assignment: Assignment,
     rounded: Roundings,
@@ -104,8 +100,8 @@ def seen_by_converted(
     what the real blocks before it make. Tensors inside int8 blocks tell nothing new: what they were given no
     room for, they cannot reach.
     """
-    exact = spreads(graph, model.read_bytes(), samples)
-    return widened(exact, spreads(graph, quantise(model, assignment, exact, rounded), behind))
+    exact = spreads(component, model.read_bytes(), samples)
+    return widened(exact, spreads(component, quantise(model, assignment, exact, rounded), behind))
 
 
 def chosen_ranges(model: Path, assignment: Assignment, found: Spreads) -> dict[str, Range]:

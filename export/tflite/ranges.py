@@ -15,7 +15,7 @@ import numpy as np
 from ai_edge_litert.interpreter import OpResolverType
 from numpy.typing import NDArray
 
-from mien.export.graphs import Graph
+from mien.export.component import Component
 from mien.mobile_reference.tflite.flatbuffer import activation_ranks
 
 from .interpreter import Runner
@@ -65,13 +65,13 @@ Spreads = Mapping[str, Spread]
 """Spreads by tensor."""
 
 
-def spreads(graph: Graph, model: bytes, samples: Sequence[Arrays]) -> dict[str, Spread]:
-    """Watch every float tensor of ``graph``, as the ``model`` has it, over the samples."""
+def spreads(component: Component, model: bytes, samples: Sequence[Arrays]) -> dict[str, Spread]:
+    """Watch every float tensor of ``component``, as the ``model`` has it, over the samples."""
     runner = Runner(model, OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES)
     names = frozenset(activation_ranks(model))
     seen: dict[str, list[Spread]] = {}
     for sample in samples:
-        runner.run([sample[name] for name in graph.inputs])
+        runner.run([sample[name] for name in component.inputs])
         for name, values in runner.tensors(names).items():
             seen.setdefault(name, []).append(_spread(values.ravel()))
     return {name: _joined(parts) for name, parts in seen.items()}

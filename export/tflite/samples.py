@@ -1,41 +1,33 @@
-"""The faces that converters' processes work with, stage by stage, as files in a folder.
+"""The samples that converters' processes work with, stage by stage, as files in a folder.
 
-Each holds what the float pipeline made of one face. A stage is given these, and in a second row of samples
+Each holds what the float pipeline made of one input. A stage is given these, and in a second row of samples
 what the converted stages before it made instead: the real stage before is no float one.
 """
 
 from collections.abc import Mapping, Sequence
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 from numpy.typing import NDArray
 from safetensors.numpy import load_file, save_file
 
-from mien.export.graphs import Graph
-from mien.mobile_reference.bundle.reader import STAGES
-from mien.models.appraisal.traces import Trace
+from mien.export.component import Component
+from mien.models.pipeline import Sample
 
 from .interpreter import Runner
-from .quantise import channels_last
 from .ranges import Arrays
 
-BEFORE: Mapping[str, str] = {stage: before for before, stage in pairwise(STAGES)}
-"""The stage before each, for those that have one."""
 
-
-def save_traces(traces: Sequence[Trace], folder: Path) -> None:
-    """Write traces where the converters' processes find them."""
-    save_samples(
-        [{name: channels_last(tensor.numpy()) for name, tensor in t.tensors.items()} for t in traces], folder
-    )
-
-
-def save_samples(samples: Sequence[Arrays], folder: Path) -> None:
+def save_samples(samples: Sequence[Mapping[str, NDArray[Any]]], folder: Path) -> None:
     """Write samples into a new folder."""
     folder.mkdir(parents=True)
     for number, sample in enumerate(samples):
         save_file(dict(sample), folder / f"{number:04}.safetensors")
+
+
+def save_traces(traces: Sequence[Sample], folder: Path) -> None:
+    """Write what the float pipeline made where the converters' processes find it."""
+    save_samples([trace.tensors for trace in traces], folder)
 
 
 def load_samples(folder: Path) -> list[dict[str, NDArray[Any]]]:
@@ -43,19 +35,19 @@ def load_samples(folder: Path) -> list[dict[str, NDArray[Any]]]:
     return [load_file(file) for file in sorted(folder.glob("*.safetensors"))]
 
 
-def received(name: str, samples: Sequence[Arrays], handed_on: Path) -> Sequence[Arrays]:
-    """Return what a graph is given behind the converted stages before it, where there are any.
+def received(before: str | None, samples: Sequence[Arrays], propagated: Path) -> Sequence[Arrays]:
+    """Return what a model is given behind the converted stage ``before`` it, where there is one.
 
-    ``handed_on`` is the folder in which each stage left its own.
+    ``propagated`` is the folder in which each stage left its own.
     """
-    return load_samples(handed_on / BEFORE[name]) if name in BEFORE else samples
+    return load_samples(propagated / before) if before else samples
 
 
-def hand_on(graph: Graph, model: bytes, samples: Sequence[Arrays], handed_on: Path) -> None:
+def propagate(component: Component, model: bytes, samples: Sequence[Arrays], propagated: Path) -> None:
     """Run a stage's converted model on what it received, and leave what it makes for the next stage."""
     runner = Runner(model)
-    made = [
-        {**sample, **dict(zip(graph.outputs, runner.run([sample[i] for i in graph.inputs]), strict=True))}
-        for sample in samples
-    ]
-    save_samples(made, handed_on / graph.name)
+    made = []
+    for sample in samples:
+        outputs = runner.run([sample[name] for name in component.inputs])
+        made.append({**sample, **dict(zip(component.outputs, outputs, strict=True))})
+    save_samples(made, propagated / component.name)

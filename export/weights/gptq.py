@@ -40,16 +40,16 @@ class Rounded:
 
 
 Roundings = Mapping[str, Rounded]
-"""Rounded convolutions by their names in the appraisal's net, such as ``teacher.stages.1.0.layers.0``."""
+"""Rounded convolutions by their names in the pipeline's net, such as ``teacher.stages.1.0.layers.0``."""
 
 
-def round_convolutions(net: nn.Module, faces: Sequence[Tensor]) -> Roundings:
-    """Round every dense convolution of ``net``, batch normalisation folded, for aligned faces.
+def round_convolutions(net: nn.Module, samples: Sequence[Sequence[Tensor]]) -> Roundings:
+    """Round every dense convolution of ``net``, batch normalisation folded, for ``samples`` of its inputs.
 
-    ``faces`` are uint8 [1, 3, 256, 256]. The net is not changed.
+    The net is not changed.
     """
     folded = fold_batch_norm(net)
-    return round_with(folded, convolution_moments(folded, faces))
+    return round_with(folded, convolution_moments(folded, samples))
 
 
 def round_with(folded: nn.Module, moments: Mapping[str, Moments]) -> Roundings:

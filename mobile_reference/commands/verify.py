@@ -33,8 +33,8 @@ from mien.mobile_reference.verify.repeatability import repeats
 from mien.mobile_reference.verify.stages import Deviation, StageResult, Verification
 from mien.mobile_reference.verify.stages import verify as verify_bundle
 
-REFERENCES = "mien.references"
-"""Who brings held-out faces with what the float pipeline makes of them."""
+PIPELINES = "mien.pipelines"
+"""Who brings held-out inputs with what the float pipeline makes of them."""
 _PATH = click.Path(path_type=Path)
 
 
@@ -106,15 +106,16 @@ def _judge_faces(
 ) -> Fidelity:
     """Let whoever can rate faces in float bring them, and judge by them."""
     progress("aligning held-out faces")
-    (entry,) = entry_points(group=REFERENCES, name="portraits")
-    held_out = entry.load()(folder, checkpoint)
+    (entry,) = entry_points(group=PIPELINES)
+    pipeline = entry.load()(checkpoint)
+    held_out = pipeline.inputs.held_out(pipeline, folder)
     made_from = bundle.manifest["provenance"]["checkpoint"]
-    if held_out.checkpoint != made_from:
+    if held_out.weights != made_from:
         raise UsageError(
             f"the bundle was made from checkpoint {made_from[:12]}, these faces would be rated by "
-            f"{held_out.checkpoint[:12]}; give the bundle's own with --checkpoint"
+            f"{held_out.weights[:12]}; give the bundle's own with --checkpoint"
         )
-    seen = set(bundle.manifest["provenance"]["calibration"].get("images", ())) & set(held_out.images)
+    seen = set(bundle.manifest["provenance"]["calibration"].get("images", ())) & set(held_out.files)
     if seen:
         raise UsageError(
             f"{len(seen)} photographs of {folder} gave the bundle its ranges; give faces that were held out"
@@ -123,7 +124,7 @@ def _judge_faces(
         click.echo(f"mien: left out {reason}", err=True)
     done = count(1)
     judged = judge_fidelity(
-        bundle, held_out.faces(), lambda name: progress(f"face {next(done)} of {held_out.count}: {name}")
+        bundle, held_out.samples(), lambda name: progress(f"face {next(done)} of {held_out.count}: {name}")
     )
     return replace(
         judged, repeats=tuple(repeats(bundle, progress)), divergences=tuple(divergences(bundle, progress))

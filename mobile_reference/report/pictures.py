@@ -71,7 +71,7 @@ def side_by_side(pictures: Iterable[Pixels]) -> Pixels:
 
 
 def write_rating(rating: Rating, folder: Path, stem: str) -> None:
-    """Write ``<stem>.<view>.png`` for every view, ``<stem>.panel.png``, and an overlay's values in ``.npy``."""
+    """Write ``<stem>.<view>.png`` for every view, ``<stem>.panel.png``, and overlaid values."""
     picture = input_picture(rating)
     drawn = views(rating.spec, picture, rating.tensors)
     for kind, pixels in {**drawn, "panel": side_by_side([picture, *drawn.values()])}.items():

@@ -1,19 +1,26 @@
 """The faces that ranges are made from: portraits checked, aligned, and drawn on."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
 
-import torch
+import numpy as np
 
 from mien.models.errors import NoFaceError
+from mien.models.pipeline import Arrays, Calibration, Pipeline, Sample
 
 from .alignment import AlignedFace
 from .checkpoint import Checkpoint
 from .errors import ImageSetError
 from .evaluation.anomalies import ANOMALIES, draw_on_face
-from .portrait_checks import check_duplicates, check_held_out, check_left_out, check_numbers, examine
+from .portrait_checks import (
+    check_duplicates,
+    check_held_out,
+    check_left_out,
+    check_numbers,
+    examine,
+    image_hash,
+)
 from .portraits import Portrait, Progress, read_image
-from .traces import Trace, trace_aligned, trace_face
+from .traces import Trace, trace_aligned
 
 OWN_SPLITS = frozenset({"", "train", "calibration"})
 """Portraits of another split are held out: a bundle may be judged by them."""
@@ -24,21 +31,13 @@ _FACES = 48
 _FIRST_TURN = 1001
 
 
-@dataclass(frozen=True)
-class CalibrationSet:
-    """Faces with and without drawn anomalies as the float pipeline sees them, stage by stage.
-
-    ``portraits`` are those that were used; ``warnings`` say what weakens the set.
-    """
-
-    traces: tuple[Trace, ...]
-    portraits: tuple[Portrait, ...]
-    warnings: tuple[str, ...]
-
-
 def gather(
-    portraits: Sequence[Portrait], evaluation: Sequence[Portrait], checkpoint: Checkpoint, progress: Progress
-) -> CalibrationSet:
+    portraits: Sequence[Portrait],
+    evaluation: Sequence[Portrait],
+    checkpoint: Checkpoint,
+    pipeline: Pipeline,
+    progress: Progress = lambda done, total: None,
+) -> Calibration:
     """Make a calibration set of portraits, of which none may be in the evaluation set.
 
     Every face comes as it is and with drawn anomalies, the kinds by turns: ranges of typical faces alone
@@ -62,8 +61,9 @@ def gather(
     used = tuple(portrait for portrait, _ in found)
     warnings += check_numbers(used)
     warnings += check_duplicates([p.image.name for p in used], [face.pixels for _, face in found])
-    traces = _traces([face for _, face in found], checkpoint)
-    return CalibrationSet(traces, used, tuple(warnings))
+    samples = tuple(_samples([face for _, face in found], checkpoint, pipeline))
+    files = tuple(sorted(image_hash(portrait) for portrait in used))
+    return Calibration(samples, files, tuple(warnings))
 
 
 def _examined(
@@ -80,22 +80,20 @@ def _examined(
     return found, left_out
 
 
-def _traces(faces: Sequence[AlignedFace], checkpoint: Checkpoint) -> tuple[Trace, ...]:
-    """Trace every face as it is and with as many drawings as make some 48 faces in all."""
+def _samples(faces: Sequence[AlignedFace], checkpoint: Checkpoint, pipeline: Pipeline) -> Iterator[Sample]:
+    """Run every face as it is and with as many drawings as make some 48 faces in all."""
     kinds = list(ANOMALIES)
     drawings = max(1, min(len(kinds), _FACES // len(faces) - 1))
-    traces = []
     for place, face in enumerate(faces):
-        plain = trace_aligned(face, checkpoint)
-        traces.append(plain)
+        plain = trace_aligned(face, pipeline)
+        yield Sample(f"{place}", plain.tensors)
         for turn in range(place * drawings, (place + 1) * drawings):
-            traces.append(_drawn(plain, kinds[turn % len(kinds)], turn, checkpoint))
-    return tuple(traces)
+            kind = kinds[turn % len(kinds)]
+            yield Sample(f"{place} {kind}", _drawn(plain, kind, turn, checkpoint, pipeline))
 
 
-def _drawn(plain: Trace, kind: str, turn: int, checkpoint: Checkpoint) -> Trace:
-    """Trace the face with an anomaly; the detector has seen it without."""
-    picture = plain.aligned.pixels.permute(1, 2, 0).contiguous().numpy()
-    drawn = draw_on_face(kind, picture, checkpoint.config.alignment.template, _FIRST_TURN + turn)
-    pixels = torch.from_numpy(drawn).permute(2, 0, 1)[None].contiguous()
-    return Trace(plain.aligned, {**plain.tensors, **trace_face(pixels, checkpoint)})
+def _drawn(plain: Trace, kind: str, turn: int, checkpoint: Checkpoint, pipeline: Pipeline) -> Arrays:
+    """Run the face with an anomaly; the detector has seen it without."""
+    template = checkpoint.config.alignment.template
+    drawn = draw_on_face(kind, plain.tensors["face"][0], template, _FIRST_TURN + turn)
+    return {**plain.tensors, **pipeline.run({"face": np.ascontiguousarray(drawn[None])})}

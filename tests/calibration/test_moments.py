@@ -41,7 +41,7 @@ def windows(face: np.ndarray, kernel: int, stride: int, before: int, after: int)
 )
 def test_moments_are_those_of_all_windows(convolution: nn.Conv2d, cut: tuple[int, int, int, int]) -> None:
     faces = [torch.randint(0, 256, (1, 3, 12, 16), generator=torch.manual_seed(n)) for n in range(2)]
-    found = convolution_moments(net := Twice(convolution), faces)
+    found = convolution_moments(net := Twice(convolution), [[face] for face in faces])
     assert found.keys() == {"dense"}
     pictures = [face[0].float().numpy() * share for face in faces for share in (1, 0.5)]
     seen = np.concatenate([windows(picture, *cut) for picture in pictures]).astype(np.float64)
@@ -54,6 +54,6 @@ def test_moments_are_those_of_all_windows(convolution: nn.Conv2d, cut: tuple[int
 def test_a_large_map_is_seen_in_all_of_its_columns() -> None:
     # Every column has its own value: seen at an even step, some would never be.
     face = torch.arange(256.0).expand(1, 3, 256, 256)
-    moments = convolution_moments(Twice(nn.Conv2d(3, 4, 1)), [face])["dense"]
+    moments = convolution_moments(Twice(nn.Conv2d(3, 4, 1)), [[face]])["dense"]
     # Some thousand of 65,536 places are looked at.
     assert moments.mean[0] == pytest.approx(127.5 * 0.75, rel=0.02)

@@ -20,7 +20,6 @@ from numpy.typing import NDArray
 from rich.console import Console
 from rich.table import Table
 
-from mien.export.graphs import graph_named
 from mien.export.tflite.blocks import find_blocks
 from mien.export.tflite.interpreter import Runner
 from mien.export.tflite.precision import Choice, Precision
@@ -30,6 +29,7 @@ from mien.export.weights.gptq import round_convolutions
 from mien.mobile_reference.bundle.reader import APPRAISAL, open_bundle
 from mien.mobile_reference.run.runner import DEFAULT_VARIANT
 from mien.models.appraisal.checkpoint import REFERENCE, load_checkpoint
+from tests.export.components import shipped
 
 Faces = Sequence[NDArray[np.uint8]]
 CASES: Mapping[str, Sequence[Precision]] = {
@@ -58,9 +58,9 @@ def main(bundle: Path) -> None:
     file = opened.variant(DEFAULT_VARIANT).files[APPRAISAL]
     faces = [golden.read("face") for golden in opened.goldens]
     exact = np.array([float(Runner(file).run([face])[0][0]) for face in faces])
-    found = spreads(graph_named(APPRAISAL), file.read_bytes(), [{"face": face} for face in faces])
+    found = spreads(shipped("appraisal"), file.read_bytes(), [{"face": face} for face in faces])
     net = load_checkpoint(REFERENCE).appraisal
-    rounded = round_convolutions(net, [torch.from_numpy(face).permute(0, 3, 1, 2) for face in faces])
+    rounded = round_convolutions(net, [[torch.from_numpy(face).permute(0, 3, 1, 2)] for face in faces])
     names = [block.name for block in find_blocks(file.read_bytes())]
     table = Table("activations", "mean", "worst", "ms")
     for title, precisions in CASES.items():

@@ -1,6 +1,6 @@
 """The front ends: each turns a graph of PyTorch modules into a float32 TFLite model.
 
-A front end is one file with one function, ``convert(graph, checkpoint, folder)``, which returns
+A front end is one file with one function, ``convert(component, source, folder)``, which returns
 what its converter made, the tensors in the contract's order. ``conversion.convert_float`` proves that before
 anything uses it. Imports of converters stand in functions: listing the front ends loads none.
 """
@@ -10,20 +10,20 @@ from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 
-from mien.export.graphs import Graph
+from mien.export.component import Component
 from mien.export.running.isolation import Limits
 
 from . import flatbuffer_direct, litert_torch, tf_converter
 
-Convert = Callable[[Graph, Path, Path], bytes]
+Convert = Callable[[Component, Path | None, Path], bytes]
 
 
 @dataclass(frozen=True)
 class FrontEnd:
     """One way from PyTorch to TFLite.
 
-    ``convert`` takes a graph, a checkpoint and a scratch folder; it runs in a process of its own within
-    ``limits``. ``installed`` tells whether it can, ``install`` is the line that makes it so.
+    ``convert`` takes a component, the pipeline's source and a scratch folder; it runs in a process of its own
+    within ``limits``. ``installed`` tells whether it can, ``install`` is the line that makes it so.
     """
 
     name: str

@@ -7,15 +7,16 @@ graph. A part that is used twice is stored twice: ``sharing`` stores it once.
 
 from pathlib import Path
 
-from mien.export.graphs import Graph
-from mien.models.appraisal.checkpoint import load_checkpoint
+from mien.export.component import Component
 
 from .onnx2tf_call import run_onnx2tf
 from .onnx_graph import to_onnx
 
 
-def convert(graph: Graph, checkpoint: Path, folder: Path) -> bytes:
+def convert(component: Component, source: Path | None, folder: Path) -> bytes:
     """Return the model as the converter made it."""
-    source = folder / f"{graph.name}.onnx"
-    to_onnx(graph, load_checkpoint(checkpoint), source)
-    return run_onnx2tf(source, folder / "flatbuffer_direct", tflite_backend="flatbuffer_direct").read_bytes()
+    exported = folder / f"{component.name}.onnx"
+    to_onnx(component, exported)
+    return run_onnx2tf(
+        exported, folder / "flatbuffer_direct", tflite_backend="flatbuffer_direct"
+    ).read_bytes()

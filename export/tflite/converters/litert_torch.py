@@ -17,8 +17,8 @@ from collections.abc import Callable
 from importlib.resources import files
 from pathlib import Path
 
+from mien.export.component import Component
 from mien.export.errors import ConversionError, ExportError
-from mien.export.graphs import Graph
 from mien.export.tflite.signature import order_by_signature
 from mien.mobile_reference.files import default_cache
 
@@ -65,11 +65,18 @@ def set_up(progress: Callable[[str], None]) -> Path:
     return folder
 
 
-def convert(graph: Graph, checkpoint: Path, folder: Path) -> bytes:
+def convert(component: Component, source: Path | None, folder: Path) -> bytes:
     """Return the model as the converter made it, its tensors in the contract's order."""
-    made = folder / f"{graph.name}.litert.tflite"
+    made = folder / f"{component.name}.litert.tflite"
     worker = Path(__file__).with_name("litert_torch_worker.py")
-    command = [str(_python()), "-P", str(worker), graph.name, str(checkpoint.resolve()), str(made)]
+    command = [
+        str(_python()),
+        "-P",
+        str(worker),
+        component.name,
+        str(made),
+        *([str(source.resolve())] if source else []),
+    ]
     done = subprocess.run(  # noqa: S603 - our own argument list
         command,
         env=os.environ | {"PYTHONPATH": str(_linked_rooms(folder))},
@@ -83,7 +90,7 @@ def convert(graph: Graph, checkpoint: Path, folder: Path) -> bytes:
         raise _failure(done)
     names = [
         [f"{kind}_{n}" for n in range(len(of))]
-        for kind, of in (("args", graph.inputs), ("output", graph.outputs))
+        for kind, of in (("args", component.inputs), ("output", component.outputs))
     ]
     return order_by_signature(made.read_bytes(), *names)
 

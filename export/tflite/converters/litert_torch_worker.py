@@ -1,4 +1,4 @@
-"""Runs in litert-torch's environment: ``litert_torch_worker.py GRAPH CHECKPOINT TARGET``.
+"""Runs in litert-torch's environment: ``litert_torch_worker.py MODEL TARGET [CHECKPOINT]``.
 
 It sees mien's rooms by PYTHONPATH, and nothing else of the environment that calls it.
 """
@@ -10,8 +10,8 @@ import litert_torch
 import torch
 from torch import Tensor, nn
 
-from mien.export.graphs import graph_named
-from mien.models.appraisal.checkpoint import load_checkpoint
+from mien.export.component import component
+from mien.models.sources import open_pipeline
 
 
 class ChannelsLast(nn.Module):
@@ -27,17 +27,16 @@ class ChannelsLast(nn.Module):
         return tuple(y.permute(0, 2, 3, 1) if y.ndim == 4 else y for y in outputs)
 
 
-def main(name: str, checkpoint: Path, target: Path) -> None:
-    """Convert a graph of a checkpoint, and write it to ``target``."""
+def main(name: str, target: Path, source: Path | None = None) -> None:
+    """Convert a model of a pipeline, and write it to ``target``."""
     torch.set_num_threads(1)
-    graph = graph_named(name)
+    found = component(open_pipeline(source), name)
     examples = tuple(
-        torch.zeros(spec.channels_last, dtype=getattr(torch, spec.dtype))
-        for spec in graph.specs(graph.inputs)
+        torch.zeros(spec.shape, dtype=getattr(torch, spec.dtype)) for spec in found.specs(found.inputs)
     )
-    module = ChannelsLast(graph.build(load_checkpoint(checkpoint))).eval()
+    module = ChannelsLast(found.module).eval()
     litert_torch.convert(module, examples).export(str(target))
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], Path(sys.argv[2]), Path(sys.argv[3]))
+    main(sys.argv[1], *map(Path, sys.argv[2:]))

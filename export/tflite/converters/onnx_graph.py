@@ -11,8 +11,7 @@ from pathlib import Path
 import onnx
 import torch
 
-from mien.export.graphs import Graph
-from mien.models.appraisal.checkpoint import Checkpoint
+from mien.export.component import Component
 
 from .unsupported import naming_operations
 
@@ -20,24 +19,25 @@ _OPSET = 17
 _COPY = "_shielded"
 
 
-def to_onnx(graph: Graph, checkpoint: Checkpoint, file: Path) -> None:
-    """Write a graph as ONNX, channels second, with the contract's names.
+def to_onnx(component: Component, file: Path) -> None:
+    """Write a component as ONNX, channels second, with the contract's names.
 
     Raises:
         ConversionError: an operation has no form in ONNX.
     """
     examples = tuple(
-        torch.zeros(spec.shape, dtype=getattr(torch, spec.dtype)) for spec in graph.specs(graph.inputs)
+        torch.zeros(spec.channels_second, dtype=getattr(torch, spec.dtype))
+        for spec in component.specs(component.inputs)
     )
     with warnings.catch_warnings(), naming_operations("the ONNX exporter", r"operator '([^']+)'"):
         # The TorchScript exporter is deprecated, and the one that onnx2tf is tested with.
         warnings.simplefilter("ignore")
         torch.onnx.export(
-            graph.build(checkpoint),
+            component.module,
             examples,
             str(file),
-            input_names=list(graph.inputs),
-            output_names=list(graph.outputs),
+            input_names=list(component.inputs),
+            output_names=list(component.outputs),
             opset_version=_OPSET,
             dynamo=False,
         )

@@ -13,37 +13,38 @@ from safetensors.numpy import save_file
 
 from mien.export.compare.command import Comparison, converter_table, show_json
 from mien.export.compare.converters import FAILED, MISSING, WORKS, Attempt, compare_converters
-from mien.export.graphs import Graph, graph_named
+from mien.export.component import Component
 from mien.export.running.isolation import Limits
 from mien.export.tflite.converters import DEFAULT, FRONT_ENDS, Convert, FrontEnd
 from mien.mobile_reference.tflite.flatbuffer import parse, serialise
 from mien.models.appraisal.checkpoint import REFERENCE
 from tests.commands import run_mien
+from tests.export.components import shipped
 
-MASK = graph_named("mask")
+MASK = shipped("mask")
 
 
-def _crash(graph: Graph, checkpoint: Path, folder: Path) -> bytes:
+def _crash(graph: Component, source: Path | None, folder: Path) -> bytes:
     os.kill(os.getpid(), signal.SIGSEGV)
     return b""
 
 
-def _hang(graph: Graph, checkpoint: Path, folder: Path) -> bytes:
+def _hang(graph: Component, source: Path | None, folder: Path) -> bytes:
     time.sleep(600)
     return b""
 
 
-def _devour(graph: Graph, checkpoint: Path, folder: Path) -> bytes:
+def _devour(graph: Component, source: Path | None, folder: Path) -> bytes:
     return b"".join([bytearray(os.urandom(1) * (64 << 20)) for _ in range(200)])
 
 
-def _stored(file: Path, share: float, graph: Graph, checkpoint: Path, folder: Path) -> bytes:
+def _stored(file: Path, share: float, graph: Component, source: Path | None, folder: Path) -> bytes:
     """Give a finished model, or its beginning."""
     made = file.read_bytes()
     return made[: int(share * len(made))]
 
 
-def _altered(file: Path, graph: Graph, checkpoint: Path, folder: Path) -> bytes:
+def _altered(file: Path, graph: Component, source: Path | None, folder: Path) -> bytes:
     """Give a finished model whose largest constant is a hundredth too large."""
     parsed = parse(file.read_bytes())
     largest = max((b for b in parsed.buffers if b.data is not None), key=lambda b: len(b.data))

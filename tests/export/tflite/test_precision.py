@@ -10,8 +10,6 @@ import torch
 from ai_edge_litert import schema_py_generated as schema
 
 from mien.export.errors import ConversionError, ExportError
-from mien.export.graphs import graph_named
-from mien.export.tflite import precision
 from mien.export.tflite.blocks import Block, find_blocks
 from mien.export.tflite.interpreter import Runner
 from mien.export.tflite.passes.deduplicate_buffers import share_constants
@@ -29,9 +27,10 @@ from mien.export.tflite.precision import (
 from mien.export.tflite.quantise import quantise, seen_by_converted
 from mien.export.tflite.ranges import Method, Spread, spreads
 from mien.export.weights.gptq import Rounded, Roundings, round_convolutions
-from mien.mobile_reference.bundle.reader import APPRAISAL
 from mien.mobile_reference.tflite.flatbuffer import constant_data, operation_name, parse, serialise
 from mien.models.appraisal.checkpoint import Checkpoint
+from mien.models.appraisal.pipeline import PRECISION
+from tests.export.components import shipped
 
 EIGHT = Choice(Precision.INT8)
 WHOLE = Choice(Precision.FLOAT32)
@@ -69,7 +68,8 @@ def test_the_stages_have_the_blocks_of_the_one_graph(exported: Path, graph: Path
         return {block.name for block in find_blocks(file.read_bytes())}
 
     stages = [graph.with_name(f"{stage}.tflite") for stage in ("heatmap", "mask", "inpaint", "compare")]
-    assert set().union(*map(names, stages)) == names(graph) == stored_assignment("tflite-int8").keys()
+    stored = stored_assignment("tflite-int8", PRECISION)
+    assert set().union(*map(names, stages)) == names(graph) == stored.keys()
 
 
 def weights(model: bytes, end: str) -> dict[str, tuple[int, int]]:
@@ -100,14 +100,14 @@ ASSIGNMENT = {
 @pytest.fixture(scope="module")
 def roundings(checkpoint: Checkpoint) -> Roundings:
     face = torch.randint(0, 256, (1, 3, 256, 256), generator=torch.manual_seed(0), dtype=torch.uint8)
-    return round_convolutions(checkpoint.appraisal, [face])
+    return round_convolutions(checkpoint.appraisal, [[face]])
 
 
 def test_ranges_also_hold_what_comes_from_converted_blocks(graph: Path, roundings: Roundings) -> None:
     face = np.random.default_rng(0).integers(0, 256, (1, 256, 256, 3), np.uint8)
     blocks = find_blocks(graph.read_bytes())
     assignment = {block.name: WHOLE for block in blocks} | {"student/stages.1.1": EIGHT}
-    appraisal, samples = graph_named(APPRAISAL), [{"face": face}]
+    appraisal, samples = shipped("appraisal"), [{"face": face}]
     exact = spreads(appraisal, graph.read_bytes(), samples)
     first, second = (
         seen_by_converted(appraisal, graph, assignment, roundings, samples, samples) for _ in range(2)
@@ -127,7 +127,7 @@ def test_ranges_also_hold_what_comes_from_converted_blocks(graph: Path, rounding
 
 def test_ranges_also_hold_what_the_converted_stages_before_give(graph: Path, roundings: Roundings) -> None:
     dark, bright = (np.full((1, 256, 256, 3), level, np.uint8) for level in (30, 220))
-    appraisal, samples = graph_named(APPRAISAL), [{"face": dark}]
+    appraisal, samples = shipped("appraisal"), [{"face": dark}]
     assignment = {block.name: WHOLE for block in find_blocks(graph.read_bytes())}
     alone, both = (
         seen_by_converted(appraisal, graph, assignment, roundings, samples, [{"face": behind}])
@@ -212,7 +212,7 @@ def test_int8_weights_alone_leave_no_operation_to_slow_kernels(
     exported: Path, graph: Path, roundings: Roundings
 ) -> None:
     stage = graph.with_name("inpaint.tflite")
-    plain = quantise(stage, dict.fromkeys(stored_assignment("tflite-int8"), WHOLE), {}, {})
+    plain = quantise(stage, dict.fromkeys(stored_assignment("tflite-int8", PRECISION), WHOLE), {}, {})
     stored = quantise(stage, {"inpainter/coarse/context.2": WEIGHTS}, ends(exported, "inpaint"), roundings)
     assert Runner(stored).undelegated() == Runner(plain).undelegated()
 
@@ -308,7 +308,7 @@ def test_blocks_that_the_assignment_does_not_know_are_named() -> None:
 
 
 def test_the_stored_assignments_are_of_the_variants_below_float32() -> None:
-    stored = json.loads(precision.STORED.read_text())
+    stored = json.loads(PRECISION.read_text())
     assert stored.keys() == {"tflite-fp16", "tflite-int8"}
-    assert any(choice.ranged for choice in stored_assignment("tflite-int8").values())
-    assert set(stored_assignment("tflite-fp16").values()) == {HALF, WHOLE}
+    assert any(choice.ranged for choice in stored_assignment("tflite-int8", PRECISION).values())
+    assert set(stored_assignment("tflite-fp16", PRECISION).values()) == {HALF, WHOLE}

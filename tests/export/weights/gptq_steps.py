@@ -24,6 +24,7 @@ from mien.export.weights.fold_batch_norm import fold_batch_norm
 from mien.export.weights.gptq import round_in_place, round_with
 from mien.models.appraisal.calibration_faces import gather
 from mien.models.appraisal.checkpoint import REFERENCE, load_checkpoint
+from mien.models.appraisal.pipeline import appraisal
 from mien.models.appraisal.portraits import read_portraits
 
 PARTS = ("teacher", "student", "head", "inpainter", "")
@@ -44,11 +45,11 @@ def scores(net: nn.Module, faces: list[Tensor]) -> NDArray[np.float64]:
 @click.argument("portraits", type=click.Path(path_type=Path, exists=True))
 def main(portraits: Path) -> None:
     checkpoint = load_checkpoint(REFERENCE)
-    traces = gather(read_portraits(portraits), [], checkpoint, lambda done, total: None).traces
-    faces = [trace.tensors["face"] for trace in traces]
+    traces = gather(read_portraits(portraits), [], checkpoint, appraisal(checkpoint)).samples
+    faces = [torch.from_numpy(one.tensors["face"]).permute(0, 3, 1, 2).contiguous() for one in traces]
     net = fold_batch_norm(checkpoint.appraisal)
     exact = scores(net, faces)
-    moments = convolution_moments(net, faces)
+    moments = convolution_moments(net, [[face] for face in faces])
     table = Table(title=f"score error over {len(faces)} faces, mean / worst, points")
     for heading in ("int8 weights of", *STEPS):
         table.add_column(heading)

@@ -3,6 +3,7 @@
 import csv
 import shutil
 from collections.abc import Callable
+from hashlib import sha256
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,7 @@ from torch import Tensor
 from mien.models.appraisal.calibration_faces import MOST_PORTRAITS, gather
 from mien.models.appraisal.checkpoint import Checkpoint
 from mien.models.appraisal.errors import ImageSetError
+from mien.models.appraisal.pipeline import appraisal
 from mien.models.appraisal.portrait_checks import (
     check_alignment,
     check_colours,
@@ -51,12 +53,12 @@ def rewrite(folder: Path, change: Callable[[np.ndarray], np.ndarray], count: int
 
 
 def test_good_portraits_come_plain_and_drawn_on(folder: Path, checkpoint: Checkpoint) -> None:
-    found = gather(read_portraits(folder), [], checkpoint, ignore)
+    found = gather(read_portraits(folder), [], checkpoint, appraisal(checkpoint))
     # Each of the five as it is, and with each of the five anomalies.
-    assert len(found.traces) == 30
-    scores = np.array([trace.score for trace in found.traces]).reshape(5, 6)
+    assert len(found.samples) == 30
+    scores = np.array([float(sample.tensors["score"][0]) for sample in found.samples]).reshape(5, 6)
     assert (scores[:, 0] > scores[:, 1:].mean(axis=1)).all()
-    faces = {trace.tensors["face"].numpy().tobytes() for trace in found.traces}
+    faces = {sample.tensors["face"].tobytes() for sample in found.samples}
     assert len(faces) == 30
     assert [warning.split(":")[0] for warning in found.warnings] == [
         "only 5 calibration faces",
@@ -69,8 +71,9 @@ def test_no_more_portraits_are_used_than_are_wanted(
 ) -> None:
     assert MOST_PORTRAITS > 12
     monkeypatch.setattr("mien.models.appraisal.calibration_faces.MOST_PORTRAITS", 4)
-    used = gather(read_portraits(folder), [], checkpoint, ignore).portraits
-    assert [portrait.identity for portrait in used] == ["nobody-01", "nobody-03", "nobody-05", "nobody-07"]
+    used = gather(read_portraits(folder), [], checkpoint, appraisal(checkpoint)).files
+    chosen = [folder / f"{name}.jpg" for name in ("nobody-01", "nobody-03", "nobody-05", "nobody-07")]
+    assert used == tuple(sorted(sha256(file.read_bytes()).hexdigest() for file in chosen))
 
 
 @pytest.mark.parametrize(
@@ -121,14 +124,14 @@ def test_a_photograph_is_examined_for_all_of_it(portrait: Tensor, checkpoint: Ch
 def test_most_images_must_be_usable(folder: Path, checkpoint: Checkpoint) -> None:
     rewrite(folder, lambda pixels: pixels[..., ::-1], 3)
     with pytest.raises(ImageSetError, match=r"3 of 5 images cannot be used; nobody-01.png: .* are swapped"):
-        gather(read_portraits(folder), [], checkpoint, ignore)
+        gather(read_portraits(folder), [], checkpoint, appraisal(checkpoint))
 
 
 def test_one_image_without_a_face_is_left_out_with_a_warning(folder: Path, checkpoint: Checkpoint) -> None:
     rewrite(folder, lambda pixels: np.full_like(pixels, 128), 1)
-    found = gather(read_portraits(folder), [], checkpoint, ignore)
+    found = gather(read_portraits(folder), [], checkpoint, appraisal(checkpoint))
     assert found.warnings[0].startswith("left out nobody-01.png: no face found")
-    assert len(found.portraits) == 4
+    assert len(found.files) == 4
 
 
 def test_few_faces_and_few_people_are_told_apart() -> None:
@@ -154,7 +157,7 @@ def test_equal_faces_are_refused_by_name_and_nearly_equal_ones_warned_of(face: T
 
 def test_a_photograph_saved_again_is_nearly_equal(folder: Path, checkpoint: Checkpoint) -> None:
     Image.open(folder / "nobody-05.jpg").save(folder / "nobody-05-again.jpg", quality=60)
-    found = gather(read_portraits(folder), [], checkpoint, ignore)
+    found = gather(read_portraits(folder), [], checkpoint, appraisal(checkpoint))
     assert any("nobody-05-again.jpg and nobody-05.jpg seem" in warning for warning in found.warnings)
 
 
@@ -174,13 +177,13 @@ def test_a_person_of_the_evaluation_set_is_refused(folder: Path, checkpoint: Che
         for number, (file, split) in enumerate(zip(sorted(folder.glob("*.jpg")), splits, strict=True)):
             writer.writerow((file.name, f"person-{number % 4}", split))
     with pytest.raises(ImageSetError, match=r"the person person-0 of nobody-01.jpg is also in"):
-        gather(read_portraits(folder), [], checkpoint, ignore)
+        gather(read_portraits(folder), [], checkpoint, appraisal(checkpoint))
 
 
 def test_held_out_portraits_are_never_calibrated_with(folder: Path, checkpoint: Checkpoint) -> None:
     held_out = [Portrait(p.image, p.identity, "val") for p in read_portraits(folder)]
     with pytest.raises(ImageSetError, match="all 5 portraits are held out by their split"):
-        gather(held_out, [], checkpoint, ignore)
+        gather(held_out, [], checkpoint, appraisal(checkpoint))
 
 
 def test_the_shipped_calibration_has_no_fault(sample_folder: Path, checkpoint: Checkpoint) -> None:

@@ -13,8 +13,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from mien.export.component import Component
 from mien.export.errors import ConversionError
-from mien.export.graphs import Graph, graph_named
 from mien.export.running.isolation import Limits, run_isolated
 from mien.export.tflite.conversion import convert_float
 from mien.export.tflite.converters import (
@@ -31,6 +31,7 @@ from mien.export.tflite.passes.layout import channels_last_model
 from mien.export.tflite.signature import order_by_signature
 from mien.mobile_reference.tflite.flatbuffer import LAYOUT_OPERATIONS, operation_names, parse, serialise
 from mien.models.appraisal.checkpoint import REFERENCE
+from tests.export.components import shipped, with_module
 from tests.export.small_models import Gates, Tapped, convert, nhwc_input, onnx_file
 
 
@@ -116,7 +117,7 @@ def _outputs_shielded_alone(model: onnx.ModelProto) -> None:
 def test_a_convolution_s_input_that_others_read_keeps_its_data(
     tmp_path: Path, scripts_on_path: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    graph = graph_named("heatmap")
+    graph = shipped("heatmap")
     for folder in ("guarded", "bare"):
         (tmp_path / folder).mkdir()
     face = np.zeros((1, 256, 256, 3), np.uint8)
@@ -139,7 +140,7 @@ def _swapped(model: bytes) -> bytes:
 
 
 def test_outputs_in_another_order_are_put_right(exported: Path) -> None:
-    graph = graph_named("compare")
+    graph = shipped("compare")
     made = (exported / "models/tflite-fp32/compare.tflite").read_bytes()
     swapped = _swapped(made)
     assert Runner(swapped).signature() != Runner(made).signature()
@@ -166,7 +167,7 @@ def test_tensorflows_order_and_names_are_put_right(
     exported: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A stored model, its outputs turned about, stands for what TensorFlow's converter would make."""
-    graph = graph_named("compare")
+    graph = shipped("compare")
     made = (exported / "models/tflite-fp32/compare.tflite").read_bytes()
     (tmp_path / "swapped").write_bytes(_swapped(made))
     monkeypatch.setattr(tf_converter, "to_onnx", lambda *_: None)
@@ -179,10 +180,10 @@ def test_litert_torchs_order_and_names_are_put_right(
     exported: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A script that copies a stored model stands for the environment of litert-torch."""
-    graph = graph_named("compare")
+    graph = shipped("compare")
     made = (exported / "models/tflite-fp32/compare.tflite").read_bytes()
     (tmp_path / "swapped").write_bytes(_with_names(_swapped(made), "args", "output"))
-    (tmp_path / "python").write_text(f'#!/bin/sh\nexec cp {tmp_path / "swapped"} "$5"\n')
+    (tmp_path / "python").write_text(f'#!/bin/sh\nexec cp {tmp_path / "swapped"} "$4"\n')
     (tmp_path / "python").chmod(0o755)
     monkeypatch.setattr(litert_torch, "_python", lambda: tmp_path / "python")
     found = litert_torch.convert(graph, REFERENCE, tmp_path)
@@ -190,14 +191,14 @@ def test_litert_torchs_order_and_names_are_put_right(
 
 
 def test_a_model_of_other_tensors_is_refused(exported: Path, tmp_path: Path) -> None:
-    graph = graph_named("mask")
+    graph = shipped("mask")
     stored = partial(_stored, exported / "models/tflite-fp32/heatmap.tflite")
     with pytest.raises(ConversionError, match="the converter made tensors"):
         convert_float(stored, graph, REFERENCE, _samples(graph, exported), tmp_path)
 
 
 def test_channels_first_by_accident_is_turned(exported: Path, tmp_path: Path) -> None:
-    graph = graph_named("compare")
+    graph = shipped("compare")
     made = flatbuffer_direct.convert(graph, REFERENCE, tmp_path)
     assert LAYOUT_OPERATIONS & set(operation_names(made))
     again = partial(_stored, tmp_path / "made")
@@ -212,24 +213,24 @@ def test_a_signature_of_other_names_is_refused(exported: Path) -> None:
         order_by_signature(made, ("face",), ("mask",))
 
 
-def _samples(graph: Graph, exported: Path) -> list[dict[str, np.ndarray]]:
+def _samples(graph: Component, exported: Path) -> list[dict[str, np.ndarray]]:
     golden = exported / "golden/nobody-01"
     return [{name: np.load(golden / f"{name}.npy") for name in (*graph.inputs, *graph.outputs)}]
 
 
-def _stored(file: Path, graph: Graph, checkpoint: Path, folder: Path) -> bytes:
+def _stored(file: Path, graph: Component, source: Path | None, folder: Path) -> bytes:
     return file.read_bytes()
 
 
 def test_a_model_that_computes_something_else_is_refused(exported: Path, tmp_path: Path) -> None:
-    wrong = Graph("mask", Negated, ("heat",), ("mask",))
-    with pytest.raises(ConversionError, match="the converter changed the graph"):
+    wrong = with_module("mask", Negated())
+    with pytest.raises(ConversionError, match="the converter changed it"):
         convert_float(flatbuffer_direct.convert, wrong, REFERENCE, _samples(wrong, exported), tmp_path)
 
 
 @pytest.mark.parametrize("cut", [0, 7, 100, 0.5, 0.99])
 def test_a_truncated_model_is_refused(exported: Path, tmp_path: Path, cut: float) -> None:
-    graph = graph_named("mask")
+    graph = shipped("mask")
     made = (exported / "models/tflite-fp32/mask.tflite").read_bytes()
     (tmp_path / "cut").write_bytes(made[: int(cut * len(made)) if 0 < cut < 1 else int(cut)])
     task = partial(
@@ -246,7 +247,7 @@ def test_a_truncated_model_is_refused(exported: Path, tmp_path: Path, cut: float
 
 
 def test_an_operation_that_no_front_end_knows_is_named(exported: Path, tmp_path: Path) -> None:
-    graph = Graph("mask", Spectrum, ("heat",), ("mask",))
+    graph = with_module("mask", Spectrum())
     task = partial(flatbuffer_direct.convert, graph, REFERENCE, tmp_path)
     with pytest.raises(ConversionError, match=r"aten::fft_fft2; use a convolution"):
         run_isolated(task, tmp_path / "log", Limits(), "spectrum")

@@ -204,12 +204,14 @@ def test_the_appraiser_gives_numpy_arrays_of_the_aligned_frame(checkpoint: Check
     photograph = portrait.permute(1, 2, 0).contiguous().numpy()
     result = CheckpointAppraiser(checkpoint).appraise(photograph)
     assert 0 <= result.score <= 100
-    assert result.face.shape == result.normalised.shape == (256, 256, 3)
-    assert result.face.dtype == result.normalised.dtype == np.uint8
-    assert result.heatmap.shape == result.mask.shape == (256, 256)
-    assert result.heatmap.dtype == result.mask.dtype == np.float32
-    assert result.alignment.shape == (2, 3)
-    assert result.faces == 1
+    (face,) = result.prepared.inputs.values()
+    tensors = result.tensors
+    assert face.shape == tensors["normalised"].shape == (1, 256, 256, 3)
+    assert face.dtype == np.uint8
+    assert tensors["heatmap"].shape == tensors["mask"].shape == (1, 256, 256, 1)
+    assert {tensors[name].dtype for name in ("heatmap", "mask", "normalised")} == {np.dtype(np.float32)}
+    assert result.prepared.alignment.shape == (2, 3)
+    assert result.prepared.faces == 1
 
 
 def test_the_appraiser_opens_the_shipped_checkpoint_and_says_float(samples: list[Path]):

@@ -1,0 +1,212 @@
+"""The built-in pipeline: facial-anomaly appraisal as a value of ``mien.models.pipeline.Pipeline``."""
+
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+
+import numpy as np
+
+from mien.mobile_reference.bundle.reader import FACE_ALIGNMENT
+from mien.mobile_reference.contract import (
+    ANY,
+    COLOUR,
+    GREY,
+    MEAN,
+    OVERLAY,
+    PICTURE,
+    RANK,
+    SET,
+    GateSpec,
+    ViewSpec,
+)
+from mien.models.pipeline import (
+    Calibration,
+    CoreMLChoices,
+    Front,
+    Golden,
+    HeldOut,
+    Inputs,
+    Pipeline,
+    Sample,
+    Stage,
+    correlation,
+    iou,
+    scalar,
+)
+
+from .calibration_faces import gather
+from .checkpoint import REFERENCE, Checkpoint, Config, checkpoint_hash, load_checkpoint
+from .evaluation.held_out import held_out_faces, varied
+from .networks.appraisal import FACE_SIZE
+from .networks.detector import INPUT_SIZE, KEYPOINTS
+from .portraits import read_image, read_portraits
+from .stages import Appraise, Compare, Detect, Heatmap, Inpaint, Mask
+from .traces import trace
+from .training.sample_portraits import SAMPLES
+
+_TOLERANCES = {"fp32": 0.01, "fp16": 0.1, "int8": 1.0, "int8w": 0.5, "pal6": 0.5, "pal4": 0.5, "w8a8": 2.0}
+GATES = (
+    scalar("score", **_TOLERANCES),
+    # A mean error is held to the limit of the largest one, but where that one leaves room.
+    GateSpec("score", MEAN, _TOLERANCES | {"tflite-int8": 0.3}, SET),
+    GateSpec("score", RANK, {ANY: 0.999}, SET),
+    correlation("heatmap", **{ANY: 0.995}),
+    iou("mask", **{ANY: 0.97}),
+)
+AGREEMENT = 1.0
+"""Largest difference of scores between a TFLite and a Core ML variant, in points."""
+VIEWS = (ViewSpec("heatmap", OVERLAY), ViewSpec("mask", GREY), ViewSpec("normalised", COLOUR))
+_MEANINGS = {
+    "picture": "RGB, 0..255: a square of the photograph",
+    "candidates": "score 0..1, box centre x, y, width, height, six keypoints x, y; in fractions of the "
+    "picture",
+    "face": "RGB, 0..255: the aligned face",
+    "heat": "0..1: where teacher and student disagree",
+    "mask": "0..1: 1 is inpainted",
+    "normalised": "RGB, 0..255: the normalised face",
+    "heatmap": "the final heatmap, 0 where nothing is unusual",
+    "score": "0..100, 100 is a typical face",
+}
+_SCALE = {"picture": 255, "face": 255, "normalised": 255, "score": 100}
+_COORDINATES = "pixels, x right and y down, the centre of the first pixel at (0, 0)"
+_RESAMPLING = (
+    "reduce by a box filter of whole size max(1, floor(1 / scale + 0.000001)), then bilinear with the border "
+    "repeated, then add 0.500001 and round down"
+)
+_SCORE_MAP = (
+    "100 * tolerated_evidence / (tolerated_evidence + evidence), "
+    "evidence: mean of the final heatmap to the power of 1.5 over the face region"
+)
+_SNAP = 0.125
+# What stays float32 in a float16 graph was found by the score: rounding the weights of the first stages, 0.4
+# of 1.4 million numbers, cost 0.6 points on the worst of 132 held-out faces; the ends of the refinement,
+# where it meets the photograph, most of what was left. The names are those of modules, without the names of
+# module lists: teacher.2 is the teacher's stages.2, refine.0 the first of down, context and up alike. The one
+# graph runs the net, a stage its parts.
+_SINGLE = (
+    r"module\.(net\.)?(teacher\.(stem|[0-3]|4\.0)|student\.(stem|0|1)|head|inpainter\.refine\.(0|to_rgb))\b"
+)
+
+# Found by the score as well. Rounded weights of the teacher cost most of what all would: with its last stage
+# one held-out face erred by 0.75 points. Those of the head and of the student's first stages are few and cost
+# 0.4; depthwise ones are few, and their errors cannot cancel.
+_WEIGHTS = r"net\.(student\.stages\.2|inpainter)\."
+# Of int8 activations the teacher's, whose linear outputs span ten times what eight bits resolve, cost three
+# quarters of the error, those of the student's first stages and of the refinement's large maps the most of
+# the rest.
+_EIGHT = r"net\.(student\.stages\.2|inpainter\.(coarse\.(down|context|up\.0)|refine\.context))\."
+PRECISION = Path(__file__).parent / "precision.json"
+"""The precision of every block, found by a search and by trials after it (docs/quantisation.md)."""
+
+
+class Portraits(Inputs):
+    """Portraits as the inputs of an appraisal: aligned, plain and with drawn anomalies."""
+
+    samples = SAMPLES
+
+    def __init__(self, checkpoint: Checkpoint) -> None:
+        self.checkpoint = checkpoint
+
+    def calibration(self, pipeline: Pipeline, folder: Path | None) -> Calibration:
+        """Cut faces of a folder of portraits, or of the samples that ship, plain and drawn upon."""
+        portraits = read_portraits(folder) if folder else read_portraits(SAMPLES, "calibration")
+        return gather(portraits, read_portraits(SAMPLES, "golden"), self.checkpoint, pipeline)
+
+    def golden(self, pipeline: Pipeline, folder: Path | None) -> Sequence[Golden]:
+        """Cut the golden faces."""
+        portraits = read_portraits(folder) if folder else read_portraits(SAMPLES, "golden")
+        found = []
+        for portrait in portraits:
+            photo = read_image(portrait.image)
+            traced = trace(photo, self.checkpoint, pipeline)
+            picture = photo.permute(1, 2, 0).contiguous().numpy()
+            sample = Sample(portrait.image.stem, traced.tensors)
+            found.append(Golden(sample, picture, {"alignment": traced.aligned.matrix.tolist()}))
+        return found
+
+    def judging(self, pipeline: Pipeline, goldens: Sequence[Golden]) -> Sequence[Sample]:
+        """Draw every kind of anomaly, and none, on each golden face."""
+        return [
+            Sample(f"{golden.sample.name} {kind}", pipeline.run({"face": pixels}))
+            for place, golden in enumerate(goldens)
+            for kind, pixels in varied(golden.sample.tensors["face"], place, self.checkpoint)
+        ]
+
+    def held_out(self, pipeline: Pipeline, folder: Path) -> HeldOut:
+        """Cut the faces of a folder that neither weights nor ranges were made from, plain and drawn upon."""
+        return held_out_faces(folder, self.checkpoint, pipeline)
+
+
+def open_appraisal(source: Path | None = None) -> Pipeline:
+    """Open the appraisal of a checkpoint folder or ``.pt`` file, or the one that ships with mien.
+
+    Raises:
+        CheckpointError: ``source`` is no checkpoint of the appraisal.
+    """
+    return appraisal(load_checkpoint(source or REFERENCE))
+
+
+def appraisal(checkpoint: Checkpoint) -> Pipeline:
+    """Return the pipeline of a checkpoint, in evaluation mode."""
+    net = checkpoint.appraisal
+    return Pipeline(
+        name=checkpoint.config.name,
+        stages=(
+            Stage("heatmap", Heatmap(net).eval(), ("face",), ("heat",)),
+            Stage("mask", Mask(net).eval(), ("heat",), ("mask",), quantise=False),
+            Stage("inpaint", Inpaint(net).eval(), ("face", "mask"), ("normalised",)),
+            Stage("compare", Compare(net).eval(), ("face", "normalised", "heat"), ("score", "heatmap")),
+        ),
+        whole=Stage("appraisal", Appraise(net).eval(), ("face",), ("score", "heatmap", "mask", "normalised")),
+        net=net,
+        # Keypoints place the face: eight bits would move it by pixels.
+        front=Front(
+            FACE_ALIGNMENT,
+            ("face",),
+            _alignment(checkpoint.config),
+            (
+                Stage(
+                    "detector",
+                    Detect(checkpoint.detector).eval(),
+                    ("picture",),
+                    ("candidates",),
+                    quantise=False,
+                ),
+            ),
+        ),
+        gates=GATES,
+        example={
+            "picture": np.zeros((1, INPUT_SIZE, INPUT_SIZE, 3), np.uint8),
+            "face": np.zeros((1, FACE_SIZE, FACE_SIZE, 3), np.uint8),
+        },
+        inputs=Portraits(checkpoint),
+        layout=dict.fromkeys(("heat", "mask", "normalised", "heatmap"), PICTURE),
+        scale=_SCALE,
+        meanings=_MEANINGS,
+        views=VIEWS,
+        weights=checkpoint_hash(checkpoint),
+        record=_record(checkpoint),
+        agreement=AGREEMENT,
+        precision=PRECISION,
+        coreml=CoreMLChoices(_SINGLE, _WEIGHTS, _EIGHT, FACE_SIZE),
+    )
+
+
+def _alignment(config: Config) -> dict[str, object]:
+    return {
+        **asdict(config.alignment),
+        "keypoints": list(KEYPOINTS),
+        "detector_size": INPUT_SIZE,
+        "coordinates": _COORDINATES,
+        "resampling": _RESAMPLING,
+        "snap": _SNAP,
+    }
+
+
+def _record(checkpoint: Checkpoint) -> dict[str, object]:
+    """Say what is built into the models."""
+    tolerated = float(checkpoint.appraisal.tolerated_evidence)
+    return {
+        "score": {"lowest": 0, "typical": 100, "map": _SCORE_MAP, "tolerated_evidence": tolerated},
+        "appraisal": asdict(checkpoint.config.appraisal),
+    }

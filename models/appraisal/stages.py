@@ -1,0 +1,69 @@
+"""The stages of the appraisal as modules that take pixels: an app has no normalisation to get wrong."""
+
+from torch import Tensor, nn
+
+from .networks.appraisal import AppraisalNet, feature_change
+from .networks.detector import BlazeFace
+
+
+class Detect(nn.Module):
+    """Picture to candidates."""
+
+    def __init__(self, detector: BlazeFace) -> None:
+        super().__init__()
+        self.detector = detector
+
+    def forward(self, picture: Tensor) -> tuple[Tensor, ...]:
+        """Detect."""
+        return (self.detector(picture.float()),)
+
+
+class _OfNet(nn.Module):
+    """Base of the stages, which hold the appraisal's net or a part of it."""
+
+    def __init__(self, net: AppraisalNet) -> None:
+        super().__init__()
+        self.net = net
+
+
+class Heatmap(_OfNet):
+    """Face to heat."""
+
+    def forward(self, face: Tensor) -> tuple[Tensor, ...]:
+        """Run stage 1."""
+        colours = face.float() / 255
+        return (self.net.heat(colours, self.net.teacher(colours)),)
+
+
+class Mask(_OfNet):
+    """Heat to mask."""
+
+    def forward(self, heat: Tensor) -> tuple[Tensor, ...]:
+        """Run stage 2."""
+        return (self.net.mask(heat),)
+
+
+class Inpaint(_OfNet):
+    """Face and mask to normalised face."""
+
+    def forward(self, face: Tensor, mask: Tensor) -> tuple[Tensor, ...]:
+        """Run stage 3."""
+        return (self.net.inpainter(face.float() / 255, mask) * 255,)
+
+
+class Compare(_OfNet):
+    """Face, normalised face and heat to score and final heatmap."""
+
+    def forward(self, face: Tensor, normalised: Tensor, heat: Tensor) -> tuple[Tensor, ...]:
+        """Run stages 4 to 6."""
+        before = self.net.teacher(face.float() / 255)
+        after = self.net.teacher(normalised / 255)
+        return self.net.rate(heat, feature_change(before, after))
+
+
+class Appraise(_OfNet):
+    """Face to everything: the net shares the teacher's run between the stages."""
+
+    def forward(self, face: Tensor) -> tuple[Tensor, ...]:
+        """Run all stages."""
+        return tuple(self.net(face.float()))
