@@ -7,7 +7,7 @@ READY := $(VENV)/ready
 DEMO := build/demo
 PORTRAITS := $(wildcard models/appraisal/samples/nobody-0[1-6]*.jpg)
 
-.PHONY: demo figures goals replay test lint setup clean
+.PHONY: demo figures goals replay test test-fast lint setup clean
 
 demo: $(READY)
 	@mkdir -p $(DEMO)
@@ -37,6 +37,10 @@ replay: $(READY)
 test: $(READY) lint
 	@echo "== tests"
 	@$(PY) -m pytest
+
+# The tests without network and converters; see tests/layers.py.
+test-fast: $(READY)
+	@$(PY) -m pytest -m unit
 
 lint: $(READY)
 	@echo "== lint"
