@@ -42,6 +42,7 @@ LAYER_OF: Mapping[str, str] = {
     "tests/mobile_reference/coreml/test_mil_mutation.py": "conformance",
     "tests/mobile_reference/coreml/test_mil_networks.py": "conformance",
     "tests/models/appraisal": "converters",
+    "tests/mutants": "unit",
     "tests/replay": "unit",
 }
 """Folders, files and single tests; the longest of these that a test lies in tells its layer."""
