@@ -2,9 +2,11 @@
 
 import math
 
+import numpy as np
 import pytest
 
-from mien.mobile_reference.verify import limits
+from mien.mobile_reference.bundle.reader import Tensor
+from mien.mobile_reference.verify import limits, repeatability, stages
 from mien.mobile_reference.verify.held_out import Likeness
 from mien.mobile_reference.verify.limits import DIVERGENCE, Figure, failures, fidelity_record
 
@@ -129,3 +131,34 @@ def test_the_record_has_null_for_what_json_has_not() -> None:
         "face": "f",
     }
     assert [row["value"] for row in record["figures"][1:]] == [None] * 3
+
+
+@pytest.mark.parametrize(
+    ("points", "passed"), [(0.0, True), (0.1, True), (0.1001, False), (INF, False), (NAN, False)]
+)
+def test_a_stage_passes_up_to_its_limit(points: float, *, passed: bool) -> None:
+    result = stages.StageResult("v", "one", 40.0, points, 0.1, "someone")
+    assert result.passed is passed
+    assert stages.Verification((result,)).failures == (() if passed else (result,))
+
+
+def test_decibels_are_of_the_full_scale_not_of_the_signal() -> None:
+    tensor = Tensor("t", (1, 4), "float32", 10.0, "of a test")
+    zero = np.zeros((1, 4), np.float32)
+    assert stages.peak_signal_to_noise(tensor, zero, zero + 1) == pytest.approx(20)
+    assert stages.peak_signal_to_noise(tensor, zero, zero) == INF
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "apart"),
+    [([1.0, 5.0], [1.5, 4.0], 1.0), ([1.0, 5.0], [4.0, 5.0], 3.0), ([2.0], [2.0], 0.0)],
+)
+def test_repeats_are_judged_by_the_greatest_difference(
+    one: list[float], other: list[float], apart: float
+) -> None:
+    assert repeatability._apart(one, other) == apart
+
+
+@pytest.mark.parametrize("other", [[NAN, 7.0, 2.0], [1.0, NAN, 2.0], [1.0, 7.0, NAN]])
+def test_a_repeat_that_is_not_a_number_is_the_greatest_difference(other: list[float]) -> None:
+    assert math.isnan(repeatability._apart([1.0, 5.0, 2.0], other))
