@@ -125,3 +125,4 @@ class _Times:
         for layer in LAYERS:
             if self.tests[layer]:
                 terminalreporter.write_line(f"{layer:12} {self.tests[layer]:5} {self.seconds[layer]:8.1f} s")
+        terminalreporter.write_line(f"{'with imports':18} {cpu_seconds():8.1f} s")
