@@ -76,7 +76,12 @@ def _print(record: dict[str, object], results: list[Result]) -> None:
     for result in results:
         if result.status == "survived":
             old, new = (" ".join(text.split())[:60] for text in (result.mutant.old, result.mutant.new))
-            console.print(f"survived {place(result.mutant)} {old} -> {new}", markup=False, highlight=False)
+            console.print(
+                f"survived {place(result.mutant)} {old} -> {new}",
+                markup=False,
+                highlight=False,
+                soft_wrap=True,
+            )
     table = Table("room", "mutants", "killed", "timed out", "survived", "rate")
     rooms: dict[str, dict[str, float]] = record["rooms"]  # type: ignore[assignment]
     for name, counts in (*rooms.items(), ("all", record["all"])):

@@ -120,10 +120,13 @@ def _kept(file: Path, key: Callable[[Result], str], mutant: Mutant) -> Result | 
 
 
 def _product(tree: Path) -> list[Path]:
-    """List the sources, and what all tests share."""
+    """List the sources, and what all tests share; this tool itself changes no result."""
     tests = tree / "tests"
     return sorted(
-        f for f in tree.rglob("*.py") if not f.is_relative_to(tests) or not f.name.startswith("test_")
+        file
+        for file in tree.rglob("*.py")
+        if not file.is_relative_to(tests / "mutants")
+        and not (file.is_relative_to(tests) and file.name.startswith("test_"))
     )
 
 
