@@ -9,7 +9,6 @@ from ai_edge_litert.interpreter import Interpreter
 from numpy.typing import NDArray
 
 from mien.mobile_reference.bundle.reader import Bundle, GraphSpec, Tensor, Variant
-from mien.mobile_reference.coreml import Evaluator, load_package
 from mien.mobile_reference.errors import BundleError
 
 Arrays = Mapping[str, NDArray[Any]]
@@ -65,6 +64,9 @@ class CoreMLGraph:
     """
 
     def __init__(self, model: Path, spec: GraphSpec, threads: int) -> None:
+        # Here, since it takes longer to import than all that a TFLite variant needs.
+        from mien.mobile_reference.coreml import Evaluator, load_package
+
         self._spec = spec
         self._evaluator = Evaluator(load_package(model))
 
