@@ -29,6 +29,7 @@ LAYER_OF: Mapping[str, str] = {
     "tests/benchmarks/results": "unit",
     "tests/benchmarks/targets": "device",
     "tests/calibration": "unit",
+    "tests/documents": "unit",
     "tests/export": "converters",
     "tests/export/tflite/test_ranges.py": "unit",
     "tests/export/weights": "unit",

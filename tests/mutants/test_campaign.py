@@ -92,7 +92,7 @@ def mutant(source: str, function: str, kind: str) -> Mutant:
 def test_a_campaign_on_a_small_project(
     project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(campaign, "LEAST_SECONDS", 8.0)
+    monkeypatch.setattr(campaign, "LEAST_SECONDS", 4.0)
     scratch = Scratch(project, tmp_path / "build")
     coverage = measure_coverage(scratch, ["small"], [], tmp_path)
     rule = "mobile_reference/verify/rule.py"
