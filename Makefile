@@ -7,7 +7,7 @@ READY := $(VENV)/ready
 DEMO := build/demo
 PORTRAITS := $(wildcard models/appraisal/samples/nobody-0[1-6]*.jpg)
 
-.PHONY: demo figures goals replay test lint setup clean
+.PHONY: demo figures goals replay test test-fast mutants lint setup clean
 
 demo: $(READY)
 	@mkdir -p $(DEMO)
@@ -37,6 +37,15 @@ replay: $(READY)
 test: $(READY) lint
 	@echo "== tests"
 	@$(PY) -m pytest
+
+# The tests without network and converters; see tests/layers.py.
+test-fast: $(READY)
+	@$(PY) -m pytest -m unit
+
+# SEED=N, COUNT=N, LAYERS="unit converters": which mutants, and by which tests.
+mutants: $(READY)
+	@$(PY) -m tests.mutants $(if $(SEED),--seed $(SEED)) $(if $(COUNT),--count $(COUNT)) \
+	  $(foreach layer,$(LAYERS),--layer $(layer))
 
 lint: $(READY)
 	@echo "== lint"

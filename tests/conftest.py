@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 
     from mien.models.appraisal.checkpoint import Checkpoint
 
+pytest_plugins = ["tests.layers"]
+
 SAMPLES = Path(mien.models.appraisal.__file__).parent / "samples"
 
 # The same examples in every run, and nothing written beside the tests.

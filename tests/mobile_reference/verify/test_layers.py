@@ -1,10 +1,13 @@
 """The first layer that diverges, on tiny real models: one convolution in float and in integers."""
 
 from pathlib import Path
+from typing import Any
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
 
+from mien.mobile_reference.verify import layers as layers_module
 from mien.mobile_reference.verify.layers import DIVERGED, Layers, compare, first_below
 from tests.benchmarks.tinymodels import appraisal
 
@@ -47,3 +50,70 @@ def test_the_first_in_the_order_of_the_graph_is_blamed_not_the_worst() -> None:
     assert first_below("v", found).layer == "b"
     assert first_below("v", {"a": float("nan")}).layer == "a"
     assert first_below("v", {"a": DIVERGED}).layer == ""
+
+
+class _Stand:
+    """Stands for a model whose one layer adds an error that the test chose for each face."""
+
+    def __init__(self, errors: dict[int, float]) -> None:
+        self.errors, self.names = errors, ["layer", "constant"]
+
+    def run(self, face: int) -> None:
+        self.error = self.errors[face]
+
+    def value(self, name: str) -> np.ndarray:
+        # A span of 10: an error of 1 is 20 dB.
+        return np.array([0.0, 10.0]) + self.error if name == "layer" else np.ones(2)
+
+
+def _divergences(monkeypatch: pytest.MonkeyPatch, errors: dict[int, float]) -> tuple[Any, list[str]]:
+    """Compare a variant that is off by ``errors`` on the faces 1, 2, 3 with one that is exact."""
+    models = {"exact": _Stand({1: 0, 2: 0, 3: 0}), "other": _Stand(errors)}
+    monkeypatch.setattr(layers_module, "Layers", models.__getitem__)
+    bundle = Mock(goldens=[Mock(**{"read.return_value": face}) for face in errors])
+    variants = {
+        "tflite-fp32": Mock(platform="tflite", files={"appraisal": "exact"}),
+        "tflite-int8": Mock(platform="tflite", files={"appraisal": "other"}),
+        "coreml-fp16": Mock(platform="coreml", files={"appraisal": "none"}),
+    }
+    for name, variant in variants.items():
+        variant.name = name
+    bundle.variants, bundle.variant = list(variants.values()), variants.__getitem__
+    told: list[str] = []
+    return layers_module.divergences(bundle, told.append), told
+
+
+@pytest.mark.parametrize("errors", [{1: 1.0, 2: 0.01, 3: 0.0}, {1: 0.0, 2: 1.0, 3: 0.01}])
+def test_every_tflite_variant_is_judged_by_its_worst_face(
+    monkeypatch: pytest.MonkeyPatch, errors: dict[int, float]
+) -> None:
+    (found,), told = _divergences(monkeypatch, errors)
+    assert (found.variant, found.layer, found.decibels) == ("tflite-int8", "layer", pytest.approx(20))
+    assert told == [f"layers of golden face {number} of 3" for number in (1, 2, 3)]
+
+
+def test_a_variant_that_diverges_nowhere_has_the_least_decibels(monkeypatch: pytest.MonkeyPatch) -> None:
+    (found,), _ = _divergences(monkeypatch, {1: 0.01, 2: 0.0, 3: 0.001})
+    assert (found.layer, found.decibels) == ("", pytest.approx(60))
+
+
+@pytest.mark.parametrize(
+    "errors",
+    [
+        {1: 0.0, 2: 0.0, 3: float("nan")},
+        pytest.param(
+            {1: float("nan"), 2: 0.0, 3: 0.0},
+            marks=pytest.mark.xfail(
+                strict=True,
+                raises=AssertionError,
+                reason="the least of not a number and a later face's decibels is taken to be the latter",
+            ),
+        ),
+    ],
+    ids=["last face", "first face"],
+)
+def test_a_layer_that_is_not_numbers_on_one_face_has_diverged(
+    monkeypatch: pytest.MonkeyPatch, errors: dict[int, float]
+) -> None:
+    (found,), _ = _divergences(monkeypatch, errors)
+    assert found.layer == "layer"

@@ -1,0 +1,129 @@
+"""The layers of tests: which layer each test is in, what a layer may use, and what a run of it took.
+
+A pytest plugin, loaded by tests/conftest.py. Times are user CPU seconds of pytest and of the processes it
+waited for: they hardly depend on what else the machine does, as seconds on the clock would.
+"""
+
+import os
+import sys
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from pathlib import PurePosixPath
+
+import pytest
+
+LAYERS: Mapping[str, str] = {
+    "unit": "no network, no converter; all of them together under 60 s of user CPU time",
+    "converters": "runs the real converters, whole networks or training",
+    "device": "benchmarks, devices' doubles and emulators",
+    "conformance": "the Core ML evaluator against other runtimes",
+}
+LAYER_OF: Mapping[str, str] = {
+    "tests/test_install.py": "converters",
+    "tests/test_layers.py": "unit",
+    "tests/benchmarks/apps": "device",
+    "tests/benchmarks/emulation": "device",
+    "tests/benchmarks/estimates": "device",
+    "tests/benchmarks/reporting": "unit",
+    "tests/benchmarks/reporting/test_bench_summary.py": "converters",
+    "tests/benchmarks/results": "unit",
+    "tests/benchmarks/targets": "device",
+    "tests/calibration": "unit",
+    "tests/documents": "unit",
+    "tests/export": "converters",
+    "tests/export/tflite/test_ranges.py": "unit",
+    "tests/export/weights": "unit",
+    "tests/export/weights/test_gptq.py::test_roundings_do_not_depend_on_the_number_of_threads": "converters",
+    "tests/mobile_reference": "unit",
+    "tests/mobile_reference/coreml/test_mil_check.py": "converters",
+    "tests/mobile_reference/coreml/test_mil_conformance.py": "conformance",
+    "tests/mobile_reference/coreml/test_mil_constexpr.py": "conformance",
+    "tests/mobile_reference/coreml/test_mil_evaluator.py": "conformance",
+    "tests/mobile_reference/coreml/test_mil_features.py": "conformance",
+    "tests/mobile_reference/coreml/test_mil_mutation.py": "conformance",
+    "tests/mobile_reference/coreml/test_mil_networks.py": "conformance",
+    "tests/models/appraisal": "converters",
+    "tests/mutants": "unit",
+    "tests/replay": "unit",
+}
+"""Folders, files and single tests; the longest of these that a test lies in tells its layer."""
+CONVERTERS = frozenset({"coremltools", "onnx2tf", "ai_edge_quantizer", "litert_torch", "tensorflow"})
+
+_LOADED = pytest.StashKey[frozenset[str]]()
+
+
+def layer_of(node: str) -> str | None:
+    """Return the layer of a test by its node id, or None if it has none."""
+    test = node.split("[")[0]
+    file = PurePosixPath(test.split("::")[0])
+    places = (test, *map(str, (file, *file.parents)))
+    return next((LAYER_OF[place] for place in places if place in LAYER_OF), None)
+
+
+def cpu_seconds() -> float:
+    """Return the user CPU time of this process and of those that it waited for."""
+    times = os.times()
+    return times.user + times.children_user
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Name the markers, and count."""
+    for layer, what in LAYERS.items():
+        config.addinivalue_line("markers", f"{layer}: {what}")
+    config.pluginmanager.register(_Times(), "layer times")
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark every test with its layer."""
+    for item in items:
+        layer = layer_of(item.nodeid)
+        if layer is None:
+            raise pytest.UsageError(f"{item.nodeid} has no layer; give its folder one in tests/layers.py")
+        if layer == "unit" and "exported" in getattr(item, "fixturenames", ()):
+            raise pytest.UsageError(
+                f"{item.nodeid} exports a bundle, which no unit test may; see tests/layers.py"
+            )
+        item.add_marker(layer)
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_runtest_setup(item: pytest.Item) -> Iterator[None]:
+    """Note which converters are loaded before any fixture of a test is made."""
+    item.stash[_LOADED] = CONVERTERS & sys.modules.keys()
+    return (yield)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_call(item: pytest.Item) -> Iterator[None]:
+    """Fail a unit test that loads a converter, itself or by a fixture."""
+    result = yield
+    loaded = (CONVERTERS & sys.modules.keys()) - item.stash[_LOADED]
+    if loaded and item.get_closest_marker("unit"):
+        pytest.fail(f"a unit test loads {', '.join(sorted(loaded))}; its layer in tests/layers.py is another")
+    return result
+
+
+class _Times:
+    """How many tests of each layer ran, and what they took."""
+
+    def __init__(self) -> None:
+        self.tests: Counter[str] = Counter()
+        self.seconds: Counter[str] = Counter()
+
+    @pytest.hookimpl(wrapper=True)
+    def pytest_runtest_protocol(self, item: pytest.Item) -> Iterator[None]:
+        before = cpu_seconds()
+        try:
+            return (yield)
+        finally:
+            layer = layer_of(item.nodeid) or ""
+            self.tests[layer] += 1
+            self.seconds[layer] += cpu_seconds() - before
+
+    def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
+        terminalreporter.section("layers: tests, user CPU seconds")
+        for layer in LAYERS:
+            if self.tests[layer]:
+                terminalreporter.write_line(f"{layer:12} {self.tests[layer]:5} {self.seconds[layer]:8.1f} s")
+        terminalreporter.write_line(f"{'with imports':18} {cpu_seconds():8.1f} s")

@@ -1,0 +1,189 @@
+"""The rule of alignment on numbers checked by hand, with a detector that answers what it is told."""
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from mien.mobile_reference.errors import FaceError
+from mien.mobile_reference.front.alignment import (
+    AlignmentRule,
+    Square,
+    align,
+    look,
+    merge,
+    similarity,
+    warp,
+)
+
+RULE = AlignmentRule(
+    size=16,
+    template=((4.0, 5.0), (12.0, 5.0), (8.0, 9.0), (8.0, 12.0)),
+    score=0.5,
+    overlap=0.3,
+    second_look=2.0,
+    smallest=8.0,
+    detector_size=32,
+)
+KEYPOINTS = ((0.4, 0.4), (0.6, 0.4), (0.5, 0.5), (0.5, 0.6), (0.3, 0.4), (0.7, 0.4))
+Candidates = NDArray[np.float32]
+
+
+def candidate(
+    score: float,
+    x: float = 0.5,
+    y: float = 0.5,
+    width: float = 0.25,
+    height: float = 0.25,
+    shift: float = 0.0,
+) -> list[float]:
+    return [score, x, y, width, height, *(np.ravel(KEYPOINTS) + shift)]
+
+
+def answers(*looks: list[list[float]]) -> Callable[[NDArray[np.uint8]], Candidates]:
+    """Answer the first look, then the second."""
+    rest = iter(looks)
+    return lambda picture: np.array(next(rest), np.float32).reshape(-1, 17)
+
+
+def photograph(height: int = 64, width: int = 64) -> NDArray[np.uint8]:
+    return np.random.default_rng(5).integers(0, 256, (height, width, 3), dtype=np.uint8)
+
+
+def test_a_square_is_counted_by_the_edges_of_pixels() -> None:
+    square = Square(10.0, 7.0, 4.0)
+    assert square.corner.tolist() == [8.0, 5.0]
+    # The first of 8 pixels, half as wide, has its centre a quarter of a pixel inside the corner.
+    assert square.matrix(8).tolist() == [[2.0, 0.0, -15.5], [0.0, 2.0, -9.5]]
+
+
+def test_whole_photographs_are_found_in_their_own_pixels() -> None:
+    found = look(photograph(), Square(32, 32, 64), answers([candidate(0.9, x=0.25, y=0.75, width=0.5)]), RULE)
+    assert found.shape == (1, 17)
+    assert found[0, 0] == pytest.approx(0.9)
+    # Half a pixel less: 0 is the centre of the first pixel, not its edge. Then rounded to eighths.
+    assert found[0, 1:5].tolist() == [15.5, 47.5, 32.0, 16.0]
+    expected = np.floor((np.ravel(KEYPOINTS) * 64 - 0.5) * 8 + 0.5) / 8
+    assert found[0, 5:] == pytest.approx(expected)
+
+
+def test_a_part_of_a_photograph_is_found_where_it_lies() -> None:
+    found = look(photograph(), Square(40, 20, 16), answers([candidate(0.9)]), RULE)
+    assert found[0, 1:5].tolist() == [39.5, 19.5, 4.0, 4.0]
+    assert found[0, 9:11].tolist() == [39.5, 19.5]
+
+
+@pytest.mark.parametrize(("score", "faces"), [(0.5, 1), (0.49, 0), (0.51, 1), (float("nan"), 0)])
+def test_a_candidate_counts_from_the_score_of_the_rule(score: float, faces: int) -> None:
+    assert len(look(photograph(), Square(32, 32, 64), answers([candidate(score)]), RULE)) == faces
+
+
+def test_overlapping_candidates_are_blended_by_their_scores() -> None:
+    rows = np.array([candidate(0.6, x=1.0, width=4.0), candidate(0.9, x=2.0, width=4.0)])
+    (face,) = merge(rows, 0.3)
+    assert face[1] == pytest.approx((0.6 * 1 + 0.9 * 2) / 1.5)
+    assert face[0] == pytest.approx((0.6 * 0.6 + 0.9 * 0.9) / 1.5)
+
+
+def test_faces_come_best_first_and_those_apart_stay_apart() -> None:
+    rows = np.array([candidate(0.6, x=1.0), candidate(0.9, x=5.0), candidate(0.7, x=9.0)])
+    assert merge(rows, 0.3)[:, 0].tolist() == [0.9, 0.7, 0.6]
+
+
+@pytest.mark.parametrize(("overlap", "faces"), [(1 / 3, 2), (0.33, 1), (0.34, 2)])
+def test_an_overlap_must_be_more_than_the_rules(overlap: float, faces: int) -> None:
+    # Two boxes of 4 x 2 that share 2 x 2 of the 12 that they cover: a third.
+    rows = np.array([candidate(0.9, 2.0, 1.0, 4.0, 2.0), candidate(0.8, 4.0, 1.0, 4.0, 2.0)])
+    assert len(merge(rows, overlap)) == faces
+
+
+def test_no_candidates_are_no_faces() -> None:
+    assert merge(np.zeros((0, 17)), 0.3).shape == (0, 17)
+
+
+def test_a_similarity_turns_scales_and_shifts() -> None:
+    points = np.array([[0.0, 0.0], [1.0, 0.0], [0.0, 1.0], [2.0, 3.0]])
+    # A quarter turn, twice as large, moved by (5, -1).
+    expected = np.array([[0.0, -2.0, 5.0], [2.0, 0.0, -1.0]])
+    target = points @ expected[:, :2].T + expected[:, 2]
+    assert similarity(points, target) == pytest.approx(expected)
+
+
+def test_a_cut_through_the_identity_is_the_photograph() -> None:
+    pixels = photograph(9, 9)
+    assert np.array_equal(warp(pixels, np.eye(3)[:2], 9), pixels)
+
+
+def test_a_cut_is_bilinear_and_repeats_the_border() -> None:
+    ramp = np.repeat(np.array([[0, 10, 20, 30]], np.uint8)[..., None], 3, axis=2).repeat(2, axis=0)
+    moved = warp(ramp, np.array([[1.0, 0.0, 0.75], [0.0, 1.0, 0.0]]), 6)
+    # Pixel u shows the photograph at u - 0.75: -0.75 and 4.25 lie outside.
+    assert moved[0, :, 0].tolist() == [0, 3, 13, 23, 30, 30]  # 2.5, 12.5 and 22.5 are rounded up
+    assert np.array_equal(moved[0], moved[5])
+
+
+def test_a_smaller_cut_is_averaged_over_whole_boxes() -> None:
+    pixels = photograph(12, 12)
+    matrix = Square(6, 6, 12).matrix(4)
+    boxes = pixels.reshape(4, 3, 4, 3, 3).mean(axis=(1, 3))
+    assert np.array_equal(warp(pixels, matrix, 4), np.floor(boxes + 0.5 + 1e-6).astype(np.uint8))
+
+
+def test_a_reduction_is_no_larger_than_the_photograph() -> None:
+    pixels = np.full((1, 40, 3), 7, np.uint8)
+    assert warp(pixels, Square(20, 0.5, 40).matrix(4), 4).tolist() == np.full((4, 4, 3), 7).tolist()
+
+
+def test_the_largest_face_is_framed_and_all_are_counted() -> None:
+    small, large = candidate(0.9, x=0.2, y=0.2, width=0.2, height=0.2), candidate(0.6, x=0.7, y=0.7)
+    seen: list[NDArray[np.uint8]] = []
+    rest = answers([small, large], [candidate(0.9)])
+
+    def detector(picture: NDArray[np.uint8]) -> Candidates:
+        seen.append(picture)
+        return rest(picture)
+
+    pixels = photograph()
+    face = align(pixels, detector, RULE)
+    assert face.faces == 2
+    # The second look is twice the box of 16 wide, about the large face at 0.7 of 64.
+    assert np.array_equal(seen[0], warp(pixels, Square(32, 32, 64).matrix(32), 32))
+    centre = np.floor((0.7 * 64 - 0.5) * 8 + 0.5) / 8 + 0.5
+    assert np.array_equal(seen[1], warp(pixels, Square(centre, centre, 32).matrix(32), 32))
+    keypoints = np.array(KEYPOINTS[:4]) * 32 + centre - 16 - 0.5
+    snapped = np.floor(keypoints * 8 + 0.5) / 8
+    assert face.matrix == pytest.approx(similarity(snapped, np.array(RULE.template)))
+    assert np.array_equal(face.pixels, warp(pixels, face.matrix, 16))
+
+
+def test_without_a_second_find_the_first_stands() -> None:
+    face = align(photograph(), answers([candidate(0.9)], []), RULE)
+    snapped = np.floor((np.array(KEYPOINTS[:4]) * 64 - 0.5) * 8 + 0.5) / 8
+    assert face.matrix == pytest.approx(similarity(snapped, np.array(RULE.template)))
+
+
+def test_a_wide_photograph_is_looked_at_whole() -> None:
+    found = answers([candidate(0.9)], [])
+    face = align(photograph(32, 64), found, RULE)
+    # The square is 64 wide about (32, 16), so it begins 16 pixels above the photograph.
+    first = np.floor((np.array(KEYPOINTS[:4]) * 64 - [0.5, 16.5]) * 8 + 0.5) / 8
+    assert face.matrix == pytest.approx(similarity(first, np.array(RULE.template)))
+
+
+@pytest.mark.parametrize(("width", "height"), [(0.125, 0.125), (0.125, 0.0625), (0.0625, 0.125)])
+def test_a_face_of_the_least_size_is_framed(width: float, height: float) -> None:
+    align(photograph(), answers([candidate(0.9, width=width, height=height)], []), RULE)
+
+
+def test_a_smaller_face_is_refused_with_both_sizes() -> None:
+    with pytest.raises(FaceError, match=r"is 7 pixels wide, at least 8 are needed; give a closer"):
+        align(photograph(), answers([candidate(0.9, width=7 / 64, height=7 / 64)]), RULE)
+    with pytest.raises(FaceError, match="at least 100 are needed"):
+        align(photograph(), answers([candidate(0.9)]), replace(RULE, smallest=100.0))
+
+
+def test_no_face_is_refused() -> None:
+    with pytest.raises(FaceError, match="no face found; give a photograph"):
+        align(photograph(), answers([]), RULE)

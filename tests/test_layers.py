@@ -1,0 +1,85 @@
+"""The table of layers: it names what is there, a longer name wins, and a test without a layer is an error."""
+
+import sys
+from pathlib import Path
+from types import ModuleType, SimpleNamespace
+from typing import Any
+
+import pytest
+
+from tests import layers
+
+ROOT = Path(__file__).parent.parent
+
+
+@pytest.mark.parametrize("place", layers.LAYER_OF)
+def test_the_table_names_what_is_there_and_a_layer_that_is(place: str) -> None:
+    path, _, test = place.partition("::")
+    assert (ROOT / path).exists()
+    assert not test or f"def {test}(" in (ROOT / path).read_text()
+    assert layers.LAYER_OF[place] in layers.LAYERS
+
+
+@pytest.mark.parametrize(
+    ("node", "layer"),
+    [
+        ("tests/export/test_x.py::test_y[a/b]", "converters"),
+        ("tests/export/weights/test_x.py::test_y", "unit"),
+        ("tests/export_more/test_x.py::test_y", None),
+        ("tests/test_nowhere.py::test_y", None),
+    ],
+)
+def test_the_longest_place_tells_the_layer(node: str, layer: str | None) -> None:
+    assert layers.layer_of(node) == layer
+
+
+def item(node: str, *fixtures: str) -> Any:
+    """Stand for a test as pytest collects it."""
+    marks: list[str] = []
+    return SimpleNamespace(
+        nodeid=node,
+        fixturenames=fixtures,
+        stash=pytest.Stash(),
+        marks=marks,
+        add_marker=marks.append,
+        get_closest_marker=lambda name: name if name in marks else None,
+    )
+
+
+def test_every_test_gets_the_one_marker_of_its_layer() -> None:
+    items = [item("tests/export/test_a.py::test_b", "exported"), item("tests/replay/test_a.py::test_b")]
+    layers.pytest_collection_modifyitems(items)
+    assert [one.marks for one in items] == [["converters"], ["unit"]]
+
+
+@pytest.mark.parametrize(
+    ("one", "said"),
+    [
+        (item("tests/new/test_a.py::test_b"), "has no layer; give its folder one"),
+        (item("tests/replay/test_a.py::test_b", "exported"), "exports a bundle, which no unit test may"),
+    ],
+)
+def test_a_test_without_a_layer_or_against_its_own_ends_the_collection(one: Any, said: str) -> None:
+    with pytest.raises(pytest.UsageError, match=said):
+        layers.pytest_collection_modifyitems([one])
+
+
+@pytest.mark.parametrize(("place", "fails"), [("tests/replay", True), ("tests/export", False)])
+def test_a_unit_test_that_loads_a_converter_fails(
+    place: str, *, fails: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patch:  # undone before this very test is judged
+        patch.setattr(layers, "CONVERTERS", {"a_converter"})
+        one = item(f"{place}/test_a.py::test_b")
+        layers.pytest_collection_modifyitems([one])
+        with pytest.raises(StopIteration):
+            run_hook(layers.pytest_runtest_setup(one))
+        patch.setitem(sys.modules, "a_converter", ModuleType("a_converter"))
+        with pytest.raises(pytest.fail.Exception if fails else StopIteration):
+            run_hook(layers.pytest_runtest_call(one))
+
+
+def run_hook(wrapper: Any) -> None:
+    """Run a wrapper of a hook around nothing."""
+    next(wrapper)
+    wrapper.send(None)
