@@ -5,7 +5,8 @@ then shows that the rule, and not one shared function, is what both follow. Coor
 the first pixel's centre at (0, 0).
 """
 
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -91,18 +92,59 @@ def align(photograph: Pixels, detector: Detector, rule: AlignmentRule) -> Aligne
     height, width = photograph.shape[:2]
     found = look(photograph, whole(width, height), detector, rule)
     if not len(found):
-        raise FaceError("no face found; give a photograph with one upright, frontal face")
+        raise _nothing_found(photograph, detector, rule)
     face = _largest(found)
     box = face[_BOX][2:].max()
     if box < rule.smallest:
-        raise FaceError(
-            f"the largest face is {box:.0f} pixels wide, at least {rule.smallest:.0f} are needed; "
-            "give a closer or larger photograph"
-        )
+        raise _too_small(box, rule)
     closer = look(photograph, about(face, rule), detector, rule)
     keypoints = (_largest(closer) if len(closer) else face)[5:13].reshape(4, 2)
     matrix = similarity(keypoints, np.array(rule.template))
     return AlignedFace(warp(photograph, matrix, rule.size), matrix, len(found))
+
+
+def _too_small(box: float, rule: AlignmentRule) -> FaceError:
+    return FaceError(
+        f"the largest face is {box:.0f} pixels wide, at least {rule.smallest:.0f} are needed; "
+        "give a closer or larger photograph"
+    )
+
+
+def _nothing_found(photograph: Pixels, detector: Detector, rule: AlignmentRule) -> FaceError:
+    """Say why the first look found nothing: there is no face, or it is lost in a large picture.
+
+    The detector misses a face of less than an eighth of its picture, so it looks at parts of the photograph.
+    What it finds there only chooses the words: it is not rated.
+    """
+    height, width = photograph.shape[:2]
+    for part in parts(width, height, rule.smallest):
+        found = look(photograph, part, detector, rule)
+        if len(found):
+            box = _largest(found)[_BOX][2:].max()
+            if box < rule.smallest:
+                return _too_small(box, rule)
+            return FaceError(
+                f"the face is too small a part of the photograph, about {box:.0f} of {max(height, width)} "
+                "pixels; cut the photograph to the head and shoulders"
+            )
+    return FaceError("no face found; give a photograph with one upright, frontal face")
+
+
+def parts(width: int, height: int, smallest: float) -> Iterator[Square]:
+    """Yield squares of a quarter of the longer side that overlap by half; none that hold no usable face."""
+    side = max(width, height) / 4
+    if side < smallest:
+        return
+    for y in _centres(height, side):
+        for x in _centres(width, side):
+            yield Square(x, y, side)
+
+
+def _centres(extent: int, side: float) -> list[float]:
+    if extent <= side:
+        return [extent / 2]
+    steps = math.ceil((extent - side) / (side / 2))
+    return [side / 2 + (extent - side) * step / steps for step in range(steps + 1)]
 
 
 def whole(width: int, height: int) -> Square:

@@ -10,7 +10,7 @@ where a keypoint counts, and what is rounded agrees exactly.
 """
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import asdict
 from typing import Any
 
@@ -131,7 +131,7 @@ def _case(
     }
 
 
-def _look(square: Square, width: int, height: int, candidate: NDArray[np.float32]) -> Mapping[str, Any]:
+def _look(square: Square, width: int, height: int, candidate: NDArray[np.float32]) -> dict[str, Any]:
     return {
         "square": {"x": float(square.x), "y": float(square.y), "side": float(square.side)},
         "reduction": reduction(square.matrix(RULE.detector_size), width, height),

@@ -10,12 +10,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from mien.mobile_reference.front.alignment import parts
 from mien.models.errors import NoFaceError
 
 from .networks.detector import INPUT_SIZE, BlazeFace
 
-# Sides and zooms are often small fractions, so that exact halves are common; two ways of counting them
-# differ in a last bit and must not round apart. So are whole reductions: a photograph of 1024 pixels has 8.
+# The same numbers as SNAP and EPSILON of mobile_reference.front.alignment, which say why; written again,
+# since this side follows the rule of the manifest on its own.
 _BIT = 1e-6
 _HALF = 0.5 + _BIT
 # Two runtimes' detectors differ in their last bits. Places that are rounded frame the same pixels by either,
@@ -64,20 +65,49 @@ def align(photo: Tensor, detector: BlazeFace, rule: AlignmentRule) -> AlignedFac
     height, width = photo.shape[1:]
     found = _detect(_look(photo, Square(width / 2, height / 2, max(height, width))), detector, rule)
     if not found:
-        raise NoFaceError("no face found; give a photograph with one upright, frontal face")
-    largest = max(found, key=lambda face: float(face[2] * face[3]))
+        raise _nothing_found(photo, detector, rule)
+    largest = max(found, key=_area)
     box = float(torch.maximum(largest[2], largest[3]))
     if box < rule.smallest:
-        raise NoFaceError(
-            f"the largest face is {box:.0f} pixels wide, at least {rule.smallest:.0f} are needed; "
-            "give a closer or larger photograph"
-        )
+        raise _too_small(box, rule)
     square = Square(float(largest[0]) + 0.5, float(largest[1]) + 0.5, rule.second_look * box)
     look = _look(photo, square)
     closer = _detect(look, detector, rule)
-    face = max(closer, key=lambda face: float(face[2] * face[3])) if closer else largest
+    face = max(closer, key=_area) if closer else largest
     matrix = similarity(face[4:12].reshape(4, 2), torch.tensor(rule.template))
     return AlignedFace(warp(photo, matrix, rule.size), matrix, len(found), look.picture)
+
+
+def _area(face: Tensor) -> float:
+    return float(face[2] * face[3])
+
+
+def _too_small(box: float, rule: AlignmentRule) -> NoFaceError:
+    return NoFaceError(
+        f"the largest face is {box:.0f} pixels wide, at least {rule.smallest:.0f} are needed; "
+        "give a closer or larger photograph"
+    )
+
+
+def _nothing_found(photo: Tensor, detector: BlazeFace, rule: AlignmentRule) -> NoFaceError:
+    """Say why the first look found nothing: there is no face, or it is lost in a large picture.
+
+    The detector misses a face of less than an eighth of its picture, so it looks at parts of the photograph.
+    What it finds there only chooses the words: it is not rated.
+    """
+    height, width = photo.shape[1:]
+    for part in parts(width, height, rule.smallest):
+        found = _detect(_look_at_part(photo, Square(part.x, part.y, part.side)), detector, rule)
+        if found:
+            largest = max(found, key=_area)
+            box = float(torch.maximum(largest[2], largest[3]))
+            if box < rule.smallest:
+                return _too_small(box, rule)
+            return NoFaceError(
+                f"the face is too small a part of the photograph, about {box:.0f} of {max(height, width)} "
+                "pixels; cut the photograph to the head and shoulders"
+            )
+    return NoFaceError("no face found; give a photograph with one upright, frontal face")
 
 
 def similarity(points: Tensor, target: Tensor) -> Tensor:
@@ -101,7 +131,8 @@ def warp(photo: Tensor, matrix: Tensor, size: int) -> Tensor:
     """
     scale = math.sqrt(abs(float(torch.linalg.det(matrix[:, :2]))))
     box = max(1, min(int(1 / scale + _BIT), *photo.shape[1:]))
-    reduced = F.avg_pool2d(photo[None].double(), box)
+    # One colour at a time: in float64 a large photograph takes eight times its bytes.
+    reduced = torch.stack([F.avg_pool2d(colour[None].double(), box) for colour in photo], dim=1)
     height, width = reduced.shape[2:]
     inverse = torch.linalg.inv(torch.cat([matrix, torch.tensor([[0.0, 0.0, 1.0]]).double()]))[:2]
     v, u = torch.meshgrid(torch.arange(size), torch.arange(size), indexing="ij")
@@ -134,6 +165,22 @@ def _look(photo: Tensor, square: Square) -> Look:
     x, y = ((0.5 - centre + square.side / 2) * zoom - 0.5 for centre in (square.x, square.y))
     matrix = torch.tensor([[zoom, 0, x], [0, zoom, y]], dtype=torch.float64)
     return Look(warp(photo, matrix, INPUT_SIZE), square)
+
+
+def _look_at_part(photo: Tensor, square: Square) -> Look:
+    """Look at a small square without reducing the whole photograph; the detector sees the same pixels."""
+    box = max(1, int(square.side / INPUT_SIZE + _BIT))
+    # Whole boxes, and one more on every side, since sampling reaches half a box over the square.
+    (left, right), (top, bottom) = (
+        (
+            max(0, int((centre - square.side / 2) // box - 1) * box),
+            int((centre + square.side / 2) // box + 2) * box,
+        )
+        for centre in (square.x, square.y)
+    )
+    part = photo[:, top:bottom, left:right]
+    picture = _look(part, Square(square.x - left, square.y - top, square.side)).picture
+    return Look(picture, square)
 
 
 def _detect(look: Look, detector: BlazeFace, rule: AlignmentRule) -> list[Tensor]:

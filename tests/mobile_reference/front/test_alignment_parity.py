@@ -119,6 +119,45 @@ def test_both_sides_refuse_a_small_face_with_the_same_words(portrait: Tensor, bo
     assert str(ours.value) == str(theirs.value)
 
 
+@pytest.mark.parametrize(
+    ("size", "share", "place"), [((1500, 2000), 256, (650, 900)), ((500, 3000), 400, (50, 40))]
+)
+def test_a_face_in_a_large_photograph_is_not_called_absent(
+    portrait: Tensor, both: Aligner, detector, rule, size: tuple[int, int], share: int, place: tuple[int, int]
+):
+    photo = torch.full((3, *size), 200, dtype=torch.uint8)
+    rows, columns = (slice(start, start + share) for start in place)
+    small = torch.nn.functional.interpolate(portrait[None].float(), (share, share), mode="area")[0]
+    photo[:, rows, columns] = small.round().to(torch.uint8)
+    with pytest.raises(NoFaceError, match="too small a part of the photograph") as ours:
+        both(photo)
+    with pytest.raises(FaceError) as theirs:
+        numpy_side.align(pixels_last(photo), detector, rule)
+    assert str(ours.value) == str(theirs.value)
+    with pytest.raises(NoFaceError, match="no face found"):
+        both(torch.full((3, *size), 200, dtype=torch.uint8))
+
+
+def test_parts_cover_a_photograph_and_overlap_by_half():
+    squares = list(numpy_side.parts(1600, 700, 64))
+    assert {square.side for square in squares} == {400}
+    assert sorted({square.x for square in squares}) == [200, 400, 600, 800, 1000, 1200, 1400]
+    assert sorted({square.y for square in squares}) == [200, 350, 500]
+    assert next((s.x, s.y) for s in numpy_side.parts(4000, 600, 64)) == (500, 300)
+    assert list(numpy_side.parts(200, 255, 64)) == []
+
+
+@pytest.mark.parametrize(("height", "width"), [(901, 1333), (200, 2999), (1024, 1024)])
+def test_a_part_is_seen_as_in_the_whole_photograph(height: int, width: int):
+    photo = np.random.default_rng(0).integers(0, 256, (height, width, 3), np.uint8)
+    for part in numpy_side.parts(width, height, 64):
+        theirs = numpy_side.warp(photo, part.matrix(INPUT_SIZE), INPUT_SIZE)
+        square = torch_side.Square(part.x, part.y, part.side)
+        ours = torch_side._look_at_part(torch.from_numpy(photo).permute(2, 0, 1), square).picture
+        assert np.abs(theirs.astype(int) - pixels_last(ours).astype(int)).max() <= 1
+        assert (theirs != pixels_last(ours)).mean() < 1e-3
+
+
 @given(
     st.integers(1, 40),
     st.integers(1, 40),
