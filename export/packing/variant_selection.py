@@ -38,7 +38,7 @@ class Judgement:
     @property
     def platform(self) -> str:
         """The platform that the variant is for."""
-        return variant_named(self.name).platform
+        return self.name.partition("-")[0]
 
 
 def model_of(folder: Path, variant: str, model: str) -> Path:

@@ -11,7 +11,7 @@ from torch import nn
 
 import tests.mobile_reference.coreml.mil_packages as build
 from mien.export.coreml.activations import quantise_activations, ranges_of_tensors, scale_and_zero
-from mien.export.coreml.convert import QUANTISED_MINIMUM, VARIANTS
+from mien.export.coreml.convert import FP16, FP32, INT8, INT8_WEIGHTS
 from mien.export.coreml.weights import palette
 from mien.export.errors import ConversionError
 from mien.export.packing.variant_selection import Judgement, choose
@@ -21,6 +21,8 @@ from mien.mobile_reference.bundle.reader import Bundle, open_bundle, size_of
 from mien.mobile_reference.coreml import FLOAT32, Evaluator, load_package
 from mien.mobile_reference.coreml.program import BlobValue, Constant, Operation, Reference
 from mien.models.appraisal.checkpoint import Checkpoint
+
+VARIANTS = (FP32, FP16, INT8_WEIGHTS, INT8)
 
 
 @pytest.mark.parametrize("bits", [4, 6])
@@ -72,7 +74,7 @@ def test_folding_computes_the_same_and_leaves_the_module_alone() -> None:
 
 
 def _judgement(name: str, size: int, points: float) -> Judgement:
-    return Judgement(name, gate=0.5, bytes=size, points=points)
+    return Judgement(name, tolerance=0.5, bytes=size, points=points)
 
 
 def test_the_smallest_that_passes_is_chosen_by_platform() -> None:
@@ -248,7 +250,7 @@ def test_int8_activations_need_a_later_system_and_the_manifest_says_so(bundle: B
     versions = {
         name: load_package(bundle.variant(name).files["appraisal"]).specification_version for name in VARIANTS
     }
-    assert entries["coreml-w8a8"]["minimum"] == QUANTISED_MINIMUM == "iOS17"
+    assert entries["coreml-w8a8"]["minimum"] == "iOS17"
     assert "minimum" not in entries["coreml-fp16"]
     assert versions == dict.fromkeys(VARIANTS, 7) | {"coreml-w8a8": 8}
 
