@@ -242,7 +242,7 @@ def _not_given(spec: PipelineSpec) -> Iterator[str]:
         lacking = _lacking(spec.inputs, spec.front.outputs)
         yield from (f"neither the front nor a stage makes tensor {name}" for name in lacking)
     served = {*inputs, *(name for model in spec.served for name in model.outputs)}
-    ungiven = _lacking(_asked(spec), served)
+    ungiven = _lacking({*_asked(spec)} & {tensor.name for tensor in spec.tensors}, served)
     yield from (f"no model that an app runs gives {name}, which a gate or view asks for" for name in ungiven)
 
 
