@@ -28,6 +28,7 @@ from .phone.adb import choose_device, find_adb
 from .phone.phone import probe
 from .phone.runner_kit import ABIS, open_kit, set_up_kit
 from .phone.session import MODES, Session
+from .pipeline import first_photograph
 from .reporting.page import make_page
 from .reporting.tables import print_changes, print_estimates, print_results
 from .results.compare import INSTRUCTIONS, MS, compare
@@ -255,6 +256,7 @@ def _generate(
     if folder is None:
         raise UsageError(f"--target {platform} writes a Swift package; name its folder, e.g. -o {platform}")
     opened = open_bundle(_named(bundle))
+    first_photograph(opened)  # a report names it
     spec = apple_package.make_spec(opened, apple_package.core_ml_variants(opened, names))
     if not measured(spec, folder, apple_package.PLACE):
         apple_package.write_package(opened, spec, platform, folder)
@@ -274,6 +276,7 @@ def _generate_library(
     """Write the library that measures in an Android app, or report what its measure.sh left in it."""
     folder = options["generate"]
     opened = open_bundle(_named(bundle))
+    first_photograph(opened)  # a report names it
     spec = android_package.make_spec(opened, android_package.tflite_variants(opened, names))
     if measured(spec, folder, android_package.PLACE):
         results = android_results.read_results(opened, spec, folder)
@@ -305,7 +308,7 @@ def _report_measured(
     bundle: Bundle, spec: Mapping[str, Any], folder: Path, results: tuple[Result, ...], *, as_json: bool
 ) -> None:
     """Report what ``measure.sh`` left in a package's folder."""
-    golden = bundle.goldens[0].photograph
+    golden = first_photograph(bundle)
     runs = {"blocks": len(results[0].latency.load_ms) if results[0].latency else 1, "runs": spec["runs"]}
     settings = {"photograph": golden.name, "photograph_sha256": sha256(golden), "cpus": []}
     report = make_report(bundle, settings | runs | {"warmup": spec["warmup"]}, results)
@@ -375,7 +378,7 @@ _TARGETS: dict[str, Callable[[Options, Progress], list[Target]]] = {
 
 def _specs(bundle: Bundle, variants: Sequence[str], photo: Path | None, options: Options) -> list[BenchSpec]:
     """Say what to measure; an emulated run repeats itself, so that one is enough."""
-    photograph = photo or bundle.goldens[0].photograph
+    photograph = photo or first_photograph(bundle)
     read_photograph(photograph)
     counts = {key: options[key] for key in ("threads", "warmup", "runs", "cpus")}
     blocks = options["processes"]

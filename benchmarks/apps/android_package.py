@@ -1,7 +1,7 @@
-"""An Android library that runs a bundle's one graph in an app, with a test that measures it on a phone.
+"""An Android library that runs a bundle's end-to-end model in an app, with a test that measures it.
 
 Its sources are the files under ``kotlin``; only the assets depend on the bundle: the models, the golden
-faces with the float pipeline's scores and heatmaps, and ``spec.json``. Equal bundles give equal bytes.
+inputs with the float pipeline's ratings and maps, and ``spec.json``. Equal bundles give equal bytes.
 """
 
 import shutil
@@ -11,7 +11,9 @@ from typing import Any
 
 import numpy as np
 
-from mien.mobile_reference.bundle.reader import APPRAISAL, MANIFEST, Bundle, Golden, Variant, sha256
+from mien.benchmarks.pipeline import picture_model
+from mien.mobile_reference.bundle.reader import MANIFEST, Bundle, Golden, Variant, sha256
+from mien.mobile_reference.contract import PipelineSpec
 from mien.mobile_reference.run.models import TFLITE
 
 from .generated_project import SPEC, copy_sources, identified, spec_text, variants_for, write_folder
@@ -21,9 +23,9 @@ TEST_ASSETS = PurePosixPath("src/androidTest/assets")
 _ROOM = "mien"
 PLACE = TEST_ASSETS / _ROOM / SPEC
 RUNS, WARMUP = 50, 5
-"""Of the one graph, for each variant and unit."""
-_FORMAT = 1
-_VECTORS = ("face", "heatmap")
+"""Of the end-to-end model, for each variant and unit."""
+_FORMAT = 2
+_INPUT, _MAP = "input", "map"
 
 
 def tflite_variants(bundle: Bundle, names: Sequence[str]) -> list[Variant]:
@@ -32,7 +34,12 @@ def tflite_variants(bundle: Bundle, names: Sequence[str]) -> list[Variant]:
 
 
 def make_spec(bundle: Bundle, variants: Sequence[Variant]) -> dict[str, Any]:
-    """Describe the assets; ``id`` is the hash of the rest, which names the manifest's hash."""
+    """Describe the assets; ``id`` is the hash of the rest, which names the manifest's hash.
+
+    Raises:
+        UsageError: the pipeline has no end-to-end model that takes one picture.
+    """
+    tensors = _tensors(bundle.spec)
     return identified(
         {
             "format": _FORMAT,
@@ -40,12 +47,21 @@ def make_spec(bundle: Bundle, variants: Sequence[Variant]) -> dict[str, Any]:
             "manifest_sha256": sha256(bundle.path / MANIFEST),
             "warmup": WARMUP,
             "runs": RUNS,
+            "tensors": {"rating": bundle.spec.rating.tensor, **tensors},
             "variants": [
-                {"name": variant.name, "gate": variant.gate, "model": f"{_ROOM}/models/{variant.name}.tflite"}
+                {
+                    "name": variant.name,
+                    "gate": variant.tolerance,
+                    "model": f"{_ROOM}/models/{variant.name}.tflite",
+                }
                 for variant in variants
             ],
             "goldens": [
-                {"name": golden.name, "score": golden.score, **{v: _asset(golden, v) for v in _VECTORS}}
+                {
+                    "name": golden.name,
+                    "rating": golden.rating,
+                    **{role: _asset(golden, name) for role, name in tensors.items()},
+                }
                 for golden in bundle.goldens
             ],
         }
@@ -58,15 +74,16 @@ def write_library(bundle: Bundle, spec: Mapping[str, Any], folder: Path) -> None
     Raises:
         UsageError: the folder holds something else or results, or cannot be made.
     """
+    whole, names = picture_model(bundle.spec).name, _tensors(bundle.spec).values()
 
     def fill(part: Path) -> None:
         copy_sources("kotlin", part)
         (part / "measure.sh").chmod(0o755)
         for entry in spec["variants"]:
             model = _made(part / APP_ASSETS / entry["model"])
-            shutil.copyfile(bundle.variant(entry["name"]).files[APPRAISAL], model)
+            shutil.copyfile(bundle.variant(entry["name"]).files[whole], model)
         for golden in bundle.goldens:
-            for name in _VECTORS:
+            for name in names:
                 array = golden.read(name)
                 _made(part / TEST_ASSETS / _asset(golden, name)).write_bytes(
                     np.ascontiguousarray(array, array.dtype.newbyteorder("<")).tobytes()
@@ -74,6 +91,12 @@ def write_library(bundle: Bundle, spec: Mapping[str, Any], folder: Path) -> None
         _made(part / PLACE).write_text(spec_text(spec))
 
     write_folder(folder, PLACE, fill)
+
+
+def _tensors(spec: PipelineSpec) -> dict[str, str]:
+    """Name the tensors of which golden values go along: the input, and the map that is compared."""
+    whole = picture_model(spec)
+    return {_INPUT: whole.inputs[0], _MAP: spec.map_of(whole).name}
 
 
 def _asset(golden: Golden, name: str) -> str:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from mien.benchmarks.errors import ReportError
+from mien.benchmarks.pipeline import picture_model, unit_of
 from mien.benchmarks.reporting.tables import APP
 from mien.benchmarks.results.measurements import read_records
 from mien.benchmarks.results.records import (
@@ -20,7 +21,7 @@ from mien.benchmarks.results.records import (
     Stage,
     stability_notes,
 )
-from mien.mobile_reference.bundle.reader import APPRAISAL, Bundle
+from mien.mobile_reference.bundle.reader import Bundle
 
 from .generated_project import RESULTS
 
@@ -102,7 +103,8 @@ def _runtime(folder: Path) -> str:
 
 def _result(bundle: Bundle, blocks: Sequence[Block], refusals: Iterator[str], runtime: str) -> Result:
     first = blocks[0]
-    stages = (Stage("chain", APPRAISAL, tuple(tuple(block["runs_ms"]) for block in blocks)),)
+    whole = picture_model(bundle.spec)
+    stages = (Stage("chain", whole.name, tuple(tuple(block["runs_ms"]) for block in blocks)),)
     return Result(
         target=f"{APP}{first['unit'].lower()}",
         variant=first["variant"],
@@ -115,7 +117,13 @@ def _result(bundle: Bundle, blocks: Sequence[Block], refusals: Iterator[str], ru
             peak_memory_bytes=max(block["peak_memory_bytes"] for block in blocks),
         ),
         parity=(_parity(bundle, blocks),),
-        notes=(_NOT_IN_IT, _MEMORY, *refusals, *_heatmaps(blocks), *stability_notes(stages)),
+        notes=(
+            _NOT_IN_IT,
+            _MEMORY,
+            *refusals,
+            *_maps(bundle.spec.map_of(whole).name, blocks),
+            *stability_notes(stages),
+        ),
     )
 
 
@@ -138,13 +146,15 @@ def _parity(bundle: Bundle, blocks: Sequence[Block]) -> Parity:
         points = [score["points"] for score in block["scores"]]
         complete = sorted(score["golden"] for score in block["scores"]) == wanted and None not in points
         errors.append(max(points) if complete else math.inf)
-    return Parity("score", max(errors), bundle.variant(blocks[0]["variant"]).gate, "points")
+    rating = bundle.spec.tensor(bundle.spec.rating.tensor)
+    tolerance = bundle.variant(blocks[0]["variant"]).tolerance
+    return Parity(rating.name, max(errors), tolerance, unit_of(rating))
 
 
-def _heatmaps(blocks: Sequence[Block]) -> Iterator[str]:
-    """Tell the largest difference of a heatmap, which has no gate."""
-    differences = [score["heatmap"] for block in blocks for score in block["scores"]]
+def _maps(name: str, blocks: Sequence[Block]) -> Iterator[str]:
+    """Tell the largest difference of the map, which has no gate."""
+    differences = [score["map"] for block in blocks for score in block["scores"]]
     if None in differences:
-        yield "a heatmap holds what is no number"
+        yield f"{name} holds what is no number"
     else:
-        yield f"heatmaps differ from the float pipeline's by at most {max(differences):.2g}"
+        yield f"{name} differs from the float pipeline's by at most {max(differences):.2g}"

@@ -5,7 +5,7 @@ macos kept under ``PACKAGE/results/tensors`` and runs the same graphs on the sam
 """
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,8 @@ from rich.table import Table
 from mien.benchmarks.errors import ReportError
 from mien.mobile_reference.bundle.reader import Bundle, open_bundle
 from mien.mobile_reference.commands.console import run
-from mien.mobile_reference.run.models import as_package_has_it, load_graph
+from mien.mobile_reference.contract import TensorSpec
+from mien.mobile_reference.run.models import as_package_has_it, load_model
 
 from .apple_package import core_ml_variants
 from .generated_project import RESULTS
@@ -49,14 +50,14 @@ def compare_outputs(bundle: Bundle, package: Path) -> list[Agreement]:
     found: dict[tuple[str, str, str, str], float] = {}
     for variant in core_ml_variants(bundle, ()):
         choices = sorted(f.name for f in (kept / variant.name).glob("*") if f.is_dir())
-        for graph in bundle.graphs if choices else ():
-            graph_run = load_graph(bundle, variant, graph)
+        for model in bundle.spec.models if choices else ():
+            run_model, made = load_model(bundle, variant, model.name), bundle.spec.tensors_of(model.outputs)
             for golden in bundle.goldens:
-                ours = graph_run({t.name: golden.read(t.name) for t in bundle.graphs[graph].inputs})
+                ours = run_model({name: golden.read(name) for name in model.inputs})
                 for units in choices:
-                    folder = kept / variant.name / units / golden.name / graph
-                    for name, largest in _differences(bundle, graph, ours, folder):
-                        key = (variant.name, units, graph, name)
+                    folder = kept / variant.name / units / golden.name / model.name
+                    for name, largest in _differences(made, ours, folder):
+                        key = (variant.name, units, model.name, name)
                         found[key] = max(found.get(key, 0.0), largest)
     if not found:
         raise ReportError(f"{kept} holds no outputs; run measure.sh of a package for macos")
@@ -64,10 +65,10 @@ def compare_outputs(bundle: Bundle, package: Path) -> list[Agreement]:
 
 
 def _differences(
-    bundle: Bundle, graph: str, ours: Mapping[str, NDArray[Any]], folder: Path
+    tensors: Sequence[TensorSpec], ours: Mapping[str, NDArray[Any]], folder: Path
 ) -> Iterator[tuple[str, float]]:
-    for tensor in bundle.graphs[graph].outputs:
-        expected = as_package_has_it(ours[tensor.name]).astype(np.float64)
+    for tensor in tensors:
+        expected = as_package_has_it(ours[tensor.name], tensor).astype(np.float64)
         theirs = _read(folder / f"{tensor.name}.bin", expected.size)
         largest = float(np.abs(theirs - expected.reshape(-1)).max()) / tensor.full_scale
         yield tensor.name, largest if np.isfinite(largest) else float("inf")

@@ -11,16 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from mien.mobile_reference.bundle.reader import (
-    APPRAISAL,
-    MANIFEST,
-    STAGES,
-    Bundle,
-    Golden,
-    Tensor,
-    Variant,
-    sha256,
-)
+from mien.mobile_reference.bundle.reader import MANIFEST, Bundle, Golden, Variant, sha256
+from mien.mobile_reference.contract import PICTURE, TensorSpec
 from mien.mobile_reference.errors import UsageError
 from mien.mobile_reference.run.models import COREML, as_package_has_it
 
@@ -30,7 +22,7 @@ PAYLOAD = PurePosixPath("Tests/AppraisalTests/Payload")
 PLACE = PAYLOAD / SPEC
 RUNS, WARMUP = 50, 5
 """Of every step in each of the blocks that ``measure.sh`` runs."""
-_FORMAT = 1
+_FORMAT = 2
 
 
 def core_ml_variants(bundle: Bundle, names: Sequence[str]) -> list[Variant]:
@@ -44,14 +36,19 @@ def make_spec(bundle: Bundle, variants: Sequence[Variant]) -> dict[str, Any]:
     The rest names the manifest's hash, and the manifest that of every model and golden tensor.
 
     Raises:
-        UsageError: the bundle lacks the separate graphs of the stages.
+        UsageError: the pipeline has no end-to-end model, or tensors that the package does not read.
     """
-    missing = {*STAGES, APPRAISAL} - bundle.graphs.keys()
-    if missing:
-        raise UsageError(f"the bundle has no graph {', '.join(sorted(missing))}; export it with its stages")
+    pipeline = bundle.spec
+    if pipeline.whole is None:
+        raise UsageError(
+            f"pipeline {pipeline.name} has no end-to-end model, which the package times; add one"
+        )
     graphs = {
-        name: {"inputs": [_tensor(t) for t in graph.inputs], "outputs": [_tensor(t) for t in graph.outputs]}
-        for name, graph in bundle.graphs.items()
+        model.name: {
+            "inputs": [_tensor(t) for t in pipeline.tensors_of(model.inputs)],
+            "outputs": [_tensor(t) for t in pipeline.tensors_of(model.outputs)],
+        }
+        for model in pipeline.models
     }
     spec: dict[str, Any] = {
         "format": _FORMAT,
@@ -59,7 +56,9 @@ def make_spec(bundle: Bundle, variants: Sequence[Variant]) -> dict[str, Any]:
         "manifest_sha256": sha256(bundle.path / MANIFEST),
         "warmup": WARMUP,
         "runs": RUNS,
-        "stages": list(STAGES),
+        "rating": pipeline.rating.tensor,
+        "whole": pipeline.whole.name,
+        "stages": [stage.name for stage in pipeline.stages],
         "graphs": graphs,
         "variants": [_variant(variant) for variant in variants],
         "goldens": [_golden(golden) for golden in bundle.goldens],
@@ -98,21 +97,23 @@ def _write_payload(bundle: Bundle, spec: Mapping[str, Any], payload: Path) -> No
 
 def package_bytes(golden: Golden, name: str) -> bytes:
     """Return a golden tensor as the Swift package reads it: RGB rows, or float32 channels second."""
-    array = as_package_has_it(golden.read(name))
+    array = as_package_has_it(golden.read(name), golden.spec.tensor(name))
     return np.ascontiguousarray(array, array.dtype.newbyteorder("<")).tobytes()
 
 
-def _tensor(tensor: Tensor) -> dict[str, Any]:
-    image = tensor.dtype == "uint8"
-    shape = as_package_has_it(np.broadcast_to(np.zeros((), tensor.dtype), tensor.shape)).shape
+def _tensor(tensor: TensorSpec) -> dict[str, Any]:
+    image = (tensor.layout, tensor.dtype) == (PICTURE, "uint8")
+    if not image and tensor.dtype != "float32":
+        raise UsageError(f"{tensor.name} is {tensor.dtype}; the package reads float32, and pictures of uint8")
+    shape = as_package_has_it(np.broadcast_to(np.zeros((), tensor.dtype), tensor.shape), tensor).shape
     return {"name": tensor.name, "shape": list(shape), "image": image}
 
 
 def _variant(variant: Variant) -> dict[str, Any]:
     models = {graph: f"models/{variant.name}/{graph}.mlpackage" for graph in sorted(variant.files)}
-    return {"name": variant.name, "gate": variant.gate, "models": models}
+    return {"name": variant.name, "gate": variant.tolerance, "models": models}
 
 
 def _golden(golden: Golden) -> dict[str, Any]:
     vectors = {name: f"golden/{golden.name}/{name}.bin" for name in sorted(golden.vectors)}
-    return {"name": golden.name, "score": golden.score, "vectors": vectors}
+    return {"name": golden.name, "rating": golden.rating, "vectors": vectors}

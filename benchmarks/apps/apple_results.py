@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from mien.benchmarks.errors import ReportError, TargetError
+from mien.benchmarks.pipeline import unit_of
 from mien.benchmarks.reporting.tables import APPLE
 from mien.benchmarks.results.measurements import read_records
 from mien.benchmarks.results.records import (
@@ -22,12 +23,13 @@ from mien.benchmarks.results.records import (
     Stage,
     stability_notes,
 )
-from mien.mobile_reference.bundle.reader import APPRAISAL, STAGES, Bundle
+from mien.mobile_reference.bundle.reader import Bundle
 
 from .generated_project import RESULTS
 
 RECORD_SCHEMA = "apple_record.schema.json"
 _MARK = "MIEN {"
+_PIXELS = "pixels"
 _TIME_LIMIT_S = 3600
 _NOT_IN_IT = "photograph decoding and alignment are not in it; Core ML chooses its threads"
 Block = Mapping[str, Any]
@@ -68,15 +70,20 @@ def read_results(bundle: Bundle, spec: Mapping[str, Any], folder: Path) -> tuple
         raise ReportError(f"{folder / RESULTS} holds no measurement; read its logs, and run measure.sh again")
     if any(block["device"] != blocks[0]["device"] for block in blocks):
         raise ReportError(f"{folder / RESULTS} is of several devices; run measure.sh again on one")
+    steps = [_PIXELS, spec["whole"]]
+    if any(sorted(block["chain"]) != sorted(steps) for block in blocks):
+        raise ReportError(
+            f"{folder / RESULTS} is damaged: the steps are not {' and '.join(steps)}; measure again"
+        )
     groups: dict[tuple[str, str], list[Block]] = {}
     for block in blocks:
         groups.setdefault((block["variant"], block["units"]), []).append(block)
-    return tuple(_result(bundle, group) for group in groups.values())
+    return tuple(_result(bundle, steps, group) for group in groups.values())
 
 
-def _result(bundle: Bundle, blocks: Sequence[Block]) -> Result:
+def _result(bundle: Bundle, steps: Sequence[str], blocks: Sequence[Block]) -> Result:
     first = blocks[0]
-    stages = tuple(_stages(blocks))
+    stages = tuple(_stages(steps, blocks))
     notes = dict.fromkeys(note for block in blocks for note in block["notes"])
     return Result(
         target=f"{APPLE}{first['units']}",
@@ -106,20 +113,21 @@ def _device(facts: Mapping[str, Any]) -> Device:
     )
 
 
-def _stages(blocks: Sequence[Block]) -> Iterator[Stage]:
+def _stages(steps: Sequence[str], blocks: Sequence[Block]) -> Iterator[Stage]:
     for key, part in (("chain", "chain"), ("graphs", "graph")):
-        for name in ("pixels", "appraisal") if part == "chain" else sorted(blocks[0][key]):
+        for name in steps if part == "chain" else sorted(blocks[0][key]):
             yield Stage(part, name, tuple(tuple(block[key].get(name, ())) for block in blocks))
 
 
 def _parity(bundle: Bundle, blocks: Sequence[Block]) -> Iterator[Parity]:
     """Judge the worst score from each graph on; a golden face that was not measured fails."""
-    gate = bundle.variant(blocks[0]["variant"]).gate
+    tolerance = bundle.variant(blocks[0]["variant"]).tolerance
+    rating = bundle.spec.tensor(bundle.spec.rating.tensor)
     wanted = {golden.name for golden in bundle.goldens}
-    for graph in (APPRAISAL, *STAGES):
+    for graph in (model.name for model in (*bundle.spec.served, *bundle.spec.stages)):
         errors = []
         for block in blocks:
             points = {s["golden"]: s.get("points") for s in block["scores"] if s["from"] == graph}
             complete = points.keys() == wanted and None not in points.values()
             errors.append(max(points.values()) if complete else math.inf)
-        yield Parity(f"score from {graph} on", max(errors), gate, "points")
+        yield Parity(f"{rating.name} from {graph} on", max(errors), tolerance, unit_of(rating))

@@ -18,12 +18,14 @@ import click
 from rich.console import Console
 from rich.table import Table
 
-from mien.benchmarks.estimates.estimate import LOOKS
+from mien.benchmarks.estimates.estimate import times_of_front
+from mien.benchmarks.pipeline import first_photograph, models_of_app
 from mien.benchmarks.results.records import BenchSpec, Result, Work, write_whole
 from mien.benchmarks.results.targets_met import Goal
 from mien.benchmarks.targets.arm64 import Arm64Target
-from mien.mobile_reference.bundle.reader import APPRAISAL, DETECTOR, Variant, open_bundle, sha256
+from mien.mobile_reference.bundle.reader import Bundle, open_bundle, sha256
 from mien.mobile_reference.commands.console import run
+from mien.mobile_reference.errors import UsageError
 from mien.mobile_reference.files import default_cache
 from mien.mobile_reference.tflite.model_file import DEPTHWISE, TFLiteFile, read_tflite
 
@@ -37,7 +39,6 @@ TOLERANCE = 0.02
 RATIO = 0.6
 """What a processor with dot products should need of what one without needs, at most."""
 STORED = "appraisal_work.json"
-_GRAPHS = (DETECTOR, APPRAISAL)
 _PATH = click.Path(path_type=Path)
 
 
@@ -56,15 +57,20 @@ def structure(model: Path) -> str:
     return hashlib.sha256(json.dumps(operators).encode()).hexdigest()
 
 
-def record(variant: Variant, results: Sequence[Result]) -> dict[str, Any]:
-    """Describe what was counted, and on which models."""
+def record(bundle: Bundle, results: Sequence[Result]) -> dict[str, Any]:
+    """Describe what was counted, and on which models, in the order in which an app runs them.
+
+    ``times`` is how often one appraisal runs a model.
+    """
+    variant, times = bundle.variant(VARIANT), times_of_front(bundle.spec)
+    files_ = {model.name: variant.files[model.name] for model in models_of_app(bundle.spec)}
     return {
         "what": "ARM64 instructions of one run on one thread, by emulated processor; no time",
         "variant": variant.name,
         "runtime": f"ai-edge-litert {version('ai-edge-litert')}",
         "models": {
-            graph: {"sha256": sha256(variant.files[graph]), "structure": structure(variant.files[graph])}
-            for graph in _GRAPHS
+            name: {"sha256": sha256(file), "structure": structure(file), "times": times.get(name, 1)}
+            for name, file in files_.items()
         },
         "instructions": {
             result.target.removeprefix("arm64-"): {work.graph: work.instructions for work in result.work}
@@ -74,46 +80,51 @@ def record(variant: Variant, results: Sequence[Result]) -> dict[str, Any]:
 
 
 def growth(stored: Mapping[str, Any], found: Mapping[str, Any]) -> float:
-    """Return by what share the one graph needs more on the typical processor; negative when it needs less."""
-    counts = [entry["instructions"][DEFAULT_PRESET][APPRAISAL] for entry in (stored, found)]
+    """Return by what share the last model needs more on the typical processor; below 0 when it needs less."""
+    counts = [entry["instructions"][DEFAULT_PRESET][_last(entry)] for entry in (stored, found)]
     return float(counts[1] / counts[0] - 1)
+
+
+def _last(entry: Mapping[str, Any]) -> str:
+    """Name the model that gives the rating."""
+    *_, last = entry["models"]
+    return str(last)
 
 
 def changes(stored: Mapping[str, Any], found: Mapping[str, Any]) -> list[str]:
     """Say what is not as it was when the counts were stored."""
     said = [
         f"{graph} has other {what}"
-        for graph in _GRAPHS
+        for graph, model in found["models"].items()
         for key, what in (("sha256", "bytes"), ("structure", "operators or shapes"))
-        if stored["models"][graph][key] != found["models"][graph][key]
+        if stored["models"][graph][key] != model[key]
     ]
     if stored["runtime"] != found["runtime"]:
         said.append(f"counted with {found['runtime']}, stored with {stored['runtime']}")
     return said
 
 
-def count(bundle: Path, cache: Path, presets: Sequence[str]) -> tuple[Variant, list[Result]]:
+def count(bundle: Bundle, cache: Path, presets: Sequence[str]) -> list[Result]:
     """Appraise the first golden photograph once on each emulated processor."""
-    opened = open_bundle(bundle)
-    spec = BenchSpec(opened, VARIANT, opened.goldens[0].photograph, 1, 0, 1, 1)
+    spec = BenchSpec(bundle, VARIANT, first_photograph(bundle), 1, 0, 1, 1)
     with Console(stderr=True).status("counting") as status:
         userland = set_up(cache, status.update)
-        results = [
+        return [
             Arm64Target(preset, userland, lambda text: status.update(f"counting {text}")).run(spec)
             for preset in presets
         ]
-    return opened.variant(VARIANT), results
 
 
 def goals(stored: Mapping[str, Any], found: Mapping[str, Any]) -> Iterator[Goal]:
     """Compare the counts on both processors with what is wanted of them."""
     baseline, typical = (found["instructions"][preset] for preset in PRESETS)
     basis = "ARM64 instructions under QEMU, no time"
-    whole = LOOKS * typical[DETECTOR] + typical[APPRAISAL]
+    whole = sum(model["times"] * typical[name] for name, model in found["models"].items())
+    last = _last(found)
     yield Goal(f"whole {VARIANT} appraisal, {DEFAULT_PRESET}", whole, None, "instructions", basis)
     grown = 100 * growth(stored, found)
     yield Goal("one graph since its count was stored", grown, 100 * TOLERANCE, "%", basis)
-    ratio = typical[APPRAISAL] / baseline[APPRAISAL]
+    ratio = typical[last] / baseline[last]
     yield Goal(f"one graph, {DEFAULT_PRESET} / {PRESETS[0]}", ratio, RATIO, "", basis)
 
 
@@ -161,14 +172,26 @@ def print_kinds(works: Sequence[Work]) -> None:
     Console().print(table)
 
 
+def _check_models(bundle: Bundle, stored: Mapping[str, Any]) -> None:
+    names = [model.name for model in models_of_app(bundle.spec)]
+    if names != list(stored["models"]):
+        raise UsageError(
+            f"the bundle runs {', '.join(names)}, the stored counts are of {', '.join(stored['models'])}; "
+            "give a bundle of the appraisal"
+        )
+
+
 @click.command()
 @click.argument("bundle", type=_PATH)
 @click.option("--cache", type=_PATH, help="Where 'mien bench --setup' keeps the emulated system.")
 @click.option("--update", is_flag=True, help="Store the counts instead of judging them.")
 def main(bundle: Path, cache: Path | None, update: bool) -> None:  # noqa: FBT001 - click passes flags so
     """Count the instructions of a bundle's int8 appraisal and compare with those in the repository."""
-    variant, results = count(bundle, cache or default_cache(), PRESETS)
-    found = record(variant, results)
+    opened = open_bundle(bundle)
+    if not update:
+        _check_models(opened, read_stored())
+    results = count(opened, cache or default_cache(), PRESETS)
+    found = record(opened, results)
     if update:
         write_whole(Path(str(files(__package__).joinpath(STORED))), json.dumps(found, indent=1) + "\n")
     stored = read_stored()
@@ -177,7 +200,7 @@ def main(bundle: Path, cache: Path | None, update: bool) -> None:  # noqa: FBT00
     print_kinds(works)
     for goal in goals(stored, found):
         click.echo(goal.line)
-    if (best := attainable(works, read_tflite(variant.files[APPRAISAL]))) is not None:
+    if (best := attainable(works, read_tflite(opened.variant(VARIANT).files[_last(found)]))) is not None:
         click.echo(f"the same, were every dense convolution int8: {best:.3f}")
     for change in changes(stored, found):
         click.echo(f"note: {change}")

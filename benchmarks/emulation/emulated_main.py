@@ -1,8 +1,8 @@
 """Runs TFLite models inside the emulated ARM64 system, which has Python 3.11, numpy and LiteRT alone.
 
-Called as ``guest.py FOLDER MODEL...``. Model n reads ``n.in0.npy`` ... of the folder, zeros where there is
-none, and writes ``n.out0.npy`` ...; facts about the system go to ``guest.json``. Its one run is region n of
-the instruction counter, see ``qcount.c``.
+Called as ``emulated_main.py FOLDER MODEL...``. Model n reads ``n.in0.npy`` ... of the folder, zeros where
+there is none, and writes ``n.out0.npy`` ...; facts about the system go to ``guest.json``. Its one run is
+region n of the instruction counter, see ``qcount.c``.
 """
 
 import contextlib

@@ -63,7 +63,7 @@ class Emulator:
         """Run every model once, one after the other in one process, and count its instructions.
 
         Args:
-            folder: Where the inputs are and the outputs go, as ``guest.py`` says.
+            folder: Where the inputs are and the outputs go, as ``emulated_main.py`` says.
             models: Files by the names that their counts shall have, in the order of their numbers there.
             what: What an error shall call them together.
 
@@ -75,9 +75,9 @@ class Emulator:
         return tuple(self._work(folder, models, base))
 
     def _emulate(self, folder: Path, models: Mapping[str, Path], what: str) -> dict[str, Any]:
-        with as_file(files(__package__).joinpath("guest.py")) as guest:
+        with as_file(files(__package__).joinpath("emulated_main.py")) as program:
             paths = [str(model.resolve()) for model in models.values()]
-            command = [*self._command(folder), str(guest), str(folder), *paths]
+            command = [*self._command(folder), str(program), str(folder), *paths]
             try:
                 done = subprocess.run(  # noqa: S603 - our own argument list
                     command, capture_output=True, text=True, timeout=_TIME_LIMIT_S, check=False

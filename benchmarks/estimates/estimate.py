@@ -7,7 +7,7 @@ to estimate what lies outside the data.
 """
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from importlib.metadata import version
 from typing import Any
@@ -21,14 +21,15 @@ from mien.benchmarks.results.records import (
     NOT_MET,
     check_report,
 )
-from mien.mobile_reference.bundle.reader import APPRAISAL, DETECTOR, MANIFEST, STAGES, Bundle, Variant, sha256
+from mien.mobile_reference.bundle.reader import FACE_ALIGNMENT, MANIFEST, Bundle, Variant, sha256
+from mien.mobile_reference.contract import PipelineSpec
 from mien.mobile_reference.tflite.model_file import DEPTHWISE, TFLiteFile, read_tflite
 
 from .fit import CLAIM
 from .published import ATTENTION, Fit, Group, Published, Size, read_fits, read_groups, sizes_of
 
-LOOKS = 2
-"""How often the alignment asks the detector."""
+LOOKS = {FACE_ALIGNMENT: 2}
+"""How often a front runs its models, by its kind: the alignment of faces asks the detector twice."""
 FLOAT, INT8 = "float", "int8"
 _TFLITE = "tflite"
 _BRACKET = 3
@@ -127,22 +128,33 @@ def estimates(bundle: Bundle, variant: Variant) -> Iterator[Estimate]:
     models = {name: read_tflite(file) for name, file in variant.files.items()}
     models |= {
         name: half
-        for stage in STAGES
-        if stage in models
-        for name, half in zip(_halves_of(stage), models[stage].halves, strict=True)
+        for stage in bundle.spec.stages
+        for name, half in zip(_halves_of(stage.name), models[stage.name].halves, strict=True)
     }
-    fits = read_fits()
+    ways = list(_ways(bundle.spec, models))
+    precision, fits = _served_precision(bundle.spec, models), read_fits()
     for group in read_groups():
-        if group.precision == precision_of(models[APPRAISAL]):
-            yield _estimate(variant.name, models, group, fits[group.name])
+        if group.precision == precision:
+            yield _estimate(variant.name, ways, models, group, fits[group.name])
 
 
-def _estimate(variant: str, models: dict[str, TFLiteFile], group: Group, fit: Fit) -> Estimate:
-    """Estimate by the largest parts that are in range: one graph, stages, or halves of stages in a row.
+def times_of_front(spec: PipelineSpec) -> dict[str, int]:
+    """Return how often one rating runs each model of the front."""
+    return {model.name: LOOKS[spec.front.kind] for model in spec.front.models} if spec.front else {}
+
+
+def _served_precision(spec: PipelineSpec, models: Mapping[str, TFLiteFile]) -> str:
+    found = {precision_of(models[model.name]) for model in spec.served}
+    return INT8 if INT8 in found else FLOAT
+
+
+def _estimate(
+    variant: str, ways: Sequence[tuple[Part, ...]], models: dict[str, TFLiteFile], group: Group, fit: Fit
+) -> Estimate:
+    """Estimate by the largest parts that are in range: what apps run, stages, or halves of stages in a row.
 
     Every part has the fixed cost of a network, so more of them are estimated to take longer.
     """
-    ways = list(_ways(models))
     refusals = [_refusal(way, models, group) for way in ways]
     chosen = refusals.index(None) if None in refusals else 0
     parts = ways[chosen]
@@ -158,12 +170,12 @@ def _estimate(variant: str, models: dict[str, TFLiteFile], group: Group, fit: Fi
     )
 
 
-def _ways(models: dict[str, TFLiteFile]) -> Iterator[tuple[Part, ...]]:
-    yield _part(models, DETECTOR, LOOKS), _part(models, APPRAISAL, 1)
-    if all(stage in models for stage in STAGES):
-        halves = [half for stage in STAGES for half in _halves_of(stage)]
-        for graphs in (STAGES, halves):
-            yield _part(models, DETECTOR, LOOKS), *(_part(models, graph, 1) for graph in graphs)
+def _ways(spec: PipelineSpec, models: dict[str, TFLiteFile]) -> Iterator[tuple[Part, ...]]:
+    front = tuple(_part(models, name, times) for name, times in times_of_front(spec).items())
+    served, stages = (tuple(model.name for model in group) for group in (spec.served, spec.stages))
+    halves = tuple(half for stage in stages for half in _halves_of(stage))
+    for graphs in dict.fromkeys((served, stages, halves)):
+        yield *front, *(_part(models, graph, 1) for graph in graphs)
 
 
 def _halves_of(stage: str) -> tuple[str, str]:
@@ -237,7 +249,8 @@ def chosen_variants(bundle: Bundle) -> list[Variant]:
     found: dict[str, Variant] = {}
     for variant in bundle.variants:
         if variant.platform == _TFLITE:
-            found.setdefault(precision_of(read_tflite(variant.files[APPRAISAL])), variant)
+            models = {model.name: read_tflite(variant.files[model.name]) for model in bundle.spec.served}
+            found.setdefault(_served_precision(bundle.spec, models), variant)
     return list(found.values())
 
 

@@ -16,18 +16,19 @@ import click
 from rich.console import Console
 from rich.table import Table
 
-from mien.mobile_reference.bundle.reader import APPRAISAL, Bundle, open_bundle
+from mien.benchmarks.pipeline import first_photograph
+from mien.mobile_reference.bundle.reader import Bundle, open_bundle, size_of
 from mien.mobile_reference.commands.console import run
-from mien.mobile_reference.front.photograph import Pixels, read_photograph
+from mien.mobile_reference.front.photograph import read_photograph
 from mien.mobile_reference.run.models import timed
-from mien.mobile_reference.run.runner import Appraiser, BundleAppraiser
+from mien.mobile_reference.run.runner import Appraiser, BundleRunner
 
 FLOAT = "PyTorch eager, float"
 
 
 @dataclass(frozen=True)
 class Figure:
-    """One way to rate a face on this host, on one thread: medians in milliseconds, bytes of the one graph.
+    """One way to rate a face on this host, on one thread: medians in milliseconds, megabytes of the models.
 
     ``face_ms`` is the way from the aligned face to the score, ``photograph_ms`` from the encoded
     photograph. ``speedup`` is how many times as fast as the float pipeline the former is.
@@ -42,19 +43,23 @@ class Figure:
 
 def figures(bundle: Bundle, runs: int) -> Iterator[Figure]:
     """Time every variant that runs here, and the float pipeline, by turns: a busy moment meets them all."""
-    photograph = bundle.goldens[0].photograph
-    face: Pixels = bundle.goldens[0].read("face")[0]
+    photograph, inputs = first_photograph(bundle), bundle.goldens[0].inputs()
     (entry,) = entry_points(group="mien.appraisers", name="checkpoint")
     ways: dict[str, Appraiser] = {FLOAT: entry.load()(None, 1)}
-    ways |= {v.name: BundleAppraiser(bundle, v.name) for v in bundle.variants if timed(v)}
-    face_ms = _by_turns({name: partial(way.rate, face) for name, way in ways.items()}, runs)
+    ways |= {v.name: BundleRunner(bundle, v.name) for v in bundle.variants if timed(v)}
+    face_ms = _by_turns({name: partial(way.rate, inputs) for name, way in ways.items()}, runs)
     photograph_ms = _by_turns(
         {name: partial(_from_file, way, photograph) for name, way in ways.items()}, runs
     )
     for name in ways:
-        size = None if name == FLOAT else bundle.variant(name).files[APPRAISAL].stat().st_size / 1e6
+        size = None if name == FLOAT else _megabytes(bundle, name)
         speedup = face_ms[FLOAT] / face_ms[name]
         yield Figure(name, face_ms[name], photograph_ms[name], speedup, size)
+
+
+def _megabytes(bundle: Bundle, variant: str) -> float:
+    files = bundle.variant(variant).files
+    return sum(size_of(files[model.name]) for model in bundle.spec.served) / 1e6
 
 
 def _from_file(way: Appraiser, photograph: Path) -> None:

@@ -17,7 +17,6 @@ _TITLES = {
     "decode": "decode photograph",
     "align": "detect and align",
     "pixels": "pixel buffer",
-    "appraisal": "appraisal (one graph)",
     TOTAL: "photograph to score",
 }
 
@@ -113,7 +112,7 @@ def print_work(results: Iterable[Result]) -> None:
 def _work_rows(result: Result) -> Iterator[tuple[str, ...]]:
     for position, work in enumerate(result.work):
         names = (result.target.removeprefix("arm64-"), result.variant) if position == 0 else ("", "")
-        errors = [parity.error for parity in result.parity if parity.name.startswith(work.graph)]
+        errors = [parity.error for parity in result.parity if parity.name.startswith(f"{work.graph} ")]
         dot = "" if work.dot_product is None else f"{work.dot_product:.0%}"
         worst = max(errors, default=0.0)
         yield (*names, work.graph, f"{work.instructions:,}", dot, f"{worst:.1e}" if worst else "exact")
@@ -154,7 +153,7 @@ def threads_text(result: Result) -> str:
 
 def stage_title(stage: Stage) -> str:
     """Name a stage for a reader; the report keeps the short names."""
-    return _TITLES[stage.name] if stage.part == "chain" else f"  graph {stage.name}"
+    return _TITLES.get(stage.name, stage.name) if stage.part == "chain" else f"  graph {stage.name}"
 
 
 def _times(stage: Stage) -> tuple[str, str, str]:

@@ -104,8 +104,8 @@ class Latency:
 
     @property
     def longest(self) -> Stage:
-        """The step that says most: the whole way, or else the one graph."""
-        return self.stage(TOTAL if self.whole else "appraisal")
+        """The step that says most, and stands last: the whole way, or else the last model."""
+        return [stage for stage in self.stages if stage.part == "chain"][-1]
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,7 @@ from mien.benchmarks.errors import DeviceError
 from mien.benchmarks.phone.adb import Answer
 from mien.benchmarks.phone.runner_kit import LITERT, Kit
 from mien.benchmarks.phone.session import FOLDER, Job, Measured, Session, thermal_notes
+from mien.benchmarks.pipeline import front_models, models_of_app, picture_model
 from mien.benchmarks.results.records import (
     ANDROID,
     BenchSpec,
@@ -22,13 +23,15 @@ from mien.benchmarks.results.records import (
     Stage,
     stability_notes,
 )
-from mien.mobile_reference.bundle.reader import APPRAISAL, DETECTOR, Bundle, Variant
+from mien.mobile_reference.bundle.reader import Bundle, Variant, alignment_rule
 from mien.mobile_reference.run.models import TFLITE
 
 from .host import score_parity
 
 _UPRIGHT, _ORIENTATION = (None, 1), 0x0112
 _KIT, _PHOTO = "kit", "photo"
+# Fields of the rule by which the runner finds and frames a face, beside the template.
+_RULE = ("size", "detector_size", "score", "overlap", "second_look", "smallest")
 
 
 class AndroidTarget:
@@ -52,12 +55,12 @@ class AndroidTarget:
         variant = tflite_variant(spec.bundle, spec.variant)
         files = {
             _KIT: [self._kit.folder / name for name in self._kit.hashes],
-            spec.variant: [variant.files[graph] for graph in (DETECTOR, APPRAISAL)],
+            spec.variant: [variant.files[model.name] for model in models_of_app(spec.bundle.spec)],
             _PHOTO: [spec.photograph],
         }
         loader, *_, runner = self._kit.command
-        self._session.install(spec.variant, files, [f"{_KIT}/{loader}", f"{_KIT}/{runner}"])
         job = Job(spec.variant, f"{FOLDER}/{_KIT}", [*self._kit.command, *self._settings(spec)])
+        self._session.install(spec.variant, files, [f"{_KIT}/{loader}", f"{_KIT}/{runner}"])
         return self._result(spec, self._session.measure([job] * spec.blocks, self._read))
 
     def _result(self, spec: BenchSpec, measured: Measured[dict[str, Any]]) -> Result:
@@ -113,14 +116,18 @@ class AndroidTarget:
         return result
 
     def _settings(self, spec: BenchSpec) -> Iterator[str]:
-        variant, rule, mode = spec.bundle.variant(spec.variant), spec.bundle.alignment, self._session.mode
-        models = {graph: f"../{spec.variant}/{variant.files[graph].name}" for graph in (DETECTOR, APPRAISAL)}
-        fields = ("size", "detector_size", "score", "overlap", "second_look", "smallest")
+        variant, pipeline, mode = spec.bundle.variant(spec.variant), spec.bundle.spec, self._session.mode
+        rule, whole, (detector,) = alignment_rule(pipeline), picture_model(pipeline), front_models(pipeline)
+        place = f"../{spec.variant}"
         points = {
             f"{axis}{n}": v for n, p in enumerate(rule.template) for axis, v in zip("xy", p, strict=True)
         }
         settings = {
-            **models,
+            "detector": f"{place}/{variant.files[detector.name].name}",
+            "found": detector.outputs[0],
+            "model": f"{place}/{variant.files[whole.name].name}",
+            "step": whole.name,
+            "rating": pipeline.rating.tensor,
             "photo": f"../{_PHOTO}/{spec.photograph.name}",
             "cpus": self._pinned(),
             "threads": spec.threads,
@@ -128,7 +135,7 @@ class AndroidTarget:
             "runs": spec.runs,
             "seconds": mode.seconds,
             "limit": mode.limit,
-            **{name: getattr(rule, name) for name in fields},
+            **{name: getattr(rule, name) for name in _RULE},
             **points,
         }
         return (f"{name}={value}" for name, value in settings.items())

@@ -15,18 +15,16 @@ from numpy.typing import NDArray
 
 from mien.benchmarks.emulation.emulator import Emulator
 from mien.benchmarks.emulation.sysroot import Userland
+from mien.benchmarks.pipeline import models_of_app
 from mien.benchmarks.results.records import BenchSpec, Device, Parity, Result
-from mien.mobile_reference.bundle.reader import APPRAISAL, DETECTOR, Bundle, Tensor, Variant
-from mien.mobile_reference.front.alignment import align
-from mien.mobile_reference.front.photograph import Pixels, read_photograph
-from mien.mobile_reference.run.models import load_graph
-from mien.mobile_reference.run.runner import as_detector
+from mien.mobile_reference.bundle.reader import Bundle, Variant
+from mien.mobile_reference.contract import PipelineSpec, StageSpec, TensorSpec
+from mien.mobile_reference.front.photograph import read_photograph
+from mien.mobile_reference.run.models import Arrays
+from mien.mobile_reference.run.runner import BundleRunner, rating_of
 from mien.mobile_reference.tflite.model_file import TFLiteFile, read_tflite
 
 from .host import score_parity
-
-Arrays = Mapping[str, NDArray[Any]]
-_GRAPHS = (DETECTOR, APPRAISAL)
 
 
 @dataclass(frozen=True)
@@ -35,14 +33,14 @@ class _Tolerance:
 
     limit: float
     unit: str
-    scale: Callable[[Tensor, NDArray[Any]], float]
+    scale: Callable[[TensorSpec, NDArray[Any]], float]
 
 
-def _largest(_: Tensor, expected: NDArray[Any]) -> float:
+def _largest(_: TensorSpec, expected: NDArray[Any]) -> float:
     return max(float(np.abs(expected).max()), 1e-30)
 
 
-def _full_scale(tensor: Tensor, _: NDArray[Any]) -> float:
+def _full_scale(tensor: TensorSpec, _: NDArray[Any]) -> float:
     return tensor.full_scale
 
 
@@ -56,7 +54,7 @@ _MIXED = _Tolerance(1 / 255, "of full scale", _full_scale)
 
 
 class Arm64Target:
-    """Runs detector and one graph of a variant on an emulated processor."""
+    """Runs the models that an app runs on an emulated processor."""
 
     def __init__(self, preset: str, userland: Userland, progress: Callable[[str], None]) -> None:
         self._emulator = Emulator(preset, userland)
@@ -73,15 +71,17 @@ class Arm64Target:
             TargetError: the emulated program failed, took too long or ran on another processor.
         """
         self._progress(f"{spec.variant}: {self._emulator.name}")
-        variant = spec.bundle.variant(spec.variant)
-        inputs, expected = _on_host(spec.bundle, variant, spec.photograph)
+        variant, pipeline = spec.bundle.variant(spec.variant), spec.bundle.spec
+        models = models_of_app(pipeline)
+        on_host = _on_host(spec.bundle, variant, spec.photograph)
         with tempfile.TemporaryDirectory(prefix="mien-arm64-") as name:
             folder = Path(name)
-            for number, graph in enumerate(_GRAPHS):
-                _save(folder, number, spec.bundle, graph, inputs[graph])
-            models = {graph: variant.files[graph] for graph in _GRAPHS}
-            work = self._emulator.run(folder, models, variant.name)
-            found = {graph: _load(folder, n, spec.bundle, graph) for n, graph in enumerate(_GRAPHS)}
+            for number, model in enumerate(models):
+                _save(folder, number, model, on_host.given[model.name])
+            files = {model.name: variant.files[model.name] for model in models}
+            work = self._emulator.run(folder, files, variant.name)
+            found = {model.name: _load(folder, number, model) for number, model in enumerate(models)}
+        served = {name: array for model in pipeline.served for name, array in found[model.name].items()}
         return Result(
             target=f"arm64-{self._emulator.name}",
             variant=spec.variant,
@@ -89,51 +89,57 @@ class Arm64Target:
             threads=1,
             latency=None,
             parity=(
-                *_parity(spec.bundle, variant, expected, found),
-                *score_parity(spec, [float(found[APPRAISAL]["score"][0])]),
+                *_parity(pipeline, variant, on_host.made, found),
+                *score_parity(spec, [rating_of(pipeline, served)]),
             ),
             work=work,
         )
 
 
-def _on_host(
-    bundle: Bundle, variant: Variant, photograph: Path
-) -> tuple[dict[str, Arrays], dict[str, Arrays]]:
-    """Appraise on the host; return what went into each graph and what came out."""
-    graphs = {graph: load_graph(bundle, variant, graph) for graph in _GRAPHS}
-    looks: list[Pixels] = []
+class _Recorder(BundleRunner):
+    """Keeps what went into each model when it first ran, and what came out."""
 
-    def detect(picture: Pixels) -> NDArray[np.float32]:
-        looks.append(picture)
-        return as_detector(graphs[DETECTOR])(picture)
+    def __init__(self, bundle: Bundle, variant: str) -> None:
+        super().__init__(bundle, variant)
+        self.given: dict[str, Arrays] = {}
+        self.made: dict[str, Arrays] = {}
 
-    face = align(read_photograph(photograph), detect, bundle.alignment).pixels
-    inputs: dict[str, Arrays] = {DETECTOR: {"picture": looks[0][None]}, APPRAISAL: {"face": face[None]}}
-    return inputs, {graph: graphs[graph](inputs[graph]) for graph in _GRAPHS}
-
-
-def _save(folder: Path, number: int, bundle: Bundle, graph: str, inputs: Arrays) -> None:
-    for position, tensor in enumerate(bundle.graphs[graph].inputs):
-        np.save(folder / f"{number}.in{position}.npy", inputs[tensor.name])
+    def run(self, model: StageSpec, known: Arrays) -> dict[str, NDArray[Any]]:
+        outputs = super().run(model, known)
+        self.given.setdefault(model.name, {name: known[name] for name in model.inputs})
+        self.made.setdefault(model.name, outputs)
+        return outputs
 
 
-def _load(folder: Path, number: int, bundle: Bundle, graph: str) -> Arrays:
+def _on_host(bundle: Bundle, variant: Variant, photograph: Path) -> _Recorder:
+    """Appraise on the host."""
+    recorder = _Recorder(bundle, variant.name)
+    recorder.appraise(read_photograph(photograph))
+    return recorder
+
+
+def _save(folder: Path, number: int, model: StageSpec, inputs: Arrays) -> None:
+    for position, name in enumerate(model.inputs):
+        np.save(folder / f"{number}.in{position}.npy", inputs[name])
+
+
+def _load(folder: Path, number: int, model: StageSpec) -> Arrays:
     return {
-        tensor.name: np.load(folder / f"{number}.out{position}.npy", allow_pickle=False)
-        for position, tensor in enumerate(bundle.graphs[graph].outputs)
+        name: np.load(folder / f"{number}.out{position}.npy", allow_pickle=False)
+        for position, name in enumerate(model.outputs)
     }
 
 
 def _parity(
-    bundle: Bundle, variant: Variant, expected: Mapping[str, Arrays], found: Mapping[str, Arrays]
+    spec: PipelineSpec, variant: Variant, expected: Mapping[str, Arrays], found: Mapping[str, Arrays]
 ) -> Iterator[Parity]:
     """Compare with the host."""
-    for graph in _GRAPHS:
-        allowed = _tolerance(read_tflite(variant.files[graph]))
-        for tensor in bundle.graphs[graph].outputs:
-            exact, other = (outputs[graph][tensor.name] for outputs in (expected, found))
+    for model in models_of_app(spec):
+        allowed = _tolerance(read_tflite(variant.files[model.name]))
+        for tensor in spec.tensors_of(model.outputs):
+            exact, other = (outputs[model.name][tensor.name] for outputs in (expected, found))
             error = largest_difference(exact, other) / allowed.scale(tensor, exact)
-            yield Parity(f"{graph} {tensor.name}", error, allowed.limit, allowed.unit)
+            yield Parity(f"{model.name} {tensor.name}", error, allowed.limit, allowed.unit)
 
 
 def _tolerance(model: TFLiteFile) -> _Tolerance:

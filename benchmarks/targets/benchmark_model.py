@@ -12,6 +12,7 @@ from pathlib import Path
 from mien.benchmarks.errors import DeviceError
 from mien.benchmarks.phone.adb import Answer
 from mien.benchmarks.phone.session import FOLDER, Job, Session, thermal_notes
+from mien.benchmarks.pipeline import models_of_app
 from mien.benchmarks.results.records import (
     ANDROID,
     UNSTABLE,
@@ -21,7 +22,6 @@ from mien.benchmarks.results.records import (
     Reported,
     Result,
 )
-from mien.mobile_reference.bundle.reader import APPRAISAL, DETECTOR
 
 from .android import tflite_variant
 
@@ -39,7 +39,6 @@ UNITS: Mapping[str, tuple[str, ...]] = {
     ),
     "nnapi": ("--use_nnapi=true",),
 }
-_GRAPHS = (DETECTOR, APPRAISAL)
 _NUMBER = r"-?\d+(?:\.\d+)?(?:e[+-]?\d+)?"
 _RUNS = re.compile(r"\bcount=\d+\b.*")
 _FIELD = re.compile(rf"(\w+)=({_NUMBER})")
@@ -71,12 +70,13 @@ class BenchmarkModelTarget:
             DeviceError: the program failed, hung, or does not report as ``benchmark_model`` does.
         """
         variant = tflite_variant(spec.bundle, spec.variant)
+        names = [model.name for model in models_of_app(spec.bundle.spec)]
         files = {
             PROGRAM: [self._program, *sorted(self._program.parent.glob("*.so"))],
-            spec.variant: [variant.files[graph] for graph in _GRAPHS],
+            spec.variant: [variant.files[name] for name in names],
         }
         self._session.install(spec.variant, files, [f"{PROGRAM}/{self._program.name}"])
-        graphs = [graph for graph in _GRAPHS for _ in range(spec.blocks)]
+        graphs = [name for name in names for _ in range(spec.blocks)]
         jobs = [
             Job(f"{spec.variant} {graph}", f"{FOLDER}/{PROGRAM}", list(self._words(spec, graph)))
             for graph in graphs

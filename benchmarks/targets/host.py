@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from mien.benchmarks.errors import TargetError
+from mien.benchmarks.pipeline import unit_of
 from mien.benchmarks.results.records import (
     HOST,
     BenchSpec,
@@ -65,7 +66,7 @@ class HostTarget:
             device=self.probe(),
             threads=spec.threads,
             latency=latency,
-            parity=tuple(score_parity(spec, [answer["score"] for answer in answers])),
+            parity=tuple(score_parity(spec, [answer["rating"] for answer in answers])),
             notes=(*notes, *stability_notes(stages)),
         )
 
@@ -87,13 +88,14 @@ class HostTarget:
 
 def score_parity(spec: BenchSpec, scores: list[float]) -> Iterator[Parity]:
     """Compare the scores of the measured runs with the float score, where the photograph has one."""
+    rating = spec.bundle.spec.tensor(spec.bundle.spec.rating.tensor)
     for golden in spec.bundle.goldens:
-        if golden.photograph == spec.photograph:
+        if golden.source == spec.photograph:
             # Not max alone, which loses a score that is no number behind one that is.
-            errors = [abs(score - golden.score) for score in scores]
+            errors = [abs(score - golden.rating) for score in scores]
             error = max(errors) if all(map(math.isfinite, errors)) else math.inf
-            gate = spec.bundle.variant(spec.variant).gate
-            yield Parity(f"score of {golden.name}", error, gate, "points")
+            tolerance = spec.bundle.variant(spec.variant).tolerance
+            yield Parity(f"{rating.name} of {golden.name}", error, tolerance, unit_of(rating))
 
 
 def _ask(request: Mapping[str, Any]) -> dict[str, Any]:

@@ -8,22 +8,24 @@ import json
 import os
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from mien.benchmarks.pipeline import front_models, models_of_app
 from mien.benchmarks.results.records import TOTAL
-from mien.mobile_reference.bundle.reader import APPRAISAL, GRAPHS, Bundle, Variant, open_bundle
+from mien.mobile_reference.bundle.reader import open_bundle
+from mien.mobile_reference.contract import StageSpec
 from mien.mobile_reference.errors import MienError
 from mien.mobile_reference.front.photograph import read_photograph
-from mien.mobile_reference.run.models import load_graph
-from mien.mobile_reference.run.runner import BundleAppraiser
+from mien.mobile_reference.run.models import Arrays
+from mien.mobile_reference.run.runner import BundleRunner, rating_of
 
 Times = dict[str, list[float]]
-Arrays = dict[str, NDArray[Any]]
 
 
 class StopWatch:
@@ -46,20 +48,22 @@ def measure(request: dict[str, Any]) -> dict[str, Any]:
         os.sched_setaffinity(0, request["cpus"])
     bundle = open_bundle(Path(request["bundle"]))
     once = StopWatch()
-    appraiser = once("load", lambda: BundleAppraiser(bundle, request["variant"], request["threads"]))
+    runner = BundleRunner(bundle, request["variant"], request["threads"])
+    once("load", lambda: runner.load(models_of_app(bundle.spec)))
     photograph = Path(request["photograph"])
-    score = once("first", lambda: _appraise(appraiser, photograph, StopWatch()))
-    chain = _repeat(request, lambda watch: _appraise(appraiser, photograph, watch))
+    rating = once("first", lambda: _appraise(runner, photograph, StopWatch()))
+    chain = _repeat(request, lambda watch: _appraise(runner, photograph, watch))
     memory = _peak_memory()
-    stages = _Stages(bundle, bundle.variant(request["variant"]), request["threads"])
-    face = appraiser.align(read_photograph(photograph)).pixels
+    alone = [model for model in bundle.spec.models if model not in bundle.spec.served]
+    runner.load(alone)
+    known = _inputs_of_front(runner) | dict(runner.prepare(read_photograph(photograph)).inputs)
     return {
         "load": once.times["load"][0],
         "first": once.times["first"][0],
         "chain": chain,
-        "graph": _repeat(request, lambda watch: stages.run(face, watch)),
+        "graph": _repeat(request, lambda watch: _finish(runner, alone, known, watch)),
         "peak_memory_bytes": memory,
-        "score": score,
+        "rating": rating,
     }
 
 
@@ -72,36 +76,29 @@ def _repeat(request: dict[str, Any], step: Callable[[StopWatch], object]) -> Tim
     return watch.times
 
 
-def _appraise(appraiser: BundleAppraiser, path: Path, watch: StopWatch) -> float:
-    """Go from the encoded photograph to the score."""
+def _appraise(runner: BundleRunner, path: Path, watch: StopWatch) -> float:
+    """Go from the encoded photograph to the rating."""
 
     def chain() -> float:
         photograph = watch("decode", lambda: read_photograph(path))
-        face = watch("align", lambda: appraiser.align(photograph).pixels)
-        return float(watch("appraisal", lambda: appraiser.rate(face))["score"][0])
+        inputs = watch("align", lambda: runner.prepare(photograph).inputs)
+        return rating_of(runner.spec, _finish(runner, runner.spec.served, inputs, watch))
 
     return watch(TOTAL, chain)
 
 
-class _Stages:
-    """The separate graphs of a variant, those that it has."""
+def _finish(runner: BundleRunner, models: Sequence[StageSpec], known: Arrays, watch: StopWatch) -> Arrays:
+    """Run models in their order, each fed by those before it, and keep the time of each."""
+    found = dict(known)
+    for model in models:
+        found |= watch(model.name, partial(runner.run, model, found))
+    return found
 
-    def __init__(self, bundle: Bundle, variant: Variant, threads: int) -> None:
-        names = [name for name in GRAPHS if name in variant.files and name != APPRAISAL]
-        self._specs = bundle.graphs
-        self._graphs = {name: load_graph(bundle, variant, name, threads) for name in names}
-        size = bundle.alignment.detector_size
-        self._picture = np.zeros((1, size, size, 3), np.uint8)
 
-    def run(self, face: NDArray[np.uint8], watch: StopWatch) -> None:
-        """Run each graph once, fed by those before it."""
-        known: Arrays = {"face": face[None], "picture": self._picture}
-        for name, inputs in self._ready(known):
-            known |= watch(name, lambda name=name, inputs=inputs: self._graphs[name](inputs))  # type: ignore[misc]
-
-    def _ready(self, known: Arrays) -> Iterator[tuple[str, Arrays]]:
-        for name in self._graphs:
-            yield name, {tensor.name: known[tensor.name] for tensor in self._specs[name].inputs}
+def _inputs_of_front(runner: BundleRunner) -> dict[str, NDArray[Any]]:
+    """Make black pictures for the models of the front, whose work does not depend on what they show."""
+    names = tuple(name for model in front_models(runner.spec) for name in model.inputs)
+    return {t.name: np.zeros(t.shape, t.dtype) for t in runner.spec.tensors_of(names)}
 
 
 def _peak_memory() -> int:

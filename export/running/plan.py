@@ -8,11 +8,16 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
 from mien.export.component import Component, component, components
 from mien.export.errors import ConversionError
 from mien.export.tflite.samples import load_samples, propagate, received
 from mien.export.variants import TFLITE, VARIANTS
-from mien.models.pipeline import Pipeline, to_module
+from mien.mobile_reference.contract import PICTURE, TensorSpec
+from mien.models.pipeline import Pipeline
 from mien.models.sources import open_pipeline
 
 from .isolation import Limits, run_isolated
@@ -112,12 +117,18 @@ def round_weights(pipeline: Pipeline, traces: Path) -> None:
 
     samples = load_samples(traces)
     inputs = [
-        [to_module(sample[name], pipeline.spec.tensor(name)) for name in pipeline.spec.inputs]
+        # Channels last in memory, as they lie in the samples: it decides the last bits of a convolution.
+        [_channels_second(sample[name], pipeline.spec.tensor(name)) for name in pipeline.spec.inputs]
         for sample in samples
     ]
     file = traces / ROUNDINGS
     file.parent.mkdir()
     write_roundings(round_convolutions(pipeline.net, inputs) if pipeline.net else {}, file)
+
+
+def _channels_second(array: NDArray[Any], tensor: TensorSpec) -> Tensor:
+    value = torch.from_numpy(array)
+    return value.permute(0, 3, 1, 2) if tensor.layout == PICTURE else value
 
 
 def float_file(folder: Path, name: str) -> Path:

@@ -51,7 +51,7 @@ def check_float(component: Component, model: Path, samples: Sequence[Arrays]) ->
             if not error <= FLOAT_TOLERANCE:
                 raise ConversionError(
                     f"{component.name}: output {spec.name} of the converted model is off by {error:.2g} of "
-                    f"its full scale, at most {FLOAT_TOLERANCE:g} is rounding; the converter changed the graph"
+                    f"its full scale, at most {FLOAT_TOLERANCE:g} is rounding; the converter changed it"
                 )
 
 

@@ -177,16 +177,14 @@ def _picture(path: Path, evaluator: "Evaluator", name: str) -> Any:
     from PIL import Image
 
     from mien.mobile_reference.coreml.program import ImageFeature
+    from mien.mobile_reference.front.photograph import read_photograph
 
     features = {f.name: f.kind for f in evaluator.interface.inputs} if evaluator.interface else {}
     kind = features.get(name)
     if not isinstance(kind, ImageFeature):
         raise UsageError(f"input '{name}' is no image; give an .npy file")
-    try:
-        with Image.open(path) as picture:
-            return np.asarray(picture.convert("RGB" if kind.colour.channels == 3 else "L"))
-    except (OSError, ValueError, Image.DecompressionBombError) as error:
-        raise UsageError(f"'{path.name}' is no picture that can be read: {error}") from error
+    pixels = read_photograph(path)
+    return pixels if kind.colour.channels == 3 else np.asarray(Image.fromarray(pixels).convert("L"))
 
 
 def _save(folder: Path, arrays: dict[str, Any]) -> None:

@@ -9,12 +9,19 @@ Results are not validated on Apple hardware: the evaluator follows the published
 operations, and docs/coreml-evaluator.md says what was compared with what.
 """
 
-from .arithmetic import Arithmetic, NumpyArithmetic, TorchArithmetic, best_arithmetic
-from .evaluator import NOT_VALIDATED, Evaluator, Observer
-from .package import load_package
-from .precision import DECLARED, FLOAT32, HALF_SUMS, IDEAL, POLICIES, Policy, policy_named
-from .program import Program
-from .registry import State, Value
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from .arithmetic import Arithmetic, NumpyArithmetic, TorchArithmetic, best_arithmetic
+    from .evaluator import Evaluator, Observer
+    from .package import load_package
+    from .precision import DECLARED, FLOAT32, HALF_SUMS, IDEAL, POLICIES, Policy, policy_named
+    from .program import Program
+    from .registry import State, Value
+
+NOT_VALIDATED = "not validated on Apple hardware"
+"""What is said wherever the evaluator's results are shown."""
 
 __all__ = [
     "DECLARED",
@@ -36,3 +43,22 @@ __all__ = [
     "load_package",
     "policy_named",
 ]
+
+# A bundle's commands say NOT_VALIDATED; most of their calls never evaluate a package, and the evaluator's
+# table of operations is the larger part of what they would import.
+_MODULES = {
+    "arithmetic": ("Arithmetic", "NumpyArithmetic", "TorchArithmetic", "best_arithmetic"),
+    "evaluator": ("Evaluator", "Observer"),
+    "package": ("load_package",),
+    "precision": ("DECLARED", "FLOAT32", "HALF_SUMS", "IDEAL", "POLICIES", "Policy", "policy_named"),
+    "program": ("Program",),
+    "registry": ("State", "Value"),
+}
+
+
+def __getattr__(name: str) -> Any:
+    """Import what this package offers when it is first asked for."""
+    for module, names in _MODULES.items():
+        if name in names:
+            return getattr(import_module(f".{module}", __name__), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -34,8 +34,6 @@ from .program import (
 )
 from .registry import OPERATIONS, Context, OperationSpec, Rounding, State, Value, Values
 
-NOT_VALIDATED = "not validated on Apple hardware"
-
 Observer = Callable[[str, Value], None]
 
 

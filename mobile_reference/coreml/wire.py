@@ -2,8 +2,13 @@
 
 A message is a sequence of (field number, wire type, payload). The reader below hands out payloads
 by field number and leaves their meaning to `parse.py`, which follows the published message layout.
-It copies nothing: payloads are views of the file. Written here because the light install has no
-protobuf runtime, and because a reader of 100 lines can be tested against every corruption.
+It copies nothing: payloads are views of the file, and a nested message is read when it is asked for.
+
+The light install has the protobuf runtime, for LiteRT requires it. It is not used, since it needs classes
+generated from Apple's message layout, which only coremltools brings, and it parses a whole file into
+objects before a caller can refuse any of it. A package comes from outside: here depth and lengths are
+checked before anything is made of a field, every fault is a ``PackageError`` that says what is wrong, and
+the reader is small enough to be fuzzed as a whole (tests/mobile_reference/coreml/test_mil_attacks.py).
 
 Source: https://protobuf.dev/programming-guides/encoding/
 """

@@ -21,12 +21,20 @@ Detector = Callable[[Pixels], NDArray[np.float32]]
 
 _BOX = slice(1, 5)
 _SCORE = 0
-# Sides and zooms are often small fractions, so that exact halves are common; two ways of counting them
-# differ in a last bit and must not round apart. So are whole reductions: a photograph of 1024 pixels has 8.
-_BIT = 1e-6
-_HALF = 0.5 + _BIT
-# Steps of a pixel in which a face is placed: last bits of a detector shall not move it.
-_STEPS = 8
+
+SNAP = 0.125
+"""Boxes and keypoints of a merged face, in pixels of the photograph, are rounded half up to multiples of it.
+
+Two runtimes' detectors differ in their last bits. Places that are rounded frame the same pixels by either,
+but for the one face in some hundreds where a bit decides between two steps.
+"""
+EPSILON = 1e-6
+"""Added to 1 / scale before a box filter's side is rounded down, and to a half before pixels are rounded.
+
+Sides and zooms are often small fractions, so that exact halves and whole reductions are common (a photograph
+of 1024 pixels has 8). Two ways of counting them differ in a last bit and must not round apart.
+"""
+_HALF = 0.5 + EPSILON
 
 
 @dataclass(frozen=True)
@@ -81,7 +89,7 @@ def align(photograph: Pixels, detector: Detector, rule: AlignmentRule) -> Aligne
         FaceError: there is no face, or it is smaller than the rule allows.
     """
     height, width = photograph.shape[:2]
-    found = look(photograph, Square(width / 2, height / 2, max(height, width)), detector, rule)
+    found = look(photograph, whole(width, height), detector, rule)
     if not len(found):
         raise FaceError("no face found; give a photograph with one upright, frontal face")
     face = _largest(found)
@@ -91,10 +99,29 @@ def align(photograph: Pixels, detector: Detector, rule: AlignmentRule) -> Aligne
             f"the largest face is {box:.0f} pixels wide, at least {rule.smallest:.0f} are needed; "
             "give a closer or larger photograph"
         )
-    closer = look(photograph, Square(face[1] + 0.5, face[2] + 0.5, rule.second_look * box), detector, rule)
+    closer = look(photograph, about(face, rule), detector, rule)
     keypoints = (_largest(closer) if len(closer) else face)[5:13].reshape(4, 2)
     matrix = similarity(keypoints, np.array(rule.template))
     return AlignedFace(warp(photograph, matrix, rule.size), matrix, len(found))
+
+
+def whole(width: int, height: int) -> Square:
+    """Return the square of the first look."""
+    return Square(width / 2, height / 2, max(height, width))
+
+
+def about(face: Floats, rule: AlignmentRule) -> Square:
+    """Return the square of the second look about a face [17] of the first."""
+    return Square(face[1] + 0.5, face[2] + 0.5, rule.second_look * face[_BOX][2:].max())
+
+
+def in_photograph(candidates: Floats, square: Square) -> Floats:
+    """Take candidates [K, 17] from shares of a square, 0..1, to pixels of the photograph."""
+    places = candidates.copy()
+    places[:, 1:] *= square.side
+    places[:, 1:3] += square.corner - 0.5
+    places[:, 5:] += np.tile(square.corner - 0.5, 6)
+    return places
 
 
 def _largest(faces: Floats) -> Floats:
@@ -107,12 +134,20 @@ def look(photograph: Pixels, square: Square, detector: Detector, rule: Alignment
     picture = warp(photograph, square.matrix(rule.detector_size), rule.detector_size)
     candidates = detector(picture).astype(np.float64)
     likely = candidates[candidates[:, _SCORE] >= rule.score]
-    likely[:, 1:] *= square.side
-    likely[:, 1:3] += square.corner - 0.5
-    likely[:, 5:] += np.tile(square.corner - 0.5, 6)
-    faces = merge(likely, rule.overlap)
-    faces[:, 1:] = np.floor(faces[:, 1:] * _STEPS + 0.5) / _STEPS
+    faces = merge(in_photograph(likely, square), rule.overlap)
+    faces[:, 1:] = snap(faces[:, 1:])
     return faces
+
+
+def snap(places: Floats) -> Floats:
+    """Round places in pixels half up to multiples of ``SNAP``."""
+    return np.floor(places / SNAP + 0.5) * SNAP
+
+
+def reduction(matrix: Floats, width: int, height: int) -> int:
+    """Return the side in pixels of the box filter that comes before sampling through ``matrix``, [2, 3]."""
+    scale = np.sqrt(abs(np.linalg.det(matrix[:, :2])))
+    return max(1, min(int(1 / scale + EPSILON), height, width))
 
 
 def merge(candidates: Floats, overlap: float) -> Floats:
@@ -151,7 +186,7 @@ def warp(photograph: Pixels, matrix: Floats, size: int) -> Pixels:
     repeated, then rounded half up.
     """
     height, width = photograph.shape[:2]
-    box = max(1, min(int(1 / np.sqrt(abs(np.linalg.det(matrix[:, :2]))) + _BIT), height, width))
+    box = reduction(matrix, width, height)
     inverse = np.linalg.inv(np.vstack([matrix, [0, 0, 1]]))[:2]
     axis = np.arange(size)
     u, v = np.meshgrid(axis, axis)

@@ -1,56 +1,115 @@
-"""Reading photographs: upright 8-bit RGB, or one line that says why not."""
+"""Reading photographs: upright 8-bit sRGB, or one line that says why not.
+
+This is the only reader of photographs. The float pipeline, the reference runner and the Core ML
+evaluator all see the pixels that it returns.
+"""
 
 import stat
 import warnings
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import IO, Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image
+from PIL.ExifTags import Base
+from PIL.ImageFile import ImageFile
+from PIL.JpegImagePlugin import jpeg_factory
+from PIL.PngImagePlugin import PngImageFile
+from PIL.WebPImagePlugin import WebPImageFile
 
 from mien.mobile_reference.errors import PhotographError
 
+from .colour import srgb_converter
+from .formats import SIGNATURE_BYTES, format_name
+
 Pixels = NDArray[np.uint8]
 
-FORMATS = ("JPEG", "PNG", "WEBP")
-MAX_BYTES = 64 << 20
-MAX_PIXELS = 50_000_000
-"""More is refused before decoding: a small file can unpack to more memory than a machine has."""
-# Pillow's modes of more than eight bits a channel, which its own conversion would clip.
-_DEEP_MODES = ("I;16", "I;16B", "I;16L", "I")
+MAX_BYTES = 256 << 20
+MAX_SIDE = 32_768
+"""A longer picture is refused before decoding, however narrow: decoders keep state for every row."""
+FULL_JPEG_PIXELS = 50_000_000
+"""A JPEG of more pixels is decoded at a half, a quarter or an eighth of its width and height."""
+
+
+@dataclass(frozen=True)
+class _Format:
+    """A format that is read: how Pillow opens it, and the most pixels of a file.
+
+    Pillow's own ``Image.open`` refuses pictures of 179 megapixels, which phones take.
+    """
+
+    open: Callable[[IO[bytes]], ImageFile]
+    max_pixels: int
+
+
+FORMATS = {
+    "JPEG": _Format(jpeg_factory, 210_000_000),
+    "PNG": _Format(PngImageFile, 64_000_000),
+    "WebP": _Format(WebPImageFile, 64_000_000),
+}
+# Pillow's raw mode of a 16-bit PNG, and the raw modes that give both halves of every value: "B" is the
+# upper one, "L" the lower one. Grey comes whole, and grey with alpha as the bytes of the file.
+_SIXTEEN_BITS = {
+    "I;16B": ("I;16B",),
+    "LA;16B": ("RGBA",),
+    "RGB;16B": ("RGB;16B", "RGB;16L"),
+    "RGBA;16B": ("RGBA;16B", "RGBA;16L"),
+}
+_ROWS = 256
+"""As many rows are finished at a time: a picture of 64 megapixels shall not be held five times."""
+# Pillow keeps a PNG's text under its keyword, in one table with what the decoder itself needs.
+_NOT_TEXT = ("exif", "icc_profile", "interlace", "transparency", "xmp")
+_UPRIGHT: Mapping[int, Callable[[Pixels], Pixels]] = {
+    2: lambda stored: stored[:, ::-1],
+    3: lambda stored: stored[::-1, ::-1],
+    4: lambda stored: stored[::-1],
+    5: lambda stored: stored.swapaxes(0, 1),
+    6: lambda stored: stored[::-1].swapaxes(0, 1),
+    7: lambda stored: stored[::-1, ::-1].swapaxes(0, 1),
+    8: lambda stored: stored[:, ::-1].swapaxes(0, 1),
+}
+"""What turns a picture of an EXIF orientation upright (Exif 2.32, 4.6.4 A)."""
 
 
 def read_photograph(path: Path) -> Pixels:
-    """Read a JPEG, PNG or WebP file as RGB [H, W, 3], turned as its EXIF orientation says.
+    """Read a JPEG, PNG or WebP file as sRGB [H, W, 3], turned as its EXIF orientation says.
 
-    Grey becomes RGB, transparency is laid over white, 16-bit values keep their upper half; of an
-    animation the first picture counts.
+    Grey becomes RGB and transparency is laid over white. A 16-bit value v becomes (v + 128) // 257. An
+    embedded ICC profile is converted to sRGB by relative colorimetric intent; without one the values are
+    taken for sRGB, and a PNG's gAMA and cHRM are ignored. Of an animation or a file of several pictures
+    (MPO) the first one counts. A JPEG of more than ``FULL_JPEG_PIXELS`` is decoded at a reduced size.
 
     Raises:
         PhotographError: the path is no file, the file no such image, damaged, or too large.
     """
     _check_file(path)
     try:
-        with warnings.catch_warnings():
-            # Pillow warns of bombs, though our limit is lower and checked below, and of damage in EXIF.
-            warnings.simplefilter("ignore")
-            with Image.open(path, formats=FORMATS) as image:
-                _check_size(path, image)
-                upright = ImageOps.exif_transpose(image)
-                return _to_rgb(upright)
-    except Image.DecompressionBombError as error:
-        raise _too_large(path, "far more") from error
-    except UnidentifiedImageError as error:
-        raise PhotographError(f"{path} is not an image; give a JPEG, PNG or WebP file") from error
-    except (OSError, SyntaxError, ValueError, EOFError) as error:
-        raise PhotographError(f"{path} is damaged or cut short ({error}); give a whole file") from error
+        with path.open("rb") as stream:
+            kind = format_name(stream.read(SIGNATURE_BYTES))
+            if kind not in FORMATS:
+                raise _foreign(path, kind)
+            stream.seek(0)
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # Pillow warns of damage in EXIF
+                return _decode(path, stream, kind)
+    except PhotographError:
+        raise
+    except Exception as error:
+        # Damaged files make Pillow raise whatever its parsers meet first: TypeError, KeyError, struct.error.
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise PhotographError(f"{path} is damaged or cut short ({reason}); give a whole file") from error
 
 
 def _check_file(path: Path) -> None:
     try:
         status = path.stat()
-    except (OSError, ValueError) as error:  # not there, or no name that a file could have
+    except (FileNotFoundError, NotADirectoryError, ValueError) as error:  # or no name that a file could have
         raise PhotographError(f"{path} does not exist; give the path of a photograph") from error
+    except OSError as error:
+        raise PhotographError(f"{path} cannot be read ({error.strerror}); give another path") from error
     if stat.S_ISDIR(status.st_mode):
         raise PhotographError(f"{path} is a folder; name the photographs in it, e.g. {path}/*.jpg")
     if not stat.S_ISREG(status.st_mode):
@@ -62,20 +121,115 @@ def _check_file(path: Path) -> None:
         raise PhotographError(f"{path} has {size} bytes, at most {MAX_BYTES} are read; give a smaller file")
 
 
-def _check_size(path: Path, image: Image.Image) -> None:
-    if image.width * image.height > MAX_PIXELS:
-        raise _too_large(path, f"{image.width} x {image.height}")
+def _foreign(path: Path, kind: str | None) -> PhotographError:
+    if kind is None:
+        return PhotographError(f"{path} is not an image; give a JPEG, PNG or WebP file")
+    return PhotographError(f"{path} is not JPEG, PNG or WebP but {kind}; convert it to JPEG or PNG")
 
 
-def _too_large(path: Path, found: str) -> PhotographError:
-    return PhotographError(f"{path} has {found} pixels, at most {MAX_PIXELS} are decoded; give a smaller one")
+def _decode(path: Path, stream: IO[bytes], kind: str) -> Pixels:
+    with FORMATS[kind].open(stream) as image:
+        _check_size(path, image, kind)
+        _reduce(image)
+        decoded = _decoded(image, stream)
+    head = decoded.layers[0]
+    _check_text(path, head)
+    to_srgb = srgb_converter(path, head.info["icc_profile"]) if "icc_profile" in head.info else _unchanged
+    turn = _UPRIGHT.get(head.getexif().get(Base.Orientation, 1), _unchanged)
+    return np.ascontiguousarray(turn(_finish(decoded, to_srgb)))
 
 
-def _to_rgb(image: Image.Image) -> Pixels:
-    if image.mode in _DEEP_MODES:
-        grey = (np.asarray(image).astype(np.int64) >> 8).clip(0, 255).astype(np.uint8)
-        return np.repeat(grey[:, :, None], 3, axis=2)
+def _unchanged[T](value: T) -> T:
+    """Stand for a colour profile or a turn where there is none."""
+    return value
+
+
+def _check_size(path: Path, image: Image.Image, kind: str) -> None:
+    """Refuse before anything of the picture's size is allocated."""
+    limit = FORMATS[kind].max_pixels
+    if image.width * image.height > limit or max(image.size) > MAX_SIDE:
+        raise PhotographError(
+            f"{path} has {image.width} x {image.height} pixels, at most {limit} are decoded of a {kind} "
+            f"file and no side over {MAX_SIDE}; give a smaller one"
+        )
+
+
+def _reduce(image: ImageFile) -> None:
+    """Let libjpeg decode a picture of too many pixels at a smaller size, which it does in the transform."""
+    if image.format not in ("JPEG", "MPO") or image.width * image.height <= FULL_JPEG_PIXELS:
+        return
+    width, height = image.size
+    factor = next(f for f in (2, 4, 8) if -(-width // f) * -(-height // f) <= FULL_JPEG_PIXELS)
+    image.draft(None, (width // factor, height // factor))
+    if image.width * image.height > FULL_JPEG_PIXELS:
+        raise ValueError("it cannot be decoded at a reduced size")
+
+
+def _check_text(path: Path, image: Image.Image) -> None:
+    for name in _NOT_TEXT:
+        if isinstance(image.info.get(name), str):
+            raise PhotographError(
+                f"{path} has a text chunk named '{name}', which hides the picture's own; save it without"
+            )
+
+
+@dataclass(frozen=True)
+class _Decoded:
+    """A decoded picture in one or two ``layers``; ``to_bytes`` makes 8 bits of the same part of each."""
+
+    layers: Sequence[Image.Image]
+    to_bytes: Callable[[Sequence[Image.Image]], Image.Image]
+
+
+def _decoded(image: ImageFile, stream: IO[bytes]) -> _Decoded:
+    modes = _SIXTEEN_BITS.get(str(image.tile[0].args)) if isinstance(image, PngImageFile) else None
+    if modes is None:
+        image.load()
+        return _Decoded([image], lambda parts: parts[0])
+    layers = []
+    for mode in modes:
+        stream.seek(0)
+        layer = PngImageFile(stream)
+        layer.tile = [layer.tile[0]._replace(args=mode)]
+        layer.load()
+        layers.append(layer)
+    return _Decoded(layers, _rounded)
+
+
+def _finish(decoded: _Decoded, to_srgb: Callable[[Image.Image], Image.Image]) -> Pixels:
+    """Bring a decoded picture to 8 bits, to sRGB and over white, [H, W, 3]."""
+    width, height = decoded.layers[0].size
+    pixels = np.empty((height, width, 3), np.uint8)
+    for top in range(0, height, _ROWS):
+        box = (0, top, width, min(top + _ROWS, height))
+        part = decoded.to_bytes([layer.crop(box) for layer in decoded.layers])
+        pixels[top : top + _ROWS] = np.asarray(_over_white(to_srgb(part)))
+    return pixels
+
+
+def _rounded(parts: Sequence[Image.Image]) -> Image.Image:
+    """Round the values of a 16-bit picture to 8 bits; its transparent colour becomes alpha."""
+    words = _words([np.asarray(part) for part in parts])
+    seen = ((words.astype(np.uint32) + 128) // 257).astype(np.uint8)
+    key = parts[0].info.get("transparency")
+    if key is not None:
+        opaque = (words != np.array(key)).any(axis=2, keepdims=True)
+        seen = np.concatenate([seen, opaque * np.uint8(255)], axis=2)
+    return Image.fromarray(seen[..., 0] if seen.shape[2] == 1 else seen)
+
+
+def _words(halves: Sequence[NDArray[Any]]) -> NDArray[np.uint16]:
+    """Put values of 16 bits together, [H, W, C]."""
+    if len(halves) == 2:
+        return np.asarray(halves[0].astype(np.uint16) << 8 | halves[1])
+    (whole,) = halves
+    if whole.dtype == np.uint8:
+        return np.ascontiguousarray(whole).view(">u2")
+    return np.asarray(whole[..., None])
+
+
+def _over_white(image: Image.Image) -> Image.Image:
     if image.has_transparency_data:
         layer = image.convert("RGBA")
         image = Image.alpha_composite(Image.new("RGBA", layer.size, "white"), layer)
-    return np.array(image.convert("RGB"))
+    return image.convert("RGB")

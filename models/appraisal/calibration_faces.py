@@ -4,6 +4,7 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
+from mien.mobile_reference.errors import PhotographError
 from mien.models.errors import NoFaceError
 from mien.models.pipeline import Arrays, Calibration, Pipeline, Sample
 
@@ -74,7 +75,7 @@ def _examined(
     for done, portrait in enumerate(portraits, start=1):
         try:
             found.append((portrait, examine(read_image(portrait.image), checkpoint)))
-        except (ImageSetError, NoFaceError) as error:
+        except (PhotographError, ImageSetError, NoFaceError) as error:
             left_out.append((portrait.image.name, str(error)))
         progress(done, len(portraits))
     return found, left_out

@@ -32,16 +32,45 @@ _MAX_WEIGHTS_BYTES = 256 << 20
 
 
 @dataclass(frozen=True)
+class ScoreFit:
+    """The record of a fit of the score's scale to people's ratings.
+
+    ``checkpoint`` is the hash of the one before, ``ratings`` that of the file; ``severe`` and ``typical``
+    are the ends of the raters' scale. Errors are root mean squares in points of score, the ones
+    ``left_out`` of people by whom the scale was not fitted.
+    """
+
+    checkpoint: str = ""
+    ratings: str = ""
+    severe: float = 0.0
+    typical: float = 100.0
+    photographs: int = 0
+    people: int = 0
+    raters: int = 0
+    folds: int = 0
+    tolerated_before: float = 0.0
+    tolerated_evidence: float = 0.0
+    error_before: float = 0.0
+    error_left_out: float = 0.0
+    pearson_before: float = 0.0
+    pearson_left_out: float = 0.0
+
+
+@dataclass(frozen=True)
 class Config:
-    """What a checkpoint says beside its weights."""
+    """What a checkpoint says beside its weights; ``score_fit`` if people's ratings set its scale."""
 
     name: str
     alignment: AlignmentRule = field(default_factory=lambda: AlignmentRule(FACE_SIZE, TEMPLATE))
     appraisal: AppraisalRule = field(default_factory=AppraisalRule)
+    score_fit: ScoreFit | None = None
 
     def to_json(self) -> str:
-        """Write the config as JSON text."""
-        return json.dumps({"format": FORMAT, **asdict(self)}, indent=2) + "\n"
+        """Write the config as JSON text; without a fit there is no key for it."""
+        values = asdict(self)
+        if self.score_fit is None:
+            del values["score_fit"]
+        return json.dumps({"format": FORMAT, **values}, indent=2) + "\n"
 
     @classmethod
     def from_json(cls, text: str) -> Self:
@@ -57,6 +86,7 @@ class Config:
                 name=values.pop("name"),
                 alignment=_record(AlignmentRule, values.pop("alignment")),
                 appraisal=_record(AppraisalRule, values.pop("appraisal")),
+                score_fit=_record(ScoreFit, values.pop("score_fit")) if "score_fit" in values else None,
                 **values,
             )
             _check_values(config)
@@ -79,8 +109,9 @@ def _frozen(value: Any) -> Any:
 
 def _check_values(config: Config) -> None:
     """Refuse values of another kind than the defaults', and those that the networks cannot take."""
-    default = Config("default")
-    for pattern, record in ((default.alignment, config.alignment), (default.appraisal, config.appraisal)):
+    default = Config("default", score_fit=ScoreFit())
+    for part in ("alignment", "appraisal", "score_fit"):
+        pattern, record = getattr(default, part), getattr(config, part) or ScoreFit()
         for key, example in asdict(pattern).items():
             value = getattr(record, key)
             if not _alike(value, example):

@@ -19,6 +19,7 @@ from mien.mobile_reference.contract import (
     GateSpec,
     ViewSpec,
 )
+from mien.mobile_reference.front.alignment import SNAP
 from mien.models.pipeline import (
     Calibration,
     CoreMLChoices,
@@ -77,7 +78,7 @@ _SCORE_MAP = (
     "100 * tolerated_evidence / (tolerated_evidence + evidence), "
     "evidence: mean of the final heatmap to the power of 1.5 over the face region"
 )
-_SNAP = 0.125
+
 # What stays float32 in a float16 graph was found by the score: rounding the weights of the first stages, 0.4
 # of 1.4 million numbers, cost 0.6 points on the worst of 132 held-out faces; the ends of the refinement,
 # where it meets the photograph, most of what was left. The names are those of modules, without the names of
@@ -199,7 +200,7 @@ def _alignment(config: Config) -> dict[str, object]:
         "detector_size": INPUT_SIZE,
         "coordinates": _COORDINATES,
         "resampling": _RESAMPLING,
-        "snap": _SNAP,
+        "snap": SNAP,
     }
 
 

@@ -3,13 +3,14 @@
 import csv
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from hashlib import file_digest
 from pathlib import Path
 
-import numpy as np
 import torch
-from PIL import Image, ImageOps
 from torch import Tensor
 
+from mien.mobile_reference.errors import PhotographError
+from mien.mobile_reference.front.photograph import read_photograph
 from mien.models.errors import NoFaceError
 
 from .alignment import AlignedFace, align
@@ -17,11 +18,28 @@ from .checkpoint import Checkpoint
 from .errors import ImageSetError
 
 INDEX = "index.csv"
+TRAINING = ("", "train")
+"""Splits of portraits that may be trained on: the one of that name, and none."""
 _COLUMNS = frozenset({"image", "identity", "split", "landmarks"})
-FORMATS = ("JPEG", "PNG", "WEBP")
-"""What a file may hold, whatever its name: of Pillow's other readers some start programs."""
+TRAITS = frozenset(
+    {"glasses", "beard", "hat", "child", "elderly", "dark_skin", "hard_light", "teeth", "eyes_closed"}
+)
+"""Columns of 0 and 1 that tell what is ordinary about a face."""
+_REMARKS = frozenset(
+    {
+        "source",
+        "licence",
+        "eyes_px",
+        "turn",
+        "expression",
+        "age",
+        "gender",
+        "ethnicity",
+        "anomaly",
+        "severity",
+    }
+)
 IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp"})
-MAX_PIXELS = 50_000_000
 
 Progress = Callable[[int, int], None]
 """Told how many of how many are done."""
@@ -98,27 +116,65 @@ def _indexed(folder: Path) -> list[Portrait]:
     ]
 
 
+def check_index(folder: Path, portraits: Sequence[Portrait]) -> None:
+    """Check what the index of ``folder`` says of all its portraits before hours are spent on them.
+
+    Raises:
+        ImageSetError: a column is unknown, a trait neither 0 nor 1, or a person on two sides of a split.
+    """
+    sides: dict[str, str] = {}
+    for portrait in portraits:
+        known = TRAITS | _REMARKS
+        if unknown := sorted(set(portrait.attributes) - known):
+            raise ImageSetError(
+                f"{folder / INDEX} has the unknown column '{unknown[0]}'; "
+                f"traits are {', '.join(sorted(TRAITS))}"
+            )
+        for trait in sorted(TRAITS & portrait.attributes.keys()):
+            if (value := portrait.attributes[trait]) not in ("0", "1"):
+                raise ImageSetError(
+                    f"{folder / INDEX} says '{value:.20}' for {trait} of {portrait.image.name}; "
+                    "expected 0 or 1"
+                )
+        side = sides.setdefault(portrait.identity, portrait.split)
+        if side != portrait.split:
+            raise ImageSetError(
+                f"{folder / INDEX} has {portrait.identity} in the splits '{side}' and '{portrait.split}'; "
+                "a person may stand in one alone"
+            )
+
+
+def check_apart(portraits: Sequence[Portrait]) -> None:
+    """Check that no picture, whatever its name and folder, stands among those to train on and among others.
+
+    Raises:
+        ImageSetError: one does.
+    """
+    sides: dict[bytes, Portrait] = {}
+    for portrait in portraits:
+        if not portrait.image.is_file():
+            continue
+        with portrait.image.open("rb") as file:
+            other = sides.setdefault(file_digest(file, "sha256").digest(), portrait)
+        if (other.split in TRAINING) != (portrait.split in TRAINING):
+            raise ImageSetError(
+                f"{portrait.image} and {other.image} are one picture in the splits "
+                f"'{portrait.split}' and '{other.split}'; leave one of them out"
+            )
+
+
 def _unlisted(folder: Path) -> list[Portrait]:
     images = sorted(p for p in folder.rglob("*") if p.suffix.lower() in IMAGE_SUFFIXES)
     return [Portrait(image, image.stem) for image in images]
 
 
 def read_image(path: Path) -> Tensor:
-    """Read an image upright, uint8 RGB [3, H, W].
+    """Read a photograph as the reference runner does, uint8 sRGB [3, H, W].
 
     Raises:
-        ImageSetError: the file is no image, or too large.
+        PhotographError: the file is no photograph that can be read.
     """
-    try:
-        with Image.open(path, formats=FORMATS) as image:
-            if image.width * image.height > MAX_PIXELS:
-                raise ImageSetError(
-                    f"{path} has {image.width} x {image.height} pixels, at most {MAX_PIXELS} are read"
-                )
-            upright = ImageOps.exif_transpose(image).convert("RGB")
-    except (OSError, ValueError, Image.DecompressionBombError, SyntaxError) as error:
-        raise ImageSetError(f"{path} cannot be read as an image: {error}") from error
-    return torch.from_numpy(np.array(upright)).permute(2, 0, 1).contiguous()
+    return torch.from_numpy(read_photograph(path)).permute(2, 0, 1).contiguous()
 
 
 def cut_faces(portraits: Sequence[Portrait], checkpoint: Checkpoint, progress: Progress) -> FaceSet:
@@ -133,7 +189,7 @@ def cut_faces(portraits: Sequence[Portrait], checkpoint: Checkpoint, progress: P
         try:
             photo = read_image(portrait.image)
             kept.append((portrait, align(photo, checkpoint.detector, checkpoint.config.alignment)))
-        except (ImageSetError, NoFaceError) as error:
+        except (PhotographError, NoFaceError) as error:
             skipped.append((portrait, str(error)))
         progress(done, len(portraits))
     if not portraits:

@@ -21,10 +21,10 @@ from tests.benchmarks.phone.double.overhead import overheads
 from tests.benchmarks.tinymodels import tiny_bundle
 
 
-def work_goals(bundle: Path, cache: Path) -> Iterator[Goal]:
+def work_goals(bundle: Bundle, cache: Path) -> Iterator[Goal]:
     """Count instructions on the emulated processors."""
-    variant, results = baseline.count(bundle, cache, baseline.PRESETS)
-    yield from baseline.goals(baseline.read_stored(), baseline.record(variant, results))
+    results = baseline.count(bundle, cache, baseline.PRESETS)
+    yield from baseline.goals(baseline.read_stored(), baseline.record(bundle, results))
 
 
 def estimate_goals(bundle: Bundle) -> Iterator[Goal]:
@@ -47,7 +47,7 @@ def harness_goals(cache: Path) -> Iterator[Goal]:
 def main(bundle: Path, cache: Path | None, as_json: bool) -> None:  # noqa: FBT001 - click passes flags so
     """Print the figures of BUNDLE that have a goal, and whether they keep it."""
     place, opened = cache or default_cache(), open_bundle(bundle)
-    goals = [*work_goals(bundle, place), *estimate_goals(opened), *harness_goals(place)]
+    goals = [*work_goals(opened, place), *estimate_goals(opened), *harness_goals(place)]
     if as_json:
         for goal in goals:
             click.echo(json.dumps(goal.as_json()))

@@ -1,7 +1,9 @@
 """Tiny TFLite models and a bundle of them, made from nothing: seconds instead of a real export."""
 
 import json
-from dataclasses import dataclass, field
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +13,17 @@ from ai_edge_litert import schema_py_generated as schema
 from numpy.typing import NDArray
 from PIL import Image
 
-from mien.mobile_reference.bundle.reader import MANIFEST, open_bundle, sha256
-from mien.mobile_reference.run.runner import BundleAppraiser
+from mien.mobile_reference.bundle.reader import FACE_ALIGNMENT, FORMAT, MANIFEST, open_bundle, sha256
+from mien.mobile_reference.contract import (
+    PICTURE,
+    SCALAR,
+    FrontSpec,
+    GateSpec,
+    PipelineSpec,
+    StageSpec,
+    TensorSpec,
+)
+from mien.mobile_reference.run.runner import BundleRunner, rating_of
 
 _TYPES = {
     "float16": schema.TensorType.FLOAT16,
@@ -225,71 +236,78 @@ def _int8_convolution(
     maker.convolve(source, stored, bias, output, stride)
 
 
-_GRAPHS = {
-    "detector": (detector, [("picture", [1, 128, 128, 3], "uint8")], [("candidates", [1, 2, 17])]),
-    "heatmap": (heatmap, [("face", [1, 256, 256, 3], "uint8")], [("heat", [1, 128, 128, 1])]),
-    "appraisal": (
-        appraisal,
-        [("face", [1, 256, 256, 3], "uint8")],
-        [("score", [1]), ("heatmap", [1, 128, 128, 1])],
-    ),
+def compare(file: Path) -> Path:
+    """Rate by the mean of the heat, which is the heatmap, doubled."""
+    maker = Maker()
+    heat = maker.tensor("heat", [1, 128, 128, 1])
+    doubled = _plus(maker, heat, heat, maker.tensor("heatmap", [1, 128, 128, 1]))
+    return maker.write(file, [heat], [_mean(maker, doubled, "score"), doubled])
+
+
+_MODELS = {"detector": detector, "heatmap": heatmap, "compare": compare, "appraisal": appraisal}
+_TENSORS = (
+    TensorSpec("picture", (1, 128, 128, 3), "uint8", 255, "what the detector sees", PICTURE),
+    TensorSpec("candidates", (1, 2, 17), "float32", 1, "what it finds"),
+    TensorSpec("face", (1, 256, 256, 3), "uint8", 255, "the aligned face", PICTURE),
+    TensorSpec("heat", (1, 128, 128, 1), "float32", 1, "of a test", PICTURE),
+    TensorSpec("heatmap", (1, 128, 128, 1), "float32", 1, "of a test", PICTURE),
+    TensorSpec("score", (1,), "float32", 100, "the mean of the heatmap"),
+)
+_RULE = {
+    "size": 256,
+    "template": [[96, 112], [160, 112], [128, 150], [128, 180]],
+    "keypoints": list("abcdef"),
+    "score": 0.5,
+    "overlap": 0.3,
+    "second_look": 2.0,
+    "smallest": 20,
+    "detector_size": 128,
+    "coordinates": "pixels",
+    "resampling": "bilinear",
+    "snap": 0.125,
 }
-_VECTORS = ("picture", "candidates", "face", "heat", "mask", "normalised", "heatmap", "score")
+TOLERANCES = {"tflite-fp32": 0.01, "tflite-int8": 2.0}
+PIPELINE = PipelineSpec(
+    name="tiny",
+    tensors=_TENSORS,
+    front=FrontSpec(
+        FACE_ALIGNMENT, ("face",), _RULE, (StageSpec("detector", ("picture",), ("candidates",)),)
+    ),
+    stages=(
+        StageSpec("heatmap", ("face",), ("heat",)),
+        StageSpec("compare", ("heat",), ("score", "heatmap")),
+    ),
+    whole=StageSpec("appraisal", ("face",), ("score", "heatmap")),
+    gates=(GateSpec("score", SCALAR, TOLERANCES),),
+)
+"""Two stages that an end-to-end model replaces, behind a front that aligns faces."""
 
 
-def _tensor(name: str, shape: list[int], dtype: str = "float32") -> dict[str, Any]:
-    return {"name": name, "shape": shape, "dtype": dtype, "full_scale": 1, "meaning": "of a test"}
-
-
-def _manifest(score: float) -> dict[str, Any]:
-    point = [0.0, 0.0]
+def _manifest(spec: PipelineSpec, score: float) -> dict[str, Any]:
+    names = [model.name for model in spec.models]
     return {
-        "format": 1,
-        "name": "tiny",
-        "alignment": {
-            "size": 256,
-            "template": [[96, 112], [160, 112], [128, 150], [128, 180]],
-            "keypoints": list("abcdef"),
-            "score": 0.5,
-            "overlap": 0.3,
-            "second_look": 2.0,
-            "smallest": 20,
-            "detector_size": 128,
-            "coordinates": "pixels",
-            "resampling": "bilinear",
-        },
+        "format": FORMAT,
+        **spec.record(),
         "platforms": {"tflite": {"layout": "NHWC", "pixels": "RGB", "minimum": "any"}},
-        "graphs": {
-            name: {"inputs": [_tensor(*i) for i in inputs], "outputs": [_tensor(*o) for o in outputs]}
-            for name, (_, inputs, outputs) in _GRAPHS.items()
-        },
-        "stages": ["heatmap"],
         "variants": [
             {
                 "name": name,
                 "platform": "tflite",
-                "gate": gate,
-                "files": {graph: f"{name}/{graph}.tflite" for graph in _GRAPHS},
+                "precision": name.partition("-")[2],
+                "files": {model: f"{name}/{model}.tflite" for model in names},
+                "minimum": "any",
+                "products_int8": None,
+                "runtime": None,
             }
-            for name, gate in (("tflite-fp32", 0.01), ("tflite-int8", 2.0))
+            for name in TOLERANCES
         ],
-        "score": {"lowest": 0, "typical": 100, "map": "none", "tolerated_evidence": 1},
-        "appraisal": {
-            "region_centre": point,
-            "region_radii": point,
-            "region_exponent": 2,
-            "mask_from": 0,
-            "mask_to": 1,
-            "mask_growth": 1,
-            "change_gain": 1,
-        },
         "goldens": [
             {
                 "name": "noise",
-                "photograph": "noise.png",
-                "score": score,
-                "alignment": [[1, 0, 0], [0, 1, 0]],
-                "vectors": dict.fromkeys(_VECTORS, "vector.npy"),
+                "source": "noise.png" if spec.front else None,
+                "front": {"alignment": [[1, 0, 0], [0, 1, 0]]} if spec.front else {},
+                "values": {spec.rating.tensor: score},
+                "vectors": {tensor.name: f"vectors/{tensor.name}.npy" for tensor in spec.tensors},
             }
         ],
         "files": {},
@@ -298,14 +316,14 @@ def _manifest(score: float) -> dict[str, Any]:
             "commit": "unknown",
             "versions": {},
             "checkpoint": "0" * 64,
-            "calibration": {"faces": 1, "sha256": "0" * 64, "ranges": "none"},
+            "calibration": {"inputs": 1, "sha256": "0" * 64, "ranges": "none"},
         },
     }
 
 
-def write_manifest(folder: Path, score: float) -> None:
+def write_manifest(folder: Path, score: float, spec: PipelineSpec = PIPELINE) -> None:
     """Describe what lies in the folder, with ``score`` as the float score of its photograph."""
-    manifest = _manifest(score)
+    manifest = _manifest(spec, score)
     for file in sorted(folder.rglob("*")):
         if file.is_file() and file.name != MANIFEST:
             entry = {"bytes": file.stat().st_size, "sha256": sha256(file)}
@@ -314,17 +332,61 @@ def write_manifest(folder: Path, score: float) -> None:
 
 
 def tiny_bundle(folder: Path) -> Path:
-    """Make a bundle of two variants whose one graph differs, and a photograph of noise."""
-    for variant in ("tflite-fp32", "tflite-int8"):
-        for name, (make, _, _) in _GRAPHS.items():
+    """Make a bundle of two variants whose end-to-end model differs, and a photograph of noise."""
+    for variant in TOLERANCES:
+        for name, make in _MODELS.items():
             make(folder / variant / f"{name}.tflite")
     int8_appraisal(folder / "tflite-int8" / "appraisal.tflite")
     pixels = np.random.default_rng(7).integers(0, 256, (300, 300, 3)).astype(np.uint8)
     Image.fromarray(pixels).save(folder / "noise.png")
-    np.save(folder / "vector.npy", np.zeros(1, np.float32))
+    (folder / "vectors").mkdir()
+    _write_vectors(folder, {})
     write_manifest(folder, 0.0)
     opened = open_bundle(folder)
-    appraiser = BundleAppraiser(opened)
-    face = appraiser.align(opened.goldens[0].read_photograph()).pixels
-    write_manifest(folder, float(appraiser.rate(face)["score"][0]))
+    rating = BundleRunner(opened).appraise(opened.goldens[0].read_photograph())
+    _write_vectors(folder, {**rating.prepared.inputs, **rating.tensors})
+    write_manifest(folder, rating.score)
     return folder
+
+
+def _write_vectors(folder: Path, known: Mapping[str, NDArray[Any]]) -> None:
+    """Write golden tensors, zeros for what is not known."""
+    for tensor in _TENSORS:
+        zeros = np.zeros(tensor.shape, tensor.dtype)
+        np.save(folder / "vectors" / f"{tensor.name}.npy", known.get(tensor.name, zeros))
+
+
+def other_bundle(tiny: Path, folder: Path, spec: PipelineSpec, prefix: str = "") -> Path:
+    """Copy the tiny bundle as one of another pipeline; ``prefix`` begins its models' and tensors' names."""
+    shutil.copytree(tiny, folder)
+    for file in [*folder.glob("*/*.tflite"), *folder.glob("vectors/*.npy")]:
+        file.rename(file.with_name(prefix + file.name))
+    write_manifest(folder, 0.0, spec)
+    opened = open_bundle(folder)
+    runner, golden = BundleRunner(opened), opened.goldens[0]
+    inputs = runner.prepare(golden.read_photograph()).inputs if spec.front else golden.inputs()
+    write_manifest(folder, rating_of(spec, runner.rate(inputs)), spec)
+    return folder
+
+
+def renamed(prefix: str) -> PipelineSpec:
+    """Return the tiny pipeline with a prefix before the names of all models and tensors."""
+
+    def other(names: tuple[str, ...]) -> tuple[str, ...]:
+        return tuple(prefix + name for name in names)
+
+    def model(stage: StageSpec) -> StageSpec:
+        return StageSpec(prefix + stage.name, other(stage.inputs), other(stage.outputs))
+
+    front, whole = PIPELINE.front, PIPELINE.whole
+    assert front
+    assert whole
+    return replace(
+        PIPELINE,
+        name="mine",
+        tensors=tuple(replace(tensor, name=prefix + tensor.name) for tensor in PIPELINE.tensors),
+        front=replace(front, outputs=other(front.outputs), models=tuple(map(model, front.models))),
+        stages=tuple(map(model, PIPELINE.stages)),
+        whole=model(whole),
+        gates=(replace(PIPELINE.rating, tensor=prefix + PIPELINE.rating.tensor),),
+    )

@@ -19,6 +19,7 @@ int LiteRtCreateCompiledModel(Handle, Handle, Handle, Handle *);
 int LiteRtGetModelSignature(Handle, size_t, Handle *);
 int LiteRtGetNumSignatureInputs(Handle, size_t *);
 int LiteRtGetNumSignatureOutputs(Handle, size_t *);
+int LiteRtGetSignatureOutputName(Handle, size_t, const char **);
 int LiteRtGetSignatureInputTensorByIndex(Handle, size_t, Handle *);
 int LiteRtGetSignatureOutputTensorByIndex(Handle, size_t, Handle *);
 int LiteRtGetRankedTensorType(Handle, void *);
@@ -35,7 +36,7 @@ enum { PROCESSOR = 1, TO_READ = 0, TO_WRITE = 1, MOST_OUTPUTS = 8 };
 struct Graph {
   const char *model;
   Handle compiled, input, outputs[MOST_OUTPUTS];
-  size_t input_bytes, outputs_count, output_bytes[MOST_OUTPUTS];
+  size_t input_bytes, outputs_count, read, read_bytes;
 };
 
 /* More than the struct that describes a tensor's type; only LiteRT looks inside. */
@@ -74,7 +75,17 @@ static Handle buffer(Handle tensor, Handle requirements, const char *model, size
   return result;
 }
 
-Graph *open_graph(const char *model, int threads) {
+/* Find the output that is read, by its name in the signature. */
+static size_t output_named(const char *output, Handle signature, size_t count, const char *model) {
+  for (size_t n = 0; n < count; n++) {
+    const char *name;
+    check(LiteRtGetSignatureOutputName(signature, n, &name), "read", model);
+    if (!strcmp(name, output)) return n;
+  }
+  die("%s has no output %s; export the bundle again", model, output);
+}
+
+Graph *open_graph(const char *model, const char *output, int threads) {
   Graph *graph = allocate(sizeof *graph);
   Handle file, signature, tensor, requirements;
   size_t inputs;
@@ -89,10 +100,13 @@ Graph *open_graph(const char *model, int threads) {
   check(LiteRtGetSignatureInputTensorByIndex(signature, 0, &tensor), "read", model);
   check(LiteRtGetCompiledModelInputBufferRequirements(graph->compiled, 0, 0, &requirements), "read", model);
   graph->input = buffer(tensor, requirements, model, &graph->input_bytes);
+  graph->read = output_named(output, signature, graph->outputs_count, model);
   for (size_t n = 0; n < graph->outputs_count; n++) {
     check(LiteRtGetSignatureOutputTensorByIndex(signature, n, &tensor), "read", model);
     check(LiteRtGetCompiledModelOutputBufferRequirements(graph->compiled, 0, n, &requirements), "read", model);
-    graph->outputs[n] = buffer(tensor, requirements, model, &graph->output_bytes[n]);
+    size_t bytes;
+    graph->outputs[n] = buffer(tensor, requirements, model, &bytes);
+    if (n == graph->read) graph->read_bytes = bytes;
   }
   return graph;
 }
@@ -108,14 +122,11 @@ void run_graph(Graph *graph, const void *input, size_t bytes) {
 }
 
 void read_output(Graph *graph, void *values, size_t bytes) {
-  size_t fitting = 0, chosen = 0;
   void *memory;
-  for (size_t n = 0; n < graph->outputs_count; n++)
-    if (graph->output_bytes[n] == bytes) fitting++, chosen = n;
-  if (fitting != 1) die("%s has %zu outputs of %zu bytes, expected one", graph->model, fitting, bytes);
-  check(LiteRtLockTensorBuffer(graph->outputs[chosen], &memory, TO_READ), "read the output of", graph->model);
+  if (bytes != graph->read_bytes) die("%s gives %zu bytes, expected %zu", graph->model, graph->read_bytes, bytes);
+  check(LiteRtLockTensorBuffer(graph->outputs[graph->read], &memory, TO_READ), "read the output of", graph->model);
   memcpy(values, memory, bytes);
-  check(LiteRtUnlockTensorBuffer(graph->outputs[chosen]), "read the output of", graph->model);
+  check(LiteRtUnlockTensorBuffer(graph->outputs[graph->read]), "read the output of", graph->model);
 }
 
-size_t output_bytes(const Graph *graph) { return graph->output_bytes[0]; }
+size_t output_bytes(const Graph *graph) { return graph->read_bytes; }

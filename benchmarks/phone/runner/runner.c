@@ -1,5 +1,5 @@
 /* Measures one block on a phone: runner KEY=VALUE..., see ``settings``. Standard output is one line of
- * JSON with the score and every time, in ms, of every run. ``limit`` seconds after its start the program
+ * JSON with the rating and every time, in ms, of every run. ``limit`` seconds after its start the program
  * ends itself, so that nothing goes on running when the cable is pulled. */
 #define _GNU_SOURCE
 #include "kit.h"
@@ -13,10 +13,10 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { DECODE, ALIGN, APPRAISAL, TOTAL, STEPS, MOST_RUNS = 1000000 };
+enum { DECODE, ALIGN, MODEL, TOTAL, STEPS, MOST_RUNS = 1000000 };
 
 static struct {
-  const char *detector, *appraisal, *photo, *cpus;
+  const char *detector, *found, *model, *step, *rating, *photo, *cpus;
   int threads, warmup, runs, seconds, limit;
   Rule rule;
 } settings;
@@ -24,7 +24,7 @@ static struct {
 /* One run of the whole way; times in ms. */
 typedef struct {
   double times[STEPS];
-  float score;
+  float rating;
 } Run;
 
 static double now(void) {
@@ -41,7 +41,10 @@ static void read_settings(int count, char **words) {
     int *whole;
     double *number;
   } known[] = {
-      {"detector", &settings.detector, 0, 0},     {"appraisal", &settings.appraisal, 0, 0},
+      /* Models with the output that is read of each, and what the step of the second one is called. */
+      {"detector", &settings.detector, 0, 0},     {"found", &settings.found, 0, 0},
+      {"model", &settings.model, 0, 0},           {"rating", &settings.rating, 0, 0},
+      {"step", &settings.step, 0, 0},
       {"photo", &settings.photo, 0, 0},           {"cpus", &settings.cpus, 0, 0},
       {"threads", 0, &settings.threads, 0},       {"warmup", 0, &settings.warmup, 0},
       {"runs", 0, &settings.runs, 0},             {"seconds", 0, &settings.seconds, 0},
@@ -89,7 +92,7 @@ static uint8_t *read_file(const char *path, size_t *count) {
   return bytes;
 }
 
-static Run appraise(Graph *detector, Graph *appraisal) {
+static Run appraise(Graph *detector, Graph *model) {
   Run run;
   size_t count, bytes = (size_t)settings.rule.size * settings.rule.size * 3;
   uint8_t *face = allocate(bytes);
@@ -99,12 +102,12 @@ static Run appraise(Graph *detector, Graph *appraisal) {
   double decoded = now();
   align(&photograph, detector, &settings.rule, face);
   double aligned = now();
-  run_graph(appraisal, face, bytes);
-  read_output(appraisal, &run.score, sizeof run.score);
+  run_graph(model, face, bytes);
+  read_output(model, &run.rating, sizeof run.rating);
   double end = now();
   run.times[DECODE] = decoded - start;
   run.times[ALIGN] = aligned - decoded;
-  run.times[APPRAISAL] = end - aligned;
+  run.times[MODEL] = end - aligned;
   run.times[TOTAL] = end - start;
   free(face);
   free(encoded);
@@ -113,7 +116,7 @@ static Run appraise(Graph *detector, Graph *appraisal) {
 }
 
 /* Run until there are enough runs and enough seconds. */
-static Run *measure(Graph *detector, Graph *appraisal, int *count) {
+static Run *measure(Graph *detector, Graph *model, int *count) {
   size_t room = (size_t)settings.runs;
   Run *runs = allocate(sizeof *runs * room);
   double start = now();
@@ -124,7 +127,7 @@ static Run *measure(Graph *detector, Graph *appraisal, int *count) {
       if (!more) die("out of memory after %d runs", *count);
       runs = more;
     }
-    runs[*count] = appraise(detector, appraisal);
+    runs[*count] = appraise(detector, model);
   }
   return runs;
 }
@@ -140,7 +143,7 @@ static void print_cpus(void) {
 }
 
 static void print_times(const Run *runs, int count) {
-  static const char *names[STEPS] = {"decode", "align", "appraisal", "total"};
+  const char *names[STEPS] = {"decode", "align", settings.step, "total"};
   for (int step = 0; step < STEPS; step++) {
     printf("%s\"%s\":[", step ? "," : "", names[step]);
     for (int n = 0; n < count; n++) printf("%s%.4f", n ? "," : "", runs[n].times[step]);
@@ -149,10 +152,10 @@ static void print_times(const Run *runs, int count) {
 }
 
 /* Nine digits give a float32 back; JSON has no word for what is no number. */
-static void print_scores(const Run *runs, int count) {
+static void print_ratings(const Run *runs, int count) {
   for (int n = 0; n < count; n++) {
     if (n) printf(",");
-    if (isfinite(runs[n].score)) printf("%.9g", (double)runs[n].score);
+    if (isfinite(runs[n].rating)) printf("%.9g", (double)runs[n].rating);
     else printf("null");
   }
 }
@@ -164,12 +167,12 @@ int main(int count, char **words) {
   alarm((unsigned)settings.limit);
   pin();
   double start = now();
-  Graph *detector = open_graph(settings.detector, settings.threads);
-  Graph *appraisal = open_graph(settings.appraisal, settings.threads);
+  Graph *detector = open_graph(settings.detector, settings.found, settings.threads);
+  Graph *model = open_graph(settings.model, settings.rating, settings.threads);
   double load = now() - start;
-  double first = appraise(detector, appraisal).times[TOTAL];
-  for (int n = 0; n < settings.warmup; n++) appraise(detector, appraisal);
-  Run *runs = measure(detector, appraisal, &measured);
+  double first = appraise(detector, model).times[TOTAL];
+  for (int n = 0; n < settings.warmup; n++) appraise(detector, model);
+  Run *runs = measure(detector, model, &measured);
   getrusage(RUSAGE_SELF, &usage);
   printf("{\"load\":%.4f,\"first\":%.4f,\"peak_memory_bytes\":%lld,\"page_size\":%ld,", load, first,
          usage.ru_maxrss * 1024LL, sysconf(_SC_PAGESIZE));
@@ -177,7 +180,7 @@ int main(int count, char **words) {
   printf(",\"chain\":{");
   print_times(runs, measured);
   printf("},\"scores\":[");
-  print_scores(runs, measured);
+  print_ratings(runs, measured);
   printf("]}\n");
   return 0;
 }

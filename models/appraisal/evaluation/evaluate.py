@@ -1,6 +1,8 @@
 """From a folder of portraits to the report on a checkpoint, or on what another program made of them."""
 
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
 from hashlib import sha256
 from pathlib import Path
 
@@ -8,31 +10,54 @@ import torch
 
 from mien.mobile_reference.report.progress import Report as Progress
 from mien.models.appraisal.checkpoint import REFERENCE, Checkpoint, checkpoint_hash, load_checkpoint
-from mien.models.appraisal.portraits import INDEX, cut_faces, read_portraits
+from mien.models.appraisal.errors import RequestError
+from mien.models.appraisal.evaluation.everyday import measure_everyday, read_everyday
+from mien.models.appraisal.evaluation.peers import SCORES, FolderRater, write_cases
+from mien.models.appraisal.evaluation.raters import (
+    HEAT_AND_COMPARISON,
+    Cost,
+    PipelineRater,
+    cost,
+    region_pixels,
+)
+from mien.models.appraisal.evaluation.ratings.human_ratings import Scale
+from mien.models.appraisal.evaluation.ratings.rating_agreement import (
+    agreement_part,
+    choose_ratings,
+    rate_photographs,
+)
+from mien.models.appraisal.evaluation.robustness import measure_nuisances, measure_retest
+from mien.models.appraisal.evaluation.statistics import Values
+from mien.models.appraisal.portraits import INDEX, Portrait, cut_faces, read_portraits
 
+from .drawn_scores import UNSEEN_KINDS, Canvas, measure_unseen
 from .evaluation import Case, Cases, Rater, evaluate
 from .evaluation_page import Picture
+from .evaluation_parts import Bench, Part
 from .evaluation_report import Report, Subject, make_report
-from .peers import SCORES, FolderRater, write_cases
-from .raters import Cost, PipelineRater, cost, region_pixels
 
 HELD_OUT = "val"
+UNSEEN, NUISANCE, RETEST = ALSO = ("unseen", "nuisance", "retest")
+"""What is measured if it is asked for: unseen kinds of anomaly, nuisances, and the same person again."""
 
 
 @dataclass(frozen=True)
 class Request:
     """What to evaluate on which faces; without ``split`` the one held out, or all if there is no index.
 
-    The ``checkpoint`` frames the faces and rates them, unless ``ratings`` is a folder of cases that
-    another program has rated. ``noise`` is the camera's, in grey levels.
+    The ``checkpoint`` frames the faces and rates them, unless ``rated`` is a folder of cases that
+    another program has rated. ``noise`` is the camera's, in grey levels. ``everyday`` are folders of
+    faces outside a studio; ``also`` names further parts, as in ``ALSO``.
     """
 
     faces: Path
     checkpoint: Path | None = None
     split: str | None = None
     threads: int = 1
-    ratings: Path | None = None
+    rated: Path | None = None
     noise: float = 0.0
+    everyday: tuple[Path, ...] = ()
+    also: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -53,6 +78,11 @@ def carry_out(request: Request, progress: Progress) -> tuple[Report, list[Pictur
         CheckpointError: the checkpoint cannot be used.
         RequestError: the ratings do not fit the faces.
     """
+    if request.rated and (request.everyday or request.also):
+        raise RequestError(
+            "ratings made elsewhere have the studio's faces alone; leave out --everyday and --also"
+        )
+    everyday = _everyday_portraits(request)
     setting = _set_up(request, progress)
     rater, subject, costs = _subject(request, setting)
     evaluation = evaluate(
@@ -61,9 +91,80 @@ def carry_out(request: Request, progress: Progress) -> tuple[Report, list[Pictur
         rater,
         lambda done, total: progress("rating", done, total, ""),
     )
-    report = make_report(subject, evaluation, setting.skipped, costs)
+    bench = Bench(setting.checkpoint, rater.stages[0])
+    untouched = evaluation.stages[bench.stage].untouched
+    parts = _further(request, setting, bench, untouched, progress)
+    for folder, portraits in everyday.items():
+        parts += _everyday(request, bench, folder, portraits, progress)
+    report = make_report(subject, evaluation, setting.skipped, costs, tuple(parts))
     worst = [setting.cases.draw(miss.row, miss.kind, miss.severity) for miss in report.worst]
     return report, [_picture(case, rater) for case in worst]
+
+
+def compare_with_ratings(
+    request: Request, ratings: Path, scale: Scale, progress: Progress
+) -> tuple[Subject, Part]:
+    """Rate photographs as they are, and compare with what people said of them.
+
+    Raises:
+        ImageSetError: the folder holds no portrait, or none that was rated shows a usable face.
+        CheckpointError: the checkpoint cannot be used.
+        RequestError: the ratings cannot be used.
+    """
+    torch.set_num_threads(request.threads)
+    split = request.split
+    if split is None and HELD_OUT in {portrait.split for portrait in read_portraits(request.faces)}:
+        split = HELD_OUT
+    given, left_out = choose_ratings(request.faces, ratings, scale, lambda own: own == split or not split)
+    checkpoint = load_checkpoint(request.checkpoint or REFERENCE)
+    rated = rate_photographs(given, Bench(checkpoint, HEAT_AND_COMPARISON), _told(progress, "rating"))
+    rated = replace(rated, skipped=left_out + rated.skipped)
+    subject = Subject(checkpoint.config.name, checkpoint_hash(checkpoint), split or "", 0.0)
+    return subject, agreement_part(rated, request.faces.name, HEAT_AND_COMPARISON)
+
+
+def _everyday_portraits(request: Request) -> dict[Path, list[Portrait]]:
+    """Read the everyday folders before anything takes time; nobody may stand in two of all the sets."""
+    seen = read_portraits(request.faces, _split(request))
+    found: dict[Path, list[Portrait]] = {}
+    for folder in request.everyday:
+        found[folder] = read_everyday(folder, HELD_OUT, seen)
+        seen += found[folder]
+    return found
+
+
+def _further(
+    request: Request, setting: _Setting, bench: Bench, untouched: Values, progress: Progress
+) -> list[Part]:
+    """Measure what was asked for beside the drawn anomalies on the studio's faces."""
+    faces, name = setting.cases.faces, request.faces.name
+    canvas = Canvas(faces, setting.cases.template, request.noise)
+    makers = {
+        UNSEEN: partial(measure_unseen, name, bench, canvas, untouched, len(UNSEEN_KINDS.kinds)),
+        NUISANCE: partial(measure_nuisances, name, bench, canvas, untouched),
+        RETEST: partial(measure_retest, name, bench, faces, untouched),
+    }
+    return [makers[part](_told(progress, part)) for part in ALSO if part in request.also]
+
+
+def _everyday(
+    request: Request, bench: Bench, folder: Path, portraits: Sequence[Portrait], progress: Progress
+) -> list[Part]:
+    """Measure everyday faces: untouched, drawn on, and what else was asked for but nuisances."""
+    told = _told(progress, folder.name)
+    faces = cut_faces(portraits, bench.checkpoint, told)
+    canvas = Canvas(faces, bench.checkpoint.config.alignment.template, request.noise)
+    part, untouched = measure_everyday(folder, bench, canvas, told)
+    parts = [part]
+    if UNSEEN in request.also:
+        parts.append(measure_unseen(folder.name, bench, canvas, untouched, 1, told))
+    if RETEST in request.also:
+        parts.append(measure_retest(folder.name, bench, faces, untouched, told))
+    return parts
+
+
+def _told(progress: Progress, step: str) -> Callable[[int, int], None]:
+    return lambda done, total: progress(step, done, total, "")
 
 
 def write_faces(request: Request, folder: Path, progress: Progress) -> None:
@@ -81,9 +182,7 @@ def write_faces(request: Request, folder: Path, progress: Progress) -> None:
 def _set_up(request: Request, progress: Progress) -> _Setting:
     torch.set_num_threads(request.threads)
     checkpoint = load_checkpoint(request.checkpoint or REFERENCE)
-    split = request.split
-    if split is None:
-        split = HELD_OUT if (request.faces / INDEX).is_file() else ""
+    split = _split(request)
     portraits = read_portraits(request.faces, split)
     faces = cut_faces(portraits, checkpoint, lambda done, total: progress("aligning faces", done, total, ""))
     skipped = tuple(f"{portrait.image.name}: {reason}" for portrait, reason in faces.skipped)
@@ -91,11 +190,17 @@ def _set_up(request: Request, progress: Progress) -> _Setting:
     return _Setting(checkpoint, cases, split, skipped)
 
 
+def _split(request: Request) -> str:
+    if request.split is not None:
+        return request.split
+    return HELD_OUT if (request.faces / INDEX).is_file() else ""
+
+
 def _subject(request: Request, setting: _Setting) -> tuple[Rater, Subject, Cost | None]:
-    if request.ratings:
-        rater = FolderRater(request.ratings, len(setting.cases))
-        scores = sha256((request.ratings / SCORES).read_bytes()).hexdigest()
-        return rater, Subject(request.ratings.name, scores, setting.split, request.noise), None
+    if request.rated:
+        rater = FolderRater(request.rated, len(setting.cases))
+        scores = sha256((request.rated / SCORES).read_bytes()).hexdigest()
+        return rater, Subject(request.rated.name, scores, setting.split, request.noise), None
     checkpoint = setting.checkpoint
     subject = Subject(checkpoint.config.name, checkpoint_hash(checkpoint), setting.split, request.noise)
     return PipelineRater(checkpoint), subject, cost(checkpoint)

@@ -168,8 +168,7 @@ class Cases:
         if kind == UNTOUCHED:
             return self._photographed(Case(number, portrait, kind, severity, face, face))
         number += 1 + KINDS.index(kind) * len(SEVERITIES) + SEVERITIES.index(severity)
-        earlier = sum(other.identity == portrait.identity for other in self.faces.portraits[:row])
-        seed = crc32(f"{portrait.identity} {earlier} {kind}".encode())
+        seed = drawing_seed(self.faces.portraits, row, kind)
         right_eye, left_eye, nose, mouth = self.template
         plan = FacePlan(right_eye, left_eye, nose, mouth, side=1 if seed % 2 else -1)
         changed = draw(kind, face, plan, severity, seed)
@@ -182,6 +181,13 @@ class Cases:
         noise = np.random.default_rng(case.number).normal(0, self.noise, case.face.shape)
         face, untouched = (to_pixels(pixels + noise) for pixels in (case.face, case.untouched))
         return replace(case, face=face, untouched=untouched)
+
+
+def drawing_seed(portraits: Sequence[Portrait], row: int, kind: str) -> int:
+    """Hash the person of a portrait, which of that person's portraits it is, and a kind of anomaly."""
+    identity = portraits[row].identity
+    earlier = sum(other.identity == identity for other in portraits[:row])
+    return crc32(f"{identity} {earlier} {kind}".encode())
 
 
 def changed_regions(case: Case) -> NDArray[np.int64]:

@@ -2,6 +2,7 @@
 
 import base64
 import io
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
@@ -10,8 +11,9 @@ import numpy as np
 from PIL import Image
 
 from .evaluation import UNTOUCHED, Heat, Pixels
-from .evaluation_report import CAVEAT, CHANGED, Report, Row, Sheet, face_name, sheets
-from .figures import Miss
+from .evaluation_parts import Part, Row, Sheet
+from .evaluation_report import CAVEAT, CHANGED, Report, Subject, face_name, sheets
+from .figures import EVERYONE, Miss
 
 _STYLE = """
 body { font: 15px/1.5 sans-serif; max-width: 72rem; margin: 2rem auto; padding: 0 1rem; color: #222 }
@@ -50,13 +52,55 @@ def report_page(report: Report, pictures: Sequence[Picture]) -> str:
     shown = "".join(
         _case(report, miss, picture) for miss, picture in zip(report.worst, pictures, strict=True)
     )
+    worst = (
+        f"<h2>The worst {len(pictures)} cases</h2><p>Furthest from the line of score on severity. "
+        f'Face, heat over it, normalised face.</p><div class="cases">{shown}</div>'
+    )
+    summaries = "".join(f"<p>{escape(part.summary)}</p>" for part in report.parts)
+    return _page(name, facts, CAVEAT, summaries, sheets(report), worst)
+
+
+def ratings_page(subject: Subject, part: Part, caveat: str) -> str:
+    """Make the page of an evaluation against people's ratings."""
+    facts = f"{escape(subject.name)} ({subject.sha256[:12]}). In brackets: 95 % intervals over people."
+    warnings = "".join(f'<p class="note">{escape(warning)}</p>' for warning in part.warnings)
+    plot = f"<h2>Score less mean rating, by their mean</h2>{_bland_altman(part)}"
+    return _page(
+        escape(subject.name), facts, caveat, f"<p>{escape(part.summary)}</p>{warnings}", part.sheets, plot
+    )
+
+
+def _page(name: str, facts: str, caveat: str, lead: str, laid_out: Sequence[Sheet], closing: str) -> str:
+    """Put a page together of a name, facts, lead and closing in HTML, and of sheets."""
     return (
         f'<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><title>mien evaluate: {name}</title>'
         f"<style>{_STYLE}</style></head>\n<body><h1>mien evaluate: {name}</h1><p>{facts}</p>"
-        f'<p class="note">{escape(CAVEAT)}</p>\n'
-        + "\n".join(_sheet(sheet) for sheet in sheets(report) if sheet.rows)
-        + f"\n<h2>The worst {len(pictures)} cases</h2><p>Furthest from the line of score on "
-        f'severity. Face, heat over it, normalised face.</p><div class="cases">{shown}</div></body></html>\n'
+        f'<p class="note">{escape(caveat)}</p>{lead}\n'
+        + "\n".join(_sheet(sheet) for sheet in laid_out if sheet.rows)
+        + f"\n{closing}</body></html>\n"
+    )
+
+
+def _bland_altman(part: Part) -> str:
+    """Draw each photograph at (mean of score and rating, score less rating), and the limits of agreement."""
+    dots = "".join(
+        f'<circle cx="{40 + 4 * (pair["score"] + pair["mean_rating"]) / 2:.1f}" '
+        f'cy="{220 - 2 * (pair["score"] - pair["mean_rating"]):.1f}" r="3" fill="#2a6fb0" '
+        f'fill-opacity=".6"><title>{escape(pair["photograph"])}</title></circle>'
+        for pair in part.facts["pairs"]
+    )
+    levels = {f.key.measure: f.value.estimate for f in part.figures if f.key.group == EVERYONE}
+    lines = "".join(
+        f'<line x1="40" x2="440" y1="{220 - 2 * levels[measure]:.1f}" y2="{220 - 2 * levels[measure]:.1f}" '
+        f'stroke="#b03a2a"/><text x="445" y="{224 - 2 * levels[measure]:.1f}">{levels[measure]:.1f}</text>'
+        for measure in ("bias", "limit_low", "limit_high")
+        if math.isfinite(levels[measure])
+    )
+    return (
+        '<svg viewBox="0 0 520 440" width="520" role="img" aria-label="Bland-Altman plot" font-size="12">'
+        f'<rect x="40" y="20" width="400" height="400" fill="none" stroke="#999"/>{lines}{dots}'
+        '<text x="40" y="435">0</text><text x="420" y="435">100</text>'
+        '<text x="4" y="28">100</text><text x="4" y="420">-100</text></svg>'
     )
 
 

@@ -1,7 +1,6 @@
 """An evaluation for scripts and for a terminal."""
 
-import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -11,6 +10,16 @@ from rich.table import Table
 from mien.models.appraisal.portraits import Portrait
 
 from .evaluation import CHANGED_BY, CHANGED_OVER, KINDS, SEVERITIES, SMALLEST_REGION, UNTOUCHED, Evaluation
+from .evaluation_parts import (
+    Part,
+    Row,
+    Sheet,
+    interval_record,
+    interval_text,
+    part_record,
+    target_record,
+    target_sheet,
+)
 from .figures import AT_LEAST_STRONG, EVERYONE, POOLED, Figure, Judged, Key, Miss, figures, judge, worst_cases
 from .raters import Cost
 from .statistics import RESAMPLES, Interval
@@ -48,6 +57,7 @@ class Report:
     figures: tuple[Figure, ...]
     targets: tuple[Judged, ...]
     worst: tuple[Miss, ...]
+    parts: tuple[Part, ...] = ()
 
     @property
     def values(self) -> Mapping[Key, Interval]:
@@ -61,14 +71,17 @@ class Report:
 
 
 def make_report(
-    subject: Subject, evaluation: Evaluation, skipped: tuple[str, ...], cost: Cost | None
+    subject: Subject,
+    evaluation: Evaluation,
+    skipped: tuple[str, ...],
+    cost: Cost | None,
+    parts: tuple[Part, ...] = (),
 ) -> Report:
     """Compute figures, targets and worst cases of an evaluation."""
     found = figures(evaluation, cost)
     final = next(iter(evaluation.stages))
-    return Report(
-        subject, evaluation, skipped, tuple(found), tuple(judge(found, final)), tuple(worst_cases(evaluation))
-    )
+    targets, worst = tuple(judge(found, final)), tuple(worst_cases(evaluation))
+    return Report(subject, evaluation, skipped, tuple(found), targets, worst, parts)
 
 
 def report_record(report: Report) -> dict[str, Any]:
@@ -87,8 +100,9 @@ def report_record(report: Report) -> dict[str, Any]:
         "drawn": {"kinds": list(KINDS), "severities": list(SEVERITIES), "changed_pixels": CHANGED},
         "intervals": f"95 %, percentiles of {RESAMPLES} bootstrap resamples of identities",
         "stages": list(report.evaluation.stages),
-        "targets": [_target_record(judged) for judged in report.targets],
-        "figures": [asdict(figure.key) | _interval_record(figure.value) for figure in report.figures],
+        "targets": [target_record(judged) for judged in report.targets],
+        "figures": [asdict(figure.key) | interval_record(figure.value) for figure in report.figures],
+        "parts": [part_record(part) for part in report.parts],
         "worst": [
             {
                 "face": face_name(portraits[miss.row]),
@@ -102,39 +116,26 @@ def report_record(report: Report) -> dict[str, Any]:
     }
 
 
-def _target_record(judged: Judged) -> dict[str, Any]:
-    return asdict(judged.target) | _interval_record(judged.value) | {"met": judged.met}
-
-
-def _interval_record(value: Interval) -> dict[str, float | None]:
-    return {name: number if math.isfinite(number) else None for name, number in asdict(value).items()}
-
-
 def face_name(portrait: Portrait) -> str:
     """Name a portrait by its person and file: files of several folders may share a name."""
     return f"{portrait.identity}, {portrait.image.parent.name}/{portrait.image.name}"
 
 
-Row = tuple[str, ...]
-
-
-@dataclass(frozen=True)
-class Sheet:
-    """A table of a report as text: a title, headings, and rows with what they are about first."""
-
-    title: str
-    headings: Row
-    rows: tuple[Row, ...]
-
-
 def sheets(report: Report) -> list[Sheet]:
     """Lay a report out as tables, for a terminal or a page."""
-    return [_targets(report), *_by_kind(report), _detection(report), _normalising(report), _by_group(report)]
+    targets = target_sheet(f"targets, noise of {report.subject.noise:g} grey levels", report.targets)
+    own = [targets, *_by_kind(report), _detection(report), _normalising(report), _by_group(report)]
+    return [*own, *(sheet for part in report.parts for sheet in part.sheets)]
 
 
 def terminal(report: Report) -> Group:
     """Lay a report out for a terminal."""
-    return Group(*(_table(sheet) for sheet in sheets(report) if sheet.rows))
+    return tables(sheets(report))
+
+
+def tables(laid_out: Iterable[Sheet]) -> Group:
+    """Lay sheets out for a terminal; one without rows is left out."""
+    return Group(*(_table(sheet) for sheet in laid_out if sheet.rows))
 
 
 def _table(sheet: Sheet) -> Table:
@@ -144,20 +145,6 @@ def _table(sheet: Sheet) -> Table:
     for row in sheet.rows:
         table.add_row(*(cell.replace(" (", "\n(") for cell in row))
     return table
-
-
-def _targets(report: Report) -> Sheet:
-    rows = [
-        (
-            judged.target.text,
-            interval_text(judged.value),
-            f"{'>=' if judged.target.sign > 0 else '<='} {judged.target.bound:g}",
-            "pass" if judged.met else "MISS",
-        )
-        for judged in report.targets
-    ]
-    title = f"targets, noise of {report.subject.noise:g} grey levels"
-    return Sheet(title, ("figure", "measured", "target", ""), tuple(rows))
 
 
 # Measure, its heading, and at what.
@@ -188,22 +175,20 @@ _GROUPED = (
 
 
 def _by_kind(report: Report) -> list[Sheet]:
-    values = report.values
     headings = ("kind", *(heading for _, heading, _ in _AGREEMENT))
+    title = "agreement with severity, and of heat with the changed pixels"
     return [
-        Sheet(
-            f"{stage}: agreement with severity, and of heat with the changed pixels",
-            headings,
-            tuple(
-                (
-                    kind,
-                    *(interval_text(values[Key(measure, stage, kind, at)]) for measure, _, at in _AGREEMENT),
-                )
-                for kind in (POOLED, *KINDS)
-            ),
-        )
+        Sheet(f"{stage}: {title}", headings, tuple(_agreement_rows(report.values, stage)))
         for stage in report.evaluation.stages
     ]
+
+
+def _agreement_rows(values: Mapping[Key, Interval], stage: str) -> Iterator[Row]:
+    mean = interval_text(values[Key("mean_pearson", stage)])
+    yield ("mean of the kinds", mean, *("-" for _ in _AGREEMENT[1:]))
+    for kind in (POOLED, *KINDS):
+        cells = (interval_text(values[Key(measure, stage, kind, at)]) for measure, _, at in _AGREEMENT)
+        yield (kind, *cells)
 
 
 def _detection(report: Report) -> Sheet:
@@ -214,6 +199,8 @@ def _detection(report: Report) -> Sheet:
         for kind in (POOLED, *KINDS) if stage == report.final else (POOLED,):
             cells = (interval_text(values[Key("image_auroc", stage, kind, at)]) for at in ats)
             rows.append((kind if stage == report.final else stage, *cells))
+    alarms = (interval_text(values[Key("caught", report.final, POOLED, at)]) for at in ats)
+    rows.append(("caught at 5 % false alarms", *alarms))
     title = f"AUROC of untouched against drawn faces, by severity ({report.final}; others pooled)"
     return Sheet(title, ("", *ats), tuple(rows))
 
@@ -258,13 +245,3 @@ def _people(report: Report, group: str) -> int:
     column, value = group.split(" ", 1)
     portraits = report.evaluation.portraits
     return len({portrait.identity for portrait in portraits if portrait.attributes.get(column) == value})
-
-
-def interval_text(value: Interval) -> str:
-    """Write an estimate with its interval: two digits behind the point of scores, three of shares."""
-    digits = 1 if abs(value.estimate) >= 10 else 3
-    if math.isnan(value.estimate):
-        return "-"
-    if math.isnan(value.low):
-        return f"{value.estimate:.{digits}f}"
-    return f"{value.estimate:.{digits}f} ({value.low:.{digits}f}..{value.high:.{digits}f})"

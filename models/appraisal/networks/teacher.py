@@ -24,7 +24,7 @@ TAPS = (1, 2, 4)
 CHANNELS = tuple(STAGES[tap][4] for tap in TAPS)
 _EPSILON = 1e-3
 # The features' lengths are of no consequence, but the sums of their squares must stay within float16.
-_TAP_SCALE = 1 / 16
+TAP_SCALE = 1 / 16
 
 
 class Features(NamedTuple):
@@ -73,7 +73,7 @@ class Teacher(nn.Module):
         for index, stage in enumerate(self.stages):
             x = stage(x)
             if index in TAPS:
-                taps.append(x * _TAP_SCALE)
+                taps.append(x * TAP_SCALE)
         return Features(*taps)
 
 

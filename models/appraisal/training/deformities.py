@@ -249,8 +249,10 @@ def _course(middle: _Place, length: float, chance: Generator) -> Tensor:
 
 
 DEFORMITIES: tuple[Deformity, ...] = (cleft, spot, droop, swelling, scar)
-# What lies upon a face is missed more often than what bends it.
-_DRAWN = (*DEFORMITIES, spot, scar)
+# Spots and swellings are what everyday light makes, too; scars are thin. So they are missed more often.
+_DRAWN = (cleft, droop, scar, scar, *(spot, swelling) * 3)
+# What is severe is learned soon, what is slight can hardly be seen: every other deformity lies between.
+_SEVERITIES, _MIDDLING = (0.05, 1.0), (0.3, 0.7)
 
 
 class Anomaly(NamedTuple):
@@ -262,6 +264,7 @@ class Anomaly(NamedTuple):
 
 def deform(face: Tensor, reach: Tensor, chance: Generator) -> Anomaly:
     """Draw one deformity of any severity on a face [3, S, S], within ``reach`` [S, S] or where it belongs."""
-    severity = uniform(0.05, 1, chance)
+    low, high = _MIDDLING if uniform(0, 1, chance) < 0.5 else _SEVERITIES
+    severity = uniform(low, high, chance)
     draw = _DRAWN[pick(len(_DRAWN), chance)]
     return Anomaly(draw(face, reach, severity, chance).clamp(0, 1), severity)

@@ -1,60 +1,85 @@
 """What is normal at each place of a face, and the score's scale, from untouched faces."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from mien.models.appraisal.networks.appraisal import AppraisalNet, blur, feature_change
+from mien.models.appraisal.networks.layers import mirror
 
 # Of the untouched faces, seen plain and mirrored, this share stays below what is called normal.
 NORMAL_SHARE = 0.98
-# The untouched face at this rank of evidence shall score SCORE_THERE.
+# Of the faces of each folder this share scores at least what is wanted of them.
 EVIDENCE_SHARE = 0.95
 SCORE_THERE = 99.3
+SCORE_THERE_EVERYDAY = 94.0
 _SPREAD = 5
+_TOGETHER = 4
+
+
+@dataclass(frozen=True)
+class Untouched:
+    """Untouched faces of one folder, uint8 [K, 3, 256, 256], and what nearly all of them shall score."""
+
+    faces: Tensor
+    score: float = SCORE_THERE
 
 
 @torch.inference_mode()
-def fit_normal(net: AppraisalNet, faces: Tensor, progress: Callable[[int, int], None]) -> None:
-    """Set the net's buffers from untouched ``faces``, uint8 [K, 3, 256, 256].
+def fit_normal(net: AppraisalNet, sets: Sequence[Untouched], progress: Callable[[int, int], None]) -> None:
+    """Set the net's buffers from untouched faces of one folder or more.
 
-    ``normal_heat`` and ``normal_change`` become a high quantile at each place over the faces and their
-    mirror images, spread over the neighbourhood, so that a face which was not among them finds room
-    too. ``tolerated_evidence`` then places the score's scale.
+    ``normal_heat`` and ``normal_change`` become a high quantile at each place over the faces of all folders
+    and their mirror images, spread over the neighbourhood, so that a face which was not among them finds
+    room too. ``tolerated_evidence`` then places the score's scale: as steep as leaves every folder what it
+    shall score.
     """
     for buffer in (net.normal_heat, net.normal_change):
         buffer.zero_()
+    faces = torch.cat([untouched.faces for untouched in sets])
     both = torch.cat([faces, faces.flip(3)])
-    heats = torch.cat([_heat(net, face) for face in _watched(both, progress, 0, 3)])
+    plain = torch.cat([_heat(net, some) for some in _watched(faces, progress, 0, len(both))])
+    # A face and its mirror image have the same heat.
+    heats = torch.cat([plain, mirror(plain)])
     net.normal_heat.copy_(_level(heats))
-    changes = torch.cat([_change(net, face) for face in _watched(both, progress, 1, 3)])
+    heats_together = torch.split(heats, _TOGETHER)
+    looks = zip(_watched(both, progress, len(faces), len(faces)), heats_together, strict=True)
+    changes = torch.cat([_change(net, some, heat) for some, heat in looks])
     net.normal_change.copy_(_level(changes))
     net.tolerated_evidence.fill_(1)
-    scores = torch.cat([net(face.float()).score for face in _watched(both, progress, 2, 3)])
-    evidence = 100 / scores - 1
+    changes_together = torch.split(changes, _TOGETHER)
+    rated = [net.rate(heat, change)[0] for heat, change in zip(heats_together, changes_together, strict=True)]
+    evidence = (100 / torch.cat(rated) - 1).view(2, -1)
+    of_each = torch.split(evidence, [len(untouched.faces) for untouched in sets], dim=1)
+    net.tolerated_evidence.fill_(max(_tolerated(e, s.score) for e, s in zip(of_each, sets, strict=True)))
+
+
+def _tolerated(evidence: Tensor, score: float) -> float:
+    """Return the evidence that takes half of the score where nearly all of this evidence leaves ``score``."""
     there = torch.quantile(evidence, EVIDENCE_SHARE)
-    net.tolerated_evidence.fill_(float(there.clamp(min=1e-6) / (100 / SCORE_THERE - 1)))
+    return float(there.clamp(min=1e-6) / (100 / score - 1))
 
 
-def _watched(faces: Tensor, progress: Callable[[int, int], None], turn: int, turns: int) -> Iterator[Tensor]:
-    """Yield faces one by one, telling the progress of this turn among all."""
-    for done, face in enumerate(torch.split(faces, 1), start=1):
-        yield face
-        progress(turn * len(faces) + done, turns * len(faces))
+def _watched(faces: Tensor, progress: Callable[[int, int], None], done: int, more: int) -> Iterator[Tensor]:
+    """Yield a few faces at a time, telling how many looks are done; ``more`` are those of the other turn."""
+    for some in torch.split(faces, _TOGETHER):
+        yield some
+        done += len(some)
+        progress(done, len(faces) + more)
 
 
-def _heat(net: AppraisalNet, face: Tensor) -> Tensor:
-    colours = face.float() / 255
+def _heat(net: AppraisalNet, faces: Tensor) -> Tensor:
+    colours = faces.float() / 255
     return net.heat(colours, net.teacher(colours))
 
 
-def _change(net: AppraisalNet, face: Tensor) -> Tensor:
-    colours = face.float() / 255
-    features = net.teacher(colours)
-    normalised = net.inpainter(colours, net.mask(net.heat(colours, features)))
-    return feature_change(features, net.teacher(normalised))
+def _change(net: AppraisalNet, faces: Tensor, heat: Tensor) -> Tensor:
+    colours = faces.float() / 255
+    normalised = net.inpainter(colours, net.mask(heat))
+    return feature_change(net.teacher(colours), net.teacher(normalised))
 
 
 def _level(maps: Tensor) -> Tensor:

@@ -1,10 +1,14 @@
-"""The recipe of a checkpoint: faces cut and multiplied, parts trained, normality and scale fitted."""
+"""The recipe of a checkpoint: parts trained on faces of some folders, normality and scale fitted."""
 
+import multiprocessing
+import os
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
-from torch import Tensor
 
 from mien.mobile_reference.report.progress import Report
 from mien.models.appraisal.checkpoint import (
@@ -15,41 +19,46 @@ from mien.models.appraisal.checkpoint import (
     load_checkpoint,
     save_checkpoint,
 )
-from mien.models.appraisal.errors import RecipeError
+from mien.models.appraisal.errors import CalibrationError, RecipeError
 from mien.models.appraisal.networks.detector import packaged_detector
 from mien.models.appraisal.networks.teacher import packaged_teacher
-from mien.models.appraisal.portraits import FaceSet, cut_faces, read_portraits
-
-from .morphs import morphed_faces
-from .normal import fit_normal
-from .tasks import tasks
-from .training import Schedule, train
+from mien.models.appraisal.training.mixture import Mixture
+from mien.models.appraisal.training.normal import Untouched, fit_normal
+from mien.models.appraisal.training.sources import Source, gather, list_sources
+from mien.models.appraisal.training.tasks import FineTuningTask, tasks
+from mien.models.appraisal.training.training import Schedule, Task, mean_of_states, train
+from mien.models.errors import ModelsError
 
 SCHEDULES = {
     "student": Schedule(steps=1800, batch=8, learning_rate=2e-3),
-    "fine-tuning": Schedule(steps=8000, batch=8, learning_rate=4e-4),
+    "fine-tuning": Schedule(steps=8000, batch=8, learning_rate=4e-4, minings=3),
     "inpainter": Schedule(steps=4000, batch=4, learning_rate=1e-3),
 }
 """An hour and a half on two cores. The model card tells what came of it, and how the shipped one was made."""
-MORPHS_PER_FACE = 48
-# Photographs are seen so often for every time that a morph is: no morph has a smile or a blemish of its own.
-_PHOTOGRAPHS = 24
+_MOST_STEPS = 1000
+# How often ordinary things are drawn on faces, in units of ``nuisance.NUISANCES``.
+_ORDINARY = 0.5
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """What to train: portraits in ``faces``, a checkpoint to make in ``output``.
+    """What to train: portraits of ``sources``, a checkpoint to make in ``output``.
 
-    ``work`` keeps the resumable states. ``steps`` scales all schedules. The frozen parts come from
-    the files of the packages that publish them, or from the shipped checkpoint where none is named.
+    ``work`` keeps the resumable states. ``steps`` scales all schedules. So many ``workers`` fine-tune at a
+    time, each in a process and with a seed of its own, and the mean of their weights is what comes of it.
+    With ``start``, a checkpoint, its student and head are trained on, and the rest stays; otherwise all
+    parts are trained from nothing, and the frozen ones come from the files of the packages that publish
+    them, or from the shipped checkpoint where none is named.
     """
 
-    faces: Path
+    sources: Sequence[Source]
     output: Path
     work: Path
     device: str = "cpu"
     seed: int = 0
     steps: float = 1.0
+    workers: int = 1
+    start: Path | None = None
     teacher: Path | None = None
     detector: Path | None = None
 
@@ -58,52 +67,180 @@ def follow(recipe: Recipe, report: Report) -> Checkpoint:
     """Train a checkpoint, save it and return it; a run that was stopped goes on where it was.
 
     Raises:
-        ImageSetError: the folder has no usable portraits.
-        RecipeError: the output is not ours to replace, or there is no such device.
-        CheckpointError: a file of the frozen parts is not what its package publishes.
+        ImageSetError: a folder has no usable portraits, or an index that cannot be used.
+        RecipeError: the output is not ours to replace, there is no such device, or no weight is positive.
+        CheckpointError: a file of the frozen parts is not what its package publishes, ``start`` is no
+            checkpoint, or a state is of another training.
     """
-    _check(recipe)
-    checkpoint = _untrained(recipe)
-    faces = _cut(recipe, checkpoint, report)
-    morphs = _morphs(faces, recipe, report)
-    training = torch.cat([faces.faces] * _PHOTOGRAPHS + [morphs])
-    net = checkpoint.appraisal.to(memory_format=torch.channels_last).to(recipe.device)
-    for task in tasks(net):
-        plan = SCHEDULES[task.name]
-        schedule = replace(plan, steps=max(1, round(plan.steps * recipe.steps)), seed=recipe.seed)
-
-        def progress(step: int, loss: float, name: str = task.name, total: int = schedule.steps) -> None:
-            report(f"training: {name}", step, total, f"loss {loss:.3f}")
-
-        train(task, training, schedule, recipe.work / f"{task.name}.state", progress)
+    _check_output(recipe)
+    _check_settings(recipe)
+    beginning = _begin(recipe, report)
+    checkpoint, mixture = beginning.checkpoint, beginning.mixture
+    schedules = _schedules(recipe)
+    for task in tasks(checkpoint.appraisal):
+        if task.name in schedules:
+            state = recipe.work / f"{task.name}.state"
+            with _others(task, recipe, report) as states:
+                _train(task, mixture, schedules[task.name], state, report)
+            if states:
+                task.parts().load_state_dict(mean_of_states([state, *states]))
     checkpoint.to("cpu").eval()
-    calibrate(checkpoint, faces.faces, report)
+    calibrate(checkpoint, beginning.untouched, report)
     save_checkpoint(checkpoint, recipe.output)
     return checkpoint
 
 
-def calibrate(checkpoint: Checkpoint, faces: Tensor, report: Report) -> None:
+@dataclass(frozen=True)
+class _Beginning:
+    """A checkpoint to be trained, faces to train on, and photographs to fit what is normal on."""
+
+    checkpoint: Checkpoint
+    mixture: Mixture
+    untouched: list[Untouched]
+
+
+def _begin(recipe: Recipe, report: Report) -> _Beginning:
+    listed = list_sources(recipe.sources)
+    checkpoint = _begun(recipe.start, recipe.output.name) if recipe.start else _untrained(recipe)
+    weights = sum(source.weight for source in listed)
+    faces = [
+        gather(s, portraits, checkpoint, s.weight / weights * _faces_drawn(recipe), recipe.seed, report)
+        for s, portraits in listed.items()
+    ]
+    checkpoint.appraisal.to(memory_format=torch.channels_last).to(recipe.device)
+    mixture = Mixture([pool for some in faces for pool in some.pools()], _ORDINARY)
+    return _Beginning(checkpoint, mixture, [some.untouched() for some in faces])
+
+
+@contextmanager
+def _others(task: Task, recipe: Recipe, report: Report) -> Iterator[list[Path]]:
+    """Have the other workers fine-tune by seeds of their own meanwhile, and yield their states.
+
+    What they begin with they make for themselves: the same faces, and the student that was trained before.
+    """
+    numbers = range(1, recipe.workers if task.name == FineTuningTask.name else 1)
+    context = multiprocessing.get_context("spawn")
+    threads = torch.get_num_threads()
+    processes = [context.Process(target=_work, args=(recipe, n, threads), daemon=True) for n in numbers]
+    for process in processes:
+        process.start()
+    try:
+        yield [_state_of(recipe, number) for number in numbers]
+        for done, process in enumerate(processes):
+            report("waiting for the other workers", done, len(processes), "")
+            process.join()
+            if process.exitcode:
+                raise RecipeError(
+                    f"worker {done + 2} ended with exit code {process.exitcode}; "
+                    "mend what it says above, and run the same command to go on"
+                )
+    finally:
+        for process in processes:
+            process.terminate()
+
+
+def _state_of(recipe: Recipe, number: int) -> Path:
+    return recipe.work / f"{FineTuningTask.name}-{number + 1}.state"
+
+
+def _work(recipe: Recipe, number: int, threads: int) -> None:
+    """Fine-tune as another worker, in a process of its own that ends with the one that started it."""
+    torch.set_num_threads(threads)
+    parent = os.getppid()
+
+    def alive(_step: int, _loss: float) -> None:
+        if os.getppid() != parent:
+            sys.exit(1)
+
+    try:
+        beginning = _begin(recipe, lambda *_: None)
+        schedules = _schedules(recipe, number)
+        for task in tasks(beginning.checkpoint.appraisal):
+            shared = task.name == FineTuningTask.name
+            state = _state_of(recipe, number) if shared else recipe.work / f"{task.name}.state"
+            if task.name in schedules:
+                train(task, beginning.mixture, schedules[task.name], state, alive)
+            if shared:
+                return
+    except KeyboardInterrupt:
+        sys.exit(130)
+    except (CalibrationError, ModelsError) as error:
+        print(f"mien: worker {number + 1}: {error}", file=sys.stderr)  # noqa: T201 - a process of its own
+        sys.exit(error.exit_code)
+
+
+def _schedules(recipe: Recipe, worker: int = 0) -> dict[str, Schedule]:
+    """Return the schedules of what is trained, by the task's name, in order.
+
+    Workers have seeds of their own for what they share.
+    """
+    seeds = {FineTuningTask.name: recipe.seed * recipe.workers + worker}
+    return {
+        name: replace(plan, steps=max(1, round(plan.steps * recipe.steps)), seed=seeds.get(name, recipe.seed))
+        for name, plan in SCHEDULES.items()
+        if name == FineTuningTask.name or not recipe.start
+    }
+
+
+def _faces_drawn(recipe: Recipe) -> int:
+    return sum(schedule.steps * schedule.batch for schedule in _schedules(recipe).values())
+
+
+def _train(task: Task, mixture: Mixture, schedule: Schedule, state: Path, report: Report) -> None:
+    mean = 0.0
+
+    def progress(step: int, loss: float) -> None:
+        nonlocal mean
+        mean = loss if not mean else mean + 0.02 * (loss - mean)
+        report(f"training: {task.name}", step, schedule.steps, f"loss {mean:.3f}")
+
+    train(task, mixture, schedule, state, progress)
+
+
+def calibrate(checkpoint: Checkpoint, sets: Sequence[Untouched], report: Report) -> None:
     """Fit what is normal at each place, and the score's scale, on untouched faces."""
 
     def progress(done: int, total: int) -> None:
         report("fitting what is normal", done, total, "")
 
-    fit_normal(checkpoint.appraisal, faces, progress)
+    fit_normal(checkpoint.appraisal, sets, progress)
 
 
-def _check(recipe: Recipe) -> None:
+def _check_output(recipe: Recipe) -> None:
     """Find out before hours of training what would fail after them."""
     output = recipe.output
     if output.exists() and not output.is_dir():
         raise RecipeError(f"{output} is a file; give a folder for the checkpoint")
     if output.is_dir() and any(output.iterdir()) and not (output / CONFIG).is_file():
         raise RecipeError(f"{output} exists and is no checkpoint; give a new folder")
+    if recipe.start and output.exists() and recipe.start.resolve() == output.resolve():
+        raise RecipeError(f"{output} is what --from names, too; give another folder for the checkpoint")
+
+
+def _check_settings(recipe: Recipe) -> None:
+    if not 0 < recipe.steps <= _MOST_STEPS:
+        raise RecipeError(
+            f"steps {recipe.steps} are not above 0 and at most {_MOST_STEPS}; give 1 for the recipe"
+        )
+    if not sum(source.weight for source in recipe.sources):
+        raise RecipeError("the weights of the folders sum to 0; give at least one a weight above 0")
+    if recipe.start and (recipe.teacher or recipe.detector):
+        raise RecipeError(
+            "--from keeps the checkpoint's teacher and detector; leave --teacher and --detector out"
+        )
     try:
         torch.zeros(1, device=recipe.device)
     except (RuntimeError, AssertionError) as error:  # torch asserts that it was built for the device
         raise RecipeError(
             f"torch has no device '{recipe.device}' here; give cpu or a device it has"
         ) from error
+
+
+def _begun(start: Path, name: str) -> Checkpoint:
+    """Return the checkpoint that is trained on, under its new name."""
+    checkpoint = load_checkpoint(start)
+    checkpoint.config = replace(checkpoint.config, name=name)
+    return checkpoint
 
 
 def _untrained(recipe: Recipe) -> Checkpoint:
@@ -120,20 +257,3 @@ def _untrained(recipe: Recipe) -> Checkpoint:
 
 def _shipped() -> Checkpoint:
     return load_checkpoint(REFERENCE)
-
-
-def _cut(recipe: Recipe, checkpoint: Checkpoint, report: Report) -> FaceSet:
-    portraits = read_portraits(recipe.faces)
-    chosen = [p for p in portraits if p.split in ("", "train")]
-
-    def progress(done: int, total: int) -> None:
-        report("aligning faces", done, total, "")
-
-    return cut_faces(chosen, checkpoint, progress)
-
-
-def _morphs(faces: FaceSet, recipe: Recipe, report: Report) -> Tensor:
-    def progress(done: int, total: int) -> None:
-        report("making faces of nobody", done, total, "")
-
-    return morphed_faces(faces, MORPHS_PER_FACE * len(faces.faces), recipe.seed, progress)

@@ -5,7 +5,7 @@ Nothing is shown that was anomalous when it was photographed: anomalies are draw
 """
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
 import torch
@@ -17,10 +17,11 @@ from mien.models.appraisal.networks.inpainter import composite
 from mien.models.appraisal.networks.layers import unit_channels, upsample
 from mien.models.appraisal.networks.student import HEAT_SIZE, Disagreement
 from mien.models.appraisal.networks.teacher import Features
-
-from .corruptions import corrupt, random_window, uniform
-from .deformities import Anomaly, deform
-from .training import Task
+from mien.models.appraisal.training.camera import Camera, draw_camera
+from mien.models.appraisal.training.corruptions import corrupt, random_window, uniform
+from mien.models.appraisal.training.deformities import Anomaly, deform
+from mien.models.appraisal.training.fused import disagreement, student_features, teacher_features
+from mien.models.appraisal.training.training import Task, digest
 
 # Heat for a unit of what the teacher's features moved, which is hardly ever 2, and for a unit of what the
 # colours moved, which is hardly ever 0.3.
@@ -38,6 +39,14 @@ _BRIGHTNESS = (0.299, 0.587, 0.114)
 _WHOLE_FACE = 10.0
 
 
+DrawCamera = Callable[[Generator], Camera]
+
+
+def plain_camera(_chance: Generator) -> Camera:
+    """Return the camera that takes a face as it is."""
+    return Camera()
+
+
 class DrawnFaces(NamedTuple):
     """Faces of which some carry drawn anomalies.
 
@@ -51,26 +60,43 @@ class DrawnFaces(NamedTuple):
 
 
 @torch.no_grad()
-def draw_anomalies(net: AppraisalNet, faces: Tensor, untouched: int, chance: Generator) -> DrawnFaces:
+def draw_anomalies(
+    net: AppraisalNet, faces: Tensor, untouched: int, chance: Generator, camera: DrawCamera = plain_camera
+) -> DrawnFaces:
     """Draw an anomaly on all ``faces`` [N, 3, 256, 256] but the first ``untouched`` ones.
 
-    The camera's noise comes after it: what a drawing moves it also smooths, and noise that was there before
-    would tell where.
+    The camera comes after it, its noise last: what a drawing moves it also smooths, and noise, blur or
+    blocks that were there before would tell where.
     """
     reach = _reach(net)
-    plain, normal = faces[:untouched], faces[untouched:]
-    drawn = [draw_anomaly(face, reach, chance) for face in normal.cpu()]
-    changed = torch.stack([face for face, _ in drawn]).to(faces)
+    normal = list(faces.cpu())
+    drawn = [draw_anomaly(face, reach, chance) for face in normal[untouched:]]
     severity = torch.tensor([severity for _, severity in drawn]).to(faces)
-    noise = torch.stack([_camera_noise(face.shape, chance) for face in faces]).to(faces)
-    shown = (torch.cat([plain, changed]) + noise).clamp(0, 1).contiguous(memory_format=torch.channels_last)
-    features = net.teacher(shown)
-    before = net.teacher((normal + noise[untouched:]).clamp(0, 1))
+    shots = [(camera(chance), _camera_noise(face.shape, chance)) for face in normal]
+    sharp = [*normal[:untouched], *(face for face, _ in drawn)]
+    shown, before = (_taken(pictures, shots, faces) for pictures in (sharp, normal))
+    features = teacher_features(net.teacher, shown.noisy)
     after = Features(*(scale[untouched:] for scale in features))
-    grade = _feature_grade(before, after) + _colour_grade(normal, changed)
+    old = teacher_features(net.teacher, before.noisy[untouched:])
+    grade = _feature_grade(old, after) + _colour_grade(before.clean[untouched:], shown.clean[untouched:])
     grade = _graded_by_severity(net, grade.clamp(0, 1), severity)
     nothing = grade.new_zeros(untouched, *grade.shape[1:])
-    return DrawnFaces(shown, features, torch.cat([nothing, grade]))
+    return DrawnFaces(shown.noisy, features, torch.cat([nothing, grade]))
+
+
+class _Pictures(NamedTuple):
+    """Faces [N, 3, 256, 256] as cameras took them, without their noise and with it."""
+
+    clean: Tensor
+    noisy: Tensor
+
+
+def _taken(faces: Sequence[Tensor], shots: Sequence[tuple[Camera, Tensor]], like: Tensor) -> _Pictures:
+    """Take each face by a camera of its own, with noise."""
+    clean = torch.stack([camera.take(face) for face, (camera, _) in zip(faces, shots, strict=True)])
+    noise = torch.stack([noise for _, noise in shots])
+    noisy = (clean + noise).clamp(0, 1).to(like.device, memory_format=torch.channels_last)
+    return _Pictures(clean.to(like.device), noisy)
 
 
 def _camera_noise(shape: torch.Size, chance: Generator) -> Tensor:
@@ -108,6 +134,10 @@ def _colour_grade(before: Tensor, after: Tensor) -> Tensor:
     return F.adaptive_avg_pool2d(chroma, HEAT_SIZE) * _COLOUR_GRADE
 
 
+def _digest(net: AppraisalNet) -> str:
+    return digest(net.teacher.state_dict())[:12]
+
+
 def _reach(net: AppraisalNet) -> Tensor:
     """Return the face region in pixels of the face, [256, 256]."""
     return upsample(net.region.cpu(), FACE_SIZE)[0, 0]
@@ -142,8 +172,10 @@ class StudentTask:
     """
 
     name = "student"
-    # How many of the faces are left as they are.
+    # How many of the faces are left as they are, and what the share of the score that these lose weighs. A
+    # square hardly pulls at a share that is small already.
     _untouched = 1 / 4
+    _pull = 0.0
     _learning: type[nn.ModuleDict] = nn.ModuleDict
 
     def __init__(self, net: AppraisalNet) -> None:
@@ -154,16 +186,33 @@ class StudentTask:
         """Return student and head."""
         return self._parts
 
+    def settings(self) -> str:
+        """Tell what share of the faces is untouched, what their score weighs, and by which teacher."""
+        return f"untouched {self._untouched}, pull {self._pull}, teacher {_digest(self.net)}"
+
     def loss(self, faces: Tensor, chance: Generator) -> Tensor:
         """Return the head's loss on drawn faces, and how badly student and teacher part where they should."""
-        drawn = draw_anomalies(self.net, faces, int(len(faces) * self._untouched), chance)
-        disagreement: Disagreement = self.net.head(drawn.features, self.net.student(drawn.faces))
+        untouched = int(len(faces) * self._untouched)
+        drawn = draw_anomalies(self.net, faces, untouched, chance, draw_camera)
+        found = self._disagreement(drawn.faces, drawn.features)
         region = self.net.region.expand_as(drawn.grade)
         gaps = [
             discrepancy(d, F.adaptive_max_pool2d(drawn.grade, d.shape[-1]), _shrink(region, d.shape[-1]))
-            for d in disagreement.distances
+            for d in found.distances
         ]
-        return verdict_loss(self.net, disagreement.logit, drawn.grade) + 0.3 * (gaps[0] + gaps[1] + gaps[2])
+        lost = _share_taken(_evidence(self.net, torch.sigmoid(found.logit[:untouched])))
+        verdict = verdict_loss(self.net, found.logit, drawn.grade)
+        return verdict + 0.3 * (gaps[0] + gaps[1] + gaps[2]) + self._pull * lost.sum() / max(untouched, 1)
+
+    def cost(self, faces: Tensor) -> Tensor:
+        """Return the share of the score that the heat of each face takes, [N] in 0..1."""
+        faces = faces.contiguous(memory_format=torch.channels_last)
+        logit = self._disagreement(faces, teacher_features(self.net.teacher, faces)).logit
+        return _share_taken(_evidence(self.net, torch.sigmoid(logit)))
+
+    def _disagreement(self, faces: Tensor, features: Features) -> Disagreement:
+        disagreement: Disagreement = self.net.head(features, self.net.student(faces))
+        return disagreement
 
 
 def _shrink(x: Tensor, size: int) -> Tensor:
@@ -198,12 +247,17 @@ class _Settled(nn.ModuleDict):
 class FineTuningTask(StudentTask):
     """Train student and head on, by the same loss.
 
-    More of what they see is untouched, since what they must learn last is to leave people's own marks alone.
+    More of what they see is untouched, and it counts for more, since what they must learn last is to leave
+    people's own marks alone.
     """
 
     name = "fine-tuning"
     _untouched = 3 / 8
+    _pull = 1.0
     _learning = _Settled
+
+    def _disagreement(self, faces: Tensor, features: Features) -> Disagreement:
+        return disagreement(self.net.head, features, student_features(self.net.student, faces))
 
 
 class InpainterTask:
@@ -222,6 +276,14 @@ class InpainterTask:
     def parts(self) -> nn.Module:
         """Return the inpainter."""
         return self.net.inpainter
+
+    def settings(self) -> str:
+        """Tell that half of the faces are untouched, and by which teacher."""
+        return f"untouched 0.5, teacher {_digest(self.net)}"
+
+    def cost(self, faces: Tensor) -> Tensor:
+        """Take all faces for equally hard, [N]."""
+        return torch.ones(len(faces))
 
     def loss(self, faces: Tensor, chance: Generator) -> Tensor:
         """Return the loss over the holes of faces of which every other one is changed."""

@@ -1,41 +1,41 @@
-"""Training: steps that can be resumed, on faces varied as another camera would have seen them.
+"""Training: steps that can be resumed and repeated.
 
 Only normal faces are used. Every step draws from a generator seeded by the run's seed and the step, so a
 resumed run goes on as if it had never stopped. What is learned from them is told in ``tasks``.
 """
 
-import math
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from hashlib import sha256
 from pathlib import Path
 from typing import Any, Protocol
 
 import torch
-import torch.nn.functional as F
 from torch import Generator, Tensor, nn
 
-from mien.models.appraisal.networks.layers import upsample
+from mien.models.appraisal.training.mixture import Mixture
 from mien.models.errors import CheckpointError
 
-from .corruptions import pick, smooth_noise, uniform
-
-# Of how many faces about as bright one is picked.
-_NEAREST = 16
-# How often a face is given the brightness of another skin, and how bright skins are, 0..1. What is white
-# in the face stays lighter than what is not.
-_OTHER_SKIN = 0.25
-_SKINS = (0.18, 0.6)
+# How many faces are looked through for hard ones at once.
+_LOOK = 16
 
 
 @dataclass(frozen=True)
 class Schedule:
-    """How long and how fast a part is trained. ``save_every`` counts steps between resumable states."""
+    """How long and how fast a part is trained.
+
+    ``save_every`` counts steps between resumable states. ``mean_over`` is the number of steps that the
+    running mean of the weights reaches back, which is what training gives in the end. ``minings`` is how
+    often, at even steps, hard faces are looked for.
+    """
 
     steps: int
     batch: int
     learning_rate: float
     seed: int = 0
     save_every: int = 200
+    mean_over: int = 200
+    minings: int = 0
 
 
 class Task(Protocol):
@@ -47,41 +47,168 @@ class Task(Protocol):
         """Return the modules that learn."""
         ...
 
+    def settings(self) -> str:
+        """Tell what else the loss depends on, in words that change with it."""
+        ...
+
     def loss(self, faces: Tensor, chance: Generator) -> Tensor:
         """Return the loss of a batch of normal faces [N, 3, 256, 256] in 0..1, on the device of the net."""
         ...
 
+    def cost(self, faces: Tensor) -> Tensor:
+        """Return how badly each of such faces is judged untouched, [N] of at least 0."""
+        ...
+
 
 def train(
-    task: Task, faces: Tensor, schedule: Schedule, state: Path, progress: Callable[[int, float], None]
+    task: Task, faces: Mixture, schedule: Schedule, state: Path, progress: Callable[[int, float], None]
 ) -> None:
-    """Train ``task`` on aligned ``faces`` (uint8 [K, 3, 256, 256]), resuming from ``state`` if it exists.
+    """Train ``task``, resuming from ``state`` if it exists, and leave it the running mean of its weights.
 
     ``progress`` is told the step and its loss.
 
     Raises:
-        CheckpointError: ``state`` is damaged or of another training.
+        CheckpointError: ``state`` is damaged, or of another training: other faces, another seed.
     """
-    parts = task.parts()
-    device = next(parts.parameters()).device
-    optimizer = torch.optim.AdamW(parts.parameters(), schedule.learning_rate, weight_decay=1e-4)
-    first = _resume(parts, optimizer, state)
-    bright = brightness(faces)
-    parts.train()
-    for step in range(first, schedule.steps):
-        for group in optimizer.param_groups:
-            group["lr"] = schedule.learning_rate * _warmth(step, schedule.steps)
-        chance = torch.Generator().manual_seed(schedule.seed * 1_000_003 + step)
-        batch = draw_batch(faces, bright, schedule.batch, chance)
-        loss = task.loss(batch.to(device, memory_format=torch.channels_last), chance)
-        optimizer.zero_grad()
+    run = _Run(task, faces, schedule)
+    run.resume(state)
+    run.parts.train()
+    while run.step < schedule.steps:
+        loss = run.advance()
+        progress(run.step, loss)
+        if run.step % schedule.save_every == 0 or run.step == schedule.steps:
+            run.save(state)
+    run.parts.load_state_dict(run.mean)
+    run.parts.eval()
+
+
+class _Run:
+    """One training under way."""
+
+    def __init__(self, task: Task, faces: Mixture, schedule: Schedule) -> None:
+        self.task, self.faces, self.schedule = task, faces, schedule
+        self.parts = task.parts()
+        self.device = next(self.parts.parameters()).device
+        self.learning = list(self.parts.parameters())
+        self.optimizer = torch.optim.AdamW(self.learning, schedule.learning_rate, weight_decay=1e-4)
+        self.mean = {name: tensor.clone() for name, tensor in self.parts.state_dict().items()}
+        self.step = 0
+        for pool, hardness in zip(faces.pools, faces.hardness, strict=True):
+            hardness.copy_(torch.ones(len(pool.faces)))
+        self.identity = {
+            "faces": faces.digest(),
+            "first weights": digest(self.mean),
+            "schedule": repr({k: v for k, v in asdict(schedule).items() if k not in ("seed", "save_every")}),
+            "seed": str(schedule.seed),
+            "settings": f"{task.name}; {task.settings()}; ordinary things {faces.rate}",
+        }
+
+    def advance(self) -> float:
+        """Make one step and return its loss."""
+        if self._is_time_to_mine():
+            self._mine()
+        for group in self.optimizer.param_groups:
+            group["lr"] = self.schedule.learning_rate * _warmth(self.step, self.schedule.steps)
+        chance = torch.Generator().manual_seed(self.schedule.seed * 1_000_003 + self.step)
+        batch = self.faces.draw(self.schedule.batch, chance)
+        loss = self.task.loss(batch.to(self.device, memory_format=torch.channels_last), chance)
+        self.optimizer.zero_grad()
         torch.autograd.backward(loss)
-        nn.utils.clip_grad_norm_(parts.parameters(), 1.0)
-        optimizer.step()
-        progress(step + 1, loss.item())
-        if (step + 1) % schedule.save_every == 0 or step + 1 == schedule.steps:
-            _save(parts, optimizer, step + 1, state)
-    parts.eval()
+        nn.utils.clip_grad_norm_(self.learning, 1.0)
+        self.optimizer.step()
+        self.step += 1
+        self._follow()
+        return loss.item()
+
+    def _follow(self) -> None:
+        """Let the mean follow the weights, at first closely: where they began must be forgotten."""
+        kept = min(1 - 1 / self.schedule.mean_over, self.step / (self.step + 10))
+        for name, tensor in self.parts.state_dict().items():
+            if tensor.is_floating_point():
+                self.mean[name].lerp_(tensor, 1 - kept)
+            else:
+                self.mean[name].copy_(tensor)
+
+    def _is_time_to_mine(self) -> bool:
+        every = self.schedule.steps // (self.schedule.minings + 1)
+        return self.schedule.minings > 0 and self.step > 0 and every > 0 and self.step % every == 0
+
+    @torch.no_grad()
+    def _mine(self) -> None:
+        """Have faces that the mean of the weights judges badly picked more often."""
+        now = {name: tensor.clone() for name, tensor in self.parts.state_dict().items()}
+        self.parts.load_state_dict(self.mean)
+        self.parts.eval()
+        for which, pool in enumerate(self.faces.pools):
+            if pool.mined:
+                looks = (faces.to(self.device).float() / 255 for faces in torch.split(pool.faces, _LOOK))
+                self.faces.mine(which, torch.cat([self.task.cost(faces).cpu() for faces in looks]))
+        self.parts.load_state_dict(now)
+        self.parts.train()
+
+    def save(self, state: Path) -> None:
+        """Write beside and move into place, so that a stop in mid-write loses nothing."""
+        state.parent.mkdir(parents=True, exist_ok=True)
+        partial = state.with_suffix(".partial")
+        content = {
+            "identity": self.identity,
+            "parts": self.parts.state_dict(),
+            "mean": self.mean,
+            "optimizer": self.optimizer.state_dict(),
+            "hardness": self.faces.hardness,
+            "step": self.step,
+        }
+        torch.save(content, partial)
+        partial.replace(state)
+
+    def resume(self, state: Path) -> None:
+        """Go on from a state, if there is one."""
+        if not state.exists():
+            return
+        saved = _read(state)
+        identity = saved["identity"]
+        for key, here in self.identity.items():
+            if (there := str(identity.get(key))) != here:
+                raise CheckpointError(
+                    f"{state} was begun with other {key}: {there:.60} there, {here:.60} here; "
+                    "train with what it was begun with, or in another work folder"
+                )
+        self.parts.load_state_dict(saved["parts"])
+        self.optimizer.load_state_dict(saved["optimizer"])
+        self.mean = {name: tensor.to(self.device) for name, tensor in saved["mean"].items()}
+        self.faces.hardness[:] = saved["hardness"]
+        self.step = int(saved["step"])
+
+
+def mean_of_states(states: Sequence[Path]) -> dict[str, Tensor]:
+    """Return the mean of what trainings with these states gave, as a state of their parts.
+
+    Raises:
+        CheckpointError: a state is missing or damaged.
+    """
+    given = [_read(state)["mean"] for state in states]
+    return {
+        name: torch.stack([one[name].double() for one in given]).mean(dim=0).to(tensor.dtype)
+        for name, tensor in given[0].items()
+    }
+
+
+def _read(state: Path) -> dict[str, Any]:
+    """Read a state, whose keys are those that ``_Run.save`` writes."""
+    try:
+        saved = torch.load(state, map_location="cpu", weights_only=True)
+        return {key: saved[key] for key in ("identity", "parts", "mean", "optimizer", "hardness", "step")}
+    except Exception as error:  # torch raises many kinds for a foreign file
+        raise CheckpointError(f"{state} is no state of a training; delete it to start anew") from error
+
+
+def digest(tensors: Mapping[str, Tensor]) -> str:
+    """Return a hash of tensors and their names."""
+    state = sha256()
+    for name, tensor in sorted(tensors.items()):
+        state.update(name.encode())
+        state.update(tensor.cpu().contiguous().numpy().tobytes())
+    return state.hexdigest()
 
 
 def _warmth(step: int, steps: int) -> float:
@@ -91,86 +218,3 @@ def _warmth(step: int, steps: int) -> float:
         return (step + 1) / rise
     done = torch.tensor((step - rise) / max(steps - rise, 1))
     return float(0.5 * (1 + torch.cos(torch.pi * done))) + 1e-3
-
-
-def _save(parts: nn.Module, optimizer: torch.optim.Optimizer, step: int, state: Path) -> None:
-    """Write beside and move into place, so that a stop in mid-write loses nothing."""
-    state.parent.mkdir(parents=True, exist_ok=True)
-    partial = state.with_suffix(".partial")
-    torch.save({"parts": parts.state_dict(), "optimizer": optimizer.state_dict(), "step": step}, partial)
-    partial.replace(state)
-
-
-def _resume(parts: nn.Module, optimizer: torch.optim.Optimizer, state: Path) -> int:
-    if not state.exists():
-        return 0
-    try:
-        saved: dict[str, Any] = torch.load(state, map_location="cpu", weights_only=True)
-        parts.load_state_dict(saved["parts"])
-        optimizer.load_state_dict(saved["optimizer"])
-        return int(saved["step"])
-    except Exception as error:  # torch raises many kinds for a foreign file
-        raise CheckpointError(f"{state} is no state of this training; delete it to start anew") from error
-
-
-def brightness(faces: Tensor) -> Tensor:
-    """Return how bright the middle of each face [K, 3, S, S] is, [K] in their unit: mostly its skin."""
-    low, high = faces.shape[-1] * 3 // 8, faces.shape[-1] * 3 // 4
-    return faces[:, :, low:high, low:high].float().mean(dim=(1, 2, 3))
-
-
-def draw_batch(faces: Tensor, bright: Tensor, size: int, chance: Generator) -> Tensor:
-    """Draw faces and vary what is normal about them (see ``vary``).
-
-    Every other face is picked evenly from darkest to brightest by its brightness ``bright`` [K], so that dark
-    skin, rare among the faces at hand, is seen no less often than light skin.
-    """
-    picks = [pick(len(faces), chance) if i % 2 else _pick_evenly(bright, chance) for i in range(size)]
-    return torch.stack([vary(faces[i].float() / 255, chance) for i in picks])
-
-
-def _pick_evenly(bright: Tensor, chance: Generator) -> int:
-    """Pick one of the nearest faces to a level between the darkest and the brightest."""
-    level = uniform(float(bright.min()), float(bright.max()), chance)
-    nearest = (bright - level).abs().topk(min(_NEAREST, len(bright)), largest=False).indices
-    return int(nearest[pick(len(nearest), chance)])
-
-
-def vary(face: Tensor, chance: Generator) -> Tensor:
-    """Return a face [3, S, S] as another camera, light and detector, or a like person, might have it."""
-    if uniform(0, 1, chance) < 0.5:
-        face = face.flip(2)
-    face = _reframe(face, chance)
-    gamma = uniform(0.75, 1.35, chance)
-    if uniform(0, 1, chance) < _OTHER_SKIN:
-        skin = float(brightness(face[None]).clamp(0.05, 0.95))
-        gamma = max(math.log(uniform(*_SKINS, chance)) / math.log(skin), 0.75)
-    gain = uniform(0.8, 1.15, chance) + 0.06 * torch.randn(3, 1, 1, generator=chance)
-    light = 1 + 0.12 * smooth_noise(1, 3, face.shape[-1], chance)
-    face = (face.clamp(1e-3, 1) ** gamma * gain * light).clamp(0, 1)
-    if uniform(0, 1, chance) < 0.3:
-        small = int(face.shape[-1] * uniform(0.4, 0.9, chance))
-        face = upsample(F.interpolate(face[None], size=(small, small), mode="area"), face.shape[-1])[0]
-    return face.clamp(0, 1)
-
-
-def _proportions(size: int, chance: Generator) -> Tensor:
-    """Draw by how much another face is shaped otherwise, alike on both halves, [2, S, S] in shares of it."""
-    across, down = smooth_noise(2, 5, size, chance) * uniform(0, 0.012, chance)
-    return torch.stack([across - across.flip(1), down + down.flip(1)]) / 2
-
-
-def _reframe(face: Tensor, chance: Generator) -> Tensor:
-    """Turn by up to 4 degrees, scale by up to 5 %, shift by up to 4 pixels and change proportions."""
-    angle = torch.tensor(uniform(-0.07, 0.07, chance))
-    scale = uniform(0.95, 1.05, chance)
-    shift = [uniform(-0.03, 0.03, chance) for _ in range(2)]
-    theta = torch.stack(
-        [
-            torch.stack([scale * angle.cos(), -scale * angle.sin(), torch.tensor(shift[0])]),
-            torch.stack([scale * angle.sin(), scale * angle.cos(), torch.tensor(shift[1])]),
-        ]
-    )
-    grid = F.affine_grid(theta[None], [1, *face.shape], align_corners=False)
-    grid = grid + 2 * _proportions(face.shape[-1], chance).permute(1, 2, 0)
-    return F.grid_sample(face[None], grid, padding_mode="border", align_corners=False)[0]

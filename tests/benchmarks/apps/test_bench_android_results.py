@@ -33,7 +33,7 @@ class Library:
         self.log.parent.mkdir()
 
     def record(self, variant: str, unit: str) -> dict[str, Any]:
-        scores = [{"golden": g["name"], "points": 0.001, "heatmap": 0.02} for g in self.spec["goldens"]]
+        scores = [{"golden": g["name"], "points": 0.001, "map": 0.02} for g in self.spec["goldens"]]
         measured = {
             "load_ms": 10.5,
             "first_ms": 50,

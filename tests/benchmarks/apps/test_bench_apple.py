@@ -63,7 +63,7 @@ def test_the_payload_is_the_bundles(exported: Path, package: Path) -> None:
         assert contents(payload / model) == contents(bundle.variant("coreml-fp16").files[graph])
     shapes = {t["name"]: t for g in spec["graphs"].values() for t in (*g["inputs"], *g["outputs"])}
     for golden, entry in zip(bundle.goldens, spec["goldens"], strict=True):
-        assert entry["score"] == golden.score
+        assert entry["rating"] == golden.rating
         for name, file in entry["vectors"].items():
             tensor = shapes[name]
             data = np.fromfile(payload / file, np.uint8 if tensor["image"] else "<f4").reshape(

@@ -9,25 +9,25 @@ import pytest
 from mien.benchmarks.apps.apple_outputs import compare_outputs
 from mien.benchmarks.errors import ReportError
 from mien.mobile_reference.bundle.reader import Bundle, open_bundle
-from mien.mobile_reference.run.models import load_graph
+from mien.mobile_reference.run.models import load_model
 
 
 @pytest.fixture(scope="module")
 def one_face(exported: Path) -> Bundle:
     """The smallest graph and one golden face: the evaluator takes its time."""
     opened = open_bundle(exported)
-    graphs = {"mask": opened.graphs["mask"]}
-    return replace(opened, graphs=graphs, goldens=opened.goldens[:1])
+    mask = replace(opened.spec, front=None, whole=None, stages=(opened.spec.model("mask"),))
+    return replace(opened, spec=mask, goldens=opened.goldens[:1])
 
 
 @pytest.fixture
 def made_here(one_face: Bundle, tmp_path: Path) -> Path:
     golden = one_face.goldens[0]
-    for name, graph in one_face.graphs.items():
-        run = load_graph(one_face, one_face.variant("coreml-fp16"), name)
-        folder = tmp_path / "results/tensors/coreml-fp16/evaluator" / golden.name / name
+    for model in one_face.spec.models:
+        run = load_model(one_face, one_face.variant("coreml-fp16"), model.name)
+        folder = tmp_path / "results/tensors/coreml-fp16/evaluator" / golden.name / model.name
         folder.mkdir(parents=True)
-        for tensor, value in run({t.name: golden.read(t.name) for t in graph.inputs}).items():
+        for tensor, value in run({name: golden.read(name) for name in model.inputs}).items():
             last = value.transpose(0, 3, 1, 2) if value.ndim == 4 else value
             np.ascontiguousarray(last, "<f4").tofile(folder / f"{tensor}.bin")
     return tmp_path

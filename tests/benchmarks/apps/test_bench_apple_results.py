@@ -139,6 +139,7 @@ def test_a_wrong_or_missing_score_fails(
         (lambda r: r.update(extra=1), "damaged"),
         (lambda r: r.update(load_ms=float("nan")), "damaged"),
         (lambda r: r["chain"].update(appraisal=[float("inf")]), "damaged"),
+        (lambda r: r["chain"].update(other=r["chain"].pop("appraisal")), "damaged"),
         (lambda r: r["device"].update(system="Debian"), "damaged"),
         (lambda r: r.update(variant="coreml-none"), "has no variant"),
         (lambda r: r["device"].update(cores=len(r["units"])), "several devices"),

@@ -72,44 +72,44 @@ def test_the_assets_are_the_bundles(exported: Path, library: Path) -> None:
     for entry in spec["variants"]:
         variant = opened.variant(entry["name"])
         model = library / APP_ASSETS / entry["model"]
-        assert (entry["gate"], model.read_bytes()) == (variant.gate, variant.files["appraisal"].read_bytes())
+        assert (entry["gate"], model.read_bytes()) == (
+            variant.tolerance,
+            variant.files["appraisal"].read_bytes(),
+        )
     check_goldens(opened, library, spec)
 
 
 def check_goldens(opened: Bundle, library: Path, spec: dict[str, list[dict[str, str]]]) -> None:
     for golden, entry in zip(opened.goldens, spec["goldens"], strict=True):
-        assert entry["score"] == golden.score
-        for name, dtype in (("face", np.uint8), ("heatmap", "<f4")):
-            data = np.fromfile(library / TEST_ASSETS / entry[name], dtype)
+        assert entry["rating"] == golden.rating
+        for role, name, dtype in (("input", "face", np.uint8), ("map", "heatmap", "<f4")):
+            data = np.fromfile(library / TEST_ASSETS / entry[role], dtype)
             np.testing.assert_array_equal(data, golden.read(name).reshape(-1))
 
 
-def test_the_kotlin_reads_what_the_generator_wrote(library: Path, exported: Path) -> None:
-    """Names that stand on both sides: keys of the spec, tensors and the signature of the models."""
+def test_the_kotlin_reads_what_the_generator_wrote(library: Path) -> None:
+    """Names that stand on both sides: keys of the spec, and its place."""
     reader = (library / "src/androidTest/kotlin/mien/appraisal/Spec.kt").read_text()
     spec = json.loads((library / SPEC).read_text())
-    known = {*spec, *spec["variants"][0], *spec["goldens"][0]}
-    wanted = set(re.findall(r'get(?:String|Int|Double|JSONArray)\("(\w+)"\)', reader))
-    assert {"id", "variants", "model", "face"} <= wanted <= known
+    known = {*spec, *spec["tensors"], *spec["variants"][0], *spec["goldens"][0]}
+    wanted = set(re.findall(r'get(?:String|Int|Double|JSONArray|JSONObject)\("(\w+)"\)', reader))
+    assert {"id", "variants", "model", "tensors", "map"} <= wanted <= known
     assert f'"{SPEC.relative_to(TEST_ASSETS)}"' in reader
-    appraiser = (library / "src/main/kotlin/mien/appraisal/Appraiser.kt").read_text()
-    names = dict(re.findall(r'const val (\w+) = "(\w+)"', appraiser))
-    graph = open_bundle(exported).graphs["appraisal"]
-    assert {names["FACE"]} == {tensor.name for tensor in graph.inputs}
-    assert {names["SCORE"], names["HEATMAP"]} <= {tensor.name for tensor in graph.outputs}
+    assert spec["tensors"] == {"input": "face", "rating": "score", "map": "heatmap"}
 
 
-def test_the_exported_models_have_the_signature_that_the_kotlin_names(exported: Path) -> None:
+def test_the_exported_models_have_the_signature_that_the_kotlin_names(exported: Path, library: Path) -> None:
     from ai_edge_litert.interpreter import Interpreter
 
     appraiser = (TEMPLATES / "src/main/kotlin/mien/appraisal/Appraiser.kt").read_text()
     names = dict(re.findall(r'const val (\w+) = "(\w+)"', appraiser))
+    tensors = json.loads((library / SPEC).read_text())["tensors"]
     for variant in open_bundle(exported).variants:
         if variant.platform == "tflite":
             (signature,) = Interpreter(str(variant.files["appraisal"])).get_signature_list().items()
             assert signature[0] == names["SIGNATURE"]
-            assert signature[1]["inputs"] == [names["FACE"]]
-            assert {names["SCORE"], names["HEATMAP"]} <= set(signature[1]["outputs"])
+            assert signature[1]["inputs"] == [tensors["input"]]
+            assert {tensors["rating"], tensors["map"]} <= set(signature[1]["outputs"])
 
 
 @pytest.mark.parametrize(

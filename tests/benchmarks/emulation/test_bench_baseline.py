@@ -12,6 +12,7 @@ from mien.benchmarks.emulation import baseline
 from mien.benchmarks.emulation.profile import by_kind
 from mien.benchmarks.emulation.sysroot import Userland
 from mien.benchmarks.results.records import Work
+from mien.mobile_reference.bundle.reader import open_bundle
 from mien.mobile_reference.tflite.model_file import Operator, TensorOf, TFLiteFile
 from tests.benchmarks.targets.test_bench_arm64 import needs_emulator
 
@@ -21,8 +22,9 @@ def test_the_work_of_an_appraisal_has_not_grown(
     exported: Path, userland: Userland, capsys: pytest.CaptureFixture[str]
 ) -> None:
     stored = baseline.read_stored()
-    variant, results = baseline.count(exported, userland.folder.parent, [baseline.DEFAULT_PRESET])
-    found = baseline.record(variant, results)
+    bundle = open_bundle(exported)
+    results = baseline.count(bundle, userland.folder.parent, [baseline.DEFAULT_PRESET])
+    found = baseline.record(bundle, results)
     needed = found["instructions"]["typical"]
     with capsys.disabled():
         click.echo(f"\nARM64 instructions, typical: {needed}, stored {stored['instructions']['typical']}")

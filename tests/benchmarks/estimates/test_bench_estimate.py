@@ -25,11 +25,22 @@ from mien.benchmarks.estimates.estimate import (
 from mien.benchmarks.estimates.fit import CLAIM, fit_group
 from mien.benchmarks.estimates.published import Group, Published, Size, read_fits, read_groups
 from mien.benchmarks.results.records import ESTIMATE_SCHEMA, check_report
-from mien.mobile_reference.bundle.reader import STAGES, open_bundle
+from mien.mobile_reference.bundle.reader import open_bundle
 from mien.mobile_reference.commands.console import main
 from mien.mobile_reference.errors import BundleError
 from mien.mobile_reference.tflite.model_file import TFLiteFile, read_tflite
-from tests.benchmarks.tinymodels import Maker, appraisal, heatmap, int8_appraisal, schema, softmax_of_products
+from tests.benchmarks.tinymodels import (
+    PIPELINE,
+    Maker,
+    appraisal,
+    heatmap,
+    int8_appraisal,
+    schema,
+    softmax_of_products,
+)
+
+STAGES = tuple(stage.name for stage in PIPELINE.stages)
+WORK = (*STAGES, "appraisal")
 
 
 def test_counts_of_a_known_graph(tmp_path: Path) -> None:
@@ -157,7 +168,7 @@ def test_the_bracket_is_at_least_as_heavy(found: list[Estimate]) -> None:
 def _bundle_with(bundle: Path, model: Path) -> list[Estimate]:
     opened = open_bundle(bundle)
     variant = opened.variants[0]
-    return list(estimates(opened, replace(variant, files={**variant.files, "appraisal": model})))
+    return list(estimates(opened, replace(variant, files={**variant.files, **dict.fromkeys(WORK, model)})))
 
 
 def test_operators_that_no_published_network_has_are_refused(bundle: Path, tmp_path: Path) -> None:
@@ -228,7 +239,7 @@ def test_stages_that_are_too_large_are_estimated_by_their_halves(bundle: Path, t
         maker.add(schema.BuiltinOperator.ADD, [before, before], after)
     large = maker.write(tmp_path / "large.tflite", tensors[:1], tensors[-1:])
     variant = opened.variants[0]
-    files_ = {**variant.files, **dict.fromkeys((*STAGES, "appraisal"), large)}
+    files_ = {**variant.files, **dict.fromkeys(WORK, large)}
     (estimate,) = (
         e for e in estimates(opened, replace(variant, files=files_)) if e.group.name == "sd660-cpu"
     )

@@ -80,7 +80,7 @@ def quiet(_: str) -> None:
 
 def spec_of(bundle: Path, mode: Mode = MODE) -> BenchSpec:
     opened = open_bundle(bundle)
-    photograph = opened.goldens[0].photograph
+    photograph = opened.goldens[0].source
     return BenchSpec(opened, "tflite-int8", photograph, 1, mode.warmup, mode.runs, mode.blocks)
 
 
@@ -247,7 +247,7 @@ def test_a_runner_that_fails_is_reported_with_its_last_line(
 @pytest.mark.parametrize("place", [0, 1, 2])
 def test_a_score_that_is_no_number_fails(bundle: Path, place: int) -> None:
     spec = spec_of(bundle)
-    scores = [spec.bundle.goldens[0].score] * 3
+    scores = [spec.bundle.goldens[0].rating] * 3
     assert all(parity.passed for parity in score_parity(spec, scores))
     scores[place] = float("nan")
     assert not any(parity.passed for parity in score_parity(spec, scores))

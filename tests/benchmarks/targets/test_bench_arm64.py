@@ -33,7 +33,7 @@ def measure(bundle: Path, userland: Userland) -> Callable[[str, str], Result]:
 
     def run(preset: str, variant: str) -> Result:
         if (preset, variant) not in known:
-            spec = BenchSpec(opened, variant, opened.goldens[0].photograph, 1, 0, 1, 1)
+            spec = BenchSpec(opened, variant, opened.goldens[0].source, 1, 0, 1, 1)
             known[preset, variant] = Arm64Target(preset, userland, lambda _: None).run(spec)
         return known[preset, variant]
 
@@ -100,7 +100,7 @@ def test_the_work_of_the_int8_kernels_has_not_grown(
 @needs_emulator
 def test_counts_repeat(bundle: Path, userland: Userland, measure: Callable[[str, str], Result]) -> None:
     opened = open_bundle(bundle)
-    spec = BenchSpec(opened, "tflite-int8", opened.goldens[0].photograph, 1, 0, 1, 1)
+    spec = BenchSpec(opened, "tflite-int8", opened.goldens[0].source, 1, 0, 1, 1)
     again = Arm64Target("typical", userland, lambda _: None).run(spec)
     # Address randomisation moves a few hundred instructions of the C library; measured up to 0.006 %.
     assert instructions(again) == pytest.approx(instructions(measure("typical", "tflite-int8")), rel=1e-3)
@@ -150,7 +150,7 @@ def test_a_program_that_fails_is_reported(bundle: Path, userland: Userland, tmp_
     bad = shutil.copytree(userland.folder, tmp_path / "bad", symlinks=True)
     shutil.rmtree(bad / "wheels" / "numpy")
     opened = open_bundle(bundle)
-    spec = BenchSpec(opened, "tflite-int8", opened.goldens[0].photograph, 1, 0, 1, 1)
+    spec = BenchSpec(opened, "tflite-int8", opened.goldens[0].source, 1, 0, 1, 1)
     with pytest.raises(TargetError, match="numpy"):
         Arm64Target("typical", Userland(bad), lambda _: None).run(spec)
 

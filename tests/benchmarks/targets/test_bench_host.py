@@ -47,6 +47,7 @@ def test_every_stage_of_every_variant_is_timed(report: dict[str, Any]) -> None:
             ("chain", "total"),
             ("graph", "detector"),
             ("graph", "heatmap"),
+            ("graph", "compare"),
         ]
 
 

@@ -68,9 +68,8 @@ def test_the_stages_have_the_blocks_of_the_one_graph(exported: Path, graph: Path
         return {block.name for block in find_blocks(file.read_bytes())}
 
     stages = [graph.with_name(f"{stage}.tflite") for stage in ("heatmap", "mask", "inpaint", "compare")]
-    assert (
-        set().union(*map(names, stages)) == names(graph) == stored_assignment("tflite-int8", PRECISION).keys()
-    )
+    stored = stored_assignment("tflite-int8", PRECISION)
+    assert set().union(*map(names, stages)) == names(graph) == stored.keys()
 
 
 def weights(model: bytes, end: str) -> dict[str, tuple[int, int]]:

@@ -14,6 +14,7 @@ from PIL import Image
 
 from mien.mobile_reference.commands.appraise import RECORDS
 from mien.mobile_reference.commands.console import main
+from tests.mobile_reference.conftest import FakeBundle
 
 KEYS = {"photo", "score", "variant", "faces", "alignment", "error"}
 
@@ -284,3 +285,20 @@ def test_a_bundle_needs_nothing_of_the_heavy_install(fake: Any, untouched: Path)
     assert done.returncode == 2
     assert "LiteRT cannot load" in done.stderr
     assert done.stdout == "heavy: []\n"
+
+
+@pytest.mark.parametrize(("variant", "needed"), [("tflite-fp32", "False"), ("coreml-fp16", "True")])
+def test_appraise_imports_the_core_ml_evaluator_only_for_core_ml(
+    fake: FakeBundle, untouched: Path, variant: str, needed: str
+):
+    """The models are none, so that the call ends where it loads the first of them."""
+    code = (
+        "import sys\n"
+        "from mien.mobile_reference.commands.console import main\n"
+        "try: main(sys.argv[1:])\n"
+        "finally: print('mien.mobile_reference.coreml.evaluator' in sys.modules)"
+    )
+    command = [sys.executable, "-c", code, "appraise", untouched, "--bundle", fake.path, "--variant", variant]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 2, done.stderr
+    assert done.stdout.splitlines()[-1] == needed

@@ -5,11 +5,13 @@ import json
 import numpy as np
 import pytest
 from click.testing import CliRunner
+from PIL import Image
 
 import tests.mobile_reference.coreml.mil_packages as build
 from mien.mobile_reference.commands.coreml import coreml
 from mien.mobile_reference.coreml import FLOAT32, NOT_VALIDATED, Evaluator, load_package
 from mien.mobile_reference.coreml.parity import difference, reference_outputs
+from mien.mobile_reference.errors import PhotographError
 
 
 def invoke(*arguments):
@@ -101,3 +103,52 @@ def test_differences():
     assert difference("y", [1.0], [1.0]).snr is None
     assert difference("y", [np.nan], [1.0]).relative == np.inf
     assert difference("y", [3.0], [0.0]).relative == 3.0
+
+
+@pytest.fixture
+def reads(tmp_path):
+    """Let `run` read a picture into a package of 4 x 2 pixels that halves them."""
+    tensor = build.tensor_type("float32", (1, 3, 2, 4))
+    kind = build.message((1, 4), (2, 2), (3, 20))
+    feature = build.message((1, "face"), (3, build.message((4, kind))))
+    package = build.write(
+        tmp_path,
+        build.add_one(
+            operations=[
+                build.const("half", np.float32(0.5)),
+                build.operation("mul", {"x": "face", "y": "half"}, [("y", tensor)]),
+            ],
+            inputs=[("face", tensor)],
+            description=build.message((1, feature)),
+        ),
+    )
+
+    def read(path):
+        result = invoke("run", package, "--input", path, "-o", tmp_path / f"{path.stem}-seen")
+        if result.exception and not isinstance(result.exception, SystemExit):
+            raise result.exception
+        (values,) = (tmp_path / f"{path.stem}-seen").glob("*.npy")
+        return np.load(values)[0].transpose(1, 2, 0) * 2
+
+    return read
+
+
+def test_run_reads_pictures_as_appraise_does(reads, tmp_path):
+    pixels = np.random.default_rng(0).integers(0, 256, (2, 4, 3), dtype=np.uint8)
+    exif = Image.Exif()
+    exif[0x0112] = 3
+    Image.fromarray(pixels[::-1, ::-1].copy()).save(tmp_path / "turned.png", exif=exif)
+    np.testing.assert_array_equal(reads(tmp_path / "turned.png"), pixels)
+    clear = np.dstack([pixels, np.zeros((2, 4), np.uint8)])
+    Image.fromarray(clear).save(tmp_path / "clear.png")
+    assert (reads(tmp_path / "clear.png") == 255).all()
+    deep = np.arange(8, dtype=np.uint16).reshape(2, 4) * 9000
+    Image.fromarray(deep).save(tmp_path / "deep.png")
+    rounded = (deep.astype(int) + 128) // 257
+    np.testing.assert_array_equal(reads(tmp_path / "deep.png"), np.stack([rounded] * 3, axis=2))
+
+
+def test_run_refuses_a_picture_as_appraise_does(reads, tmp_path):
+    (tmp_path / "face.heic").write_bytes(b"\0\0\0\x18ftypheic\0\0\0\0mif1heic")
+    with pytest.raises(PhotographError, match="but HEIC; convert it"):
+        reads(tmp_path / "face.heic")

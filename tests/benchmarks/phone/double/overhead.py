@@ -87,7 +87,7 @@ def overheads(bundle: Bundle, cache: Path) -> Iterator[Overhead]:
 
 def _overhead(bundle: Bundle, kit: Kit, shell: Shell, what: str, blocks: int, runs: int) -> Overhead:
     mode = Mode(blocks=blocks, warmup=0, runs=runs, seconds=0, limit=1200, cool=0)
-    spec = BenchSpec(bundle, "tflite-int8", bundle.goldens[0].photograph, 1, 0, runs, blocks)
+    spec = BenchSpec(bundle, "tflite-int8", bundle.goldens[0].source, 1, 0, runs, blocks)
     CountingAdb.calls, start = 0, time.monotonic()
     adb = CountingAdb(**vars(choose_device(find_adb(None), None)))
     latency = AndroidTarget(Session(adb, probe(adb), mode, lambda _: None), kit).run(spec).latency

@@ -224,7 +224,7 @@ def _stored(file: Path, graph: Component, source: Path | None, folder: Path) -> 
 
 def test_a_model_that_computes_something_else_is_refused(exported: Path, tmp_path: Path) -> None:
     wrong = with_module("mask", Negated())
-    with pytest.raises(ConversionError, match="the converter changed the graph"):
+    with pytest.raises(ConversionError, match="the converter changed it"):
         convert_float(flatbuffer_direct.convert, wrong, REFERENCE, _samples(wrong, exported), tmp_path)
 
 

@@ -158,6 +158,10 @@ def test_a_report_says_what_was_measured(evaluated: SimpleNamespace):
     assert 0 < figure(record, measure="pro", at="frame")["estimate"] <= 1
     assert figure(record, measure="image_auroc", at=">=0.5")["estimate"] > 0.5
     assert figure(record, measure="removed", at="l1", kind="cleft")["estimate"] < 1
+    by_kind = [figure(record, measure="pearson", kind=kind)["estimate"] for kind in KINDS]
+    assert figure(record, measure="mean_pearson")["estimate"] == pytest.approx(np.mean(by_kind))
+    assert 0 <= figure(record, measure="caught", at="0.25")["estimate"] <= 1
+    assert record["parts"] == []
     male = figure(record, measure="untouched_median", kind="untouched", group="gender male")
     female = figure(record, measure="untouched_median", kind="untouched", group="gender female")
     assert male["low"] is None
@@ -167,7 +171,7 @@ def test_a_report_says_what_was_measured(evaluated: SimpleNamespace):
 
 def test_targets_are_judged_by_the_figures(evaluated: SimpleNamespace):
     targets = {target["text"]: target for target in evaluated.record["targets"]}
-    assert len(targets) == 11
+    assert len(targets) == 12
     for target in targets.values():
         assert target["met"] == (target["sign"] * (target["estimate"] - target["bound"]) >= 0)
     assert targets["10^9 multiply-accumulates"]["met"]
@@ -210,7 +214,7 @@ def test_ratings_made_elsewhere_are_judged_alike(
     lines = (dumped / "cases.csv").read_text().splitlines()[1:]
     np.save(dumped / HEATMAPS, heat)
     np.save(dumped / SCORES, np.array([100 - 100 * float(line.split(",")[3]) for line in lines]))
-    assert run("evaluate", people, "--ratings", dumped, "-o", tmp_path / "report.json") == 0
+    assert run("evaluate", people, "--rated", dumped, "-o", tmp_path / "report.json") == 0
     record = json.loads((tmp_path / "report.json").read_text())
     assert figure(record, measure="pearson", stage="ratings")["estimate"] == pytest.approx(1)
     assert figure(record, measure="image_auroc", stage="ratings", at="0.25")["estimate"] == 1
@@ -232,7 +236,7 @@ def test_ratings_of_other_faces_or_out_of_range_are_refused(
     def refused(scores: np.ndarray, value: float) -> str:
         np.save(folder / SCORES, scores)
         np.save(folder / HEATMAPS, np.full((count, 256, 256), value, np.float16))
-        assert run("evaluate", people, "--ratings", folder, "-o", tmp_path / "report.json") == 2
+        assert run("evaluate", people, "--rated", folder, "-o", tmp_path / "report.json") == 2
         assert not (tmp_path / "report.json").exists()
         return capsys.readouterr().err.splitlines()[-1]
 
@@ -245,7 +249,7 @@ def test_ratings_of_other_faces_or_out_of_range_are_refused(
     np.save(folder / FACES, other)
     assert "write the faces anew" in refused(np.zeros(count), 0)
     (folder / SCORES).write_bytes(b"\x80\x04.")
-    assert run("evaluate", people, "--ratings", folder) == 2
+    assert run("evaluate", people, "--rated", folder) == 2
     assert "is no array" in capsys.readouterr().err
 
 
@@ -256,8 +260,14 @@ def test_ratings_of_other_faces_or_out_of_range_are_refused(
         (["--checkpoint", "nowhere"], "does not exist"),
         (["-o", "nowhere/report.json"], "cannot be written"),
         (["--page", "."], "cannot be written"),
-        (["--ratings", "nowhere"], "have the faces rated first"),
+        (["--rated", "nowhere"], "have the faces rated first"),
         (["--dump", ".", "--json"], "--dump only writes faces"),
+        (["--dump", "new", "--also", "unseen"], "--dump only writes faces"),
+        (["--scale", "1:7"], "give them with --ratings"),
+        (["--ratings", "nowhere.csv"], "cannot be read"),
+        (["--ratings", "nowhere.csv", "--scale", "7"], "not SEVERE:TYPICAL"),
+        (["--ratings", "nowhere.csv", "--everyday", "."], "leave out --rated, --everyday"),
+        (["--everyday", "nowhere"], "is not a folder"),
         (["--dump", Path(statistics.__file__).parent], "give a new folder"),
     ],
 )

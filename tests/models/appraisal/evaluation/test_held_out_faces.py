@@ -13,6 +13,7 @@ from mien.models.appraisal.errors import ImageSetError
 from mien.models.appraisal.evaluation.anomalies import ANOMALIES
 from mien.models.appraisal.evaluation.held_out import held_out_faces
 from mien.models.appraisal.pipeline import appraisal
+from mien.models.pipeline import HeldOut
 
 
 def _folder(tmp_path: Path, portrait: Path, splits: list[str]) -> Path:
@@ -25,12 +26,14 @@ def _folder(tmp_path: Path, portrait: Path, splits: list[str]) -> Path:
     return tmp_path
 
 
+def _held_out(folder: Path, checkpoint: Checkpoint) -> HeldOut:
+    return held_out_faces(folder, checkpoint, appraisal(checkpoint))
+
+
 def test_every_face_is_rated_plain_and_with_every_anomaly(
     tmp_path: Path, untouched: Path, checkpoint: Checkpoint
 ):
-    held_out = held_out_faces(
-        _folder(tmp_path, untouched, ["val", "train", "calibration"]), checkpoint, appraisal(checkpoint)
-    )
+    held_out = _held_out(_folder(tmp_path, untouched, ["val", "train", "calibration"]), checkpoint)
     faces = list(held_out.samples())
     assert held_out.weights == checkpoint_hash(checkpoint)
     assert [face.name for face in faces] == [f"0 {kind}" for kind in ("plain", *ANOMALIES)]
@@ -48,9 +51,7 @@ def test_every_face_is_rated_plain_and_with_every_anomaly(
 
 def test_faces_that_were_all_seen_are_refused(tmp_path: Path, untouched: Path, checkpoint: Checkpoint):
     with pytest.raises(ImageSetError, match="held out"):
-        held_out_faces(
-            _folder(tmp_path, untouched, ["train", "calibration"]), checkpoint, appraisal(checkpoint)
-        )
+        _held_out(_folder(tmp_path, untouched, ["train", "calibration"]), checkpoint)
 
 
 def test_a_picture_without_a_face_is_left_out_and_told(
@@ -58,7 +59,7 @@ def test_a_picture_without_a_face_is_left_out_and_told(
 ):
     folder = _folder(tmp_path, untouched, ["val", "val"])
     (folder / "1.jpg").write_text("no image")
-    held_out = held_out_faces(folder, checkpoint, appraisal(checkpoint))
+    held_out = _held_out(folder, checkpoint)
     assert held_out.count == 6
     assert len(held_out.skipped) == 1
     assert held_out.skipped[0].startswith("1.jpg: ")

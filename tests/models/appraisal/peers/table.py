@@ -165,7 +165,7 @@ def main() -> None:
 
 def _judge(portraits: Path, checkpoint: Path, ratings: Path | None) -> Report:
     click.echo(f"judging {ratings or checkpoint}", err=True)
-    return carry_out(Request(portraits, checkpoint, ratings=ratings), lambda *_: None)[0]
+    return carry_out(Request(portraits, checkpoint, rated=ratings), lambda *_: None)[0]
 
 
 def _training(note: Mapping[str, str | float]) -> str:

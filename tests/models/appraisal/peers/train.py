@@ -3,7 +3,7 @@
     python -m tests.models.appraisal.peers.train PORTRAITS WORK stfpm
 
 WORK keeps the aligned faces, the state of the training (a run that was stopped goes on), and for each model
-two folders for ``mien evaluate --ratings``: one scored by the most unusual pixel of the whole frame, as
+two folders for ``mien evaluate --rated``: one scored by the most unusual pixel of the whole frame, as
 anomalib does, and one by that of mien's face region.
 """
 
@@ -27,7 +27,7 @@ from mien.models.appraisal.evaluation.peers import FACES, HEATMAPS, SCORES
 from mien.models.appraisal.evaluation.raters import region_pixels
 from mien.models.appraisal.portraits import FaceSet, cut_faces, read_portraits
 from mien.models.appraisal.training.morphs import morphed_faces
-from mien.models.appraisal.training.recipe import MORPHS_PER_FACE
+from mien.models.appraisal.training.sources import MORPHS_PER_FACE
 from tests.models.appraisal.peers.models import PEERS, Peer, Trainee
 from tests.models.appraisal.peers.scale import fit_scale
 

@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from torch import Generator, Tensor
 
 from mien.models.appraisal.networks.appraisal import AppraisalRule, face_region
+from mien.models.appraisal.training import deformities
 from mien.models.appraisal.training.deformities import DEFORMITIES, Deformity, cleft, deform, droop
 
 SEEDS = st.integers(0, 2**31 - 1)
@@ -61,3 +62,29 @@ def test_a_deformity_of_a_part_lies_on_it(small: Tensor, deformity: Deformity, r
 def test_most_deformities_can_be_seen(small: Tensor):
     seen = [(deform(small, REACH, chance(seed)).face - small).abs().max() > 0.1 for seed in range(20)]
     assert sum(seen) > 10
+
+
+def test_middling_severities_and_spots_and_swellings_are_drawn_more_often(
+    small: Tensor, monkeypatch: pytest.MonkeyPatch
+):
+    drawn: list[str] = []
+
+    def counted(name: str) -> Deformity:
+        def draw(face: Tensor, _reach: Tensor, _severity: float, _chance: Generator) -> Tensor:
+            drawn.append(name)
+            return face
+
+        return draw
+
+    kinds = tuple(counted(draw.__name__) for draw in deformities._DRAWN)
+    monkeypatch.setattr(deformities, "_DRAWN", kinds)
+    count = 600
+    severities = [deform(small, REACH, Generator().manual_seed(seed)).severity for seed in range(count)]
+    middling = sum(0.3 <= severity <= 0.7 for severity in severities) / count
+    # A half, and of the other half what an even draw has there; four standard deviations are 0.08.
+    assert middling == pytest.approx(0.5 + 0.5 * 0.4 / 0.95, abs=0.08)
+    assert min(severities) < 0.15
+    assert max(severities) > 0.9
+    shares = {name: drawn.count(name) / count for name in set(drawn)}
+    expected = {"cleft": 0.1, "droop": 0.1, "scar": 0.2, "spot": 0.3, "swelling": 0.3}
+    assert shares == pytest.approx(expected, abs=0.08)

@@ -12,6 +12,8 @@ from torch import Generator, Tensor
 
 from mien.models.appraisal.checkpoint import REFERENCE, load_checkpoint
 from mien.models.appraisal.networks.appraisal import AppraisalNet, AppraisalRule, face_region
+from mien.models.appraisal.networks.teacher import Features
+from mien.models.appraisal.training.camera import Camera, draw_camera
 from mien.models.appraisal.training.corruptions import (
     CORRUPTIONS,
     Corruption,
@@ -23,6 +25,7 @@ from mien.models.appraisal.training.corruptions import (
     stroke,
 )
 from mien.models.appraisal.training.deformities import Anomaly
+from mien.models.appraisal.training.mixture import Mixture, Pool
 from mien.models.appraisal.training.tasks import (
     FineTuningTask,
     InpainterTask,
@@ -32,7 +35,8 @@ from mien.models.appraisal.training.tasks import (
     tasks,
     verdict_loss,
 )
-from mien.models.appraisal.training.training import Schedule, Task, brightness, draw_batch, train, vary
+from mien.models.appraisal.training.training import Schedule, Task, train
+from mien.models.appraisal.training.variation import brightness, vary
 from mien.models.errors import ModelsError
 
 SEEDS = st.integers(0, 2**31 - 1)
@@ -56,13 +60,22 @@ def weights(task: Task) -> dict[str, Tensor]:
 
 def run(task: Task, face: Tensor, state: Path, schedule: Schedule) -> list[float]:
     losses: list[float] = []
-    train(task, torch.stack([face, face.flip(2)]), schedule, state, lambda _, loss: losses.append(loss))
+    train(task, mixture(face), schedule, state, lambda _, loss: losses.append(loss))
     return losses
+
+
+def pool(faces: Tensor, weight: float = 1.0) -> Pool:
+    return Pool(faces, weight, torch.ones(len(faces), dtype=torch.bool))
+
+
+def mixture(face: Tensor) -> Mixture:
+    """Return one pool of a face and its mirror image."""
+    return Mixture([pool(torch.stack([face, face.flip(2)]))], rate=0.5)
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_a_stopped_run_goes_on_as_if_it_had_never_stopped(name: str, face: Tensor, tmp_path: Path):
-    schedule = Schedule(steps=3, batch=2, learning_rate=1e-3, seed=4, save_every=1)
+    schedule = Schedule(steps=3, batch=2, learning_rate=1e-3, seed=4, save_every=1, minings=2)
     whole = new_task(name)
     losses = run(whole, face, tmp_path / "whole.state", schedule)
     assert len(losses) == 3
@@ -72,10 +85,9 @@ def test_a_stopped_run_goes_on_as_if_it_had_never_stopped(name: str, face: Tenso
         if step == 3:
             raise KeyboardInterrupt
 
-    faces = torch.stack([face, face.flip(2)])
     stopped = new_task(name)
     with pytest.raises(KeyboardInterrupt):
-        train(stopped, faces, schedule, tmp_path / "cut.state", stop)
+        train(stopped, mixture(face), schedule, tmp_path / "cut.state", stop)
     resumed = new_task(name)
     assert run(resumed, face, tmp_path / "cut.state", schedule) == losses[2:]
     expected, found = weights(whole), weights(resumed)
@@ -118,9 +130,15 @@ class Recorder:
     def parts(self) -> torch.nn.Module:
         return self.number
 
+    def settings(self) -> str:
+        return ""
+
     def loss(self, faces: Tensor, chance: Generator) -> Tensor:
         self.batches.append(faces)
         return self.number.weight.square().sum()
+
+    def cost(self, faces: Tensor) -> Tensor:
+        return torch.arange(len(faces)).float()
 
 
 def test_no_two_steps_and_no_two_seeds_draw_the_same_batch(face: Tensor, tmp_path: Path):
@@ -130,6 +148,108 @@ def test_no_two_steps_and_no_two_seeds_draw_the_same_batch(face: Tensor, tmp_pat
         run(task, face, tmp_path / str(seed), Schedule(3, 2, 1e-3, seed=seed))
         batches += task.batches
     assert len({batch.numpy().tobytes() for batch in batches}) == 6
+
+
+def test_what_training_gives_is_the_mean_of_the_last_weights(face: Tensor, tmp_path: Path):
+    """The number falls towards 0 by about the rate at each step: its mean lies behind it."""
+    task = Recorder()
+    torch.nn.init.ones_(task.number.weight)
+    trained: list[float] = []
+
+    def keep(step: int, loss: float) -> None:
+        trained.append(task.number.weight.item())
+
+    train(task, mixture(face), Schedule(40, 1, 1e-2, mean_over=8), tmp_path / "state", keep)
+    given = task.number.weight.item()
+    assert trained[-1] < given < trained[20]
+
+
+def test_hard_faces_are_looked_for_at_even_steps_by_the_mean_of_the_weights(face: Tensor, tmp_path: Path):
+    task = Recorder()
+    torch.nn.init.ones_(task.number.weight)
+    seen: list[tuple[int, float]] = []
+
+    def cost(faces: Tensor) -> Tensor:
+        seen.append((len(task.batches), task.number.weight.item()))
+        return torch.tensor([1.0, 3.0])
+
+    task.cost = cost  # type: ignore[method-assign]
+    faces = mixture(face)
+    now: list[float] = []
+    train(
+        task,
+        faces,
+        Schedule(8, 1, 1e-1, minings=3, mean_over=4),
+        tmp_path / "state",
+        lambda *_: now.append(task.number.weight.item()),
+    )
+    assert [step for step, _ in seen] == [2, 4, 6]
+    assert all(mean != now[step - 1] for step, mean in seen)
+    assert faces.hardness[0].tolist() == pytest.approx([0.35 + 0.5, 0.35 + 1.5])
+
+
+def _another_seed(face: Tensor) -> tuple[Task, Mixture, Schedule]:
+    return Recorder(), mixture(face), Schedule(2, 1, 1e-3, seed=1)
+
+
+def _other_faces(face: Tensor) -> tuple[Task, Mixture, Schedule]:
+    return Recorder(), mixture(face.flip(1)), Schedule(2, 1, 1e-3)
+
+
+def _other_weights(face: Tensor) -> tuple[Task, Mixture, Schedule]:
+    faces = torch.stack([face, face.flip(2)])
+    return Recorder(), Mixture([pool(faces, 2.0)], rate=0.5), Schedule(2, 1, 1e-3)
+
+
+def _other_rate(face: Tensor) -> tuple[Task, Mixture, Schedule]:
+    return Recorder(), Mixture(mixture(face).pools, rate=0.1), Schedule(2, 1, 1e-3)
+
+
+def _more_steps(face: Tensor) -> tuple[Task, Mixture, Schedule]:
+    return Recorder(), mixture(face), Schedule(3, 1, 1e-3)
+
+
+def _other_first_weights(face: Tensor) -> tuple[Task, Mixture, Schedule]:
+    task = Recorder()
+    torch.nn.init.zeros_(task.number.weight)
+    return task, mixture(face), Schedule(2, 1, 1e-3)
+
+
+@pytest.mark.parametrize(
+    ("other", "named"),
+    [
+        (_another_seed, "seed"),
+        (_other_faces, "faces"),
+        (_other_weights, "faces"),
+        (_other_rate, "settings"),
+        (_more_steps, "schedule"),
+        (_other_first_weights, "first weights"),
+    ],
+)
+def test_a_state_of_another_training_is_refused_in_one_line(
+    face: Tensor,
+    tmp_path: Path,
+    other: Callable[[Tensor], tuple[Task, Mixture, Schedule]],
+    named: str,
+    monkeypatch: pytest.MonkeyPatch,
+):
+    def begin() -> Recorder:
+        task = Recorder()
+        torch.nn.init.ones_(task.number.weight)
+        return task
+
+    schedule, state = Schedule(2, 1, 1e-3), tmp_path / "recorder.state"
+    train(begin(), mixture(face), schedule, state, lambda *_: None)
+    before = state.read_bytes()
+    # The same again is taken up and has nothing left to do.
+    train(begin(), mixture(face), schedule, state, lambda *_: pytest.fail("trained again"))
+    task, faces, plan = other(face)
+    if named != "first weights":
+        task.parts().load_state_dict(begin().parts().state_dict())
+    with pytest.raises(ModelsError, match=f"recorder.state was begun with other {named}") as refused:
+        train(task, faces, plan, state, lambda *_: pytest.fail("trained all the same"))
+    assert "\n" not in str(refused.value)
+    assert state.read_bytes() == before
 
 
 @pytest.mark.parametrize("content", [b"", b"not a state"])
@@ -172,20 +292,57 @@ def test_a_varied_face_keeps_shape_and_range(face: Tensor, seed: int):
 
 
 def test_a_batch_is_drawn_from_its_seed(face: Tensor):
-    faces = torch.stack([face, face.flip(2)])
-    bright = brightness(faces)
-    first = draw_batch(faces, bright, 3, chance(1))
+    faces = mixture(face)
+    first = faces.draw(3, chance(1))
     assert first.shape == (3, 3, 256, 256)
-    assert torch.equal(first, draw_batch(faces, bright, 3, chance(1)))
-    assert not torch.equal(first, draw_batch(faces, bright, 3, chance(2)))
+    assert torch.equal(first, faces.draw(3, chance(1)))
+    assert not torch.equal(first, faces.draw(3, chance(2)))
+
+
+def grey(levels: list[int], size: int = 64) -> Tensor:
+    return torch.tensor(levels, dtype=torch.uint8).view(-1, 1, 1, 1).expand(-1, 3, size, size)
 
 
 def test_rare_dark_faces_are_drawn_often():
-    levels = torch.tensor([40] * 20 + [200] * 380)
-    faces = levels.to(torch.uint8).view(-1, 1, 1, 1).expand(-1, 3, 64, 64)
-    drawn = draw_batch(faces, brightness(faces), 200, chance(0))
+    drawn = Mixture([pool(grey([40] * 20 + [200] * 380))]).draw(200, chance(0))
     # Every other face is picked evenly by brightness: a quarter is dark, and some light ones are darkened.
     assert (brightness(drawn) < 0.3).float().mean() > 0.2
+
+
+def picks(faces: Mixture, count: int = 400) -> Tensor:
+    """Return which pool, told by blue, so many faces come from."""
+    drawn = faces.draw(count, chance(3))
+    return (drawn[:, 2] > drawn[:, 0]).flatten(1).float().mean(dim=1) > 0.5
+
+
+def coloured(*, blue: bool) -> Tensor:
+    face = torch.full((1, 3, 16, 16), 60, dtype=torch.uint8)
+    face[:, 2 if blue else 0] = 200
+    return face
+
+
+@pytest.mark.parametrize("weight", [0.0, 1.0, 3.0])
+def test_pools_are_mixed_by_their_weights(weight: float):
+    share = picks(Mixture([pool(coloured(blue=False)), pool(coloured(blue=True), weight)])).float().mean()
+    # Four standard deviations of 400 picks are 0.1 at most.
+    assert share == pytest.approx(weight / (1 + weight), abs=0.1 if weight else 0)
+
+
+def test_hard_faces_are_picked_more_often_and_none_is_forgotten():
+    faces = Mixture([pool(torch.cat([coloured(blue=False)] * 9 + [coloured(blue=True)]))])
+    before = picks(faces).float().mean()
+    faces.mine(0, torch.tensor([0.01] * 9 + [0.5]))
+    after = picks(faces).float().mean()
+    assert 0.05 < before < 0.2
+    assert after > 2 * before
+    assert after < 0.75
+
+
+def test_faces_that_cost_nothing_are_all_alike():
+    faces = Mixture([pool(grey([40, 90, 200]))])
+    faces.mine(0, torch.zeros(3))
+    assert len(set(faces.hardness[0].tolist())) == 1
+    assert faces.draw(2, chance(0)).shape == (2, 3, 64, 64)
 
 
 def test_light_faces_are_sometimes_darkened_but_what_is_white_stays_light():
@@ -300,6 +457,47 @@ def test_the_noise_of_a_place_does_not_tell_that_it_was_drawn_upon(
     assert outside > 0.002
     # 1,800 draws each: their deviations differ by some hundredths.
     assert inside == pytest.approx(outside.item(), rel=0.15)
+
+
+def test_untouched_faces_pull_at_the_loss_of_fine_tuning_by_the_share_of_the_score_they_lose(
+    shipped: AppraisalNet, face: Tensor, monkeypatch: pytest.MonkeyPatch
+):
+    task = FineTuningTask(shipped)
+    faces = face[None].expand(4, -1, -1, -1).float() / 255
+    with torch.no_grad():
+        pulled = task.loss(faces, chance(0))
+        monkeypatch.setattr(FineTuningTask, "_pull", 0.0)
+        plain = task.loss(faces, chance(0))
+    drawn = draw_anomalies(shipped, faces, 1, chance(0), draw_camera)
+    with torch.no_grad():
+        logit = shipped.verdict(drawn.faces[:1], Features(*(scale[:1] for scale in drawn.features)))
+        evidence = shipped.evidence(shipped.in_region(torch.sigmoid(logit)) + 1e-5)
+    # Training's own tolerated evidence.
+    assert pulled - plain == pytest.approx(float(evidence / (0.0105 + evidence)), rel=1e-2, abs=1e-5)
+
+
+def test_the_cost_of_a_face_grows_with_what_is_unusual_about_it(shipped: AppraisalNet, face: Tensor):
+    spotted = face.clone()
+    spotted[:, 140:165, 80:105] = 20
+    with torch.no_grad():
+        plain, marked = FineTuningTask(shipped).cost(torch.stack([face, spotted]).float() / 255)
+    assert 0 <= plain < 0.2 < marked <= 1
+
+
+def test_a_camera_takes_drawn_and_untouched_faces_alike_and_after_the_drawing(
+    shipped: AppraisalNet, face: Tensor, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr("mien.models.appraisal.training.tasks.draw_anomaly", blot(0.9))
+    monkeypatch.setattr(
+        "mien.models.appraisal.training.tasks._camera_noise", lambda shape, _: torch.zeros(shape)
+    )
+    faces = face[None].expand(2, -1, -1, -1).float() / 255
+    camera = Camera(blur=1.2)
+    drawn = draw_anomalies(shipped, faces, 1, chance(0), lambda _: camera)
+    blotted = blot(0.9)(faces[1], torch.zeros(()), chance(0)).face
+    torch.testing.assert_close(drawn.faces, torch.stack([camera.take(faces[0]), camera.take(blotted)]))
+    # What the camera does to both is no anomaly.
+    assert drawn.grade[1, 0, :15].max() < 0.02
 
 
 def test_a_thin_red_line_as_bright_as_the_skin_counts_for_more_than_a_grey_one(

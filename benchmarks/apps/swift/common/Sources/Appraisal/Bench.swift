@@ -29,38 +29,37 @@ public final class Bench {
         let before = conditions("before")
         let (appraiser, load) = try timed { try Appraiser(spec, compiled: compiled, units: units) }
         let golden = try tensors(spec.goldens[0])
-        guard let face = golden["face"] else { throw AppraisalError("the golden face is missing") }
-        let (_, first) = try timed { try appraiser.rate(face) }
+        let (_, first) = try timed { try appraiser.rate(golden) }
         return Record(
             id: spec.id, variant: variant.name, units: name, device: .current, load_ms: load, first_ms: first,
-            chain: try chain(appraiser, face), graphs: try graphs(appraiser, golden),
+            chain: try chain(appraiser, golden), graphs: try graphs(appraiser, golden),
             peak_memory_bytes: peakMemory(), notes: before + conditions("after"),
             scores: try spec.goldens.flatMap {
                 try scores(appraiser, $0, output?.appendingPathComponent("\(variant.name)/\(name)"))
             })
     }
 
-    /// Time the way from the aligned face's bytes to the score: pixel buffer, then the one graph.
-    private func chain(_ appraiser: Appraiser, _ face: Value) throws -> [String: [Double]] {
-        let graph = try appraiser.graph("appraisal")
-        var times: [String: [Double]] = ["pixels": [], "appraisal": []]
+    /// Time the way from the inputs' bytes to the rating: pixel buffer, then the end-to-end model.
+    private func chain(_ appraiser: Appraiser, _ known: [String: Value]) throws -> [String: [Double]] {
+        let graph = try appraiser.graph(spec.whole)
+        var times: [String: [Double]] = ["pixels": [], spec.whole: []]
         for run in 0..<spec.warmup + spec.runs {
-            let (inputs, pixels) = try timed { try graph.inputs(["face": face]) }
-            let (_, appraisal) = try timed {
-                try graph.predict(inputs).featureValue(for: "score")?.multiArrayValue?[0].floatValue
+            let (inputs, pixels) = try timed { try graph.inputs(known) }
+            let (_, whole) = try timed {
+                try graph.predict(inputs).featureValue(for: spec.rating)?.multiArrayValue?[0].floatValue
             }
             if run >= spec.warmup {
                 times["pixels"]?.append(pixels)
-                times["appraisal"]?.append(appraisal)
+                times[spec.whole]?.append(whole)
             }
         }
         return times
     }
 
-    /// Time every graph but the one graph alone, fed by float tensors.
+    /// Time every graph but the end-to-end one alone, fed by float tensors.
     private func graphs(_ appraiser: Appraiser, _ known: [String: Value]) throws -> [String: [Double]] {
         var times = [String: [Double]]()
-        for (name, graph) in appraiser.graphs where name != "appraisal" {
+        for (name, graph) in appraiser.graphs where name != spec.whole {
             let inputs = try graph.inputs(known)
             for _ in 0..<spec.warmup { _ = try graph.predict(inputs) }
             times[name] = try (0..<spec.runs).map { _ in try timed { try graph.predict(inputs) }.1 }
@@ -68,7 +67,7 @@ public final class Bench {
         return times
     }
 
-    /// Compare scores with the float pipeline's: of the one graph, and of the stages from each one on.
+    /// Compare ratings with the float pipeline's: of the end-to-end model, and of the stages from each one on.
     private func scores(_ appraiser: Appraiser, _ golden: Golden, _ output: URL?) throws -> [ScoreError] {
         let known = try tensors(golden)
         if let output = output {
@@ -76,18 +75,17 @@ public final class Bench {
                 try save(try graph.run(known), output.appendingPathComponent("\(golden.name)/\(name)"))
             }
         }
-        guard let face = known["face"] else { throw AppraisalError("the golden face is missing") }
         var found = [
-            try ScoreError(golden: golden, from: "appraisal", score: try appraiser.rate(face)["score"])
+            try ScoreError(golden: golden, from: spec.whole, rating: try appraiser.rate(known)[spec.rating])
         ]
         for (place, stage) in spec.stages.enumerated() {
             let finished = try appraiser.finish(from: place, known)
-            found.append(try ScoreError(golden: golden, from: stage, score: finished["score"]))
+            found.append(try ScoreError(golden: golden, from: stage, rating: finished[spec.rating]))
         }
         return found
     }
 
-    /// Read all float tensors of a golden face.
+    /// Read all float tensors of a golden input.
     private func tensors(_ golden: Golden) throws -> [String: Value] {
         var found = [String: Value]()
         for tensor in spec.graphs.values.flatMap({ $0.inputs }) where found[tensor.name] == nil {

@@ -52,6 +52,7 @@ public final class Graph {
 /// The graphs of one variant on one choice of compute units.
 public final class Appraiser {
     public let graphs: [String: Graph]
+    private let whole: String
     private let stages: [String]
 
     /// Load models that were compiled before.
@@ -62,6 +63,7 @@ public final class Appraiser {
             loaded[name] = try Graph(compiled: model, spec: graph, units: units)
         }
         graphs = loaded
+        whole = spec.whole
         stages = spec.stages
     }
 
@@ -71,9 +73,9 @@ public final class Appraiser {
         return graph
     }
 
-    /// Rate an aligned face: score, heatmap, mask and normalised face by the one graph.
-    public func rate(_ face: Value) throws -> [String: Value] {
-        try graph("appraisal").run(["face": face])
+    /// Run the end-to-end model on the pipeline's inputs.
+    public func rate(_ inputs: [String: Value]) throws -> [String: Value] {
+        try graph(whole).run(inputs)
     }
 
     /// Run the stages from `first` on, each fed by those before it; returns all that is known then.

@@ -9,7 +9,7 @@ public struct Record: Encodable {
     public let device: Device
     public let load_ms: Double
     public let first_ms: Double
-    /// Every timed run: the way from the aligned face's bytes to the score, by its steps.
+    /// Every timed run: the way from the inputs' bytes to the rating, by its steps.
     public let chain: [String: [Double]]
     /// Every timed run of each graph alone, its inputs made before.
     public let graphs: [String: [Double]]
@@ -18,18 +18,18 @@ public struct Record: Encodable {
     public let scores: [ScoreError]
 }
 
-/// How far a score is from the float pipeline's, in points of 100.
+/// How far a rating is from the float pipeline's, in its own units.
 ///
-/// `from` is the first graph that ran here: the one graph, or a stage that was fed float tensors, after
-/// which all others followed. `points` is nil when the score is no number.
+/// `from` is the first graph that ran here: the end-to-end one, or a stage that was fed float tensors, after
+/// which all others followed. `points` is nil when the rating is no number.
 public struct ScoreError: Encodable {
     public let golden: String
     public let from: String
     public let points: Double?
 
-    init(golden: Golden, from: String, score: Value?) throws {
-        guard let found = score?.numbers.first else { throw AppraisalError("\(from) gave no score") }
-        let error = abs(Double(found) - golden.score)
+    init(golden: Golden, from: String, rating: Value?) throws {
+        guard let found = rating?.numbers.first else { throw AppraisalError("\(from) gave no rating") }
+        let error = abs(Double(found) - golden.rating)
         self.golden = golden.name
         self.from = from
         points = error.isFinite ? error : nil

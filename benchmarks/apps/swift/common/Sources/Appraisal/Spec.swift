@@ -7,7 +7,11 @@ public struct Spec: Decodable {
     /// Untimed and timed runs of each step.
     public let warmup: Int
     public let runs: Int
-    /// The graphs from the aligned face to the score, in the order of the data.
+    /// The tensor by which variants are compared.
+    public let rating: String
+    /// The end-to-end model.
+    public let whole: String
+    /// The models that do its work one after the other, in the order of the data.
     public let stages: [String]
     public let graphs: [String: GraphSpec]
     public let variants: [Variant]
@@ -32,17 +36,17 @@ public struct TensorSpec: Decodable {
     public let image: Bool
 }
 
-/// One precision. `gate` is the largest score error allowed, in points of 100.
+/// One precision. `gate` is the largest error of the rating allowed, in its own units.
 public struct Variant: Decodable {
     public let name: String
     public let gate: Double
     public let models: [String: String]
 }
 
-/// A golden face: its float score, and files with the float tensors of every stage.
+/// A golden input: its float rating, and files with the float tensors of every stage.
 public struct Golden: Decodable {
     public let name: String
-    public let score: Double
+    public let rating: Double
     public let vectors: [String: String]
 }
 

@@ -6,7 +6,7 @@ import XCTest
     import Appraisal
 #endif
 
-/// Measures every variant on every choice of compute units, and checks the scores.
+/// Measures every variant on every choice of compute units, and checks the ratings.
 ///
 /// Each measurement is printed as one line, "MIEN " and a JSON object.
 final class BenchTests: XCTestCase {
@@ -47,7 +47,7 @@ final class BenchTests: XCTestCase {
     private func check(_ score: ScoreError, _ variant: Variant, _ units: String) {
         let place = "\(variant.name) on \(units), \(score.golden) from \(score.from)"
         // An error that is no number is nil, and fails.
-        guard let points = score.points else { return XCTFail("\(place): the score is no number") }
+        guard let points = score.points else { return XCTFail("\(place): the rating is no number") }
         XCTAssertLessThanOrEqual(points, variant.gate, place)
     }
 }

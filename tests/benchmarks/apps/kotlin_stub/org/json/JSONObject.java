@@ -15,6 +15,8 @@ public class JSONObject {
 
     public native double getDouble(String name) throws JSONException;
 
+    public native JSONObject getJSONObject(String name) throws JSONException;
+
     public native JSONArray getJSONArray(String name) throws JSONException;
 
     public native JSONObject put(String name, int value) throws JSONException;

@@ -14,10 +14,10 @@ import org.junit.Test
 import org.junit.runner.RunWith
 
 /**
- * Measures every variant on every unit of this phone, and checks the scores of the golden faces.
+ * Measures every variant on every unit of this phone, and checks the ratings of the golden inputs.
  *
  * Each measurement is one line of the log with the tag MIEN, a JSON object. Times are in milliseconds, from the
- * aligned face's bytes to score and heatmap.
+ * input's bytes to rating and map.
  */
 @RunWith(AndroidJUnit4::class)
 class BenchTest {
@@ -32,7 +32,7 @@ class BenchTest {
         assertTrue(wrong.joinToString("; "), wrong.isEmpty())
     }
 
-    /** Measure, report, and say which scores are off by more than the gate. */
+    /** Measure, report, and say which ratings are off by more than the gate. */
     private fun measure(variant: Variant, unit: ComputeUnit): List<String> {
         val record = about(variant, unit)
         if (!unit.isAvailable()) return report(record.put("refused", "not known to work on this phone"))
@@ -40,7 +40,7 @@ class BenchTest {
         val start = SystemClock.elapsedRealtimeNanos()
         val appraiser =
             try {
-                Appraiser(model, unit)
+                Appraiser(model, spec.tensors, unit)
             } catch (error: IllegalArgumentException) {
                 // A GPU may refuse a graph; a processor must not.
                 if (unit == ComputeUnit.CPU) throw error
@@ -55,31 +55,31 @@ class BenchTest {
     }
 
     private fun time(appraiser: Appraiser, record: JSONObject) {
-        val face = spec.bytes(spec.goldens.first().face)
+        val input = spec.bytes(spec.goldens.first().input)
         val times = List(1 + spec.warmup + spec.runs) {
             val start = SystemClock.elapsedRealtimeNanos()
-            appraiser.rate(face)
+            appraiser.rate(input)
             since(start)
         }
         record.put("first_ms", times.first()).put("runs_ms", JSONArray(times.drop(1 + spec.warmup)))
     }
 
-    /** Compare with the float pipeline: scores, which have a gate, and the heatmap's largest difference. */
+    /** Compare with the float pipeline: ratings, which have a gate, and the map's largest difference. */
     private fun compare(appraiser: Appraiser, variant: Variant, record: JSONObject): List<String> {
         val wrong = mutableListOf<String>()
         val scores = JSONArray()
         for (golden in spec.goldens) {
-            val found = appraiser.rate(spec.bytes(golden.face))
-            val points = abs(found.score - golden.score)
-            val known = spec.floats(golden.heatmap)
-            val heat = known.indices.maxOf { abs(found.heatmap[it] - known[it]) }
+            val found = appraiser.rate(spec.bytes(golden.input))
+            val points = abs(found.rating - golden.rating)
+            val known = spec.floats(golden.map)
+            val worst = known.indices.maxOf { abs(found.map[it] - known[it]) }
             scores.put(
                 JSONObject()
                     .put("golden", golden.name)
                     .put("points", number(points))
-                    .put("heatmap", number(heat.toDouble()))
+                    .put("map", number(worst.toDouble()))
             )
-            // A score that is no number is never within the gate.
+            // A rating that is no number is never within the gate.
             if (!(points <= variant.gate)) {
                 wrong += "${variant.name} on ${record.get("unit")}, ${golden.name}: off by $points points"
             }

@@ -6,11 +6,11 @@ import java.nio.ByteOrder
 import org.json.JSONArray
 import org.json.JSONObject
 
-/** One precision; `gate` is the largest score error allowed, in points of 100. */
+/** One precision; `gate` is the largest error of the rating allowed, in its own units. */
 class Variant(val name: String, val gate: Double, val model: String)
 
-/** A golden face with the float pipeline's score; `face` and `heatmap` are assets. */
-class Golden(val name: String, val score: Double, val face: String, val heatmap: String)
+/** A golden input with the float pipeline's rating; `input` and `map` are assets. */
+class Golden(val name: String, val rating: Double, val input: String, val map: String)
 
 /** What the generator says of a bundle, read from the asset `mien/spec.json`. */
 class Spec(private val assets: AssetManager) {
@@ -22,13 +22,17 @@ class Spec(private val assets: AssetManager) {
     /** Untimed and timed runs. */
     val warmup = json.getInt("warmup")
     val runs = json.getInt("runs")
+    val tensors =
+        json.getJSONObject("tensors").let {
+            Tensors(it.getString("input"), it.getString("rating"), it.getString("map"))
+        }
     val variants =
         objects(json.getJSONArray("variants")).map {
             Variant(it.getString("name"), it.getDouble("gate"), it.getString("model"))
         }
     val goldens =
         objects(json.getJSONArray("goldens")).map {
-            Golden(it.getString("name"), it.getDouble("score"), it.getString("face"), it.getString("heatmap"))
+            Golden(it.getString("name"), it.getDouble("rating"), it.getString("input"), it.getString("map"))
         }
 
     fun bytes(asset: String): ByteArray = assets.open(asset).use { it.readBytes() }

@@ -17,34 +17,37 @@ enum class ComputeUnit {
         this == CPU || CompatibilityList().use { it.isDelegateSupportedOnThisDevice }
 }
 
-/** The score of a face, 0 to 100, and its heatmap of 256 x 256 values, row by row, 0 where nothing is unusual. */
-class Appraisal(val score: Float, val heatmap: FloatArray)
+/** The names of a model's tensors, as the bundle's `manifest.json` has them. */
+class Tensors(val input: String, val rating: String, val map: String)
+
+/** The rating of a picture, such as a score of 0 to 100, and the values of the map, row by row. */
+class Appraisal(val rating: Float, val map: FloatArray)
 
 /**
- * The one graph of a bundle on one unit. It is not safe for several threads, and a GPU's must be used on the
+ * The end-to-end model of a bundle on one unit. It is not safe for several threads, and a GPU's must be used on the
  * thread that made it.
  *
- * @param model the bytes of `appraisal.tflite`, in a direct buffer
+ * @param model the bytes of the .tflite file, in a direct buffer
+ * @param tensors what goes in and comes out
  * @throws IllegalArgumentException LiteRT cannot load the model, or the unit refuses its graph
  */
-class Appraiser(model: ByteBuffer, unit: ComputeUnit, threads: Int = 1) : Closeable {
+class Appraiser(model: ByteBuffer, private val tensors: Tensors, unit: ComputeUnit, threads: Int = 1) : Closeable {
     private val gpu = if (unit == ComputeUnit.GPU) GpuDelegate() else null
     private val interpreter = load(model, threads)
-    private val face = room(FACE)
-    private val score = room(SCORE)
-    private val heatmap = room(HEATMAP)
+    private val input = room(tensors.input)
+    private val outputs = setOf(tensors.rating, tensors.map).associateWith { room(it) }
 
     /**
-     * Rate an aligned face of 256 x 256 pixels: RGB, 3 bytes a pixel, row by row.
+     * Rate a picture of the model's size: RGB, 3 bytes a pixel, row by row.
      *
      * @throws IllegalArgumentException there are more bytes or fewer
      */
     fun rate(pixels: ByteArray): Appraisal {
-        require(pixels.size == face.capacity()) { "a face has ${face.capacity()} bytes, got ${pixels.size}" }
-        for (buffer in listOf(face, score, heatmap)) buffer.rewind()
-        face.put(pixels).rewind()
-        interpreter.runSignature(mapOf(FACE to face), mapOf(SCORE to score, HEATMAP to heatmap), SIGNATURE)
-        return Appraisal(floats(score)[0], floats(heatmap))
+        require(pixels.size == input.capacity()) { "a picture has ${input.capacity()} bytes, got ${pixels.size}" }
+        for (buffer in outputs.values + input) buffer.rewind()
+        input.put(pixels).rewind()
+        interpreter.runSignature(mapOf(tensors.input to input), outputs, SIGNATURE)
+        return Appraisal(floats(tensors.rating)[0], floats(tensors.map))
     }
 
     override fun close() {
@@ -74,15 +77,13 @@ class Appraiser(model: ByteBuffer, unit: ComputeUnit, threads: Int = 1) : Closea
         return ByteBuffer.allocateDirect(tensor.numBytes()).order(ByteOrder.nativeOrder())
     }
 
-    private fun floats(buffer: ByteBuffer): FloatArray {
+    private fun floats(name: String): FloatArray {
+        val buffer = outputs.getValue(name)
         buffer.rewind()
         return FloatArray(buffer.capacity() / Float.SIZE_BYTES).also { buffer.asFloatBuffer().get(it) }
     }
 
     private companion object {
         const val SIGNATURE = "serving_default"
-        const val FACE = "face"
-        const val SCORE = "score"
-        const val HEATMAP = "heatmap"
     }
 }

@@ -1,0 +1,97 @@
+"""What a command that measures has to say: to a file, to a page, to a terminal."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import click
+from rich.console import Console
+
+from mien.models.appraisal.errors import RequestError
+from mien.models.appraisal.evaluation.evaluation_page import Picture, ratings_page, report_page
+from mien.models.appraisal.evaluation.evaluation_parts import Part, Sheet, part_record
+from mien.models.appraisal.evaluation.evaluation_report import (
+    CAVEAT,
+    SCHEMA,
+    VERSION,
+    Report,
+    Subject,
+    report_record,
+    sheets,
+    tables,
+)
+from mien.models.appraisal.evaluation.ratings.rating_agreement import CAVEAT as RATINGS_CAVEAT
+
+
+@dataclass(frozen=True)
+class Document:
+    """A report in every form: JSON values, an HTML page, sheets with closing lines, and warnings."""
+
+    record: dict[str, Any]
+    page: str
+    sheets: Sequence[Sheet]
+    closing: tuple[str, ...]
+    warnings: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Destination:
+    """Where a document goes: files if they are named, and standard output as JSON or as tables."""
+
+    output: Path | None
+    page: Path | None
+    as_json: bool
+
+    def check(self) -> None:
+        """Refuse, before hours of work, files that cannot be written.
+
+        Raises:
+            RequestError: names the first.
+        """
+        for file in (self.output, self.page):
+            if file and (file.is_dir() or not file.parent.is_dir()):
+                raise RequestError(f"{file} cannot be written; give a file in a folder that exists")
+
+    def write(self, document: Document) -> None:
+        """Write and print a document; warnings go to standard error."""
+        text = json.dumps(document.record, indent=2, allow_nan=False)
+        if self.output:
+            self.output.write_text(text + "\n", encoding="utf-8")
+        if self.page:
+            self.page.write_text(document.page, encoding="utf-8")
+        for warning in document.warnings:
+            click.echo(f"mien: {warning}", err=True)
+        if self.as_json:
+            click.echo(text)
+            return
+        Console().print(tables(document.sheets))
+        for line in document.closing:
+            click.echo(line)
+
+
+def report_document(report: Report, pictures: Sequence[Picture]) -> Document:
+    """Make the document of an evaluation on drawn anomalies, with its further parts."""
+    left_out = tuple(f"left out {reason}" for reason in report.skipped)
+    return Document(
+        report_record(report),
+        report_page(report, pictures),
+        sheets(report),
+        (*(part.summary for part in report.parts), CAVEAT),
+        (*left_out, *(warning for part in report.parts for warning in part.warnings)),
+    )
+
+
+def ratings_document(subject: Subject, part: Part) -> Document:
+    """Make the document of an evaluation against people's ratings."""
+    record = {
+        "schema": SCHEMA,
+        "version": VERSION,
+        "note": RATINGS_CAVEAT,
+        "subject": {"name": subject.name, "sha256": subject.sha256, "split": subject.split},
+        "parts": [part_record(part)],
+    }
+    left_out = tuple(f"left out {reason}" for reason in part.facts["skipped"])
+    page = ratings_page(subject, part, RATINGS_CAVEAT)
+    return Document(record, page, part.sheets, (part.summary, RATINGS_CAVEAT), (*left_out, *part.warnings))

@@ -1,0 +1,66 @@
+/* What benchmarks/phone/runner/align.c makes of one case of alignment_vectors.json, with a graph that says what
+ * the case says. Standard input: see test_alignment_vectors.py. Standard output: the box and the keypoints that
+ * were found, the matrix, and the face. */
+#include "align.c"
+
+#include <stdarg.h>
+#include <stdio.h>
+
+struct Graph {
+  float answers[2][CANDIDATE];
+  int asked;
+};
+
+void die(const char *format, ...) {
+  va_list values;
+  va_start(values, format);
+  vfprintf(stderr, format, values);
+  exit(2);
+}
+
+void *allocate(size_t bytes) {
+  void *memory = malloc(bytes);
+  if (!memory) die("no memory");
+  return memory;
+}
+
+void run_graph(Graph *graph, const void *input, size_t bytes) {
+  (void)input, (void)bytes;
+  graph->asked++;
+}
+
+size_t output_bytes(const Graph *graph) { return sizeof graph->answers[0]; }
+
+void read_output(Graph *graph, void *values, size_t bytes) { memcpy(values, graph->answers[graph->asked - 1], bytes); }
+
+static void take(void *to, size_t bytes) {
+  if (fread(to, 1, bytes, stdin) != bytes) die("the input is cut short");
+}
+
+int main(void) {
+  int sizes[4];
+  double numbers[4];
+  Square squares[2];
+  Graph graph = {.asked = 0};
+  take(sizes, sizeof sizes);
+  Rule rule = {.size = sizes[2], .detector_size = sizes[3]};
+  take(numbers, sizeof numbers);
+  rule.score = numbers[0], rule.overlap = numbers[1], rule.second_look = numbers[2], rule.smallest = numbers[3];
+  take(rule.template_, sizeof rule.template_);
+  take(squares, sizeof squares);
+  take(graph.answers, sizeof graph.answers);
+  Picture picture = {sizes[0], sizes[1], allocate((size_t)sizes[0] * sizes[1] * 3)};
+  take(picture.pixels, (size_t)sizes[0] * sizes[1] * 3);
+  Candidate first, second;
+  look(&picture, squares[0], &graph, &rule, &first);
+  look(&picture, squares[1], &graph, &rule, &second);
+  Map matrix = similarity(second.values + 5, rule.template_);
+  fwrite(first.values + 1, sizeof(double), 4, stdout);
+  fwrite(second.values + 5, sizeof(double), 8, stdout);
+  fwrite(&matrix, sizeof matrix, 1, stdout);
+  graph.asked = 0;
+  uint8_t *face = allocate((size_t)rule.size * rule.size * 3);
+  align(&picture, &graph, &rule, face);
+  fwrite(face, 1, (size_t)rule.size * rule.size * 3, stdout);
+  return 0;
+}
