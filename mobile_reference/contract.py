@@ -40,6 +40,11 @@ class TensorSpec:
     layout: str = AS_IT_IS
 
     @property
+    def rgb(self) -> bool:
+        """Tell whether it is a picture of RGB pixels, 0..255."""
+        return self.layout == PICTURE and self.dtype == "uint8" and self.shape[3:] == (3,)
+
+    @property
     def channels_second(self) -> tuple[int, ...]:
         """The shape that PyTorch and Core ML have."""
         if self.layout != PICTURE:
@@ -214,6 +219,18 @@ def problems(spec: PipelineSpec) -> Iterator[str]:
         yield "no gate is given, so nothing could be judged"
     elif not unknown and (spec.rating.metric != SCALAR or _size(spec.tensor(spec.rating.tensor)) != 1):
         yield f"the first gate must be of metric {SCALAR} and of one value, {spec.rating.tensor} is not so"
+    yield from _unseen(spec)
+
+
+def _unseen(spec: PipelineSpec) -> Iterator[str]:
+    """Find views that cannot be drawn beside or over the picture that goes in."""
+    tensors = {tensor.name: tensor for tensor in spec.tensors}
+    sizes = {tensors[name].shape[1:3] for name in spec.inputs if name in tensors and tensors[name].rgb}
+    for view in spec.views:
+        shape = tensors[view.tensor].shape if view.tensor in tensors else None
+        channels = 3 if view.kind == COLOUR else 1
+        if shape is not None and (shape[3:] != (channels,) or (sizes and shape[1:3] not in sizes)):
+            yield f"view {view.tensor} is no map of {channels} channels and of the size of an input picture"
     overlays = [view.tensor for view in spec.views if view.kind == OVERLAY]
     if len(overlays) > 1:
         yield f"one overlay can be shown, not {', '.join(overlays)}"

@@ -15,7 +15,7 @@ import numpy as np
 from jsonschema import Draft202012Validator
 from numpy.typing import NDArray
 
-from mien.mobile_reference.contract import PipelineSpec, problems, read_pipeline
+from mien.mobile_reference.contract import FrontSpec, PipelineSpec, problems, read_pipeline
 from mien.mobile_reference.errors import BundleError, UsageError
 from mien.mobile_reference.front.alignment import AlignmentRule
 from mien.mobile_reference.front.photograph import Pixels, read_photograph
@@ -236,15 +236,27 @@ def _listed(root: Path, manifest: Mapping[str, Any], name: str) -> Path:
     return inside(root, name)
 
 
+def face_front(spec: PipelineSpec) -> FrontSpec:
+    """Return a pipeline's front, which must be ``face-alignment``.
+
+    Raises:
+        UsageError: the pipeline has another front, or none.
+    """
+    if spec.front is None or spec.front.kind != FACE_ALIGNMENT:
+        raise UsageError(
+            f"pipeline {spec.name} has no front that aligns a face, so it takes no photographs; give a "
+            "bundle of one that has, or judge this one with 'mien verify'"
+        )
+    return spec.front
+
+
 def alignment_rule(spec: PipelineSpec) -> AlignmentRule:
     """Return the rule of a pipeline's front, which must be ``face-alignment``.
 
     Raises:
         UsageError: the pipeline has another front, or none.
     """
-    if spec.front is None or spec.front.kind != FACE_ALIGNMENT:
-        raise UsageError(f"pipeline {spec.name} aligns no face; give it arrays, or a bundle of the appraisal")
-    values = spec.front.rule
+    values = face_front(spec).rule
     template = tuple((float(x), float(y)) for x, y in values["template"])
     numbers = {
         key: values[key] for key in ("size", "score", "overlap", "second_look", "smallest", "detector_size")

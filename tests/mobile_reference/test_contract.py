@@ -199,7 +199,24 @@ CONTRADICTIONS: dict[str, dict[str, Any]] = {
         "stages": stage("mask", inputs=("heat", "candidates"))
     },
     "no model that an app runs gives heat, which a gate or view asks for": {
-        "views": (ViewSpec("heat", GREY),)
+        "gates": (*SPEC.gates, GateSpec("heat", CORRELATION, {ANY: 0.99}, SET))
+    },
+    "no model that an app runs gives candidates, which a gate or view asks for": {
+        "whole": None,
+        "gates": (*SPEC.gates, GateSpec("candidates", CORRELATION, {ANY: 0.99}, SET)),
+    },
+    "view normalised is no map of 1 channels and of the size of an input picture": {
+        "views": (ViewSpec("normalised", GREY),)
+    },
+    "view mask is no map of 3 channels and of the size of an input picture": {
+        "views": (ViewSpec("mask", COLOUR),)
+    },
+    "view score is no map of 1 channels and of the size of an input picture": {
+        "views": (ViewSpec("score", OVERLAY),)
+    },
+    "view heat is no map of 1 channels and of the size of an input picture": {
+        "whole": None,
+        "views": (ViewSpec("heat", GREY),),
     },
     "no gate is given, so nothing could be judged": {"gates": ()},
     "the first gate must be of metric scalar and of one value, heatmap is not so": {"gates": gate("heatmap")},
@@ -228,8 +245,8 @@ SOUND: dict[str, Callable[[], PipelineSpec]] = {
     "full": lambda: FULL,
     "no views": lambda: replace(SPEC, views=()),
     "a view of the input": lambda: replace(SPEC, views=(ViewSpec("face", COLOUR),)),
-    "stages of no end-to-end model show what they make": lambda: replace(
-        SPEC, whole=None, views=(ViewSpec("heat", GREY),)
+    "without an end-to-end model any stage's tensor may be asked for": lambda: replace(
+        SPEC, whole=None, gates=(*SPEC.gates, GateSpec("heat", CORRELATION, {ANY: 0.99}, SET))
     ),
 }
 

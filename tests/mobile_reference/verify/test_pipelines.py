@@ -203,7 +203,7 @@ def test_the_runner_makes_what_the_float_pipeline_made(install: Any, name: str):
     for key, value in found.items():
         np.testing.assert_array_equal(value, case.tensors[key])
     assert case.spec.rating.tensor in found
-    with pytest.raises(UsageError, match="aligns no face"):
+    with pytest.raises(UsageError, match="takes no photographs"):
         runner.prepare(np.zeros((9, 9, 3), np.uint8))
 
 
