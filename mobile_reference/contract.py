@@ -210,7 +210,8 @@ def problems(spec: PipelineSpec) -> Iterator[str]:
     made = [name for stage in spec.stages for name in stage.outputs]
     yield from (f"two stages make tensor {name}" for name in _repeated(made))
     used = [name for model in spec.models for name in (*model.inputs, *model.outputs)]
-    unknown = sorted({*used, *_asked(spec)} - set(names))
+    asked = [*(gate.tensor for gate in spec.gates), *(view.tensor for view in spec.views)]
+    unknown = _lacking([*used, *asked], names)
     yield from (f"nothing describes tensor {name}" for name in unknown)
     yield from _flat_pictures(spec)
     yield from _out_of_order(spec)
@@ -219,7 +220,21 @@ def problems(spec: PipelineSpec) -> Iterator[str]:
         yield "no gate is given, so nothing could be judged"
     elif not unknown and (spec.rating.metric != SCALAR or _size(spec.tensor(spec.rating.tensor)) != 1):
         yield f"the first gate must be of metric {SCALAR} and of one value, {spec.rating.tensor} is not so"
+    yield from _unjudged(spec)
     yield from _unseen(spec)
+
+
+def _unjudged(spec: PipelineSpec) -> Iterator[str]:
+    """Find gates that would be taken and never held: a gate that nothing judges would seem to have passed."""
+    for gate in spec.gates:
+        over = EACH if gate.metric == SCALAR else SET
+        if gate.over != over:
+            yield f"{gate.metric} of {gate.tensor} is judged over {over}, not over {gate.over}"
+        if gate.metric in (SCALAR, MEAN, RANK) and gate.tensor != spec.rating.tensor:
+            rated = spec.rating.tensor
+            yield f"{gate.metric} is judged of {rated}, the tensor of the first gate, not of {gate.tensor}"
+    asked = [f"{gate.metric} of {gate.tensor}" for gate in spec.gates]
+    yield from (f"two gates ask for {one}" for one in _repeated(asked))
 
 
 def _unseen(spec: PipelineSpec) -> Iterator[str]:
@@ -234,10 +249,6 @@ def _unseen(spec: PipelineSpec) -> Iterator[str]:
     overlays = [view.tensor for view in spec.views if view.kind == OVERLAY]
     if len(overlays) > 1:
         yield f"one overlay can be shown, not {', '.join(overlays)}"
-
-
-def _asked(spec: PipelineSpec) -> tuple[str, ...]:
-    return (*(gate.tensor for gate in spec.gates), *(view.tensor for view in spec.views))
 
 
 def _flat_pictures(spec: PipelineSpec) -> Iterator[str]:
@@ -258,9 +269,12 @@ def _not_given(spec: PipelineSpec) -> Iterator[str]:
     if spec.front is not None:
         lacking = _lacking(spec.inputs, spec.front.outputs)
         yield from (f"neither the front nor a stage makes tensor {name}" for name in lacking)
-    served = {*inputs, *(name for model in spec.served for name in model.outputs)}
-    ungiven = _lacking({*_asked(spec)} & {tensor.name for tensor in spec.tensors}, served)
-    yield from (f"no model that an app runs gives {name}, which a gate or view asks for" for name in ungiven)
+    given = {name for model in spec.served for name in model.outputs}
+    described = {tensor.name for tensor in spec.tensors}
+    ungiven = _lacking({gate.tensor for gate in spec.gates} & described, given)
+    yield from (f"no model that an app runs gives {name}, which a gate asks for" for name in ungiven)
+    ungiven = _lacking({view.tensor for view in spec.views} & described, given | inputs)
+    yield from (f"no model that an app runs gives {name}, which a view shows" for name in ungiven)
 
 
 def _lacking(wanted: Iterable[str], there: Iterable[str]) -> list[str]:

@@ -172,10 +172,6 @@ def stage(name: str, **changed: tuple[str, ...]) -> tuple[StageSpec, ...]:
     return tuple(replace(one, **changed) if one.name == name else one for one in SPEC.stages)
 
 
-def gate(tensor: str, metric: str = SCALAR) -> tuple[GateSpec, ...]:
-    return (GateSpec(tensor, metric, {ANY: 1.0}), *SPEC.gates[1:])
-
-
 assert SPEC.whole is not None
 WHOLE = SPEC.whole
 CONTRADICTIONS: dict[str, dict[str, Any]] = {
@@ -183,7 +179,7 @@ CONTRADICTIONS: dict[str, dict[str, Any]] = {
     "model mask stands twice": {"whole": replace(WHOLE, name="mask")},
     "two stages make tensor mask": {"stages": stage("heatmap", outputs=("heat", "mask"))},
     "nothing describes tensor heat": {"tensors": tuple(t for t in SPEC.tensors if t.name != "heat")},
-    "nothing describes tensor smile": {"gates": (*SPEC.gates, GateSpec("smile", SCALAR, {ANY: 1.0}))},
+    "nothing describes tensor smile": {"gates": (*SPEC.gates, GateSpec("smile", IOU, {ANY: 0.9}, SET))},
     "nothing describes tensor frown": {"views": (ViewSpec("frown", GREY),)},
     "tensor score is laid out NHWC, so it has four axes, not 1": {
         "tensors": (*SPEC.tensors[:-1], replace(SPEC.tensors[-1], layout=PICTURE))
@@ -198,13 +194,33 @@ CONTRADICTIONS: dict[str, dict[str, Any]] = {
     "neither the front nor a stage makes tensor candidates": {
         "stages": stage("mask", inputs=("heat", "candidates"))
     },
-    "no model that an app runs gives heat, which a gate or view asks for": {
+    "no model that an app runs gives heat, which a gate asks for": {
         "gates": (*SPEC.gates, GateSpec("heat", CORRELATION, {ANY: 0.99}, SET))
     },
-    "no model that an app runs gives candidates, which a gate or view asks for": {
+    "no model that an app runs gives candidates, which a gate asks for": {
         "whole": None,
         "gates": (*SPEC.gates, GateSpec("candidates", CORRELATION, {ANY: 0.99}, SET)),
     },
+    "no model that an app runs gives face, which a gate asks for": {
+        "gates": (*SPEC.gates, GateSpec("face", CORRELATION, {ANY: 0.99}, SET))
+    },
+    "no model that an app runs gives mask, which a view shows": {
+        "whole": replace(WHOLE, outputs=("score", "heatmap", "normalised")),
+        "gates": SPEC.gates[:-1],
+    },
+    "scalar is judged of score, the tensor of the first gate, not of heatmap": {
+        "gates": (*SPEC.gates, GateSpec("heatmap", SCALAR, {ANY: 1.0}))
+    },
+    "rank is judged of score, the tensor of the first gate, not of heatmap": {
+        "gates": (*SPEC.gates, GateSpec("heatmap", RANK, {ANY: 1.0}, SET))
+    },
+    "iou of mask is judged over set, not over each": {
+        "gates": (*SPEC.gates[:-1], replace(SPEC.gates[-1], over=EACH))
+    },
+    "scalar of score is judged over each, not over set": {
+        "gates": (replace(SPEC.gates[0], over=SET), *SPEC.gates[1:])
+    },
+    "two gates ask for iou of mask": {"gates": (*SPEC.gates, SPEC.gates[-1])},
     "view normalised is no map of 1 channels and of the size of an input picture": {
         "views": (ViewSpec("normalised", GREY),)
     },
@@ -219,9 +235,11 @@ CONTRADICTIONS: dict[str, dict[str, Any]] = {
         "views": (ViewSpec("heat", GREY),),
     },
     "no gate is given, so nothing could be judged": {"gates": ()},
-    "the first gate must be of metric scalar and of one value, heatmap is not so": {"gates": gate("heatmap")},
+    "the first gate must be of metric scalar and of one value, heatmap is not so": {
+        "gates": (GateSpec("heatmap", SCALAR, {ANY: 1.0}),)
+    },
     "the first gate must be of metric scalar and of one value, score is not so": {
-        "gates": gate("score", MEAN)
+        "gates": (GateSpec("score", MEAN, {ANY: 1.0}, SET),)
     },
     "one overlay can be shown, not heatmap, mask": {
         "views": (ViewSpec("heatmap", OVERLAY), ViewSpec("mask", OVERLAY))
