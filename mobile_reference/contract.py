@@ -207,8 +207,9 @@ def problems(spec: PipelineSpec) -> Iterator[str]:
     names = [tensor.name for tensor in spec.tensors]
     yield from (f"tensor {name} is described twice" for name in _repeated(names))
     yield from (f"model {name} stands twice" for name in _repeated([model.name for model in spec.models]))
-    made = [name for stage in spec.stages for name in stage.outputs]
-    yield from (f"two stages make tensor {name}" for name in _repeated(made))
+    front = spec.front.models if spec.front else ()
+    made = [name for model in (*front, *spec.stages) for name in model.outputs]
+    yield from (f"two models make tensor {name}" for name in _repeated(made))
     used = [name for model in spec.models for name in (*model.inputs, *model.outputs)]
     asked = [*(gate.tensor for gate in spec.gates), *(view.tensor for view in spec.views)]
     unknown = _lacking([*used, *asked], names)

@@ -177,7 +177,8 @@ WHOLE = SPEC.whole
 CONTRADICTIONS: dict[str, dict[str, Any]] = {
     "tensor mask is described twice": {"tensors": (*SPEC.tensors, SPEC.tensor("mask"))},
     "model mask stands twice": {"whole": replace(WHOLE, name="mask")},
-    "two stages make tensor mask": {"stages": stage("heatmap", outputs=("heat", "mask"))},
+    "two models make tensor mask": {"stages": stage("heatmap", outputs=("heat", "mask"))},
+    "two models make tensor candidates": {"stages": stage("heatmap", outputs=("heat", "candidates"))},
     "nothing describes tensor heat": {"tensors": tuple(t for t in SPEC.tensors if t.name != "heat")},
     "nothing describes tensor smile": {"gates": (*SPEC.gates, GateSpec("smile", IOU, {ANY: 0.9}, SET))},
     "nothing describes tensor frown": {"views": (ViewSpec("frown", GREY),)},

@@ -133,6 +133,21 @@ CHANGES: dict[str, tuple[Callable[[dict[str, Any]], object], str]] = {
     "unknown view": (lambda m: m["views"][0].update(kind="hologram"), "views/0/kind"),
     "unknown front": (lambda m: m["front"].update(kind="crystal-ball"), "front/kind"),
     "front without its models": (lambda m: m["front"].update(models=[]), "front/models"),
+    "detector of two pictures": (
+        lambda m: m["front"]["models"][0].update(inputs=["picture", "face"]),
+        "model detector of the front has not one input and one output",
+    ),
+    "picture of another size": (
+        lambda m: m["front"]["rule"].update(detector_size=192),
+        "picture of 192 x 192 RGB pixels",
+    ),
+    "face of another size": (lambda m: m["front"]["rule"].update(size=128), "face of 128 x 128 RGB pixels"),
+    "face of floats": (lambda m: m["tensors"][2].update(dtype="float32"), "face of 256 x 256 RGB pixels"),
+    "candidates of another kind": (
+        lambda m: m["tensors"][1].update(shape=[1, 896, 16]),
+        "the front reads rows of 17 numbers, candidates is [1, 896, 16]",
+    ),
+    "front of a tensor that is none": (lambda m: m["front"].update(outputs=["smile"]), "makes tensor face"),
     "text as end-to-end model": (lambda m: m.update(whole="appraisal"), "whole"),
     "end-to-end model of nothing": (lambda m: m["whole"].update(inputs=[]), "whole/inputs"),
     "unknown platform": (lambda m: m["variants"][0].update(platform="abacus"), "variants/0/platform"),
