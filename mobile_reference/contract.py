@@ -5,7 +5,7 @@ list of names: an exporter, a runner, a verifier and a generated app all follow 
 nothing of ours and no array library, so that every room can stand on it.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -38,6 +38,11 @@ class TensorSpec:
     full_scale: float
     meaning: str
     layout: str = AS_IT_IS
+
+    @property
+    def rgb(self) -> bool:
+        """Tell whether it is a picture of RGB pixels, 0..255."""
+        return self.layout == PICTURE and self.dtype == "uint8" and self.shape[3:] == (3,)
 
     @property
     def channels_second(self) -> tuple[int, ...]:
@@ -198,25 +203,83 @@ def read_pipeline(record: Mapping[str, Any]) -> PipelineSpec:
 
 
 def problems(spec: PipelineSpec) -> Iterator[str]:
-    """Say in one line each what contradicts itself: names that nobody makes, or that several make."""
+    """Say in one line each what contradicts itself, such as names that nobody makes, or that several make."""
     names = [tensor.name for tensor in spec.tensors]
-    yield from (f"tensor {name} is described twice" for name in sorted(_repeated(names)))
-    yield from (f"model {name} stands twice" for name in sorted(_repeated([m.name for m in spec.models])))
-    made = [name for stage in spec.stages for name in stage.outputs]
-    yield from (f"two stages make tensor {name}" for name in sorted(_repeated(made)))
-    known = set(names)
+    yield from (f"tensor {name} is described twice" for name in _repeated(names))
+    yield from (f"model {name} stands twice" for name in _repeated([model.name for model in spec.models]))
+    front = spec.front.models if spec.front else ()
+    made = [name for model in (*front, *spec.stages) for name in model.outputs]
+    yield from (f"two models make tensor {name}" for name in _repeated(made))
     used = [name for model in spec.models for name in (*model.inputs, *model.outputs)]
     asked = [*(gate.tensor for gate in spec.gates), *(view.tensor for view in spec.views)]
-    yield from (f"nothing describes tensor {name}" for name in sorted({*used, *asked} - known))
+    unknown = _lacking([*used, *asked], names)
+    yield from (f"nothing describes tensor {name}" for name in unknown)
+    yield from _flat_pictures(spec)
     yield from _out_of_order(spec)
-    if spec.whole is not None:
-        lacking = sorted(set(spec.whole.outputs) - {*made, *spec.inputs})
-        yield from (f"no stage makes {name}, which {spec.whole.name} gives" for name in lacking)
-    if spec.front is not None:
-        lacking = sorted(set(spec.inputs) - set(spec.front.outputs))
-        yield from (f"neither the front nor a stage makes tensor {name}" for name in lacking)
+    yield from _not_given(spec)
     if not spec.gates:
         yield "no gate is given, so nothing could be judged"
+    elif not unknown and (spec.rating.metric != SCALAR or _size(spec.tensor(spec.rating.tensor)) != 1):
+        yield f"the first gate must be of metric {SCALAR} and of one value, {spec.rating.tensor} is not so"
+    yield from _unjudged(spec)
+    yield from _unseen(spec)
+
+
+def _unjudged(spec: PipelineSpec) -> Iterator[str]:
+    """Find gates that would be taken and never held: a gate that nothing judges would seem to have passed."""
+    for gate in spec.gates:
+        over = EACH if gate.metric == SCALAR else SET
+        if gate.over != over:
+            yield f"{gate.metric} of {gate.tensor} is judged over {over}, not over {gate.over}"
+        if gate.metric in (SCALAR, MEAN, RANK) and gate.tensor != spec.rating.tensor:
+            rated = spec.rating.tensor
+            yield f"{gate.metric} is judged of {rated}, the tensor of the first gate, not of {gate.tensor}"
+    asked = [f"{gate.metric} of {gate.tensor}" for gate in spec.gates]
+    yield from (f"two gates ask for {one}" for one in _repeated(asked))
+
+
+def _unseen(spec: PipelineSpec) -> Iterator[str]:
+    """Find views that cannot be drawn beside or over the picture that goes in."""
+    tensors = {tensor.name: tensor for tensor in spec.tensors}
+    sizes = {tensors[name].shape[1:3] for name in spec.inputs if name in tensors and tensors[name].rgb}
+    for view in spec.views:
+        shape = tensors[view.tensor].shape if view.tensor in tensors else None
+        channels = 3 if view.kind == COLOUR else 1
+        if shape is not None and (shape[3:] != (channels,) or (sizes and shape[1:3] not in sizes)):
+            yield f"view {view.tensor} is no map of {channels} channels and of the size of an input picture"
+    overlays = [view.tensor for view in spec.views if view.kind == OVERLAY]
+    if len(overlays) > 1:
+        yield f"one overlay can be shown, not {', '.join(overlays)}"
+
+
+def _flat_pictures(spec: PipelineSpec) -> Iterator[str]:
+    for tensor in spec.tensors:
+        if tensor.layout == PICTURE and len(tensor.shape) != 4:
+            yield f"tensor {tensor.name} is laid out {PICTURE}, so it has four axes, not {len(tensor.shape)}"
+
+
+def _not_given(spec: PipelineSpec) -> Iterator[str]:
+    """Find tensors that a model, an app, a gate or a view would wait for in vain."""
+    inputs = set(spec.inputs)
+    made = {*inputs, *(name for stage in spec.stages for name in stage.outputs)}
+    if spec.whole is not None:
+        unmade = _lacking(spec.whole.outputs, made)
+        yield from (f"no stage makes {name}, which {spec.whole.name} gives" for name in unmade)
+        unread = _lacking(spec.whole.inputs, inputs)
+        yield from (f"{spec.whole.name} reads {name}, which is no input" for name in unread)
+    if spec.front is not None:
+        lacking = _lacking(spec.inputs, spec.front.outputs)
+        yield from (f"neither the front nor a stage makes tensor {name}" for name in lacking)
+    given = {name for model in spec.served for name in model.outputs}
+    described = {tensor.name for tensor in spec.tensors}
+    ungiven = _lacking({gate.tensor for gate in spec.gates} & described, given)
+    yield from (f"no model that an app runs gives {name}, which a gate asks for" for name in ungiven)
+    ungiven = _lacking({view.tensor for view in spec.views} & described, given | inputs)
+    yield from (f"no model that an app runs gives {name}, which a view shows" for name in ungiven)
+
+
+def _lacking(wanted: Iterable[str], there: Iterable[str]) -> list[str]:
+    return sorted(set(wanted) - set(there))
 
 
 def _out_of_order(spec: PipelineSpec) -> Iterator[str]:
@@ -228,8 +291,8 @@ def _out_of_order(spec: PipelineSpec) -> Iterator[str]:
         ready |= set(stage.outputs)
 
 
-def _repeated(names: list[str]) -> set[str]:
-    return {name for name in names if names.count(name) > 1}
+def _repeated(names: list[str]) -> list[str]:
+    return sorted({name for name in names if names.count(name) > 1})
 
 
 def _size(tensor: TensorSpec) -> int:

@@ -3,7 +3,7 @@
 import hashlib
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
@@ -15,7 +15,7 @@ import numpy as np
 from jsonschema import Draft202012Validator
 from numpy.typing import NDArray
 
-from mien.mobile_reference.contract import PipelineSpec, problems, read_pipeline
+from mien.mobile_reference.contract import FrontSpec, PipelineSpec, problems, read_pipeline
 from mien.mobile_reference.errors import BundleError, UsageError
 from mien.mobile_reference.front.alignment import AlignmentRule
 from mien.mobile_reference.front.photograph import Pixels, read_photograph
@@ -24,6 +24,8 @@ MANIFEST = "manifest.json"
 FORMAT = 2
 FACE_ALIGNMENT = "face-alignment"
 """The kind of front that finds a face in a photograph and frames it."""
+CANDIDATE = 17
+"""Numbers of one candidate for a face: score, box, six keypoints."""
 _MAX_MANIFEST_BYTES = 4 << 20
 _MAX_VECTOR_BYTES = 64 << 20
 
@@ -140,6 +142,8 @@ def open_bundle(path: Path) -> Bundle:
     spec = read_pipeline(manifest)
     for problem in problems(spec):
         raise BundleError(f"{path / MANIFEST}: {problem}; export the bundle again")
+    for problem in _front_problems(spec):
+        raise BundleError(f"{path / MANIFEST}: {problem}; export the bundle again")
     for name, entry in manifest["files"].items():
         _check_file(path, name, entry)
     _check_choice(path, manifest)
@@ -236,15 +240,44 @@ def _listed(root: Path, manifest: Mapping[str, Any], name: str) -> Path:
     return inside(root, name)
 
 
+def face_front(spec: PipelineSpec) -> FrontSpec:
+    """Return a pipeline's front, which must be ``face-alignment``.
+
+    Raises:
+        UsageError: the pipeline has another front, or none.
+    """
+    if spec.front is None or spec.front.kind != FACE_ALIGNMENT:
+        raise UsageError(
+            f"pipeline {spec.name} has no front that aligns a face, so it takes no photographs; give a "
+            "bundle of one that has, or judge this one with 'mien verify'"
+        )
+    return spec.front
+
+
+def _front_problems(spec: PipelineSpec) -> Iterator[str]:
+    """Say where the tensors of a front are not what its rule makes and reads."""
+    if spec.front is None:
+        return
+    (model,), (face,) = spec.front.models, spec.front.outputs
+    if (len(model.inputs), len(model.outputs)) != (1, 1):
+        yield f"model {model.name} of the front has not one input and one output"
+        return
+    for name, side in ((model.inputs[0], spec.front.rule["detector_size"]), (face, spec.front.rule["size"])):
+        tensor = spec.tensor(name)
+        if not tensor.rgb or tensor.shape != (1, side, side, 3):
+            yield f"the front makes {name} of {side} x {side} RGB pixels, which tensor {name} is not"
+    candidates = spec.tensor(model.outputs[0])
+    if (len(candidates.shape), candidates.shape[-1:]) != (3, (CANDIDATE,)):
+        yield f"the front reads rows of {CANDIDATE} numbers, {candidates.name} is {list(candidates.shape)}"
+
+
 def alignment_rule(spec: PipelineSpec) -> AlignmentRule:
     """Return the rule of a pipeline's front, which must be ``face-alignment``.
 
     Raises:
         UsageError: the pipeline has another front, or none.
     """
-    if spec.front is None or spec.front.kind != FACE_ALIGNMENT:
-        raise UsageError(f"pipeline {spec.name} aligns no face; give it arrays, or a bundle of the appraisal")
-    values = spec.front.rule
+    values = face_front(spec).rule
     template = tuple((float(x), float(y)) for x, y in values["template"])
     numbers = {
         key: values[key] for key in ("size", "score", "overlap", "second_look", "smallest", "detector_size")

@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from mien.mobile_reference.bundle.reader import open_bundle
+from mien.mobile_reference.bundle.reader import face_front, open_bundle
 from mien.mobile_reference.errors import UsageError
 from mien.mobile_reference.front.photograph import read_photograph
 from mien.mobile_reference.report.pictures import write_rating
@@ -65,7 +65,7 @@ def _appraiser(bundle: Path | None, checkpoint: Path | None, variant: str | None
     if bundle:
         runner = BundleRunner(open_bundle(bundle), variant or DEFAULT_VARIANT, threads)
         # A damaged model is said now, not once for every photograph.
-        runner.load((*(runner.spec.front.models if runner.spec.front else ()), *runner.spec.served))
+        runner.load((*face_front(runner.spec).models, *runner.spec.served))
         return runner
     if variant:
         raise UsageError("--variant was given without --bundle; a checkpoint has only one precision, float")

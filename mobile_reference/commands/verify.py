@@ -172,8 +172,9 @@ def _print_verification(bundle: Bundle, found: Verification) -> None:
     table = Table(title=f"parity with the float pipeline, worst of {len(bundle.goldens)} golden faces")
     for heading in ("variant", "stage", "PSNR dB", "score error", "gate", ""):
         table.add_column(heading, justify="left" if heading in ("variant", "stage") else "right")
+    last = {result.variant: result for result in found.results}
     for result in found.results:
-        table.add_row(*_row(result), end_section=result.stage == "photograph")
+        table.add_row(*_row(result), end_section=result is last[result.variant])
     Console().print(table)
     if any(bundle.variant(result.variant).platform == COREML for result in found.results):
         click.echo(f"Core ML was executed by mien's evaluator, not by Apple's runtime: {NOT_VALIDATED}.")

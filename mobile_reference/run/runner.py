@@ -7,7 +7,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from mien.mobile_reference.bundle.reader import Bundle, alignment_rule
+from mien.mobile_reference.bundle.reader import Bundle, alignment_rule, face_front
 from mien.mobile_reference.contract import PipelineSpec, StageSpec
 from mien.mobile_reference.front.alignment import Detector, align
 from mien.mobile_reference.front.photograph import Pixels
@@ -99,9 +99,8 @@ class BundleRunner:
             FaceError: there is no face that can be rated.
             UsageError: the pipeline has no front that takes photographs.
         """
-        rule = alignment_rule(self.bundle.spec)
-        face = align(photograph, self._detector(), rule)
-        (name,) = self._front().outputs
+        (name,) = face_front(self.spec).outputs
+        face = align(photograph, self._detector(), alignment_rule(self.spec))
         return Prepared({name: face.pixels[None]}, face.matrix, face.faces)
 
     def appraise(self, photograph: Pixels) -> Rating:
@@ -110,17 +109,13 @@ class BundleRunner:
         return Rating(self.spec, prepared, self.rate(prepared.inputs))
 
     def _detector(self) -> Detector:
-        (model,) = self._front().models
+        (model,) = face_front(self.spec).models
         (picture,), (candidates,) = model.inputs, model.outputs
 
         def detect(pixels: Pixels) -> NDArray[np.float32]:
             return np.asarray(self.run(model, {picture: pixels[None]})[candidates][0])
 
         return detect
-
-    def _front(self) -> Any:
-        assert self.spec.front is not None  # noqa: S101 - alignment_rule was asked before
-        return self.spec.front
 
     def _model(self, name: str) -> Model:
         if name not in self._loaded:

@@ -212,10 +212,14 @@ class _Subject:
 
 
 def _side_by_side(spec: PipelineSpec, float_: Arrays, outputs: Arrays) -> Pixels:
-    """Show the input, and the views that have gates, each in float and in the variant."""
-    picture = next((float_[n][0] for n in spec.inputs if float_[n].dtype == np.uint8), None)
-    if picture is None:
+    """Show the input, and the views that have gates, each in float and in the variant.
+
+    Nothing, [0, 0, 3], is shown of a pipeline that takes no RGB picture.
+    """
+    pictures = [tensor.name for tensor in spec.tensors_of(spec.inputs) if tensor.rgb]
+    if not pictures:
         return np.zeros((0, 0, 3), np.uint8)
+    picture = float_[pictures[0]][0]
     gated = {gate.tensor for metric in (CORRELATION, IOU) for gate in spec.gates_by(metric)}
     shown = replace(spec, views=tuple(view for view in spec.views if view.tensor in gated))
     drawn = [views(shown, picture, one) for one in (float_, outputs)]

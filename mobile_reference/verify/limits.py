@@ -207,19 +207,27 @@ HEADINGS = ("variant", "figure", "value", "limit", "", "face or layer")
 def fidelity_page(fidelity: Fidelity, found: Sequence[Figure], name: str) -> str:
     """Make one HTML page that needs nothing else: every figure, and the worst face of every variant."""
     rows = "".join(_row("td", _cells(figure)) for figure in found)
-    pictures = "".join(
-        f"<h3>{escape(one.variant)}: worst face, {escape(_worst(one.likeness).face)}, "
-        f"{abs(_worst(one.likeness).points):.3f} points</h3>"
-        '<img alt="what went in, and each view in float and in the variant" '
-        f'src="data:image/png;base64,{_png(one.worst)}">'
-        for one in fidelity.variants
-    )
+    pictures = "".join(map(_worst_picture, fidelity.variants))
     return (
         f'<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><title>mien verify: {escape(name)}'
         f"</title><style>{_STYLE}</style></head><body><h1>mien verify: {escape(name)}</h1>"
         f"<p>{escape(CAVEAT)}</p><h2>Worst faces</h2><p>What went in, and each view in "
         f"float and in the variant.</p>{pictures}<h2>Figures</h2><table>{_row('th', HEADINGS)}{rows}</table>"
         "</body></html>\n"
+    )
+
+
+def _worst_picture(found: VariantFidelity) -> str:
+    """Name the worst face of a variant and show it, where the pipeline takes a picture."""
+    worst = _worst(found.likeness)
+    heading = (
+        f"<h3>{escape(found.variant)}: worst face, {escape(worst.face)}, {abs(worst.points):.3f} points</h3>"
+    )
+    if not found.worst.size:
+        return heading
+    return (
+        f'{heading}<img alt="what went in, and each view in float and in the variant" '
+        f'src="data:image/png;base64,{_png(found.worst)}">'
     )
 
 

@@ -1,4 +1,4 @@
-"""A bundle with a valid manifest and no real models, and numpy functions that stand for its graphs."""
+"""A bundle of the appraisal's contract without real models, and numpy functions that stand for these."""
 
 import hashlib
 import json
@@ -12,31 +12,81 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from mien.mobile_reference.bundle.reader import Bundle, Variant
+from mien.mobile_reference.bundle.reader import FACE_ALIGNMENT, Bundle, Variant, alignment_rule
+from mien.mobile_reference.contract import (
+    ANY,
+    AS_IT_IS,
+    COLOUR,
+    CORRELATION,
+    GREY,
+    IOU,
+    MEAN,
+    OVERLAY,
+    PICTURE,
+    RANK,
+    SCALAR,
+    SET,
+    FrontSpec,
+    GateSpec,
+    PipelineSpec,
+    StageSpec,
+    TensorSpec,
+    ViewSpec,
+)
+from mien.mobile_reference.front.alignment import align
 from mien.mobile_reference.run import runner
-from mien.mobile_reference.verify import stages as parity
+from tests.mobile_reference.fakebundles import Arrays, Functions, run_function, run_functions, write_bundle
 
-Arrays = dict[str, NDArray[Any]]
 
-SHAPES: Mapping[str, tuple[tuple[int, ...], str]] = {
-    "picture": ((1, 128, 128, 3), "uint8"),
-    "candidates": ((1, 896, 17), "float32"),
-    "face": ((1, 256, 256, 3), "uint8"),
-    "heat": ((1, 64, 64, 1), "float32"),
-    "mask": ((1, 256, 256, 1), "float32"),
-    "normalised": ((1, 256, 256, 3), "float32"),
-    "heatmap": ((1, 256, 256, 1), "float32"),
-    "score": ((1,), "float32"),
+def _picture(name: str, size: int, channels: int, dtype: str = "float32") -> TensorSpec:
+    return TensorSpec(name, (1, size, size, channels), dtype, 1, "of a test", PICTURE)
+
+
+ALIGNMENT: Mapping[str, Any] = {
+    "size": 256,
+    "template": [[90.0, 100.0], [166.0, 100.0], [128.0, 139.0], [128.0, 179.0]],
+    "keypoints": list("abcdef"),
+    "score": 0.5,
+    "overlap": 0.3,
+    "second_look": 2.0,
+    "smallest": 64.0,
+    "detector_size": 128,
+    "coordinates": "c",
+    "resampling": "r",
+    "snap": 0.125,
 }
-CONTRACT = {
-    "detector": (("picture",), ("candidates",)),
-    "heatmap": (("face",), ("heat",)),
-    "mask": (("heat",), ("mask",)),
-    "inpaint": (("face", "mask"), ("normalised",)),
-    "compare": (("face", "normalised", "heat"), ("score", "heatmap")),
-    "appraisal": (("face",), ("score", "heatmap", "mask", "normalised")),
-}
-STAGES = ("heatmap", "mask", "inpaint", "compare")
+TOLERANCES = {"fp32": 0.01, "fp16": 0.1}
+SPEC = PipelineSpec(
+    name="fake",
+    tensors=(
+        _picture("picture", 128, 3, "uint8"),
+        TensorSpec("candidates", (1, 896, 17), "float32", 1, "of a test"),
+        _picture("face", 256, 3, "uint8"),
+        _picture("heat", 64, 1),
+        _picture("mask", 256, 1),
+        _picture("normalised", 256, 3),
+        _picture("heatmap", 256, 1),
+        TensorSpec("score", (1,), "float32", 1, "of a test", AS_IT_IS),
+    ),
+    front=FrontSpec(
+        FACE_ALIGNMENT, ("face",), ALIGNMENT, (StageSpec("detector", ("picture",), ("candidates",)),)
+    ),
+    stages=(
+        StageSpec("heatmap", ("face",), ("heat",)),
+        StageSpec("mask", ("heat",), ("mask",)),
+        StageSpec("inpaint", ("face", "mask"), ("normalised",)),
+        StageSpec("compare", ("face", "normalised", "heat"), ("score", "heatmap")),
+    ),
+    whole=StageSpec("appraisal", ("face",), ("score", "heatmap", "mask", "normalised")),
+    gates=(
+        GateSpec("score", SCALAR, TOLERANCES),
+        GateSpec("score", MEAN, {"fp32": 0.1, "fp16": 0.1}, SET),
+        GateSpec("score", RANK, {ANY: 0.999}, SET),
+        GateSpec("heatmap", CORRELATION, {ANY: 0.995}, SET),
+        GateSpec("mask", IOU, {ANY: 0.97}, SET),
+    ),
+    views=(ViewSpec("heatmap", OVERLAY), ViewSpec("mask", GREY), ViewSpec("normalised", COLOUR)),
+)
 
 
 def detector(picture: NDArray[np.uint8]) -> NDArray[np.float32]:
@@ -72,16 +122,15 @@ def appraisal(face: NDArray[np.uint8]) -> tuple[NDArray[np.float32], ...]:
     return (*compare(face, shown, heat), mask(heat), shown)
 
 
-FUNCTIONS: Mapping[str, Callable[..., Any]] = {
-    f.__name__: f for f in (detector, heatmap, mask, inpaint, compare, appraisal)
-}
+FUNCTIONS: Functions = {f.__name__: f for f in (detector, heatmap, mask, inpaint, compare, appraisal)}
 
 
-def run_graph(name: str, inputs: Mapping[str, NDArray[Any]]) -> Arrays:
-    """Run the function that stands for a graph."""
-    takes, gives = CONTRACT[name]
-    result = FUNCTIONS[name](*(inputs[key] for key in takes))
-    return dict(zip(gives, result if isinstance(result, tuple) else (result,), strict=True))
+def run_model(name: str, inputs: Mapping[str, NDArray[Any]]) -> Arrays:
+    """Run the function that stands for a model of the appraisal."""
+    return run_function(FUNCTIONS[name], SPEC.model(name), inputs)
+
+
+SOURCE = "golden/someone/photograph.png"
 
 
 class FakeBundle:
@@ -103,109 +152,15 @@ class FakeBundle:
         self.save()
 
 
-def _tensor(name: str) -> dict[str, Any]:
-    shape, dtype = SHAPES[name]
-    return {"name": name, "shape": list(shape), "dtype": dtype, "full_scale": 1, "meaning": "of a test"}
-
-
-def _variant(folder: Path, name: str, suffix: str, gate: float) -> dict[str, Any]:
-    (folder / "models" / name).mkdir(parents=True)
-    models = {graph: f"models/{name}/{graph}{suffix}" for graph in CONTRACT}
-    for graph, file in models.items():
-        if suffix == ".mlpackage":
-            (folder / file).mkdir()
-            (folder / file / "Manifest.json").write_text(graph)
-        else:
-            (folder / file).write_text(f"not really {name} {graph}")
-    return {"name": name, "platform": name.split("-")[0], "gate": gate, "files": models}
-
-
-def _golden(folder: Path, photograph: Path) -> dict[str, Any]:
-    """Store what the functions make of a photograph, along the path of the runner itself."""
-    place = folder / "golden" / "someone"
-    place.mkdir(parents=True)
-    pixels = np.asarray(Image.open(photograph))
-    Image.fromarray(pixels).save(place / "photograph.png")
-    frame = runner.align(pixels, lambda picture: detector(picture)[0], _rule())
-    known: Arrays = {"face": frame.pixels[None], "picture": pixels[None, ::4, ::4].copy()}
-    for name in ("detector", *STAGES):
-        known |= run_graph(name, known)
-    for name, value in known.items():
-        np.save(place / f"{name}.npy", value.astype(SHAPES[name][1]))
-    return {
-        "name": "someone",
-        "photograph": "golden/someone/photograph.png",
-        "score": float(known["score"][0]),
-        "alignment": frame.matrix.tolist(),
-        "vectors": {name: f"golden/someone/{name}.npy" for name in SHAPES},
-    }
-
-
-ALIGNMENT = {
-    "size": 256,
-    "template": [[90.0, 100.0], [166.0, 100.0], [128.0, 139.0], [128.0, 179.0]],
-    "score": 0.5,
-    "overlap": 0.3,
-    "second_look": 2.0,
-    "smallest": 64.0,
-    "detector_size": 128,
-}
-
-
-def _rule() -> Any:
-    from mien.mobile_reference.front.alignment import AlignmentRule
-
-    template = tuple((x, y) for x, y in ALIGNMENT["template"])
-    return AlignmentRule(**{**ALIGNMENT, "template": template})
-
-
 def _write(folder: Path, photograph: Path) -> None:
-    folder.mkdir()
-    variants = [
-        _variant(folder, "tflite-fp32", ".tflite", 0.01),
-        _variant(folder, "tflite-fp16", ".tflite", 0.1),
-        _variant(folder, "coreml-fp16", ".mlpackage", 0.1),
-    ]
-    golden = _golden(folder, photograph)
-    manifest = {
-        "format": 1,
-        "name": "fake",
-        "alignment": ALIGNMENT | {"keypoints": list("abcdef"), "coordinates": "c", "resampling": "r"},
-        "platforms": {"tflite": {"layout": "NHWC", "pixels": "uint8", "minimum": "2.1"}},
-        "graphs": {
-            name: {"inputs": [_tensor(t) for t in takes], "outputs": [_tensor(t) for t in gives]}
-            for name, (takes, gives) in CONTRACT.items()
-        },
-        "stages": list(STAGES),
-        "variants": variants,
-        "score": {"lowest": 0, "typical": 100, "map": "m", "tolerated_evidence": 1.0},
-        "appraisal": {
-            "region_centre": [128, 143],
-            "region_radii": [70, 84],
-            "region_exponent": 2.3,
-            "mask_from": 0.15,
-            "mask_to": 0.45,
-            "mask_growth": 5,
-            "change_gain": 1.0,
-        },
-        "goldens": [golden],
-        "files": {
-            file.relative_to(folder).as_posix(): {
-                "bytes": file.stat().st_size,
-                "sha256": hashlib.sha256(file.read_bytes()).hexdigest(),
-            }
-            for file in sorted(folder.rglob("*"))
-            if file.is_file()
-        },
-        "provenance": {
-            "mien": "0",
-            "commit": "unknown",
-            "versions": {},
-            "checkpoint": "0" * 64,
-            "calibration": {"faces": 4, "sha256": "0" * 64, "ranges": "ranges"},
-        },
-    }
-    (folder / "manifest.json").write_text(json.dumps(manifest))
+    """Store what the functions make of a photograph, along the path of the runner itself."""
+    pixels = np.asarray(Image.open(photograph))
+    frame = align(pixels, lambda picture: detector(picture)[0], alignment_rule(SPEC))
+    given: Arrays = {"face": frame.pixels[None], "picture": pixels[None, ::4, ::4].copy()}
+    known = run_functions(FUNCTIONS, (SPEC.model("detector"), *SPEC.stages), given)
+    (folder / "golden" / "someone").mkdir(parents=True)
+    Image.fromarray(pixels).save(folder / SOURCE)
+    write_bundle(folder, SPEC, known, SOURCE, {"alignment": frame.matrix.tolist()})
 
 
 @pytest.fixture(scope="session")
@@ -222,18 +177,23 @@ def fake(_written: Path, tmp_path: Path) -> FakeBundle:
 
 
 Disturb = Callable[[str, str, Arrays], Arrays]
-"""Maps variant, graph and its outputs to what the variant shall answer."""
+"""Maps variant, model and its outputs to what the variant shall answer."""
+
+
+def faithful(variant: str, model: str, outputs: Arrays) -> Arrays:
+    """Disturb nothing."""
+    return outputs
 
 
 @pytest.fixture
-def stand_in(monkeypatch: pytest.MonkeyPatch) -> Callable[[Disturb], None]:
+def stand_in(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
     """Let numpy functions stand for the models, disturbed as a test says."""
 
-    def install(disturb: Disturb) -> None:
+    def install(disturb: Disturb = faithful, functions: Functions = FUNCTIONS) -> None:
         def load(bundle: Bundle, variant: Variant, name: str, threads: int = 1) -> Any:
-            return lambda inputs: disturb(variant.name, name, run_graph(name, inputs))
+            model = bundle.spec.model(name)
+            return lambda inputs: disturb(variant.name, name, run_function(functions[name], model, inputs))
 
-        monkeypatch.setattr(parity, "load_graph", load)
-        monkeypatch.setattr(runner, "load_graph", load)
+        monkeypatch.setattr(runner, "load_model", load)
 
     return install

@@ -11,7 +11,6 @@ from numpy.typing import NDArray
 
 from mien.mobile_reference.coreml import Evaluator, load_package
 from mien.mobile_reference.errors import BundleError
-from mien.mobile_reference.run.models import as_package_has_it
 
 Array = NDArray[Any]
 Arrays = Mapping[str, Array]
@@ -43,11 +42,21 @@ def load_coreml(package: Path) -> Runnable:
     evaluator = Evaluator(program)
 
     def run(inputs: Arrays) -> Arrays:
-        given = {name: as_package_has_it(value) for name, value in inputs.items()}
+        given = {name: _as_package_has_it(value) for name, value in inputs.items()}
         return {name: np.asarray(value) for name, value in evaluator(state=None, **given).items()}
 
     inputs = program.functions[program.default_function].inputs
     return Runnable(tuple(entry.name for entry in inputs), run)
+
+
+def _as_package_has_it(array: Array) -> Array:
+    """Turn pixels [1, H, W, 3] into a picture [H, W, 3], and other maps channels second.
+
+    A tensor is known by its axes: the manifest beside the model may be of any format.
+    """
+    if array.dtype == np.uint8:
+        return np.asarray(array[0])
+    return array.transpose(0, 3, 1, 2) if array.ndim == 4 else array
 
 
 @dataclass(frozen=True)

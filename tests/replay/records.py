@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from mien.mobile_reference.contract import GateSpec
+
 from .errors import ReplayError
 
 Leaf = str | int | float | bool | None
@@ -79,7 +81,7 @@ class Rules:
 
 MANIFEST_RULES = Rules(
     expected=(_FORMAT, r"provenance\.(commit|mien)", r"provenance\.versions\..*"),
-    essential=(r"files\[.*\]\.(bytes|sha256)", r"goldens\[.*\]\.score", r"variants\[.*\]\.gate"),
+    essential=(r"files\[.*\]\.(bytes|sha256)", r"goldens\[.*\]\.score", r"variants\[.*\]\.tolerance"),
 )
 
 
@@ -102,6 +104,42 @@ def read_record(file: Path) -> Any:
         raise ReplayError(
             f"{file} is neither JSON nor JSON lines ({error}); see the log beside it"
         ) from error
+
+
+def read_manifest(file: Path) -> Any:
+    """Read a manifest of any format, with the score of each golden input and the tolerance of each variant.
+
+    Format 1 states both where they are looked for, a tolerance by the name ``gate``. Later ones have the
+    score among the values, and the tolerance as a limit of the first gate.
+
+    Raises:
+        ReplayError: the file is no JSON.
+    """
+    manifest = read_record(file)
+    return comparable(manifest) if isinstance(manifest, Mapping) else manifest
+
+
+def comparable(manifest: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a manifest of any format with scores and tolerances where every other one has them."""
+    gates = [GateSpec(one["tensor"], one["metric"], one["limits"]) for one in manifest.get("gates", ())]
+    found = dict(manifest)
+    for key in ("variants", "left_out"):
+        if key in manifest:
+            found[key] = [_with_tolerance(entry, gates) for entry in manifest[key]]
+    if gates and "goldens" in manifest:
+        found["goldens"] = [_with_score(entry, gates[0].tensor) for entry in manifest["goldens"]]
+    return found
+
+
+def _with_tolerance(entry: Mapping[str, Any], gates: Sequence[GateSpec]) -> dict[str, Any]:
+    found = {("tolerance" if key == "gate" else key): value for key, value in entry.items()}
+    limit = gates[0].limit(entry["name"]) if gates else None
+    return found if limit is None else {"tolerance": limit} | found
+
+
+def _with_score(entry: Mapping[str, Any], tensor: str) -> dict[str, Any]:
+    values = entry.get("values", {})
+    return {**entry, "score": values[tensor]} if tensor in values else dict(entry)
 
 
 def compare_records(name: str, old: Any, new: Any, rules: Rules = Rules()) -> RecordVerdict:
@@ -135,7 +173,7 @@ def follow_names(files: Collection[str]) -> tuple[str, ...]:
 
 
 def flatten(value: Any) -> dict[str, Leaf]:
-    """Return every value by its path, such as ``variants[tflite-int8].gate``."""
+    """Return every value by its path, such as ``variants[tflite-int8].tolerance``."""
     return dict(_leaves(value, ""))
 
 

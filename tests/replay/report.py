@@ -20,6 +20,7 @@ from .records import (
     compare_records,
     finite,
     follow_names,
+    read_manifest,
     read_record,
 )
 from .sides import Side
@@ -56,7 +57,7 @@ def compare_sides(old: Side, new: Side) -> Replay:
     files = tuple(compare_files(old.bundle, new.bundle))
     renamed = [one.name for one in files if one.verdict is Verdict.NAMES]
     rules = Rules((*MANIFEST_RULES.expected, *follow_names(renamed)), MANIFEST_RULES.essential)
-    manifest, other = (read_record(side.bundle / MANIFEST) for side in (old, new))
+    manifest, other = (read_manifest(side.bundle / MANIFEST) for side in (old, new))
     records = [
         compare_records("manifest", manifest, other, rules),
         *(compare_records(n, read_record(old.records[n]), read_record(new.records[n])) for n in old.records),

@@ -1,18 +1,29 @@
 import copy
+import json
 
 import pytest
 
 from .errors import ReplayError
-from .records import MANIFEST_RULES, Change, compare_records, flatten, follow_names, read_record
+from .records import (
+    MANIFEST_RULES,
+    Change,
+    comparable,
+    compare_records,
+    flatten,
+    follow_names,
+    read_manifest,
+    read_record,
+)
 
 MANIFEST = {
-    "format": 1,
+    "format": 2,
+    "gates": [{"tensor": "score", "metric": "scalar", "limits": {"fp32": 0.01, "any": 0.25}, "over": "each"}],
     "files": {"models/tflite-fp32/net.tflite": {"bytes": 10, "sha256": "aa"}},
     "variants": [
-        {"name": "tflite-fp32", "gate": 0.01, "measured": {"bytes": 10, "points": 0.5}},
-        {"name": "coreml-fp16", "gate": 0.25, "measured": {"bytes": 5, "points": 0.5}},
+        {"name": "tflite-fp32", "measured": {"bytes": 10, "points": 0.5}},
+        {"name": "coreml-fp16", "measured": {"bytes": 5, "points": 0.5}},
     ],
-    "goldens": [{"name": "one", "score": 50.0}],
+    "goldens": [{"name": "one", "values": {"score": 50.0}}],
     "provenance": {"commit": "1", "mien": "0.1", "versions": {"torch": "2"}, "checkpoint": "cc"},
 }
 
@@ -23,19 +34,22 @@ def new():
 
 
 def compared(new):
-    return compare_records("manifest", MANIFEST, new, MANIFEST_RULES)
+    return compare_records("manifest", comparable(MANIFEST), comparable(new), MANIFEST_RULES)
 
 
 def test_equal_records_are_equal_and_counted(new):
     found = compared(new)
     assert found.equal
-    assert (found.compared, found.numbers) == (len(flatten(MANIFEST)), 9)
+    assert (found.compared, found.numbers) == (len(flatten(comparable(MANIFEST))), 12)
 
 
 def test_a_changed_number_is_named(new):
-    new["goldens"][0]["score"] = 50.5
+    new["goldens"][0]["values"]["score"] = 50.5
     found = compared(new)
-    assert found.changed == (Change("goldens[one].score", 50.0, 50.5),)
+    assert found.changed == (
+        Change("goldens[one].values.score", 50.0, 50.5),
+        Change("goldens[one].score", 50.0, 50.5),
+    )
     assert not found.equal
 
 
@@ -77,24 +91,26 @@ def test_a_value_of_either_side_alone_is_enough(new, change):
 
 
 def test_another_format_may_have_other_keys_but_is_listed(new):
-    new["format"], new["pipeline"] = 2, new.pop("provenance")
+    new["format"], new["pipeline"] = 3, new.pop("provenance")
     found = compared(new)
     assert found.equal
     assert "provenance.checkpoint" in found.only_old
     assert "pipeline.checkpoint" in found.only_new
-    assert found.expected == (Change("format", 1, 2),)
+    assert found.expected == (Change("format", 2, 3),)
 
 
 @pytest.mark.parametrize(
     ("change", "lost"),
     [
         (lambda m: m["goldens"].clear(), "goldens[one].score"),
-        (lambda m: m["variants"][0].pop("gate"), "variants[tflite-fp32].gate"),
+        (lambda m: m["gates"][0]["limits"].clear(), "variants[tflite-fp32].tolerance"),
+        (lambda m: m["gates"].clear(), "variants[tflite-fp32].tolerance"),
+        (lambda m: m["goldens"][0]["values"].clear(), "goldens[one].score"),
         (lambda m: m["files"].clear(), "files[models/tflite-fp32/net.tflite].sha256"),
     ],
 )
 def test_another_format_must_keep_files_scores_and_gates(new, change, lost):
-    new["format"] = 2
+    new["format"] = 3
     change(new)
     found = compared(new)
     assert lost in found.lost
@@ -102,9 +118,85 @@ def test_another_format_must_keep_files_scores_and_gates(new, change, lost):
 
 
 def test_another_format_with_another_number_differs(new):
-    new["format"] = 2
-    new["variants"][0]["gate"] = 0.02
-    assert [change.path for change in compared(new).changed] == ["variants[tflite-fp32].gate"]
+    new["format"] = 3
+    new["gates"][0]["limits"] = {"fp32": 0.02, "any": 0.25}
+    assert [change.path for change in compared(new).changed] == [
+        "gates[0].limits.fp32",
+        "variants[tflite-fp32].tolerance",
+    ]
+
+
+FORMAT_1 = {
+    "format": 1,
+    "files": MANIFEST["files"],
+    "variants": [
+        {"name": "tflite-fp32", "gate": 0.01, "measured": {"bytes": 10, "points": 0.5}},
+        {"name": "coreml-fp16", "gate": 0.25, "measured": {"bytes": 5, "points": 0.5}},
+    ],
+    "goldens": [{"name": "one", "score": 50.0}],
+    "provenance": MANIFEST["provenance"],
+}
+
+
+def from_format_1(new):
+    return compare_records("manifest", comparable(FORMAT_1), comparable(new), MANIFEST_RULES)
+
+
+def test_a_commit_of_format_1_is_compared_by_files_scores_and_tolerances(new):
+    found = from_format_1(new)
+    assert found.equal
+    assert (found.only_old, found.lost) == ((), ())
+    assert found.expected == (Change("format", 1, 2),)
+    # All that format 1 says of these: nothing was left out to make it equal.
+    assert found.compared == len(flatten(FORMAT_1))
+
+
+@pytest.mark.parametrize(
+    ("change", "changed"),
+    [
+        (lambda m: m["goldens"][0]["values"].update(score=50.5), Change("goldens[one].score", 50.0, 50.5)),
+        (
+            lambda m: m["gates"][0]["limits"].update(fp32=0.02),
+            Change("variants[tflite-fp32].tolerance", 0.01, 0.02),
+        ),
+        (
+            lambda m: m["gates"][0]["limits"].update({"coreml-fp16": 0.5}),
+            Change("variants[coreml-fp16].tolerance", 0.25, 0.5),
+        ),
+        (
+            lambda m: m["files"]["models/tflite-fp32/net.tflite"].update(sha256="bb"),
+            Change("files[models/tflite-fp32/net.tflite].sha256", "aa", "bb"),
+        ),
+    ],
+)
+def test_another_number_than_a_commit_of_format_1_had_differs(new, change, changed):
+    change(new)
+    assert from_format_1(new).changed == (changed,)
+
+
+@pytest.mark.parametrize(
+    ("change", "lost"),
+    [
+        (lambda m: m["goldens"].clear(), "goldens[one].score"),
+        (lambda m: m["variants"].pop(), "variants[coreml-fp16].tolerance"),
+        (lambda m: m["gates"].clear(), "variants[tflite-fp32].tolerance"),
+    ],
+)
+def test_what_a_commit_of_format_1_had_may_not_be_lost(new, change, lost):
+    change(new)
+    assert lost in from_format_1(new).lost
+    assert not from_format_1(new).equal
+
+
+def test_a_manifest_of_either_format_is_read(tmp_path):
+    file = tmp_path / "manifest.json"
+    for manifest in (FORMAT_1, MANIFEST):
+        file.write_text(json.dumps(manifest))
+        read = read_manifest(file)
+        assert [variant["tolerance"] for variant in read["variants"]] == [0.01, 0.25]
+        assert read["goldens"][0]["score"] == 50.0
+    file.write_text("[1]")
+    assert read_manifest(file) == [1]
 
 
 def test_records_with_nothing_in_common_are_not_equal():
@@ -112,10 +204,10 @@ def test_records_with_nothing_in_common_are_not_equal():
 
 
 def test_one_more_entry_does_not_shift_the_others(new):
-    new["variants"].insert(0, {"name": "new", "gate": 1})
+    new["variants"].insert(0, {"name": "new", "precision": "int3"})
     found = compared(new)
     assert found.changed == ()
-    assert found.only_new == ("variants[new].name", "variants[new].gate")
+    assert found.only_new == ("variants[new].tolerance", "variants[new].name", "variants[new].precision")
 
 
 def test_entries_that_share_a_name_are_told_apart_by_position():

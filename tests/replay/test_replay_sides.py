@@ -38,8 +38,24 @@ def git(root, *arguments):
     return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
 
 
-def write_manifest(root, commit):
-    manifest = {"format": 1, "provenance": {"commit": commit}, "goldens": [{"name": "face", "score": 31.0}]}
+def write_manifest(root, commit, score=31.0):
+    manifest = {
+        "format": 2,
+        "provenance": {"commit": commit},
+        "gates": [{"tensor": "score", "metric": "scalar", "limits": {"any": 0.01}, "over": "each"}],
+        "variants": [{"name": "tflite-fp32"}],
+        "goldens": [{"name": "face", "values": {"score": score}}],
+    }
+    (root / "made" / "manifest.json").write_text(json.dumps(manifest))
+
+
+def write_manifest_of_format_1(root, commit):
+    manifest = {
+        "format": 1,
+        "provenance": {"commit": commit},
+        "variants": [{"name": "tflite-fp32", "gate": 0.01}],
+        "goldens": [{"name": "face", "score": 31.0}],
+    }
     (root / "made" / "manifest.json").write_text(json.dumps(manifest))
 
 
@@ -129,6 +145,19 @@ def test_an_older_commit_runs_by_its_own_files(root, replay):
     git(root, "commit", "--quiet", "--all", "--message=second")
     assert replay()[0] == 0
     assert replay("--against", "HEAD~1")[0] == 1
+
+
+@pytest.mark.parametrize(
+    ("score", "code", "verdict"), [(31.0, 0, "the same product"), (31.5, 1, "DIFFERENCES")]
+)
+def test_a_commit_of_format_1_is_compared_with_a_tree_of_format_2(root, replay, score, code, verdict):
+    write_manifest_of_format_1(root, "first")
+    git(root, "commit", "--quiet", "--all", "--message=format 1")
+    write_manifest(root, "second", score)
+    found, said = replay()
+    assert found == code
+    assert verdict in said.out
+    assert ("goldens[face].score: 31.0 -> 31.5" in said.out) == (code == 1)
 
 
 def test_other_portraits_are_rated_without_another_export(root, replay, tmp_path):

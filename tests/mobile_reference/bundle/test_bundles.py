@@ -10,10 +10,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from mien.mobile_reference.bundle.reader import Tensor, open_bundle, read_vector
+from mien.mobile_reference.bundle.reader import open_bundle, read_vector
+from mien.mobile_reference.contract import PICTURE, TensorSpec
 from mien.mobile_reference.errors import BundleError, MienError, UsageError
-from mien.mobile_reference.run.models import TFLiteGraph, load_graph, timed
+from mien.mobile_reference.run.models import TFLiteModel, load_model, timed
 from mien.mobile_reference.verify.limits import choice_lines
+from tests.mobile_reference.conftest import SPEC
 
 MODEL = "models/tflite-fp32/mask.tflite"
 
@@ -31,13 +33,16 @@ def test_a_whole_bundle_opens(fake: Any):
     bundle = open_bundle(fake.path)
     assert bundle.name == "fake"
     assert [variant.name for variant in bundle.variants] == ["tflite-fp32", "tflite-fp16", "coreml-fp16"]
-    assert bundle.graphs["compare"].inputs[1] == Tensor(
-        "normalised", (1, 256, 256, 3), "float32", 1, "of a test"
+    assert bundle.spec == SPEC
+    assert bundle.spec.tensors_of(bundle.spec.model("compare").inputs)[1] == TensorSpec(
+        "normalised", (1, 256, 256, 3), "float32", 1, "of a test", PICTURE
     )
+    assert [variant.tolerance for variant in bundle.variants] == [0.01, 0.1, 0.1]
     (golden,) = bundle.goldens
     assert golden.read_photograph().shape == (512, 512, 3)
     assert {golden.read(name).shape for name in ("mask", "heatmap")} == {(1, 256, 256, 1)}
-    assert golden.read("score")[0] == pytest.approx(golden.score)
+    assert golden.read("score")[0] == pytest.approx(golden.rating)
+    assert list(golden.inputs()) == ["face"]
 
 
 def test_an_unknown_variant_is_refused_with_the_known_ones(fake: Any):
@@ -58,16 +63,16 @@ def test_verify_says_what_was_chosen_and_what_was_left_out(fake: Any):
     measured = {"bytes": 10, "points": 1.25}
     fake.manifest["choice"] = {"coreml": "coreml-fp16"}
     fake.manifest["left_out"] = [
-        {"name": "coreml-pal6", "gate": 0.5, "measured": measured},
-        {"name": "coreml-pal4", "gate": 0.5, "measured": measured | {"points": None}},
+        {"name": "coreml-pal6", "tolerance": 0.5, "measured": measured},
+        {"name": "coreml-pal4", "tolerance": 0.5, "measured": measured | {"points": None}},
     ]
     fake.save()
     chosen, *left_out = choice_lines(open_bundle(fake.path))
-    kept = "smallest of coreml that kept to a third of its gate at export"
+    kept = "smallest of coreml that kept to a third of its tolerance at export"
     assert chosen.startswith(f"{kept}: coreml-fp16, 0.00 MB")
     assert left_out == [
-        "left out at export: coreml-pal6, 1.25 points with a gate of 0.5",
-        "left out at export: coreml-pal4, a score that is no number with a gate of 0.5",
+        "left out at export: coreml-pal6, 1.25 points, its tolerance is 0.5",
+        "left out at export: coreml-pal4, a score that is no number, its tolerance is 0.5",
     ]
 
 
@@ -101,35 +106,63 @@ def test_an_appended_byte_is_found(fake: Any):
     assert "is not the file that was packed" in refused(fake.path)
 
 
-@pytest.mark.parametrize("version", [0, 2, "1", None, [1], 1e300])
+@pytest.mark.parametrize("version", [0, 1, 3, "2", None, [2], 1e300])
 def test_an_unknown_version_is_named(fake: Any, version: object):
     fake.manifest["format"] = version
     fake.save()
-    assert f"has format {version!r}, this mien reads 1" in refused(fake.path)
+    message = refused(fake.path)
+    assert f"has format {version!r}, this mien reads 2" in message
+    assert message.endswith("export again with this mien")
 
 
 CHANGES: dict[str, tuple[Callable[[dict[str, Any]], object], str]] = {
     "unknown key": (lambda m: m.update(surprise=1), "surprise"),
-    "unknown key below": (lambda m: m["alignment"].update(surprise=1), "alignment"),
+    "unknown key below": (lambda m: m["front"]["rule"].update(surprise=1), "front/rule"),
     "missing key": (lambda m: m.pop("goldens"), "goldens"),
     "true as version": (lambda m: m.update(format=True), "format"),
     "no variants": (lambda m: m.update(variants=[]), "variants"),
-    "text as gate": (lambda m: m["variants"][0].update(gate="0.01"), "variants/0/gate"),
-    "gate of zero": (lambda m: m["variants"][0].update(gate=0), "variants/0/gate"),
+    "text as limit": (lambda m: m["gates"][0]["limits"].update(fp32="0.01"), "gates/0/limits/fp32"),
+    "limit below zero": (lambda m: m["gates"][0]["limits"].update(fp32=-1), "gates/0/limits/fp32"),
+    "limit of zero": (
+        lambda m: m["gates"][0]["limits"].update(fp32=0),
+        "no gate holds for variant tflite-fp32",
+    ),
+    "no limit": (lambda m: m["gates"][0]["limits"].pop("fp32"), "no gate holds for variant tflite-fp32"),
+    "no gates": (lambda m: m.update(gates=[]), "gates"),
+    "unknown metric": (lambda m: m["gates"][1].update(metric="luck"), "gates/1/metric"),
+    "unknown view": (lambda m: m["views"][0].update(kind="hologram"), "views/0/kind"),
+    "unknown front": (lambda m: m["front"].update(kind="crystal-ball"), "front/kind"),
+    "front without its models": (lambda m: m["front"].update(models=[]), "front/models"),
+    "detector of two pictures": (
+        lambda m: m["front"]["models"][0].update(inputs=["picture", "face"]),
+        "model detector of the front has not one input and one output",
+    ),
+    "picture of another size": (
+        lambda m: m["front"]["rule"].update(detector_size=192),
+        "picture of 192 x 192 RGB pixels",
+    ),
+    "face of another size": (lambda m: m["front"]["rule"].update(size=128), "face of 128 x 128 RGB pixels"),
+    "face of floats": (lambda m: m["tensors"][2].update(dtype="float32"), "face of 256 x 256 RGB pixels"),
+    "candidates of another kind": (
+        lambda m: m["tensors"][1].update(shape=[1, 896, 16]),
+        "the front reads rows of 17 numbers, candidates is [1, 896, 16]",
+    ),
+    "front of a tensor that is none": (lambda m: m["front"].update(outputs=["smile"]), "makes tensor face"),
+    "text as end-to-end model": (lambda m: m.update(whole="appraisal"), "whole"),
+    "end-to-end model of nothing": (lambda m: m["whole"].update(inputs=[]), "whole/inputs"),
     "unknown platform": (lambda m: m["variants"][0].update(platform="abacus"), "variants/0/platform"),
-    "huge shape": (
-        lambda m: m["graphs"]["mask"]["inputs"][0].update(shape=[1, 1 << 40]),
-        "graphs/mask/inputs/0/shape",
-    ),
-    "unknown type": (
-        lambda m: m["graphs"]["mask"]["inputs"][0].update(dtype="object"),
-        "graphs/mask/inputs/0/dtype",
-    ),
+    "huge shape": (lambda m: m["tensors"][3].update(shape=[1, 1 << 40]), "tensors/3/shape"),
+    "unknown type": (lambda m: m["tensors"][3].update(dtype="object"), "tensors/3/dtype"),
+    "unknown layout": (lambda m: m["tensors"][3].update(layout="NCHW"), "tensors/3/layout"),
+    "picture of two axes": (lambda m: m["tensors"][3].update(shape=[1, 64]), "tensor heat is laid out NHWC"),
     "name with a slash": (lambda m: m["variants"][0].update(name="../x"), "variants/0/name"),
-    "short template": (lambda m: m["alignment"]["template"].pop(), "alignment/template"),
-    "graph missing": (lambda m: m["graphs"].pop("inpaint"), "graphs"),
-    "graph missing in a variant": (lambda m: m["variants"][1]["files"].pop("detector"), "tflite-fp16"),
-    "graph nobody described": (lambda m: m["variants"][1]["files"].update(extra=MODEL), "extra"),
+    "short template": (lambda m: m["front"]["rule"]["template"].pop(), "front/rule/template"),
+    "stage missing": (lambda m: m["stages"].pop(2), "makes tensor normalised"),
+    "tensor missing": (lambda m: m["tensors"].pop(3), "nothing describes tensor heat"),
+    "vector missing": (lambda m: m["goldens"][0]["vectors"].pop("heat"), "golden input someone lacks heat"),
+    "rating missing": (lambda m: m["goldens"][0]["values"].pop("score"), "lacks value of score"),
+    "model missing in a variant": (lambda m: m["variants"][1]["files"].pop("detector"), "tflite-fp16"),
+    "model nobody described": (lambda m: m["variants"][1]["files"].update(extra=MODEL), "extra"),
     "upper case hash": (lambda m: m["files"][MODEL].update(sha256="A" * 64), "files"),
     "negative size": (lambda m: m["files"][MODEL].update(bytes=-1), "files"),
 }
@@ -145,7 +178,7 @@ def test_a_manifest_against_its_schema_is_refused_with_the_place(fake: Any, case
 
 @pytest.mark.parametrize("number", ["NaN", "Infinity", "-Infinity", "1e999"])
 def test_a_gate_that_would_judge_nothing_is_refused(fake: Any, number: str):
-    text = json.dumps(fake.manifest).replace('"gate": 0.01', f'"gate": {number}')
+    text = json.dumps(fake.manifest).replace('"fp32": 0.01', f'"fp32": {number}')
     (fake.path / "manifest.json").write_text(text)
     assert f"{number} is not a finite number" in refused(fake.path)
 
@@ -153,12 +186,12 @@ def test_a_gate_that_would_judge_nothing_is_refused(fake: Any, number: str):
 NOT_JSON = {
     "empty": b"",
     "text": b"no json",
-    "cut": b'{"format": 1, "name": ',
+    "cut": b'{"format": 2, "name": ',
     "no utf-8": b'{"format": "\xff"}',
     "deep list": b"[" * 1_000_000,
     "deep object": b'{"a":' * 200_000,
     "huge number": b'{"format": ' + b"9" * 10_000 + b"}",
-    "pickle": pickle.dumps({"format": 1}),
+    "pickle": pickle.dumps({"format": 2}),
 }
 
 
@@ -205,7 +238,7 @@ def test_a_path_that_leaves_the_bundle_is_refused_wherever_it_stands(fake: Any, 
     assert "secret" not in listed
     for change in (
         lambda m: m["variants"][0]["files"].update(mask=name),
-        lambda m: m["goldens"][0].update(photograph=name),
+        lambda m: m["goldens"][0].update(source=name),
         lambda m: m["goldens"][0]["vectors"].update(mask=name),
     ):
         fake.manifest = json.loads(pristine)
@@ -308,10 +341,10 @@ def test_an_oversized_vector_is_refused_before_it_is_read(tmp_path: Path):
 def test_a_model_that_litert_cannot_load_is_refused(fake: Any):
     bundle = open_bundle(fake.path)
     with pytest.raises(BundleError, match="LiteRT cannot load") as caught:
-        load_graph(bundle, bundle.variants[0], "mask")
+        load_model(bundle, bundle.variants[0], "mask")
     assert "\n" not in str(caught.value)
     with pytest.raises(BundleError):
-        TFLiteGraph(fake.path, bundle.graphs["mask"], 1)
+        TFLiteModel(fake.path, (), (), 1)
 
 
 def test_only_what_litert_runs_is_timed(fake: Any):

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from mien.mobile_reference.commands.appraise_verify import RECORDS
+from mien.mobile_reference.commands.appraise import RECORDS
 from mien.mobile_reference.commands.console import main
 from tests.mobile_reference.conftest import FakeBundle
 
@@ -53,7 +53,7 @@ def call(capsys: pytest.CaptureFixture[str]) -> Call:
 @pytest.fixture
 def bundle(fake: Any, stand_in: Any) -> Path:
     """A bundle whose models are stood in for: it sees one face wherever a picture is not black."""
-    stand_in(lambda variant, graph, outputs: outputs)
+    stand_in()
     return fake.path
 
 
@@ -126,7 +126,7 @@ def test_many_photographs_stream(call: Call, bundle: Path, untouched: Path, monk
         events.append("read")
         return pixels
 
-    monkeypatch.setattr("mien.mobile_reference.commands.appraise_verify.read_photograph", read)
+    monkeypatch.setattr("mien.mobile_reference.commands.appraise.read_photograph", read)
     call("appraise", "--bundle", bundle, "--json", *[f"{number}.jpg" for number in range(20)])
     assert events == ["read", "line"] * 20
 

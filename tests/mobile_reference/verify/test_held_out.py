@@ -15,16 +15,15 @@ from rich.console import Console
 from scipy.stats import spearmanr
 
 from mien.mobile_reference.bundle.reader import open_bundle
-from mien.mobile_reference.commands import appraise_verify as cli
+from mien.mobile_reference.commands import verify as cli
 from mien.mobile_reference.errors import UsageError
-from mien.mobile_reference.verify import held_out as fidelity
 from mien.mobile_reference.verify.held_out import Fidelity, judge_fidelity, likeness, rank_agreement
 from mien.mobile_reference.verify.held_out_tables import fidelity_tables
 from mien.mobile_reference.verify.layers import Divergence
 from mien.mobile_reference.verify.limits import failures, fidelity_page, fidelity_record, figures
-from tests.mobile_reference.conftest import run_graph
+from tests.mobile_reference.conftest import FUNCTIONS, SPEC, faithful
+from tests.mobile_reference.fakebundles import run_functions
 
-LIMITS = {"score_mean": 0.1, "rank": 0.999, "heatmap_correlation": 0.995, "mask_iou": 0.97}
 Arrays = dict[str, Any]
 
 
@@ -39,39 +38,22 @@ def faces(count: int = 24) -> list[Face]:
     for seed in range(count):
         chance = np.random.default_rng(seed)
         blocks = chance.integers(0, 256, (1, 8, 8, 3), dtype=np.uint8)
-        known: Arrays = {"face": blocks.repeat(32, axis=1).repeat(32, axis=2)}
-        for stage in ("heatmap", "mask", "inpaint", "compare"):
-            known |= run_graph(stage, known)
+        inputs: Arrays = {"face": blocks.repeat(32, axis=1).repeat(32, axis=2)}
+        known = run_functions(FUNCTIONS, SPEC.stages, inputs)
         made.append(Face(f"face-{seed}", known))
     return made
 
 
 @pytest.fixture
-def limited(fake: Any) -> Any:
-    for variant in fake.manifest["variants"]:
-        variant["fidelity"] = LIMITS
-    fake.manifest["agreement"] = 1.0
-    fake.save()
-    return fake
-
-
-@pytest.fixture
-def disturbed(monkeypatch: pytest.MonkeyPatch, limited: Any) -> Any:
-    """Judge the fake bundle whose graphs are disturbed as a test says."""
+def disturbed(fake: Any, stand_in: Any) -> Any:
+    """Judge the fake bundle whose models are disturbed as a test says."""
 
     def judge(disturb: Any) -> tuple[Any, Fidelity]:
-        def load(bundle: Any, variant: Any, name: str) -> Any:
-            return lambda inputs: disturb(variant.name, name, run_graph(name, inputs))
-
-        monkeypatch.setattr(fidelity, "load_graph", load)
-        opened = open_bundle(limited.path)
+        stand_in(disturb)
+        opened = open_bundle(fake.path)
         return opened, judge_fidelity(opened, faces(), lambda name: None)
 
     return judge
-
-
-def faithful(variant: str, graph: str, outputs: Arrays) -> Arrays:
-    return outputs
 
 
 def test_a_faithful_bundle_passes_every_limit(disturbed: Any):
@@ -95,8 +77,8 @@ def test_a_faithful_bundle_passes_every_limit(disturbed: Any):
     ],
 )
 def test_what_is_off_is_named_with_value_and_limit(disturbed: Any, tensor: str, change: Any, figure: str):
-    def disturb(variant: str, graph: str, outputs: Arrays) -> Arrays:
-        if (variant, graph) != ("tflite-fp16", "appraisal"):
+    def disturb(variant: str, model: str, outputs: Arrays) -> Arrays:
+        if (variant, model) != ("tflite-fp16", "appraisal"):
             return outputs
         return outputs | {tensor: change(outputs[tensor])}
 
@@ -107,8 +89,8 @@ def test_what_is_off_is_named_with_value_and_limit(disturbed: Any, tensor: str, 
 
 
 def test_a_score_that_is_not_a_number_fails(disturbed: Any):
-    def disturb(variant: str, graph: str, outputs: Arrays) -> Arrays:
-        broken = (variant, graph) == ("tflite-fp16", "appraisal")
+    def disturb(variant: str, model: str, outputs: Arrays) -> Arrays:
+        broken = (variant, model) == ("tflite-fp16", "appraisal")
         return outputs | {"score": np.array([np.nan], np.float32)} if broken else outputs
 
     bundle, found = disturbed(disturb)
@@ -132,8 +114,8 @@ def test_a_map_that_is_not_numbers_fails(disturbed: Any, tensor: str):
 
 
 def test_the_waterfall_blames_the_stage_that_is_off(disturbed: Any):
-    def disturb(variant: str, graph: str, outputs: Arrays) -> Arrays:
-        if variant == "tflite-fp16" and graph in ("inpaint", "appraisal"):
+    def disturb(variant: str, model: str, outputs: Arrays) -> Arrays:
+        if variant == "tflite-fp16" and model in ("inpaint", "appraisal"):
             return {name: value + np.float32(5) for name, value in outputs.items()}
         return outputs
 
@@ -146,8 +128,8 @@ def test_the_waterfall_blames_the_stage_that_is_off(disturbed: Any):
 
 
 def test_platforms_that_differ_from_each_other_are_named(disturbed: Any):
-    def disturb(variant: str, graph: str, outputs: Arrays) -> Arrays:
-        shift = {"tflite-fp16": 0.6, "coreml-fp16": -0.6}.get(variant, 0.0) if graph == "appraisal" else 0.0
+    def disturb(variant: str, model: str, outputs: Arrays) -> Arrays:
+        shift = {"tflite-fp16": 0.6, "coreml-fp16": -0.6}.get(variant, 0.0) if model == "appraisal" else 0.0
         return outputs | {"score": outputs["score"] + np.float32(shift)} if shift else outputs
 
     bundle, found = disturbed(disturb)
@@ -157,8 +139,8 @@ def test_platforms_that_differ_from_each_other_are_named(disturbed: Any):
 
 
 def test_a_pixel_that_crosses_the_half_is_counted_and_priced(disturbed: Any):
-    def disturb(variant: str, graph: str, outputs: Arrays) -> Arrays:
-        if (variant, graph) != ("tflite-fp16", "appraisal"):
+    def disturb(variant: str, model: str, outputs: Arrays) -> Arrays:
+        if (variant, model) != ("tflite-fp16", "appraisal"):
             return outputs
         return outputs | {"mask": np.where(outputs["mask"] > 0.5, np.float32(0.4), outputs["mask"])}
 
@@ -178,17 +160,18 @@ def test_few_faces_have_no_ranks_to_judge(disturbed: Any):
 
 def test_flat_heatmaps_and_empty_masks_are_not_judged():
     blank = {"score": np.ones(1), "heatmap": np.zeros((1, 8, 8, 1)), "mask": np.zeros((1, 8, 8, 1))}
-    alike = likeness("x", blank, blank)
-    assert np.isnan(alike.correlation)
-    assert np.isnan(alike.overlap)
-    assert alike.decibels == float("inf")
+    alike = likeness("x", SPEC, blank, blank)
+    assert np.isnan(alike.correlations["heatmap"])
+    assert np.isnan(alike.overlaps["mask"])
+    assert alike.decibels["heatmap"] == float("inf")
 
 
 def test_overlap_of_masks_of_0_and_1_is_intersection_over_union():
     one, other = np.zeros((2, 1, 32, 32, 1))
     one[0, :16], other[0, 8:24] = 1, 1
     maps = {"score": np.ones(1), "heatmap": one}
-    assert likeness("x", maps | {"mask": one}, maps | {"mask": other}).overlap == pytest.approx(8 / 24)
+    found = likeness("x", SPEC, maps | {"mask": one}, maps | {"mask": other})
+    assert found.overlaps["mask"] == pytest.approx(8 / 24)
 
 
 @given(st.lists(st.tuples(st.integers(0, 9), st.integers(0, 9)), min_size=3, max_size=30))
@@ -211,8 +194,8 @@ def test_record_is_json_and_page_shows_every_worst_face(disturbed: Any):
 
 
 def test_the_tables_fit_a_terminal_and_mark_what_fails(disturbed: Any):
-    def disturb(variant: str, graph: str, outputs: Arrays) -> Arrays:
-        if (variant, graph) != ("tflite-fp16", "appraisal"):
+    def disturb(variant: str, model: str, outputs: Arrays) -> Arrays:
+        if (variant, model) != ("tflite-fp16", "appraisal"):
             return outputs
         return outputs | {"score": outputs["score"] - np.float32(5)}
 
@@ -235,9 +218,9 @@ def test_options_of_held_out_faces_want_the_faces(fake: Any, tmp_path: Any, opti
 
 
 def test_the_first_layer_that_diverges_is_blamed(disturbed: Any):
-    def disturb(variant: str, graph: str, outputs: Arrays) -> Arrays:
-        shift = np.float32(0.5 if (variant, graph) == ("tflite-fp16", "appraisal") else 0)
-        return outputs | {"score": outputs["score"] + shift} if graph in ("appraisal", "compare") else outputs
+    def disturb(variant: str, model: str, outputs: Arrays) -> Arrays:
+        shift = np.float32(0.5 if (variant, model) == ("tflite-fp16", "appraisal") else 0)
+        return outputs | {"score": outputs["score"] + shift} if model in ("appraisal", "compare") else outputs
 
     bundle, found = disturbed(disturb)
     off = Divergence("tflite-fp16", "/net/teacher/stem", 12.0)
@@ -248,14 +231,11 @@ def test_the_first_layer_that_diverges_is_blamed(disturbed: Any):
 
 
 def test_faces_that_gave_the_ranges_may_not_judge(fake: Any, tmp_path: Any, monkeypatch: pytest.MonkeyPatch):
-    @dataclass(frozen=True)
-    class Brought:
-        checkpoint: str
-        images: tuple[str, ...]
-
+    brought = Mock(weights="0" * 64, files=("2" * 64, "3" * 64))
+    pipeline = Mock(inputs=Mock(held_out=lambda pipeline, folder: brought))
+    entry = Mock(load=lambda: lambda checkpoint: pipeline)
+    monkeypatch.setattr(cli, "entry_points", lambda group: [entry])
     fake.manifest["provenance"]["calibration"]["images"] = ["1" * 64, "2" * 64]
     fake.save()
-    entry = Mock(load=lambda: lambda folder, checkpoint: Brought("0" * 64, ("2" * 64, "3" * 64)))
-    monkeypatch.setattr(cli, "entry_points", lambda group, name: [entry])
     with pytest.raises(UsageError, match=r"1 photographs of .* gave the bundle its ranges"):
         cli._judge_faces(open_bundle(fake.path), tmp_path, None, lambda text: None)

@@ -17,7 +17,7 @@ FACE = np.random.default_rng(0).integers(0, 256, (1, 256, 256, 3), np.uint8)
 @pytest.fixture
 def layers(tmp_path: Path) -> Layers:
     found = Layers(appraisal(tmp_path / "float.tflite"))
-    found.run(FACE)
+    found.run([FACE])
     return found
 
 

@@ -1,16 +1,19 @@
 """One score whatever computes it, on tiny real models under LiteRT."""
 
 import math
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from mien.mobile_reference.verify import repeatability
-from mien.mobile_reference.verify.repeatability import REFERENCE_KERNELS, scores
+from mien.mobile_reference.verify.repeatability import REFERENCE_KERNELS, ratings
 from tests.benchmarks.tinymodels import appraisal, int8_appraisal
 
-FACES = [np.random.default_rng(seed).integers(0, 256, (1, 256, 256, 3), np.uint8) for seed in range(2)]
+FACES = [[np.random.default_rng(seed).integers(0, 256, (1, 256, 256, 3), np.uint8)] for seed in range(2)]
+PLACE = 0
+"""Of the score among the outputs of the tiny models."""
 
 
 @pytest.fixture
@@ -19,7 +22,8 @@ def model(tmp_path: Path) -> Path:
 
 
 def test_threads_order_and_processes_change_nothing(model: Path):
-    found = {r.changed: r for r in repeatability._variant_repeats("v", model, 0.5, FACES)}
+    rated = partial(ratings, model, place=PLACE)
+    found = {r.changed: r for r in repeatability._variant_repeats("v", rated, 0.5, FACES)}
     assert found.keys() == {"reference kernels", "four threads", "order", "process"}
     assert found["reference kernels"].limit == 0.5
     for changed in ("four threads", "order", "process"):
@@ -28,20 +32,17 @@ def test_threads_order_and_processes_change_nothing(model: Path):
 
 def test_reference_kernels_are_others_than_xnnpacks(tmp_path: Path):
     model = appraisal(tmp_path / "float.tflite")
-    plain, reference = scores(model, FACES), scores(model, FACES, REFERENCE_KERNELS)
+    plain, reference = ratings(model, FACES, PLACE), ratings(model, FACES, PLACE, REFERENCE_KERNELS)
     # Sums of some ten thousand float32 products in another order.
     np.testing.assert_allclose(plain, reference, rtol=1e-4)
 
 
 def test_a_score_that_moves_is_seen(model: Path, monkeypatch: pytest.MonkeyPatch):
-    honest = scores
+    def moody(inputs: repeatability.Inputs, threads: int = 1, **_: object) -> list[float]:
+        return [rating + 0.25 * (threads == 4) for rating in ratings(model, inputs, PLACE)]
 
-    def moody(file: Path, faces: repeatability.Faces, *rest: object, threads: int = 1) -> list[float]:
-        return [score + 0.25 * (threads == 4) for score in honest(file, faces)]
-
-    monkeypatch.setattr(repeatability, "scores", moody)
     monkeypatch.setattr(repeatability, "ProcessPoolExecutor", _Here)
-    found = {r.changed: r.points for r in repeatability._variant_repeats("v", model, 0.5, FACES)}
+    found = {r.changed: r.points for r in repeatability._variant_repeats("v", moody, 0.5, FACES)}
     assert found["four threads"] == pytest.approx(0.25)
     assert found["process"] == 0
 

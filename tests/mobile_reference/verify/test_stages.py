@@ -10,24 +10,22 @@ from click.testing import CliRunner
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mien.mobile_reference.bundle.reader import Tensor, open_bundle
-from mien.mobile_reference.commands.appraise_verify import verify as verify_command
+from mien.mobile_reference.bundle.reader import open_bundle
 from mien.mobile_reference.commands.console import main
+from mien.mobile_reference.commands.verify import verify as verify_command
+from mien.mobile_reference.contract import TensorSpec
 from mien.mobile_reference.errors import UsageError
 from mien.mobile_reference.verify.stages import Deviation, StageResult, peak_signal_to_noise, verify
+from tests.mobile_reference.conftest import faithful
 
 RESULTS = ("detector", "heatmap", "mask", "inpaint", "compare", "cascade", "appraisal", "photograph")
 
 
-def faithful(variant: str, graph: str, outputs: dict[str, Any]) -> dict[str, Any]:
-    return outputs
-
-
 def spoil(wrong: str, by: float) -> Any:
-    """Return a disturbance that adds to every output of one graph of the fp16 variant."""
+    """Return a disturbance that adds to every output of one model of the fp16 variant."""
 
-    def disturb(variant: str, graph: str, outputs: dict[str, Any]) -> dict[str, Any]:
-        if (variant, graph) != ("tflite-fp16", wrong):
+    def disturb(variant: str, model: str, outputs: dict[str, Any]) -> dict[str, Any]:
+        if (variant, model) != ("tflite-fp16", wrong):
             return outputs
         return {name: value + np.float32(by) for name, value in outputs.items()}
 
@@ -71,8 +69,8 @@ def test_a_stage_that_is_off_is_named_with_what_depends_on_it(fake: Any, stand_i
 
 
 def test_a_detector_that_is_off_is_named(fake: Any, stand_in: Any):
-    def disturb(variant: str, graph: str, outputs: dict[str, Any]) -> dict[str, Any]:
-        if (variant, graph) == ("tflite-fp16", "detector"):
+    def disturb(variant: str, model: str, outputs: dict[str, Any]) -> dict[str, Any]:
+        if (variant, model) == ("tflite-fp16", "detector"):
             outputs["candidates"][..., 5:] += np.float32(0.05)
         return outputs
 
@@ -146,7 +144,7 @@ def test_a_report_that_cannot_be_written_is_refused_before_the_work(
     assert capsys.readouterr().err.startswith("mien: ")
 
 
-HEAT = Tensor("heat", (1, 4), "float32", 10.0, "")
+HEAT = TensorSpec("heat", (1, 4), "float32", 10.0, "")
 
 
 def test_equal_arrays_have_no_noise():

@@ -1,0 +1,288 @@
+"""A pipeline as data: what is written is read back, and whatever contradicts itself is named."""
+
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from mien.mobile_reference.bundle.reader import manifest_validator
+from mien.mobile_reference.contract import (
+    ANY,
+    AS_IT_IS,
+    COLOUR,
+    CORRELATION,
+    EACH,
+    GREY,
+    IOU,
+    MEAN,
+    OVERLAY,
+    PICTURE,
+    RANK,
+    SCALAR,
+    SET,
+    FrontSpec,
+    GateSpec,
+    PipelineSpec,
+    StageSpec,
+    TensorSpec,
+    ViewSpec,
+    problems,
+    read_pipeline,
+)
+from tests.mobile_reference.conftest import ALIGNMENT, SPEC
+
+NAMES = st.from_regex(r"[A-Za-z0-9][A-Za-z0-9._-]{0,12}", fullmatch=True)
+NAME_LISTS = st.lists(NAMES, min_size=1, max_size=3).map(tuple)
+NUMBERS = st.floats(0, allow_nan=False, allow_infinity=False)
+OBJECTS = st.dictionaries(st.text(max_size=5), st.none() | st.integers() | st.text(max_size=5), max_size=3)
+STAGES = st.builds(
+    StageSpec, name=NAMES, inputs=NAME_LISTS, outputs=NAME_LISTS, skip_when=st.none() | OBJECTS
+)
+SPECS = st.builds(
+    PipelineSpec,
+    name=NAMES,
+    tensors=st.lists(
+        st.builds(
+            TensorSpec,
+            name=NAMES,
+            shape=st.lists(st.integers(1, 4096), max_size=5).map(tuple),
+            dtype=st.sampled_from(["uint8", "int32", "float32"]),
+            full_scale=NUMBERS.filter(bool),
+            meaning=st.text(max_size=9),
+            layout=st.sampled_from([PICTURE, AS_IT_IS]),
+        ),
+        min_size=1,
+        max_size=3,
+    ).map(tuple),
+    stages=st.lists(STAGES, min_size=1, max_size=3).map(tuple),
+    gates=st.lists(
+        st.builds(
+            GateSpec,
+            tensor=NAMES,
+            metric=st.sampled_from([SCALAR, MEAN, RANK, CORRELATION, IOU]),
+            limits=st.dictionaries(NAMES, NUMBERS, min_size=1, max_size=3),
+            over=st.sampled_from([EACH, SET]),
+        ),
+        min_size=1,
+        max_size=3,
+    ).map(tuple),
+    front=st.none()
+    | st.builds(
+        FrontSpec,
+        kind=st.just("face-alignment"),
+        outputs=st.tuples(NAMES),
+        rule=st.just(ALIGNMENT),
+        models=st.tuples(STAGES),
+        colour=st.none() | OBJECTS,
+    ),
+    whole=st.none() | STAGES,
+    views=st.lists(
+        st.builds(ViewSpec, tensor=NAMES, kind=st.sampled_from([OVERLAY, GREY, COLOUR])), max_size=2
+    ).map(tuple),
+    refusals=st.none() | OBJECTS,
+)
+BARE = PipelineSpec("bare", SPEC.tensors, SPEC.stages, SPEC.gates)
+FULL = replace(
+    SPEC,
+    front=replace(SPEC.front, colour={"from": "display-p3"}),
+    stages=(*SPEC.stages[:2], replace(SPEC.stages[2], skip_when={"below": 0.1, "of": None}), SPEC.stages[3]),
+    refusals={"score": None, "faces": [0]},
+)
+
+
+@given(SPECS)
+@example(SPEC)
+@example(BARE)
+@example(FULL)
+def test_a_pipeline_is_read_back_from_its_json_as_it_was(spec: PipelineSpec):
+    text = json.dumps(spec.record(), allow_nan=False)
+    found = read_pipeline(json.loads(text))
+    assert found == spec
+    # Tuples stay tuples: a list that crept in would not be equal, and no field is left out of the comparison.
+    assert found.record() == spec.record()
+
+
+@given(SPECS)
+@example(SPEC)
+@example(BARE)
+@example(FULL)
+def test_the_record_of_a_pipeline_is_what_the_schema_of_the_manifest_takes(spec: PipelineSpec):
+    record = json.loads(json.dumps(spec.record()))
+    validator = manifest_validator()
+    for key, value in record.items():
+        part = validator.evolve(
+            schema=validator.schema["properties"][key] | {"$defs": validator.schema["$defs"]}
+        )
+        assert [error.message for error in part.iter_errors(value)] == []
+    assert set(record) < set(validator.schema["required"])
+
+
+def test_what_is_null_is_written_as_null():
+    record = json.loads(json.dumps(BARE.record()))
+    assert (record["front"], record["whole"], record["refusals"]) == (None, None, None)
+    assert {stage["skip_when"] for stage in record["stages"]} == {None}
+    assert SPEC.record()["front"]["colour"] is None
+
+
+def test_what_is_not_null_survives():
+    found = read_pipeline(json.loads(json.dumps(FULL.record())))
+    assert found.stages[2].skip_when == {"below": 0.1, "of": None}
+    assert found.front is not None
+    assert found.front.colour == {"from": "display-p3"}
+    assert found.refusals == {"score": None, "faces": [0]}
+
+
+@pytest.mark.parametrize("field", ["front", "whole", "refusals", "views", "gates", "stages", "tensors"])
+def test_a_field_left_out_is_no_null(field: str):
+    record = SPEC.record()
+    del record[field]
+    with pytest.raises(KeyError, match=field):
+        read_pipeline(record)
+
+
+LIMITS = {"tflite-int8": 0.3, "int8": 1.0, ANY: 2.0}
+
+
+@pytest.mark.parametrize(
+    ("limits", "variant", "limit"),
+    [
+        (LIMITS, "tflite-int8", 0.3),
+        (LIMITS, "coreml-int8", 1.0),
+        (LIMITS, "coreml-fp16", 2.0),
+        (LIMITS, "tflite-int8w", 2.0),
+        ({"int8": 1.0, ANY: 2.0}, "tflite-int8", 1.0),
+        ({"tflite-int8": 0.3}, "coreml-int8", None),
+        ({"fp16": 0.1}, "tflite-int8", None),
+        ({"tflite": 5.0}, "tflite-int8", None),
+        ({"int8": 0.0, ANY: 2.0}, "tflite-int8", 0.0),
+    ],
+)
+def test_a_limit_is_that_of_the_variant_else_of_the_precision_else_of_any(
+    limits: dict[str, float], variant: str, limit: float | None
+):
+    assert GateSpec("score", SCALAR, limits).limit(variant) == limit
+
+
+def stage(name: str, **changed: tuple[str, ...]) -> tuple[StageSpec, ...]:
+    """The stages with one of them changed."""
+    return tuple(replace(one, **changed) if one.name == name else one for one in SPEC.stages)
+
+
+assert SPEC.whole is not None
+WHOLE = SPEC.whole
+CONTRADICTIONS: dict[str, dict[str, Any]] = {
+    "tensor mask is described twice": {"tensors": (*SPEC.tensors, SPEC.tensor("mask"))},
+    "model mask stands twice": {"whole": replace(WHOLE, name="mask")},
+    "two models make tensor mask": {"stages": stage("heatmap", outputs=("heat", "mask"))},
+    "two models make tensor candidates": {"stages": stage("heatmap", outputs=("heat", "candidates"))},
+    "nothing describes tensor heat": {"tensors": tuple(t for t in SPEC.tensors if t.name != "heat")},
+    "nothing describes tensor smile": {"gates": (*SPEC.gates, GateSpec("smile", IOU, {ANY: 0.9}, SET))},
+    "nothing describes tensor frown": {"views": (ViewSpec("frown", GREY),)},
+    "tensor score is laid out NHWC, so it has four axes, not 1": {
+        "tensors": (*SPEC.tensors[:-1], replace(SPEC.tensors[-1], layout=PICTURE))
+    },
+    "stage heatmap reads mask, which a stage behind it makes": {
+        "stages": stage("heatmap", inputs=("face", "mask"))
+    },
+    "no stage makes candidates, which appraisal gives": {
+        "whole": replace(WHOLE, outputs=(*WHOLE.outputs, "candidates"))
+    },
+    "appraisal reads heat, which is no input": {"whole": replace(WHOLE, inputs=("heat",))},
+    "neither the front nor a stage makes tensor candidates": {
+        "stages": stage("mask", inputs=("heat", "candidates"))
+    },
+    "no model that an app runs gives heat, which a gate asks for": {
+        "gates": (*SPEC.gates, GateSpec("heat", CORRELATION, {ANY: 0.99}, SET))
+    },
+    "no model that an app runs gives candidates, which a gate asks for": {
+        "whole": None,
+        "gates": (*SPEC.gates, GateSpec("candidates", CORRELATION, {ANY: 0.99}, SET)),
+    },
+    "no model that an app runs gives face, which a gate asks for": {
+        "gates": (*SPEC.gates, GateSpec("face", CORRELATION, {ANY: 0.99}, SET))
+    },
+    "no model that an app runs gives mask, which a view shows": {
+        "whole": replace(WHOLE, outputs=("score", "heatmap", "normalised")),
+        "gates": SPEC.gates[:-1],
+    },
+    "scalar is judged of score, the tensor of the first gate, not of heatmap": {
+        "gates": (*SPEC.gates, GateSpec("heatmap", SCALAR, {ANY: 1.0}))
+    },
+    "rank is judged of score, the tensor of the first gate, not of heatmap": {
+        "gates": (*SPEC.gates, GateSpec("heatmap", RANK, {ANY: 1.0}, SET))
+    },
+    "iou of mask is judged over set, not over each": {
+        "gates": (*SPEC.gates[:-1], replace(SPEC.gates[-1], over=EACH))
+    },
+    "scalar of score is judged over each, not over set": {
+        "gates": (replace(SPEC.gates[0], over=SET), *SPEC.gates[1:])
+    },
+    "two gates ask for iou of mask": {"gates": (*SPEC.gates, SPEC.gates[-1])},
+    "view normalised is no map of 1 channels and of the size of an input picture": {
+        "views": (ViewSpec("normalised", GREY),)
+    },
+    "view mask is no map of 3 channels and of the size of an input picture": {
+        "views": (ViewSpec("mask", COLOUR),)
+    },
+    "view score is no map of 1 channels and of the size of an input picture": {
+        "views": (ViewSpec("score", OVERLAY),)
+    },
+    "view heat is no map of 1 channels and of the size of an input picture": {
+        "whole": None,
+        "views": (ViewSpec("heat", GREY),),
+    },
+    "no gate is given, so nothing could be judged": {"gates": ()},
+    "the first gate must be of metric scalar and of one value, heatmap is not so": {
+        "gates": (GateSpec("heatmap", SCALAR, {ANY: 1.0}),)
+    },
+    "the first gate must be of metric scalar and of one value, score is not so": {
+        "gates": (GateSpec("score", MEAN, {ANY: 1.0}, SET),)
+    },
+    "one overlay can be shown, not heatmap, mask": {
+        "views": (ViewSpec("heatmap", OVERLAY), ViewSpec("mask", OVERLAY))
+    },
+}
+
+
+@pytest.mark.parametrize("problem", CONTRADICTIONS)
+def test_a_contradiction_is_named_and_nothing_else(problem: str):
+    assert list(problems(replace(SPEC, **CONTRADICTIONS[problem]))) == [problem]
+
+
+def test_a_repeated_name_is_said_once():
+    thrice = (*SPEC.tensors, SPEC.tensor("mask"), SPEC.tensor("mask"))
+    assert list(problems(replace(SPEC, tensors=thrice))) == ["tensor mask is described twice"]
+
+
+SOUND: dict[str, Callable[[], PipelineSpec]] = {
+    "as it is": lambda: SPEC,
+    "bare": lambda: BARE,
+    "full": lambda: FULL,
+    "no views": lambda: replace(SPEC, views=()),
+    "a view of the input": lambda: replace(SPEC, views=(ViewSpec("face", COLOUR),)),
+    "without an end-to-end model any stage's tensor may be asked for": lambda: replace(
+        SPEC, whole=None, gates=(*SPEC.gates, GateSpec("heat", CORRELATION, {ANY: 0.99}, SET))
+    ),
+}
+
+
+@pytest.mark.parametrize("case", SOUND)
+def test_a_sound_pipeline_has_no_problem(case: str):
+    assert list(problems(SOUND[case]())) == []
+
+
+def test_the_contract_answers_for_its_stages():
+    assert SPEC.inputs == ("face",)
+    assert [one.name for one in SPEC.models] == ["detector", *(s.name for s in SPEC.stages), "appraisal"]
+    assert SPEC.served == (WHOLE,)
+    assert BARE.served == SPEC.stages
+    assert [SPEC.before(name) for name in ("heatmap", "mask", "appraisal")] == [None, "heatmap", None]
+    assert [one.name for one in SPEC.after("mask")] == ["inpaint", "compare"]
+    assert [SPEC.maker(name) for name in ("face", "heat", "score")] == [None, "heatmap", "compare"]
+    assert SPEC.map_of(WHOLE).name == "heatmap"
+    assert SPEC.tensor("heat").channels_second == (1, 1, 64, 64)
+    assert SPEC.tensor("candidates").channels_second == (1, 896, 17)
