@@ -28,6 +28,7 @@ LAYER_OF: Mapping[str, str] = {
     "tests/benchmarks/reporting/test_bench_summary.py": "converters",
     "tests/benchmarks/results": "unit",
     "tests/benchmarks/targets": "device",
+    "tests/benchmarks/test_bench_pipelines.py": "device",
     "tests/calibration": "unit",
     "tests/documents": "unit",
     "tests/export": "converters",

@@ -28,13 +28,12 @@ import onnxruntime
 import torch  # before coremltools: the other order can crash
 import torchvision
 
-from mien.export.graphs import graph_named
 from mien.export.tflite.converters.onnx_graph import to_onnx
 from mien.mobile_reference.bundle.reader import open_bundle
 from mien.mobile_reference.coreml import DECLARED, NOT_VALIDATED, POLICIES, Evaluator, load_package
 from mien.mobile_reference.coreml.parity import difference, reference_outputs
 from mien.mobile_reference.coreml.registry import OPERATIONS
-from mien.models.appraisal.checkpoint import REFERENCE, load_checkpoint
+from tests.export.components import shipped
 
 NETWORKS = {
     "mobilenet_v3_small": 224,
@@ -159,11 +158,11 @@ def measure(name, folder, policies=(DECLARED,)):
 
 def ours(bundle, folder, policies=(DECLARED,)):
     """The one graph from aligned face to score, judged by its final heatmap."""
-    graph, checkpoint = graph_named("appraisal"), load_checkpoint(REFERENCE)
-    net, pixels = graph.build(checkpoint), bundle.goldens[1].read("face")
+    graph = shipped("appraisal")
+    net, pixels = graph.module, bundle.goldens[1].read("face")
     x = torch.from_numpy(pixels).permute(0, 3, 1, 2)
     single, half = (bundle.variant(f"coreml-{p}").files["appraisal"] for p in ("fp32", "fp16"))
-    to_onnx(graph, checkpoint, folder / "net.onnx")
+    to_onnx(graph, folder / "net.onnx")
     session = onnxruntime.InferenceSession(str(folder / "net.onnx"), providers=["CPUExecutionProvider"])
     (opinion,) = session.run(["heatmap"], {"face": x.numpy()})
 

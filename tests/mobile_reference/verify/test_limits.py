@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from mien.mobile_reference.bundle.reader import Tensor
+from mien.mobile_reference.contract import TensorSpec
 from mien.mobile_reference.verify import limits, repeatability, stages
 from mien.mobile_reference.verify.held_out import Likeness
 from mien.mobile_reference.verify.limits import DIVERGENCE, Figure, failures, fidelity_record
@@ -143,7 +143,7 @@ def test_a_stage_passes_up_to_its_limit(points: float, *, passed: bool) -> None:
 
 
 def test_decibels_are_of_the_full_scale_not_of_the_signal() -> None:
-    tensor = Tensor("t", (1, 4), "float32", 10.0, "of a test")
+    tensor = TensorSpec("t", (1, 4), "float32", 10.0, "of a test")
     zero = np.zeros((1, 4), np.float32)
     assert stages.peak_signal_to_noise(tensor, zero, zero + 1) == pytest.approx(20)
     assert stages.peak_signal_to_noise(tensor, zero, zero) == INF
