@@ -46,6 +46,7 @@ LAYER_OF: Mapping[str, str] = {
     "tests/models/appraisal": "converters",
     "tests/mutants": "unit",
     "tests/replay": "unit",
+    "tests/replay/test_replay_files.py": "converters",
 }
 """Folders, files and single tests; the longest of these that a test lies in tells its layer."""
 CONVERTERS = frozenset({"coremltools", "onnx2tf", "ai_edge_quantizer", "litert_torch", "tensorflow"})

@@ -30,6 +30,8 @@ FEW_FACES = 20
 _FLAT = 0.005
 _FEW_PIXELS = 64.0
 _HALF = 0.5
+# A map with values that are not finite is worse than any limit; one that cannot be judged is not a number.
+_BROKEN = float("-inf")
 # A mask pixel this near to a half is one that small differences can push across.
 NEAR_HALF = 0.02
 
@@ -50,7 +52,8 @@ class Likeness:
     ``points`` is the signed difference of the ratings. By tensor, for those that have such a gate:
     ``correlations`` (Pearson) and ``decibels`` (full scale to root mean square error); ``overlaps``, the sum
     of the lesser values over the sum of the greater, which for masks of 0 and 1 is intersection over union.
-    What cannot be judged, a flat map or an empty mask, is not a number.
+    What cannot be judged, a flat map or an empty mask, is not a number; a map with values that are not finite
+    has minus infinity.
     """
 
     face: str
@@ -136,17 +139,23 @@ def likeness(face: str, spec: PipelineSpec, reference: Arrays, other: Arrays) ->
 
 
 def _correlation(one: NDArray[np.float64], other: NDArray[np.float64]) -> float:
+    if not np.isfinite(other).all():
+        return _BROKEN
     shaped = min(one.std(), other.std()) > _FLAT
     return float(np.corrcoef(one.ravel(), other.ravel())[0, 1]) if shaped else float("nan")
 
 
 def _decibels(one: NDArray[np.float64], other: NDArray[np.float64], full_scale: float) -> float:
+    if not np.isfinite(other).all():
+        return _BROKEN
     error = float(np.sqrt(np.square(one - other).mean()))
     return float(20 * np.log10(full_scale / error)) if error else float("inf")
 
 
 def _overlap(one: NDArray[Any], other: NDArray[Any]) -> float:
     mask, covered = one.astype(np.float64), other.astype(np.float64)
+    if not np.isfinite(covered).all():
+        return _BROKEN
     united = float(np.maximum(mask, covered).sum())
     return float(np.minimum(mask, covered).sum()) / united if united > _FEW_PIXELS else float("nan")
 

@@ -53,8 +53,13 @@ def divergences(bundle: Bundle, progress: Callable[[str], None]) -> list[Diverge
         for name, layers in others.items():
             layers.run(given)
             for layer, decibels in compare(exact, layers):
-                least[name][layer] = min(decibels, least[name].get(layer, decibels))
+                least[name][layer] = _lesser(decibels, least[name].get(layer, decibels))
     return [first_below(name, found) for name, found in least.items()]
+
+
+def _lesser(one: float, other: float) -> float:
+    """Return the lesser of two; what is not a number is less than any."""
+    return min(one, other, key=lambda value: (value == value, value))
 
 
 def first_below(variant: str, decibels: dict[str, float]) -> Divergence:

@@ -89,5 +89,5 @@ def test_every_model_and_vector_lies_where_the_manifest_says(fake: Any) -> None:
         assert bundle.variant(variant.name) is variant
     (golden,), (entry,) = bundle.goldens, fake.manifest["goldens"]
     assert golden.vectors == {name: fake.path / file for name, file in entry["vectors"].items()}
-    assert golden.alignment.tolist() == entry["alignment"]
-    assert golden.alignment.dtype == np.float64
+    assert golden.front == entry["front"]
+    assert golden.source == fake.path / entry["source"]

@@ -97,11 +97,6 @@ def test_a_score_that_is_not_a_number_fails(disturbed: Any):
     assert any("score error, worst is nan" in line for line in failures(figures(bundle, found)))
 
 
-@pytest.mark.xfail(
-    strict=True,
-    raises=AssertionError,
-    reason="a map that is not numbers is taken for one that is too flat to judge, and left out of the mean",
-)
 @pytest.mark.parametrize("tensor", ["heatmap", "mask"])
 @pytest.mark.filterwarnings("ignore::RuntimeWarning")
 def test_a_map_that_is_not_numbers_fails(disturbed: Any, tensor: str):
