@@ -2,13 +2,15 @@
 
 ExportError
 └── ConversionError   a converter failed, or what it made is not what went in
+
+``MienError`` is the one base of all; see ``mien.mobile_reference.errors``.
 """
 
+from mien.mobile_reference.errors import MienError
 
-class ExportError(Exception):
+
+class ExportError(MienError):
     """An export cannot be made as asked for."""
-
-    exit_code = 2
 
 
 class ConversionError(ExportError):

@@ -5,14 +5,14 @@ ModelsError
 ├── CheckpointError   a checkpoint that is incomplete, foreign, or unsafe to read
 └── NoFaceError       a photograph without a face that can be aligned
 
-Each carries ``exit_code``, by which the command line tells a user's mistake from a defect of mien.
+``MienError`` is the one base of all; see ``mien.mobile_reference.errors``.
 """
 
+from mien.mobile_reference.errors import MienError
 
-class ModelsError(Exception):
-    """Base of every error that the user can mend."""
 
-    exit_code = 2
+class ModelsError(MienError):
+    """Base of this room's errors."""
 
 
 class CheckpointError(ModelsError):

@@ -5,14 +5,14 @@ CalibrationError
 ├── RecipeError     a place or a device that a training cannot use
 └── RequestError    an evaluation that cannot be made as it was asked for
 
-Each carries ``exit_code``, by which the command line tells a user's mistake from a defect of mien.
+``MienError`` is the one base of all; see ``mien.mobile_reference.errors``.
 """
 
+from mien.models.errors import ModelsError
 
-class CalibrationError(Exception):
-    """Base of every error that the user can mend."""
 
-    exit_code = 2
+class CalibrationError(ModelsError):
+    """Base of the errors of sets, training and evaluation."""
 
 
 class ImageSetError(CalibrationError):
