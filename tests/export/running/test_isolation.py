@@ -10,6 +10,7 @@ import pytest
 from mien.export.errors import ConversionError
 from mien.export.running.isolation import Limits, run_isolated
 from mien.export.running.plan import Job, plan, run_jobs
+from mien.models.sources import open_pipeline
 
 
 def _write(file: Path) -> None:
@@ -99,7 +100,7 @@ def test_what_needs_a_lost_conversion_is_lost_too(tmp_path: Path) -> None:
 
 
 def test_every_stage_comes_after_the_converted_stage_before_it(tmp_path: Path) -> None:
-    jobs = {job.title: job for job in plan(tmp_path, tmp_path, tmp_path, tmp_path)}
+    jobs = {job.title: job for job in plan(None, open_pipeline(), tmp_path, tmp_path, tmp_path)}
     assert {title: job.after for title, job in jobs.items() if title.startswith("tflite")} == {
         "tflite detector": (),
         "tflite appraisal": (),
