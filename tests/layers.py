@@ -8,7 +8,7 @@ import os
 import sys
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 
 import pytest
 
@@ -51,6 +51,7 @@ LAYER_OF: Mapping[str, str] = {
 """Folders, files and single tests; the longest of these that a test lies in tells its layer."""
 CONVERTERS = frozenset({"coremltools", "onnx2tf", "ai_edge_quantizer", "litert_torch", "tensorflow"})
 
+TESTS = Path(__file__).parent
 _LOADED = pytest.StashKey[frozenset[str]]()
 
 
@@ -79,6 +80,8 @@ def pytest_configure(config: pytest.Config) -> None:
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Mark every test with its layer."""
     for item in items:
+        if not item.path.is_relative_to(TESTS):  # a suite of another package, which our tests run
+            continue
         layer = layer_of(item.nodeid)
         if layer is None:
             raise pytest.UsageError(f"{item.nodeid} has no layer; give its folder one in tests/layers.py")
