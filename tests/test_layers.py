@@ -37,6 +37,7 @@ def item(node: str, *fixtures: str) -> Any:
     """Stand for a test as pytest collects it."""
     marks: list[str] = []
     return SimpleNamespace(
+        path=Path(__file__).parents[1] / node.partition("::")[0],
         nodeid=node,
         fixturenames=fixtures,
         stash=pytest.Stash(),

@@ -1,5 +1,6 @@
 """Models of the built-in pipeline for tests."""
 
+from collections.abc import Callable
 from dataclasses import replace
 
 from torch import nn
@@ -13,6 +14,7 @@ def shipped(name: str) -> Component:
     return component(open_pipeline(), name)
 
 
-def with_module(name: str, module: nn.Module) -> Component:
-    """Return what claims to be a model of the pipeline and computes something else."""
-    return replace(shipped(name), module=module.eval())
+def with_module(name: str, kind: Callable[[nn.Module], nn.Module]) -> Component:
+    """Return what claims to be a model of the pipeline and computes something else with its net."""
+    one = shipped(name)
+    return replace(one, module=kind(one.module.net).eval())

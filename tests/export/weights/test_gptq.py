@@ -14,6 +14,7 @@ from mien.calibration.moments import Moments
 from mien.export.running.plan import ROUNDINGS, round_weights
 from mien.export.weights.gptq import Rounded, read_roundings, round_convolution, write_roundings
 from mien.models.appraisal.checkpoint import REFERENCE
+from mien.models.sources import open_pipeline
 
 
 def drawn(seed: int, outputs: int, inputs: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
@@ -106,7 +107,7 @@ def test_roundings_do_not_depend_on_the_number_of_threads(exported: Path, tmp_pa
         face = np.load(exported / "golden" / "nobody-02-cleft" / "face.npy")
         save_file({"face": face}, traces / "0000.safetensors")
         torch.set_num_threads(threads)
-        round_weights(REFERENCE, traces)
+        round_weights(open_pipeline(REFERENCE), traces)
         assert torch.get_num_threads() == threads
         made.append((traces / ROUNDINGS).read_bytes())
     torch.set_num_threads(before)

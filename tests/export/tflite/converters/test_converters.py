@@ -222,33 +222,33 @@ def _stored(file: Path, graph: Component, source: Path | None, folder: Path) -> 
     return file.read_bytes()
 
 
+def _convert_stored(file: Path, exported: Path, folder: Path) -> None:
+    graph = shipped("mask")
+    convert_float(partial(_stored, file), graph, REFERENCE, _samples(graph, exported), folder)
+
+
+def _convert_spectrum(folder: Path) -> None:
+    flatbuffer_direct.convert(with_module("mask", Spectrum), None, folder)
+
+
 def test_a_model_that_computes_something_else_is_refused(exported: Path, tmp_path: Path) -> None:
-    wrong = with_module("mask", Negated())
+    wrong = with_module("mask", Negated)
     with pytest.raises(ConversionError, match="the converter changed it"):
         convert_float(flatbuffer_direct.convert, wrong, REFERENCE, _samples(wrong, exported), tmp_path)
 
 
 @pytest.mark.parametrize("cut", [0, 7, 100, 0.5, 0.99])
 def test_a_truncated_model_is_refused(exported: Path, tmp_path: Path, cut: float) -> None:
-    graph = shipped("mask")
     made = (exported / "models/tflite-fp32/mask.tflite").read_bytes()
     (tmp_path / "cut").write_bytes(made[: int(cut * len(made)) if 0 < cut < 1 else int(cut)])
-    task = partial(
-        convert_float,
-        partial(_stored, tmp_path / "cut"),
-        graph,
-        REFERENCE,
-        _samples(graph, exported),
-        tmp_path,
-    )
+    task = partial(_convert_stored, tmp_path / "cut", exported, tmp_path)
     # In a process of its own, as always: LiteRT may crash on such a file.
     with pytest.raises(ConversionError, match=r"LiteRT cannot load|signal"):
         run_isolated(task, tmp_path / "log", Limits(), "cut")
 
 
 def test_an_operation_that_no_front_end_knows_is_named(exported: Path, tmp_path: Path) -> None:
-    graph = with_module("mask", Spectrum())
-    task = partial(flatbuffer_direct.convert, graph, REFERENCE, tmp_path)
+    task = partial(_convert_spectrum, tmp_path)
     with pytest.raises(ConversionError, match=r"aten::fft_fft2; use a convolution"):
         run_isolated(task, tmp_path / "log", Limits(), "spectrum")
 
