@@ -34,7 +34,7 @@ SCHEDULES = {
     "fine-tuning": Schedule(steps=8000, batch=8, learning_rate=4e-4, minings=3),
     "inpainter": Schedule(steps=4000, batch=4, learning_rate=1e-3),
 }
-"""An hour and a half on two cores. The model card tells what came of it, and how the shipped one was made."""
+"""How long each part trains. The model card tells what came of a former schedule."""
 _MOST_STEPS = 1000
 # How often ordinary things are drawn on faces, in units of ``nuisance.NUISANCES``.
 _ORDINARY = 0.5
