@@ -356,6 +356,7 @@ def test_every_error_of_the_room_is_the_users_to_mend():
     def below(kind: type[MienError]) -> list[type[MienError]]:
         return [kind, *(deeper for sub in kind.__subclasses__() for deeper in below(sub))]
 
-    kinds = below(MienError)
+    # Whatever other rooms a test run has loaded: one of theirs says by 1 that a gate failed.
+    kinds = [kind for kind in below(MienError) if kind.__module__.startswith("mien.mobile_reference.")]
     assert len(kinds) >= 5
     assert {kind.exit_code for kind in kinds} == {2}
