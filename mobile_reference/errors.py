@@ -8,6 +8,8 @@ MienError
 │   ├── PackageError      a package that is damaged, hostile or no ML Program
 │   ├── UnsupportedError  a program that needs operations or parameters the evaluator has not
 │   └── EvaluationError   a program or inputs that contradict what is declared
+├── RatingError       a result that is no rating: not a number, or outside of its range
+├── ChildError        a process for foreign bytes that died or passed a limit
 └── UsageError        a request that cannot be met (an unknown variant, an output folder in use)
 
 Each message is one line: what was got, what was expected, what to do next. The command line prints it
@@ -47,6 +49,14 @@ class UnsupportedError(CoreMLError):
 
 class EvaluationError(CoreMLError):
     """A program or its inputs contradict the shapes and types that the program declares."""
+
+
+class RatingError(MienError):
+    """The models gave what is no rating."""
+
+
+class ChildError(MienError):
+    """The process that worked on foreign bytes died or passed a limit."""
 
 
 class UsageError(MienError):

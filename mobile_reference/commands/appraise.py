@@ -3,22 +3,28 @@
 import json
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import nullcontext
+from functools import partial
 from importlib.metadata import entry_points
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
 import click
 
 from mien.mobile_reference.bundle.reader import face_front, open_bundle
-from mien.mobile_reference.errors import UsageError
+from mien.mobile_reference.errors import ChildError, UsageError
 from mien.mobile_reference.front.photograph import read_photograph
 from mien.mobile_reference.report.pictures import write_rating
+from mien.mobile_reference.run.child import Child, Limits, Tell
 from mien.mobile_reference.run.runner import DEFAULT_VARIANT, Appraiser, BundleRunner, Rating
 
 APPRAISERS = "mien.appraisers"
 """Who rates photographs without a bundle."""
 RECORDS = "appraisals.jsonl"
 """The file that marks a folder as ours: one JSON object for every photograph of the last call."""
+LIMITS = Limits(memory=4 << 30)
+"""Of the process that rates: the float pipeline in PyTorch takes the most."""
 _PATH = click.Path(path_type=Path)
 
 
@@ -44,17 +50,20 @@ def appraise(
     Without --bundle and --checkpoint the checkpoint that ships with mien rates. A photograph that
     cannot be rated does not stop the others; the exit code is 2 if there was one.
     """
-    appraiser = _appraiser(bundle, checkpoint, variant, threads)
-    folder = _output_folder(output, photographs)
+    _check_output(output, photographs)
+    records = _records(partial(_appraiser, bundle, checkpoint, variant, threads), photographs, output)
+    # What is wrong with the bundle is said before the table begins.
+    records = chain([next(records)], records)
     show = click.echo if as_json else _table_printer(photographs)
     failed = 0
-    for record in _records(appraiser, photographs, folder):
-        failed += record["error"] is not None
-        line = json.dumps(record)
-        show(line)
-        if folder:
-            with (folder / RECORDS).open("a", encoding="utf-8") as lines:
+    with (output / RECORDS).open("w", encoding="utf-8") if output else nullcontext() as lines:
+        for record in records:
+            failed += record["error"] is not None
+            line = json.dumps(record, allow_nan=False)
+            show(line)
+            if lines:
                 lines.write(line + "\n")
+                lines.flush()
     if failed:
         raise click.exceptions.Exit(2)
 
@@ -74,10 +83,10 @@ def _appraiser(bundle: Path | None, checkpoint: Path | None, variant: str | None
     return open_checkpoint(checkpoint, threads)
 
 
-def _output_folder(output: Path | None, photographs: Sequence[Path]) -> Path | None:
-    """Make the folder, unless it holds something that is not ours or two results would share a name."""
+def _check_output(output: Path | None, photographs: Sequence[Path]) -> None:
+    """Refuse a folder that holds something that is not ours, or in which two results would share a name."""
     if output is None:
-        return None
+        return
     if output.exists() and not output.is_dir():
         raise UsageError(f"{output} is a file; give a folder for the pictures")
     if output.exists() and any(output.iterdir()) and not (output / RECORDS).is_file():
@@ -87,18 +96,44 @@ def _output_folder(output: Path | None, photographs: Sequence[Path]) -> Path | N
         raise UsageError(
             f"{count} photographs are named {stem}; rate them in calls with folders of their own"
         )
+
+
+def _make_output(output: Path) -> None:
     try:
         output.mkdir(parents=True, exist_ok=True)
-        (output / RECORDS).write_text("")
+        (output / RECORDS).touch()
     except OSError as error:
         raise UsageError(f"{output} cannot be made ({error.strerror}); give a folder elsewhere") from error
-    return output
 
 
 def _records(
-    appraiser: Appraiser, photographs: Sequence[Path], folder: Path | None
+    open_appraiser: Callable[[], Appraiser], photographs: Sequence[Path], folder: Path | None
 ) -> Iterator[dict[str, Any]]:
-    """Rate one photograph after the other; what cannot be rated says why."""
+    """Rate one photograph after the other in a child process; what cannot be rated says why.
+
+    A photograph by which the child dies has a record too, and a new child rates the rest.
+    """
+    left = list(photographs)
+    while left:
+        messages = iter(Child(partial(_rate, open_appraiser, tuple(left), folder), LIMITS))
+        variant = next(messages)
+        try:
+            for record in messages:
+                left.pop(0)
+                yield record
+        except ChildError as error:
+            remedy = "its models or the photograph are damaged, export again or leave it out"
+            yield _record(left.pop(0), variant, error=f"{error}; {remedy}")
+
+
+def _rate(
+    open_appraiser: Callable[[], Appraiser], photographs: Sequence[Path], folder: Path | None, tell: Tell
+) -> None:
+    """Tell the variant when its models are loaded, then a record for every photograph."""
+    appraiser = open_appraiser()
+    if folder:
+        _make_output(folder)
+    tell(appraiser.variant)
     for path in photographs:
         try:
             rating = appraiser.appraise(read_photograph(path))
@@ -106,20 +141,20 @@ def _records(
             # Typed errors of any room concern this one photograph; the rest are defects of mien.
             if not hasattr(error, "exit_code"):
                 raise
-            yield _record(path, appraiser, error=str(error))
+            tell(_record(path, appraiser.variant, error=str(error)))
             continue
         if folder:
             write_rating(rating, folder, path.stem)
-        yield _record(path, appraiser, rating)
+        tell(_record(path, appraiser.variant, rating))
 
 
 def _record(
-    path: Path, appraiser: Appraiser, rating: Rating | None = None, error: str | None = None
+    path: Path, variant: str, rating: Rating | None = None, error: str | None = None
 ) -> dict[str, Any]:
     return {
         "photo": str(path),
         "score": rating.score if rating else None,
-        "variant": appraiser.variant,
+        "variant": variant,
         "faces": rating.prepared.faces if rating else 0,
         "alignment": rating.prepared.alignment.tolist() if rating else None,
         "error": error,
