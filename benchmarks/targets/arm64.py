@@ -20,6 +20,7 @@ from mien.benchmarks.results.records import BenchSpec, Device, Parity, Result
 from mien.mobile_reference.bundle.reader import Bundle, Variant
 from mien.mobile_reference.contract import PipelineSpec, StageSpec, TensorSpec
 from mien.mobile_reference.front.photograph import read_photograph
+from mien.mobile_reference.run.child import Limits, in_child
 from mien.mobile_reference.run.models import Arrays
 from mien.mobile_reference.run.runner import BundleRunner, rating_of
 from mien.mobile_reference.tflite.model_file import TFLiteFile, read_tflite
@@ -111,11 +112,23 @@ class _Recorder(BundleRunner):
         return outputs
 
 
-def _on_host(bundle: Bundle, variant: Variant, photograph: Path) -> _Recorder:
-    """Appraise on the host."""
-    recorder = _Recorder(bundle, variant.name)
-    recorder.appraise(read_photograph(photograph))
-    return recorder
+@dataclass(frozen=True)
+class _Recorded:
+    """What went into each model, and what came out."""
+
+    given: Mapping[str, Arrays]
+    made: Mapping[str, Arrays]
+
+
+def _on_host(bundle: Bundle, variant: Variant, photograph: Path) -> _Recorded:
+    """Appraise on the host, in a child process: the bundle may be foreign."""
+
+    def work() -> _Recorded:
+        recorder = _Recorder(bundle, variant.name)
+        recorder.appraise(read_photograph(photograph))
+        return _Recorded(recorder.given, recorder.made)
+
+    return in_child(work, Limits())
 
 
 def _save(folder: Path, number: int, model: StageSpec, inputs: Arrays) -> None:

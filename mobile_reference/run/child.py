@@ -4,6 +4,8 @@ The child is forked once, and has the rights of its parent: it keeps mistakes ap
 """
 
 import contextlib
+import ctypes
+import faulthandler
 import multiprocessing
 import os
 import signal
@@ -20,6 +22,7 @@ from mien.mobile_reference.errors import ChildError
 Tell = Callable[[Any], None]
 """Sends a message to the parent."""
 _TAIL_BYTES = 4096
+_PR_SET_PDEATHSIG = 1  # prctl(2)
 
 
 @dataclass(frozen=True)
@@ -85,20 +88,36 @@ class Child[R]:
         code = self._process.exitcode
         if code == -signal.SIGPROF:
             return f"the process took more than {self._limits.seconds} s of processor time and was ended"
-        how = f"exit {code}"
-        if code is not None and code < 0:
-            with contextlib.suppress(ValueError):
-                how = signal.Signals(-code).name
         size = self._said.seek(0, os.SEEK_END)
         self._said.seek(max(size - _TAIL_BYTES, 0))
         lines = self._said.read().decode(errors="replace").split("\n")
         last = next((text for line in reversed(lines) if (text := printable(line))), "")
-        return f"the process was ended by {how}" + (f" ({last:.200})" if last else "")
+        return f"the process was ended by {how_ended(code)}" + (f" ({last:.200})" if last else "")
+
+
+def how_ended(code: int | None) -> str:
+    """Name the signal of a process's exit code, as Python gives it, or the code."""
+    if code is not None and code < 0:
+        with contextlib.suppress(ValueError):
+            return signal.Signals(-code).name
+    return f"exit {code}"
 
 
 def printable(text: str) -> str:
     """Return text of a foreign program as it may be shown in one line."""
     return "".join(c if c.isprintable() else " " for c in text).strip()
+
+
+def in_child[R](work: Callable[[], R], limits: Limits) -> R:
+    """Do ``work`` that has no messages in a child, and return its result.
+
+    Raises:
+        ChildError: the process died or passed a limit. Errors of ``work`` are raised too.
+    """
+    child = Child(lambda _: work(), limits)
+    for _ in child:
+        pass
+    return child.result
 
 
 def confine(limits: Limits) -> None:
@@ -117,6 +136,8 @@ def _enter(
 ) -> None:
     ours.close()
     signal.signal(signal.SIGINT, signal.SIG_DFL)
+    faulthandler.disable()  # a death is told in one line
+    _end_with_parent()
     _keep_native_words(said)
     confine(limits)
 
@@ -141,6 +162,12 @@ def _enter(
         return
     sys.stdout.flush()
     sys.stderr.flush()
+
+
+def _end_with_parent() -> None:
+    """Where the system can, end when the parent does; elsewhere the next message finds nobody."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 def _keep_native_words(said: IO[bytes]) -> None:

@@ -297,9 +297,7 @@ def test_a_bundle_needs_nothing_of_the_heavy_install(fake: Any, untouched: Path)
 
 
 @pytest.mark.parametrize(("variant", "needed"), [("tflite-fp32", "False"), ("coreml-fp16", "True")])
-def test_appraise_imports_the_core_ml_evaluator_only_for_core_ml(
-    fake: FakeBundle, variant: str, needed: str
-):
+def test_appraise_imports_the_core_ml_evaluator_only_for_core_ml(fake: FakeBundle, variant: str, needed: str):
     """The models are none, so that the call ends where it loads the first of them."""
     code = (
         "import sys\n"
