@@ -21,6 +21,7 @@ from jsonschema import Draft202012Validator
 from mien.benchmarks.errors import ReportError
 from mien.mobile_reference.bundle.reader import MANIFEST, Bundle, sha256
 from mien.mobile_reference.errors import UsageError
+from mien.mobile_reference.strict_json import parse_json
 
 from .stats import Blocks, Summary, block_spread, summarise
 
@@ -317,8 +318,8 @@ def _load(path: Path) -> Any:
     if path.stat().st_size > _MAX_REPORT_BYTES:
         raise ReportError(f"{path} is larger than {_MAX_REPORT_BYTES} bytes; give a report of 'mien bench'")
     try:
-        return json.loads(path.read_bytes())
-    except (ValueError, RecursionError) as error:
+        return parse_json(path.read_bytes())
+    except ValueError as error:
         raise ReportError(f"{path} is not JSON: {error}; give a report of 'mien bench'") from error
 
 

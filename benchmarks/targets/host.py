@@ -23,7 +23,8 @@ from mien.benchmarks.results.records import (
     Stage,
     stability_notes,
 )
-from mien.mobile_reference.run.child import how_ended, printable
+from mien.mobile_reference.run.child import how_ended
+from mien.mobile_reference.text import printable
 
 _TIME_LIMIT_S = 900
 _BUSY = 0.5

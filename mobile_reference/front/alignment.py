@@ -36,6 +36,8 @@ Sides and zooms are often small fractions, so that exact halves and whole reduct
 of 1024 pixels has 8). Two ways of counting them differ in a last bit and must not round apart.
 """
 _HALF = 0.5 + EPSILON
+_SINGULAR = 1e-12
+"""A transform that shrinks areas more than this cannot be turned round."""
 
 
 @dataclass(frozen=True)
@@ -100,6 +102,8 @@ def align(photograph: Pixels, detector: Detector, rule: AlignmentRule) -> Aligne
     closer = look(photograph, about(face, rule), detector, rule)
     keypoints = (_largest(closer) if len(closer) else face)[5:13].reshape(4, 2)
     matrix = similarity(keypoints, np.array(rule.template))
+    if not np.linalg.det(matrix[:, :2]) > _SINGULAR:
+        raise FaceError("the features of the face fall together; give a larger, frontal face")
     return AlignedFace(warp(photograph, matrix, rule.size), matrix, len(found))
 
 

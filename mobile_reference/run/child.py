@@ -18,6 +18,7 @@ from multiprocessing.connection import Connection
 from typing import IO, Any
 
 from mien.mobile_reference.errors import ChildError
+from mien.mobile_reference.text import printable
 
 Tell = Callable[[Any], None]
 """Sends a message to the parent."""
@@ -101,11 +102,6 @@ def how_ended(code: int | None) -> str:
         with contextlib.suppress(ValueError):
             return signal.Signals(-code).name
     return f"exit {code}"
-
-
-def printable(text: str) -> str:
-    """Return text of a foreign program as it may be shown in one line."""
-    return "".join(c if c.isprintable() else " " for c in text).strip()
 
 
 def in_child[R](work: Callable[[], R], limits: Limits) -> R:

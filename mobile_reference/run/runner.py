@@ -140,7 +140,9 @@ class BundleRunner:
         (picture,), (candidates,) = model.inputs, model.outputs
 
         def detect(pixels: Pixels) -> NDArray[np.float32]:
-            return np.asarray(self.run(model, {picture: pixels[None]})[candidates][0])
+            found = self.run(model, {picture: pixels[None]})[candidates]
+            check_values(self.spec.tensor(candidates), found)
+            return np.asarray(found[0])
 
         return detect
 

@@ -209,7 +209,8 @@ def _alignment(config: Config) -> dict[str, object]:
 def _record(checkpoint: Checkpoint) -> dict[str, object]:
     """Say what is built into the models."""
     tolerated = float(checkpoint.appraisal.tolerated_evidence)
-    return {
+    stored = {"weights_stored_as": list(checkpoint.stored_as)} if checkpoint.stored_as else {}
+    return stored | {
         "score": {"lowest": 0, "typical": 100, "map": _SCORE_MAP, "tolerated_evidence": tolerated},
         "appraisal": asdict(checkpoint.config.appraisal),
     }
