@@ -121,7 +121,7 @@ def _float_values(golden: Golden, tensor: TensorSpec) -> NDArray[Any]:
 
 
 def largest_difference(expected: NDArray[Any], found: NDArray[Any]) -> float:
-    """Return the largest difference; infinite for what is no number or has another shape."""
+    """Return the largest difference; infinite for another shape or what is not a number."""
     exact, other = expected.astype(np.float64), found.astype(np.float64)
     if exact.shape != other.shape or not np.isfinite(other).all():
         return float("inf")
@@ -134,6 +134,6 @@ def unit_of(tensor: TensorSpec) -> str:
 
 
 def worst(found: Sequence[float]) -> float:
-    """Return the largest of several differences; infinite when one is no finite number, or there are none."""
-    # Not max alone, which loses what is no number behind one that is.
+    """Return the largest of several differences; infinite when one is not finite, or there are none."""
+    # Not max alone, which loses what is not a number behind one that is.
     return max(found) if found and np.isfinite(found).all() else float("inf")

@@ -38,7 +38,7 @@ dt { font-weight: bold }
 _MEANINGS = {
     "kind": (
         "What the result was made on. Results of different kinds are never put side by side: a host"
-        " is no phone, and an emulated processor has no time at all."
+        " is not a phone, and an emulated processor has no time at all."
     ),
     "whole way": (
         "From the bytes of the encoded photograph, or the app's tensors where there is no front, to the "
@@ -118,7 +118,7 @@ def _verdicts(results: Sequence[Result], estimates: Sequence[Mapping[str, Any]])
 
 
 def _estimates(entries: Sequence[Mapping[str, Any]]) -> str:
-    """List the estimates; there is no phone behind them, so no bar is drawn."""
+    """List the estimates; there is not a phone behind them, so no bar is drawn."""
     rows = [
         (
             e["phones"],

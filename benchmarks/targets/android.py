@@ -136,7 +136,7 @@ class AndroidTarget:
         try:
             result: dict[str, Any] = json.loads(answer.out)
         except ValueError as error:
-            raise DeviceError(f"{job.name}: the runner's answer is no JSON; run it again") from error
+            raise DeviceError(f"{job.name}: the runner's answer is not JSON; run it again") from error
         if result["page_size"] != self._session.phone.page_size:
             raise DeviceError(f"the runner saw pages of {result['page_size']} bytes; report this phone")
         if len(result["steps"]) != len(steps_of(spec)):
@@ -211,7 +211,7 @@ def _input_files(given: Given, folder: Path) -> Iterator[Path]:
 
 
 def _array(tensor: TensorSpec, text: str) -> NDArray[Any]:
-    """Read the bytes of a tensor, in hexadecimal; of another size they are no such tensor."""
+    """Read the bytes of a tensor, in hexadecimal; of another size they are not that tensor."""
     values = np.frombuffer(bytes.fromhex(text), np.dtype(tensor.dtype).newbyteorder("<"))
     return values.reshape(tensor.shape) if values.size == math.prod(tensor.shape) else values
 

@@ -73,7 +73,7 @@ def measure(request: dict[str, Any]) -> dict[str, Any]:
 
 
 def _finite(found: dict[str, float]) -> dict[str, float | None]:
-    """Say null for what is no finite number, for which JSON has no word."""
+    """Say null for what is not finite, for which JSON has no word."""
     return {name: value if math.isfinite(value) else None for name, value in found.items()}
 
 
