@@ -152,14 +152,3 @@ def _tolerance(model: TFLiteFile) -> _Tolerance:
     if model.integer_only:
         return _EXACT
     return _MIXED if model.has_integer_convolution else _FLOAT
-<<<<<<< HEAD
-=======
-
-
-def largest_difference(expected: NDArray[Any], found: NDArray[Any]) -> float:
-    """Return the largest difference; infinite for what is not a number or has another shape."""
-    exact, other = expected.astype(np.float64), found.astype(np.float64)
-    if exact.shape != other.shape or not np.isfinite(other).all():
-        return float("inf")
-    return float(np.abs(exact - other).max())
->>>>>>> main
