@@ -151,7 +151,7 @@ class RefusedError(FaceError):
 
 
 def judge(values: Mapping[str, float], limits: Iterable[LimitSpec]) -> tuple[Finding, ...]:
-    """Hold measures against their limits, in the order of these; a value that is no number is refused."""
+    """Hold measures against their limits, in the order of these; one that is not a number is refused."""
     return tuple(_finding(values[limit.measure], limit) for limit in limits)
 
 

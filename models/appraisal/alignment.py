@@ -253,7 +253,7 @@ def _upright(shares: Tensor, turn: int) -> Tensor:
     points = shares.reshape(-1, 8, 2)
     for _ in range(turn):
         points = torch.stack([1 - points[..., 1], points[..., 0]], dim=2)
-        # The second pair is no place but a width and a height.
+        # The second pair is not a place but a width and a height.
         points[:, 1, 0] = 1 - points[:, 1, 0]
     return points.reshape(-1, 16).clone()
 
