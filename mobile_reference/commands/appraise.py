@@ -2,19 +2,20 @@
 
 import json
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from functools import partial
 from importlib.metadata import entry_points
 from itertools import chain
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import click
 
 from mien.mobile_reference.bundle.reader import face_front, open_bundle
 from mien.mobile_reference.errors import ChildError, UsageError
-from mien.mobile_reference.front.photograph import read_photograph
+from mien.mobile_reference.front.photograph import Pixels, read_photograph
+from mien.mobile_reference.front.quality import NOTE, REFUSE, Finding, RefusedError
 from mien.mobile_reference.report.pictures import write_rating
 from mien.mobile_reference.run.child import Child, Limits, Tell
 from mien.mobile_reference.run.runner import DEFAULT_VARIANT, Appraiser, BundleRunner, Rating
@@ -34,6 +35,9 @@ _PATH = click.Path(path_type=Path)
 @click.option("--checkpoint", type=_PATH, help="Rate with the float pipeline of a checkpoint.")
 @click.option("--variant", help=f"Variant of the bundle (default {DEFAULT_VARIANT}).")
 @click.option("-o", "--output", type=_PATH, help="Write pictures and heatmaps into this folder.")
+@click.option(
+    "--rate-anyway", is_flag=True, help="Rate also what is refused, such as a turned head; a note says why."
+)
 @click.option("--threads", default=1, show_default=True, type=click.IntRange(1, 64))
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object a line.")
 def appraise(
@@ -42,16 +46,19 @@ def appraise(
     checkpoint: Path | None,
     variant: str | None,
     output: Path | None,
+    rate_anyway: bool,  # noqa: FBT001 - click passes flags so
     threads: int,
-    as_json: bool,  # noqa: FBT001 - click passes flags so
+    as_json: bool,  # noqa: FBT001
 ) -> None:
     """Rate photographs: 100 is a typical face, less the more is unusual about it.
 
     Without --bundle and --checkpoint the checkpoint that ships with mien rates. A photograph that
-    cannot be rated does not stop the others; the exit code is 2 if there was one.
+    cannot be rated, or that the pipeline refuses, does not stop the others; the exit code is 2 if there
+    was one.
     """
     _check_output(output, photographs)
-    records = _records(partial(_appraiser, bundle, checkpoint, variant, threads), photographs, output)
+    rater = partial(_rater, bundle, checkpoint, variant, threads, rate_anyway)
+    records = _records(rater, photographs, output)
     # What is wrong with the bundle is said before the table begins.
     records = chain([next(records)], records)
     show = click.echo if as_json else _table_printer(photographs)
@@ -66,6 +73,24 @@ def appraise(
                 lines.flush()
     if failed:
         raise click.exceptions.Exit(2)
+
+
+class _Rater(NamedTuple):
+    """What rates a photograph, and the name of its variant."""
+
+    variant: str
+    rate: Callable[[Pixels], Rating]
+
+
+def _rater(
+    bundle: Path | None,
+    checkpoint: Path | None,
+    variant: str | None,
+    threads: int,
+    anyway: bool,  # noqa: FBT001 - as click passes it
+) -> _Rater:
+    appraiser = _appraiser(bundle, checkpoint, variant, threads)
+    return _Rater(appraiser.variant, appraiser.appraise_anyway if anyway else appraiser.appraise)
 
 
 def _appraiser(bundle: Path | None, checkpoint: Path | None, variant: str | None, threads: int) -> Appraiser:
@@ -107,7 +132,7 @@ def _make_output(output: Path) -> None:
 
 
 def _records(
-    open_appraiser: Callable[[], Appraiser], photographs: Sequence[Path], folder: Path | None
+    open_rater: Callable[[], _Rater], photographs: Sequence[Path], folder: Path | None
 ) -> Iterator[dict[str, Any]]:
     """Rate one photograph after the other in a child process; what cannot be rated says why.
 
@@ -115,7 +140,7 @@ def _records(
     """
     left = list(photographs)
     while left:
-        messages = iter(Child(partial(_rate, open_appraiser, tuple(left), folder), LIMITS))
+        messages = iter(Child(partial(_rate, open_rater, tuple(left), folder), LIMITS))
         variant = next(messages)
         try:
             for record in messages:
@@ -127,29 +152,34 @@ def _records(
 
 
 def _rate(
-    open_appraiser: Callable[[], Appraiser], photographs: Sequence[Path], folder: Path | None, tell: Tell
+    open_rater: Callable[[], _Rater], photographs: Sequence[Path], folder: Path | None, tell: Tell
 ) -> None:
     """Tell the variant when its models are loaded, then a record for every photograph."""
-    appraiser = open_appraiser()
+    rater = open_rater()
     if folder:
         _make_output(folder)
-    tell(appraiser.variant)
+    tell(rater.variant)
     for path in photographs:
         try:
-            rating = appraiser.appraise(read_photograph(path))
+            rating = rater.rate(read_photograph(path))
         except Exception as error:
             # Typed errors of any room concern this one photograph; the rest are defects of mien.
             if not hasattr(error, "exit_code"):
                 raise
-            tell(_record(path, appraiser.variant, error=str(error)))
+            findings = error.findings if isinstance(error, RefusedError) else ()
+            tell(_record(path, rater.variant, findings, error=str(error)))
             continue
         if folder:
             write_rating(rating, folder, path.stem)
-        tell(_record(path, appraiser.variant, rating))
+        tell(_record(path, rater.variant, rating.prepared.findings, rating))
 
 
 def _record(
-    path: Path, variant: str, rating: Rating | None = None, error: str | None = None
+    path: Path,
+    variant: str,
+    findings: Sequence[Finding] = (),
+    rating: Rating | None = None,
+    error: str | None = None,
 ) -> dict[str, Any]:
     return {
         "photo": str(path),
@@ -157,8 +187,21 @@ def _record(
         "variant": variant,
         "faces": rating.prepared.faces if rating else 0,
         "alignment": rating.prepared.alignment.tolist() if rating else None,
+        "findings": [finding.record() for finding in findings],
         "error": error,
     }
+
+
+def _note(record: Mapping[str, Any]) -> str:
+    """Say why there is no score, or what weakens it."""
+    if record["error"]:
+        return str(record["error"])
+    findings = [Finding(**values) for values in record["findings"]]
+    refused = [finding.reason for finding in findings if finding.verdict == REFUSE]
+    noted = [finding.reason for finding in findings if finding.verdict == NOTE]
+    if not findings and record["faces"] > 1:
+        noted = [f"{record['faces']} faces, the largest was rated"]
+    return "; ".join([*(f"refused without --rate-anyway: {reason}" for reason in refused), *noted])
 
 
 def _table_printer(photographs: Sequence[Path]) -> Callable[[str], None]:
@@ -169,10 +212,9 @@ def _table_printer(photographs: Sequence[Path]) -> Callable[[str], None]:
     def show(line: str) -> None:
         record = json.loads(line)
         score = "    -" if record["score"] is None else f"{record['score']:5.1f}"
-        several = f"{record['faces']} faces, the largest was rated" if record["faces"] > 1 else ""
         name = record["photo"]
         shown = name if len(name) <= width else "..." + name[3 - width :]
-        text = f"{shown:<{width}}  {score}  {record['error'] or several}".rstrip()
+        text = f"{shown:<{width}}  {score}  {_note(record)}".rstrip()
         # A name of bytes that are not UTF-8 must not stop the table.
         click.echo(text.encode("utf-8", "replace").decode())
 

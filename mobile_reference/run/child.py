@@ -8,6 +8,7 @@ import ctypes
 import faulthandler
 import multiprocessing
 import os
+import pickle
 import signal
 import sys
 import tempfile
@@ -17,7 +18,7 @@ from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from typing import IO, Any
 
-from mien.mobile_reference.errors import ChildError
+from mien.mobile_reference.errors import ChildError, MienError
 from mien.mobile_reference.text import printable
 
 Tell = Callable[[Any], None]
@@ -149,15 +150,24 @@ def _enter(
     except BrokenPipeError:  # the parent is gone
         return
     except Exception as error:
-        if not hasattr(error, "exit_code"):
-            error.add_note(traceback.format_exc())
-        answer = ("error", error)
+        answer = ("error", _sendable(error))
     try:
         theirs.send(answer)
     except BrokenPipeError:
         return
     sys.stdout.flush()
     sys.stderr.flush()
+
+
+def _sendable(error: Exception) -> Exception:
+    """Return an error as it can be sent: a defect with its traceback, what cannot be pickled in words."""
+    if not hasattr(error, "exit_code"):
+        error.add_note(traceback.format_exc())
+    try:
+        pickle.loads(pickle.dumps(error))  # noqa: S301 - our own
+    except Exception:
+        return MienError(str(error)) if hasattr(error, "exit_code") else RuntimeError(traceback.format_exc())
+    return error
 
 
 def _end_with_parent() -> None:
