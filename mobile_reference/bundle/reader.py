@@ -196,8 +196,13 @@ def size_of(model: Path) -> int:
 @cache
 def manifest_validator() -> Draft202012Validator:
     """Return the validator of the JSON Schema that ships with mien."""
-    text = files(__package__).joinpath("manifest.schema.json").read_text()
-    return Draft202012Validator(json.loads(text))
+    return Draft202012Validator(_schema())
+
+
+@cache
+def _schema() -> dict[str, Any]:
+    schema: dict[str, Any] = json.loads(files(__package__).joinpath("manifest.schema.json").read_text())
+    return schema
 
 
 def _read_manifest(path: Path) -> dict[str, Any]:
@@ -302,9 +307,10 @@ def _front_problems(spec: PipelineSpec) -> Iterator[str]:
 
 def rule_problems(rule: Mapping[str, Any]) -> Iterator[str]:
     """Say in one line each which fields of a ``face-alignment`` rule are not as the schema has them."""
-    schema = manifest_validator().schema["$defs"]
+    definitions = _schema()["$defs"]
+    fields = definitions["face_alignment"]["properties"]
     for name, value in rule.items():
-        validator = Draft202012Validator({**schema["face_alignment"]["properties"][name], "$defs": schema})
+        validator = Draft202012Validator({**fields[name], "$defs": definitions})
         yield from (f"{name}: {error.message:.200}" for error in validator.iter_errors(value))
     if _falls_together(rule["template"]):
         yield "the points of the template fall together, so no face could be turned to them"
