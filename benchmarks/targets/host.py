@@ -23,6 +23,7 @@ from mien.benchmarks.results.records import (
     Stage,
     stability_notes,
 )
+from mien.mobile_reference.output.json_text import json_text
 
 _TIME_LIMIT_S = 900
 _BUSY = 0.5
@@ -105,7 +106,7 @@ def _ask(request: Mapping[str, Any]) -> dict[str, Any]:
     try:
         done = subprocess.run(  # noqa: S603 - our own module
             command,
-            input=json.dumps(request),
+            input=json_text(request),
             capture_output=True,
             text=True,
             timeout=_TIME_LIMIT_S,

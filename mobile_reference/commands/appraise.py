@@ -12,6 +12,8 @@ import click
 from mien.mobile_reference.bundle.reader import face_front, open_bundle
 from mien.mobile_reference.errors import UsageError
 from mien.mobile_reference.front.photograph import read_photograph
+from mien.mobile_reference.output.json_text import json_text
+from mien.mobile_reference.output.text import path_text, shown
 from mien.mobile_reference.report.pictures import write_rating
 from mien.mobile_reference.run.runner import DEFAULT_VARIANT, Appraiser, BundleRunner, Rating
 
@@ -50,7 +52,7 @@ def appraise(
     failed = 0
     for record in _records(appraiser, photographs, folder):
         failed += record["error"] is not None
-        line = json.dumps(record)
+        line = json_text(record)
         show(line)
         if folder:
             with (folder / RECORDS).open("a", encoding="utf-8") as lines:
@@ -117,7 +119,7 @@ def _record(
     path: Path, appraiser: Appraiser, rating: Rating | None = None, error: str | None = None
 ) -> dict[str, Any]:
     return {
-        "photo": str(path),
+        "photo": path_text(path),
         "score": rating.score if rating else None,
         "variant": appraiser.variant,
         "faces": rating.prepared.faces if rating else 0,
@@ -128,17 +130,15 @@ def _record(
 
 def _table_printer(photographs: Sequence[Path]) -> Callable[[str], None]:
     """Print a table line by line: a thousand photographs must not wait for the last one."""
-    width = min(max(len("photograph"), *(len(str(path)) for path in photographs)), 60)
+    width = min(max(len("photograph"), *(len(shown(path)) for path in photographs)), 60)
     click.echo(f"{'photograph':<{width}}  score  note")
 
     def show(line: str) -> None:
         record = json.loads(line)
         score = "    -" if record["score"] is None else f"{record['score']:5.1f}"
         several = f"{record['faces']} faces, the largest was rated" if record["faces"] > 1 else ""
-        name = record["photo"]
-        shown = name if len(name) <= width else "..." + name[3 - width :]
-        text = f"{shown:<{width}}  {score}  {record['error'] or several}".rstrip()
-        # A name of bytes that are no UTF-8 must not stop the table.
-        click.echo(text.encode("utf-8", "replace").decode())
+        name = shown(record["photo"])
+        cut = name if len(name) <= width else "..." + name[3 - width :]
+        click.echo(f"{cut:<{width}}  {score}  {shown(record['error'] or several)}".rstrip())
 
     return show
