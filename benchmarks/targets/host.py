@@ -23,7 +23,6 @@ from mien.benchmarks.results.records import (
     Stage,
     stability_notes,
 )
-from mien.mobile_reference.output.json_text import json_text
 
 _TIME_LIMIT_S = 900
 _BUSY = 0.5
@@ -92,7 +91,7 @@ def score_parity(spec: BenchSpec, scores: list[float]) -> Iterator[Parity]:
     rating = spec.bundle.spec.tensor(spec.bundle.spec.rating.tensor)
     for golden in spec.bundle.goldens:
         if golden.source == spec.photograph:
-            # Not max alone, which loses a score that is no number behind one that is.
+            # Not max alone, which loses a score that is not a number behind one that is.
             errors = [abs(score - golden.rating) for score in scores]
             error = max(errors) if all(map(math.isfinite, errors)) else math.inf
             tolerance = spec.bundle.variant(spec.variant).tolerance
@@ -106,7 +105,7 @@ def _ask(request: Mapping[str, Any]) -> dict[str, Any]:
     try:
         done = subprocess.run(  # noqa: S603 - our own module
             command,
-            input=json_text(request),
+            input=json.dumps(request),
             capture_output=True,
             text=True,
             timeout=_TIME_LIMIT_S,

@@ -124,7 +124,7 @@ def _record(
         "variant": appraiser.variant,
         "faces": rating.prepared.faces if rating else 0,
         "alignment": rating.prepared.alignment.tolist() if rating else None,
-        "error": error,
+        "error": error and shown(error),
     }
 
 
@@ -139,6 +139,6 @@ def _table_printer(photographs: Sequence[Path]) -> Callable[[str], None]:
         several = f"{record['faces']} faces, the largest was rated" if record["faces"] > 1 else ""
         name = shown(record["photo"])
         cut = name if len(name) <= width else "..." + name[3 - width :]
-        click.echo(f"{cut:<{width}}  {score}  {shown(record['error'] or several)}".rstrip())
+        click.echo(f"{cut:<{width}}  {score}  {record['error'] or several}".rstrip())
 
     return show

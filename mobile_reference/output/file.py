@@ -71,6 +71,6 @@ def _check(typed: Path, place: Path) -> None:
         if not stat.S_ISREG(mode):
             raise UsageError(f"{typed} is a device, a pipe or a circle of links; give the name of a file")
     if not place.parent.is_dir():
-        raise UsageError(f"{typed.parent} is no folder; make it first, or give a file elsewhere")
+        raise UsageError(f"{typed.parent} is not a folder; make it first, or give a file elsewhere")
     if not os.access(place.parent, os.W_OK | os.X_OK):
         raise UsageError(f"{typed.parent} cannot be written to; give a file elsewhere")

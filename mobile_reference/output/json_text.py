@@ -12,7 +12,7 @@ def json_text(value: Any, *, indent: int | None = None, sort_keys: bool = False)
     """Return a value as JSON text in ASCII, without a line end.
 
     Raises:
-        ResultError: it holds a number that is not finite, or text that is no Unicode (a lone surrogate).
+        ResultError: it holds a number that is not finite, or text that is not Unicode (a lone surrogate).
             JSON has neither, although Python writes both.
     """
     for where, what in _refused(value, ()):

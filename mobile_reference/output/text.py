@@ -14,13 +14,13 @@ def shown(text: object) -> str:
     r"""Return text on one line, with everything escaped that has no picture of its own.
 
     Line ends, a terminal's control sequences, marks that turn the direction of writing, and bytes that are
-    no UTF-8 are written as Python writes them, such as ``\n``, ``\x1b`` or ``\u202e``.
+    not UTF-8 are written as Python writes them, such as ``\n``, ``\x1b`` or ``\u202e``.
     """
     return "".join(c if _has_picture(c) else _escaped(c) for c in str(text))
 
 
 def path_text(path: Path) -> str:
-    r"""Return a path as text that JSON can hold: bytes that are no UTF-8 become ``\xe9`` and the like."""
+    r"""Return a path as text that JSON can hold: bytes that are not UTF-8 become ``\xe9`` and the like."""
     return os.fsencode(path).decode("utf-8", "backslashreplace")
 
 
@@ -38,7 +38,7 @@ def _has_picture(character: str) -> bool:
 
 def _escaped(character: str) -> str:
     code = ord(character)
-    # Python reads a byte of a name that is no UTF-8 as one of these.
+    # Python reads a byte of a name that is not UTF-8 as one of these.
     if 0xDC80 <= code <= 0xDCFF:
         return f"\\x{code - 0xDC00:02x}"
     return character.encode("unicode_escape").decode("ascii")

@@ -83,7 +83,7 @@ def test_links_in_a_circle_and_folders_are_refused(tmp_path: Path):
         OutputFile.at(tmp_path / "a")
     with pytest.raises(UsageError, match="is a folder"):
         OutputFile.at(tmp_path)
-    with pytest.raises(UsageError, match="is no folder"):
+    with pytest.raises(UsageError, match="is not a folder"):
         OutputFile.at(tmp_path / "nowhere" / "report.json")
 
 
