@@ -1,6 +1,5 @@
 """The bundle that an app ships: one variant, the models that it runs, and no photograph."""
 
-import json
 import shutil
 import tempfile
 from collections.abc import Mapping
@@ -12,6 +11,7 @@ import numpy as np
 
 from mien.mobile_reference.contract import PipelineSpec
 from mien.mobile_reference.errors import UsageError
+from mien.mobile_reference.output.json_text import json_text
 
 from .reader import MANIFEST, Bundle, Golden, Variant, sha256, size_of
 
@@ -95,8 +95,7 @@ def _fill(bundle: Bundle, variant: Variant, goldens: str, part: Path) -> None:
         "provenance": _provenance(bundle.manifest["provenance"]),
         "files": _files(part),
     }
-    text = json.dumps(manifest, indent=1, ensure_ascii=False, allow_nan=False)
-    (part / MANIFEST).write_text(text + "\n", encoding="utf-8")
+    (part / MANIFEST).write_text(json_text(manifest, indent=1) + "\n")
 
 
 def _copy(source: Path, target: Path) -> None:
