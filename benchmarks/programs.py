@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from mien.mobile_reference.text import printable
+from mien.mobile_reference.output.text import shown
 
 from .errors import ProgramError, ProgramTimeout
 
@@ -31,7 +31,7 @@ class Answer:
     def last(self) -> str:
         """The last line of what went wrong, as it may be shown."""
         lines = (self.err.strip() or self.out.strip()).splitlines() or ["it said nothing"]
-        return printable(lines[-1])[:500]
+        return shown(lines[-1])[:500]
 
 
 def run_program(command: Sequence[str], seconds: float, most_bytes: int = MOST_BYTES) -> Answer:

@@ -10,6 +10,7 @@ MienError
 │   └── EvaluationError   a program or inputs that contradict what is declared
 ├── RatingError       a result that is no rating: not a number, or outside of its range
 ├── ChildError        a process for foreign bytes that died or passed a limit
+├── ResultError       a result that cannot be written, such as a number that is not finite
 └── UsageError        a request that cannot be met (an unknown variant, an output folder in use)
 
 Each message is one line: what was got, what was expected, what to do next. The command line prints it
@@ -57,6 +58,10 @@ class RatingError(MienError):
 
 class ChildError(MienError):
     """The process that worked on foreign bytes died or passed a limit."""
+
+
+class ResultError(MienError):
+    """A result holds what no result can be, such as a number that is not finite."""
 
 
 class UsageError(MienError):

@@ -17,8 +17,8 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
+from mien.mobile_reference.output.text import shown
 from mien.mobile_reference.run.child import Limits, in_child
-from mien.mobile_reference.text import printable
 
 from .errors import CheckpointError
 
@@ -54,7 +54,7 @@ def read_safetensors(file: Path) -> StoredTensors:
         tensors = load_file(file)
     except (SafetensorError, OSError, ValueError, KeyError, TypeError) as error:
         raise CheckpointError(
-            f"{file} is not a safetensors file ({printable(str(error)):.200}); pickled weights are not read "
+            f"{file} is not a safetensors file ({shown(str(error)):.200}); pickled weights are not read "
             "from here"
         ) from error
     arrays, types = _plain(file, tensors)
@@ -107,7 +107,7 @@ def _state(file: Path, content: Any) -> dict[str, Tensor]:
     if not _is_state(content):
         keys = f"with {', '.join(map(repr, content))}" if isinstance(content, dict) else ""
         raise CheckpointError(
-            f"{file} holds {type(content).__name__} {printable(keys):.200}, expected a dictionary of tensors "
+            f"{file} holds {type(content).__name__} {shown(keys):.200}, expected a dictionary of tensors "
             "by name; save it with torch.save(model.state_dict(), ...)"
         )
     return dict(content)
@@ -132,8 +132,7 @@ def _plain(file: Path, tensors: Mapping[str, Tensor]) -> tuple[Arrays, tuple[str
     for name, tensor in kept.items():
         if kind := _foreign_kind(tensor):
             raise CheckpointError(
-                f"{file}: tensor {printable(name):.100} is {kind}; save it as dense float32 with "
-                "tensor.float()"
+                f"{file}: tensor {shown(name):.100} is {kind}; save it as dense float32 with tensor.float()"
             )
     # A view may repeat few stored values a thousand times.
     values = sum(tensor.numel() for tensor in kept.values())

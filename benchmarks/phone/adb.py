@@ -12,7 +12,7 @@ from pathlib import Path
 
 from mien.benchmarks.errors import DeviceError, DeviceLost
 from mien.benchmarks.programs import Answer, run_program
-from mien.mobile_reference.text import printable
+from mien.mobile_reference.output.text import shown
 
 _CALL_LIMIT_S = 120
 _READY = "device"
@@ -34,7 +34,7 @@ class Adb:
     def _call(self, arguments: Iterable[str | Path], limit: float) -> Answer:
         answer = run_program([self.program, "-s", self.serial, *map(str, arguments)], limit)
         if answer.code and not self.is_there():
-            raise DeviceLost(f"{printable(self.serial)} is gone ({answer.last}); plug it in again")
+            raise DeviceLost(f"{shown(self.serial)} is gone ({answer.last}); plug it in again")
         return answer
 
     def is_there(self) -> bool:
@@ -102,7 +102,7 @@ def choose_device(program: str, serial: str | None) -> Adb:
             f"'adb devices' ended with {answer.code}: {answer.last}; run 'adb start-server' and look at it"
         )
     lines = [
-        [printable(cell) for cell in line.split("\t", 1)] for line in answer.out.splitlines() if "\t" in line
+        [shown(cell) for cell in line.split("\t", 1)] for line in answer.out.splitlines() if "\t" in line
     ]
     states = dict(lines)
     if serial is None:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from mien.benchmarks.errors import DeviceError
 from mien.benchmarks.programs import Answer
 from mien.benchmarks.results.records import ANDROID, ANDROID_EMULATOR, Condition, Device
-from mien.mobile_reference.text import printable
+from mien.mobile_reference.output.text import shown
 
 from .adb import Adb
 
@@ -61,7 +61,7 @@ def probe(adb: Adb) -> Phone:
     properties = dict(re.findall(r"^\[([^\]]+)\]: \[([^\]]*)\]$", text, re.MULTILINE))
 
     def first(*names: str) -> str:
-        found = (printable(properties.get(name, ""))[:_MOST_LETTERS] for name in names)
+        found = (shown(properties.get(name, ""))[:_MOST_LETTERS] for name in names)
         return next(filter(None, found), "unknown")
 
     emulator = "1" in (properties.get("ro.kernel.qemu"), properties.get("ro.boot.qemu"))
@@ -106,7 +106,7 @@ def read_condition(text: str, block: int, when: str) -> Condition:
         block=block,
         when=when,
         thermal_status=int(status[1]) if status else None,
-        temperatures={printable(name): degrees for name, degrees in heat.items()},
+        temperatures={shown(name): degrees for name, degrees in heat.items()},
         max_khz={str(cpu): khz for cpu, khz in _per_cpu(text, "scaling_max_freq").items()},
         current_khz={str(cpu): khz for cpu, khz in _per_cpu(text, "scaling_cur_freq").items()},
         battery_percent=int(battery[1]) if battery else None,

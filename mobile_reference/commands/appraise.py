@@ -3,9 +3,10 @@
 import json
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import nullcontext
+from contextlib import contextmanager, nullcontext
 from functools import partial
 from importlib.metadata import entry_points
+from io import TextIOWrapper
 from itertools import chain
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -16,16 +17,23 @@ from mien.mobile_reference.bundle.reader import face_front, open_bundle
 from mien.mobile_reference.errors import ChildError, UsageError
 from mien.mobile_reference.front.photograph import Pixels, read_photograph
 from mien.mobile_reference.front.quality import NOTE, REFUSE, Finding, RefusedError
-from mien.mobile_reference.report.pictures import write_rating
+from mien.mobile_reference.output.folder import Kind, OutputFolder, Writer
+from mien.mobile_reference.output.json_text import json_text
+from mien.mobile_reference.output.text import path_text, shown
+from mien.mobile_reference.report.pictures import drawn_rating
 from mien.mobile_reference.run.child import Child, Limits, Tell
 from mien.mobile_reference.run.runner import DEFAULT_VARIANT, Appraiser, BundleRunner, Rating
 
 APPRAISERS = "mien.appraisers"
 """Who rates photographs without a bundle."""
 RECORDS = "appraisals.jsonl"
-"""The file that marks a folder as ours: one JSON object for every photograph of the last call."""
+"""One JSON object for every photograph of the last call."""
+APPRAISALS = Kind("folder of appraisals")
 LIMITS = Limits(memory=4 << 30)
 """Of the process that rates: the float pipeline in PyTorch takes the most."""
+_Row = tuple[dict[str, Any], Mapping[str, bytes]]
+"""The record of a photograph, and its pictures by the names of their files."""
+_Draw = Callable[[Rating, str], Mapping[str, bytes]]
 _PATH = click.Path(path_type=Path)
 
 
@@ -56,21 +64,20 @@ def appraise(
     cannot be rated, or that the pipeline refuses, does not stop the others; the exit code is 2 if there
     was one.
     """
-    _check_output(output, photographs)
-    rater = partial(_rater, bundle, checkpoint, variant, threads, rate_anyway)
-    records = _records(rater, photographs, output)
+    folder = _output_folder(output, photographs)
+    rows = _rows(partial(_rater, bundle, checkpoint, variant, threads, rate_anyway), photographs, folder)
     # What is wrong with the bundle is said before the table begins.
-    records = chain([next(records)], records)
+    rows = chain([next(rows)], rows)
     show = click.echo if as_json else _table_printer(photographs)
     failed = 0
-    with (output / RECORDS).open("w", encoding="utf-8") if output else nullcontext() as lines:
-        for record in records:
+    with folder.in_place() if folder else nullcontext() as writer, _log(writer) as log:
+        for record, pictures in rows:
             failed += record["error"] is not None
-            line = json.dumps(record, allow_nan=False)
+            if writer:
+                writer.write_all(pictures)
+            line = json_text(record)
             show(line)
-            if lines:
-                lines.write(line + "\n")
-                lines.flush()
+            log(line)
     if failed:
         raise click.exceptions.Exit(2)
 
@@ -108,56 +115,56 @@ def _appraiser(bundle: Path | None, checkpoint: Path | None, variant: str | None
     return open_checkpoint(checkpoint, threads)
 
 
-def _check_output(output: Path | None, photographs: Sequence[Path]) -> None:
-    """Refuse a folder that holds something that is not ours, or in which two results would share a name."""
-    if output is None:
+@contextmanager
+def _log(writer: Writer | None) -> Iterator[Callable[[str], object]]:
+    """Write lines into the file of records as they come, or nowhere."""
+    if writer is None:
+        yield lambda _: None
         return
-    if output.exists() and not output.is_dir():
-        raise UsageError(f"{output} is a file; give a folder for the pictures")
-    if output.exists() and any(output.iterdir()) and not (output / RECORDS).is_file():
-        raise UsageError(f"{output} exists and was not made by 'mien appraise'; give a new folder")
+    with TextIOWrapper(writer.new(RECORDS), encoding="utf-8", line_buffering=True) as lines:
+        yield lambda line: lines.write(line + "\n")
+
+
+def _output_folder(output: Path | None, photographs: Sequence[Path]) -> OutputFolder | None:
+    """Find the folder, unless it holds something that is not ours or two results would share a name."""
+    if output is None:
+        return None
     stem, count = Counter(path.stem for path in photographs).most_common(1)[0]
     if count > 1:
         raise UsageError(
             f"{count} photographs are named {stem}; rate them in calls with folders of their own"
         )
+    return OutputFolder.at(output, APPRAISALS)
 
 
-def _make_output(output: Path) -> None:
-    try:
-        output.mkdir(parents=True, exist_ok=True)
-        (output / RECORDS).touch()
-    except OSError as error:
-        raise UsageError(f"{output} cannot be made ({error.strerror}); give a folder elsewhere") from error
-
-
-def _records(
-    open_rater: Callable[[], _Rater], photographs: Sequence[Path], folder: Path | None
-) -> Iterator[dict[str, Any]]:
+def _rows(
+    open_rater: Callable[[], _Rater], photographs: Sequence[Path], folder: OutputFolder | None
+) -> Iterator[_Row]:
     """Rate one photograph after the other in a child process; what cannot be rated says why.
 
-    A photograph by which the child dies has a record too, and a new child rates the rest.
+    A photograph by which the child dies has a row too, and a new child rates the rest.
     """
+    draw = drawn_rating if folder else _draw_nothing
     left = list(photographs)
     while left:
-        messages = iter(Child(partial(_rate, open_rater, tuple(left), folder), LIMITS))
+        messages = iter(Child(partial(_rate, open_rater, tuple(left), draw), LIMITS))
         variant = next(messages)
         try:
-            for record in messages:
+            for row in messages:
                 left.pop(0)
-                yield record
+                yield row
         except ChildError as error:
             remedy = "its models or the photograph are damaged, export again or leave it out"
-            yield _record(left.pop(0), variant, error=f"{error}; {remedy}")
+            yield _record(left.pop(0), variant, error=f"{error}; {remedy}"), {}
 
 
-def _rate(
-    open_rater: Callable[[], _Rater], photographs: Sequence[Path], folder: Path | None, tell: Tell
-) -> None:
-    """Tell the variant when its models are loaded, then a record for every photograph."""
+def _draw_nothing(rating: Rating, stem: str) -> Mapping[str, bytes]:
+    return {}
+
+
+def _rate(open_rater: Callable[[], _Rater], photographs: Sequence[Path], draw: _Draw, tell: Tell) -> None:
+    """Tell the variant when its models are loaded, then a row for every photograph."""
     rater = open_rater()
-    if folder:
-        _make_output(folder)
     tell(rater.variant)
     for path in photographs:
         try:
@@ -167,11 +174,10 @@ def _rate(
             if not hasattr(error, "exit_code"):
                 raise
             findings = error.findings if isinstance(error, RefusedError) else ()
-            tell(_record(path, rater.variant, findings, error=str(error)))
+            tell((_record(path, rater.variant, findings, error=str(error)), {}))
             continue
-        if folder:
-            write_rating(rating, folder, path.stem)
-        tell(_record(path, rater.variant, rating.prepared.findings, rating))
+        record = _record(path, rater.variant, rating.prepared.findings, rating)
+        tell((record, draw(rating, path.stem)))
 
 
 def _record(
@@ -182,13 +188,13 @@ def _record(
     error: str | None = None,
 ) -> dict[str, Any]:
     return {
-        "photo": str(path),
+        "photo": path_text(path),
         "score": rating.score if rating else None,
         "variant": variant,
         "faces": rating.prepared.faces if rating else 0,
         "alignment": rating.prepared.alignment.tolist() if rating else None,
         "findings": [finding.record() for finding in findings],
-        "error": error,
+        "error": error and shown(error),
     }
 
 
@@ -206,16 +212,14 @@ def _note(record: Mapping[str, Any]) -> str:
 
 def _table_printer(photographs: Sequence[Path]) -> Callable[[str], None]:
     """Print a table line by line: a thousand photographs must not wait for the last one."""
-    width = min(max(len("photograph"), *(len(str(path)) for path in photographs)), 60)
+    width = min(max(len("photograph"), *(len(shown(path)) for path in photographs)), 60)
     click.echo(f"{'photograph':<{width}}  score  note")
 
     def show(line: str) -> None:
         record = json.loads(line)
         score = "    -" if record["score"] is None else f"{record['score']:5.1f}"
-        name = record["photo"]
-        shown = name if len(name) <= width else "..." + name[3 - width :]
-        text = f"{shown:<{width}}  {score}  {_note(record)}".rstrip()
-        # A name of bytes that are not UTF-8 must not stop the table.
-        click.echo(text.encode("utf-8", "replace").decode())
+        name = shown(record["photo"])
+        cut = name if len(name) <= width else "..." + name[3 - width :]
+        click.echo(f"{cut:<{width}}  {score}  {_note(record)}".rstrip())
 
     return show

@@ -1,7 +1,7 @@
 """What people look at: the views of a pipeline, such as heat over the picture that went in."""
 
 from collections.abc import Callable, Iterable, Mapping
-from pathlib import Path
+from io import BytesIO
 from typing import Any
 
 import numpy as np
@@ -70,16 +70,21 @@ def side_by_side(pictures: Iterable[Pixels]) -> Pixels:
     return np.concatenate(coloured, axis=1)
 
 
-def write_rating(rating: Rating, folder: Path, stem: str) -> None:
-    """Write ``<stem>.<view>.png`` for every view, ``<stem>.panel.png``, and overlaid values."""
+def drawn_rating(rating: Rating, stem: str) -> dict[str, bytes]:
+    """Draw ``<stem>.<view>.png`` for every view, ``<stem>.panel.png``, and overlaid values, as files' bytes."""
     picture = input_picture(rating)
     drawn = views(rating.spec, picture, rating.tensors)
+    files = {}
     for kind, pixels in {**drawn, "panel": side_by_side([picture, *drawn.values()])}.items():
-        Image.fromarray(pixels).save(folder / f"{stem}.{kind}.png")
+        stream = BytesIO()
+        Image.fromarray(pixels).save(stream, "PNG")
+        files[f"{stem}.{kind}.png"] = stream.getvalue()
     for view in rating.spec.views:
         if view.kind == OVERLAY:
-            values = rating.tensors[view.tensor][0, ..., 0].astype(np.float32)
-            np.save(folder / f"{stem}.{view.tensor}.npy", values)
+            stream = BytesIO()
+            np.save(stream, rating.tensors[view.tensor][0, ..., 0].astype(np.float32))
+            files[f"{stem}.{view.tensor}.npy"] = stream.getvalue()
+    return files
 
 
 def input_picture(rating: Rating) -> Pixels:

@@ -19,7 +19,7 @@ from multiprocessing.connection import Connection
 from typing import IO, Any
 
 from mien.mobile_reference.errors import ChildError, MienError
-from mien.mobile_reference.text import printable
+from mien.mobile_reference.output.text import shown
 
 Tell = Callable[[Any], None]
 """Sends a message to the parent."""
@@ -93,7 +93,7 @@ class Child[R]:
         size = self._said.seek(0, os.SEEK_END)
         self._said.seek(max(size - _TAIL_BYTES, 0))
         lines = self._said.read().decode(errors="replace").split("\n")
-        last = next((text for line in reversed(lines) if (text := printable(line))), "")
+        last = next((shown(line) for line in reversed(lines) if line.strip()), "")
         return f"the process was ended by {how_ended(code)}" + (f" ({last:.200})" if last else "")
 
 
@@ -132,7 +132,8 @@ def _enter(
     work: Callable[[Tell], Any], theirs: Connection, ours: Connection, said: IO[bytes], limits: Limits
 ) -> None:
     ours.close()
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    for interruption in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(interruption, signal.SIG_DFL)
     faulthandler.disable()  # a death is told in one line
     _end_with_parent()
     _keep_native_words(said)

@@ -1,6 +1,5 @@
 """Checkpoints: a folder with ``config.json`` and ``model.safetensors``. Nothing in it is ever unpickled."""
 
-import json
 from collections.abc import Iterator, Mapping, Set
 from dataclasses import asdict, dataclass, field, fields
 from hashlib import sha256
@@ -14,8 +13,10 @@ from safetensors.torch import save
 from torch import Tensor, nn
 
 from mien.mobile_reference.bundle.reader import rule_problems
+from mien.mobile_reference.output.folder import Kind
+from mien.mobile_reference.output.json_text import json_text
+from mien.mobile_reference.output.text import shown
 from mien.mobile_reference.strict_json import parse_json
-from mien.mobile_reference.text import printable
 from mien.models.errors import CheckpointError
 from mien.models.stored_tensors import MAX_WEIGHTS_BYTES, StoredTensors, read_pt, read_safetensors
 
@@ -27,6 +28,7 @@ from .networks.student import HEAT_SIZE
 CONFIG = "config.json"
 WEIGHTS = "model.safetensors"
 FORMAT = 1
+CHECKPOINT = Kind("checkpoint")
 REFERENCE = Path(__file__).parent / "reference"
 """The checkpoint that ships with mien."""
 TEMPLATE = ((90.0, 100.0), (166.0, 100.0), (128.0, 139.0), (128.0, 179.0))
@@ -75,7 +77,7 @@ class Config:
         values = asdict(self)
         if self.score_fit is None:
             del values["score_fit"]
-        return json.dumps({"format": FORMAT, **values}, indent=2) + "\n"
+        return json_text({"format": FORMAT, **values}, indent=2) + "\n"
 
     @classmethod
     def from_json(cls, text: str) -> Self:
@@ -232,9 +234,9 @@ def _check_names(tensors: Mapping[str, Tensor], expected: Set[str]) -> None:
         ("has a foreign", tensors.keys() - expected),
     ):
         if names:
-            found = printable(", ".join(sorted(tensors)))
+            found = shown(", ".join(sorted(tensors)))
             raise CheckpointError(
-                f"the checkpoint {kind} tensor {printable(min(names)):.100} ({len(names)} in all); was it "
+                f"the checkpoint {kind} tensor {shown(min(names)):.100} ({len(names)} in all); was it "
                 f"made for this pipeline? It has {len(tensors)} tensors: {found:.200}"
             )
 

@@ -78,7 +78,7 @@ def test_the_last_words_of_a_library_are_quoted_without_its_escapes() -> None:
         os.write(2, b"first\n\x1b[31mterminate called\xff\n\n")
         os.abort()
 
-    assert said(work).startswith("the process was ended by SIGABRT ([31mterminate called")
+    assert said(work).startswith(r"the process was ended by SIGABRT (\x1b[31mterminate called")
 
 
 def test_an_exit_is_a_death() -> None:

@@ -275,7 +275,7 @@ def test_a_well_known_wrapper_is_taken_off(fresh: Checkpoint, tmp_path: Path, wr
 def test_names_that_do_not_fit_are_shown(tmp_path: Path):
     torch.save({"encoder.weight": torch.zeros(1), "head\x1b[31m.bias": torch.zeros(1)}, tmp_path / "own.pt")
     message = refused(tmp_path / "own.pt")
-    assert "It has 2 tensors: encoder.weight, head [31m.bias" in message
+    assert "It has 2 tensors: encoder.weight, head\\x1b[31m.bias" in message
 
 
 NAME = "appraisal.student.stem.0.weight"
