@@ -12,7 +12,7 @@ from ai_edge_litert import schema_py_generated as schema
 from numpy.typing import NDArray
 
 from mien.export.errors import ConversionError
-from mien.mobile_reference.tflite.flatbuffer import constant_data, operation_name, parse
+from mien.mobile_reference.tflite.flatbuffer import operation_name, parse
 
 from .blocks import FIXED_SCALE
 from .int8_products import Int8Product, int8_products
@@ -97,4 +97,8 @@ def _equal(one: Any, other: Any) -> bool:
 
 
 def _stored(parsed: Any, tensor: Any, kind: type) -> NDArray[np.float64]:
-    return np.frombuffer(bytes(constant_data(parsed, tensor)), kind).reshape(tensor.shape).astype(np.float64)
+    return (
+        np.frombuffer(bytes(parsed.buffers[tensor.buffer].data), kind)
+        .reshape(tensor.shape)
+        .astype(np.float64)
+    )

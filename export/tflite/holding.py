@@ -30,7 +30,7 @@ def holding_assignment(
     rounded: Roundings,
     samples: Sequence[Arrays],
     behind: Sequence[Arrays],
-) -> tuple[Assignment, list[str]]:
+) -> tuple[dict[str, Choice], list[str]]:
     """Choose the precisions of a model's int8 variant, and say which blocks stay float.
 
     Of the methods by which ranges are chosen the one that errs least is taken. ``behind`` is what the model
@@ -43,7 +43,7 @@ def holding_assignment(
         assignment: Assignment = {REST: Choice(Precision.INT8, method)}
         tried[method] = _excess(component, model, assignment, rounded, samples, behind)
     best = min(tried, key=lambda method: tried[method])
-    everywhere: Assignment = {REST: Choice(Precision.INT8, best)}
+    everywhere = {REST: Choice(Precision.INT8, best)}
     if tried[best] <= 1:
         return everywhere, []
     weighted = [block.name for block in find_blocks(model.read_bytes()) if block.weights]

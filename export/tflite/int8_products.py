@@ -8,7 +8,7 @@ import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 from numpy.typing import NDArray
 
-from mien.mobile_reference.tflite.flatbuffer import constant_data, operation_name
+from mien.mobile_reference.tflite.flatbuffer import operation_name
 
 # Where an operation has its input, its weights and its bias.
 _PLACES = {
@@ -88,7 +88,7 @@ def _product(
 
 def _values(parsed: Any, tensor: Any) -> NDArray[np.float64]:
     return (
-        np.frombuffer(bytes(constant_data(parsed, tensor)), np.float32)
+        np.frombuffer(bytes(parsed.buffers[tensor.buffer].data), np.float32)
         .reshape(tensor.shape)
         .astype(np.float64)
     )

@@ -223,10 +223,10 @@ class _Pass:
             if not _is_vector([shape[axis] for axis in _TO_LAST]):
                 raise _UnsupportedError
         if target in self.first:
-            shape = [self._shape(target)[axis] for axis in _TO_LAST]
-            self._replace(operator, 1, lambda _: np.array(shape, np.int32))
+            turned = [self._shape(target)[axis] for axis in _TO_LAST]
+            self._replace(operator, 1, lambda _: np.array(turned, np.int32))
             if operator.builtinOptions is not None:
-                operator.builtinOptions.newShape = shape
+                operator.builtinOptions.newShape = turned
 
     def _bridged(self, operator: Any) -> list[Any]:
         """Let an operation keep its layout: turn what it takes in before it, and what it makes behind it."""
