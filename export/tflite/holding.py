@@ -40,8 +40,8 @@ def holding_assignment(
         return {REST: HALF}, []
     tried = {}
     for method in Method:
-        assignment: Assignment = {REST: Choice(Precision.INT8, method)}
-        tried[method] = _excess(component, model, assignment, rounded, samples, behind)
+        alike = {REST: Choice(Precision.INT8, method)}
+        tried[method] = _excess(component, model, alike, rounded, samples, behind)
     best = min(tried, key=lambda method: tried[method])
     everywhere = {REST: Choice(Precision.INT8, best)}
     if tried[best] <= 1:

@@ -11,6 +11,7 @@ from enum import StrEnum
 from pathlib import Path
 
 from mien.export.errors import ExportError
+from mien.mobile_reference.output.json_text import json_text
 
 from .blocks import Block
 from .ranges import Method, Range, Spreads, ranges_by
@@ -113,17 +114,16 @@ def write_assignments(assignments: Mapping[str, Assignment], file: Path) -> None
         for variant, assignment in assignments.items()
     }
     file.parent.mkdir(parents=True, exist_ok=True)
-    file.write_text(json.dumps(plain, indent=1) + "\n", encoding="utf-8")
+    file.write_text(json_text(plain, indent=1) + "\n", encoding="utf-8")
 
 
 def strangers(blocks: Sequence[Block], assignment: Assignment) -> Iterator[str]:
     """Say which blocks the assignment does not know, and which it knows that are not there."""
-    if REST in assignment:
-        return
     names = {block.name for block in blocks}
-    for name in sorted({block.name for block in blocks if block.weights} - assignment.keys()):
+    unnamed = {block.name for block in blocks if block.weights} - assignment.keys()
+    for name in sorted(unnamed if not assignment.get(REST, HALF).ranged else ()):
         yield f"no precision is stored for {name}, it keeps float16 weights; search with --precision auto"
-    for name in sorted(assignment.keys() - names):
+    for name in sorted(assignment.keys() - names - {REST}):
         yield f"a precision is stored for {name}, which is not there; search with --precision auto"
 
 
