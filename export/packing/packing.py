@@ -13,19 +13,12 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-<<<<<<< HEAD
-from mien.export.errors import ExportError
 from mien.export.variants import TFLITE, VARIANTS, VariantSpec, variant_named
-from mien.mobile_reference.bundle.reader import FORMAT, MANIFEST, manifest_validator, sha256
-from mien.mobile_reference.contract import PipelineSpec
-from mien.mobile_reference.tflite.model_file import read_tflite
-=======
-from mien.export.variants import VARIANTS, variant_named
 from mien.mobile_reference.bundle.reader import FORMAT, MANIFEST, manifest_validator
 from mien.mobile_reference.contract import PipelineSpec
 from mien.mobile_reference.output.folder import Kind, files_of
 from mien.mobile_reference.output.json_text import json_text
->>>>>>> main
+from mien.mobile_reference.tflite.model_file import read_tflite
 from mien.models.pipeline import Golden, Pipeline
 
 from .variant_selection import Judgement, choose, model_of
