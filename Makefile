@@ -51,8 +51,8 @@ lint: $(READY)
 	@echo "== lint"
 	@$(VENV)/bin/ruff check .
 	@$(VENV)/bin/ruff format --check .
-	@$(VENV)/bin/lint-imports
-	@$(PY) tests/typecheck.py
+	@$(PY) -m tests.linked_rooms
+	@$(PY) -m tests.typecheck
 
 setup: $(READY)
 

@@ -3,17 +3,24 @@
 ``python -m tests.documents.rooms`` prints it; ``--write`` replaces the one between the marks of the page.
 """
 
+import json
+import subprocess
+import sys
 from functools import cache
 from pathlib import Path
 
 import click
-import grimp
 
 from tests.commands import ROOT
+from tests.linked_rooms import ROOMS, namespace
 
 PAGE = ROOT / "docs" / "design.md"
 BEGIN, END = "<!-- rooms:begin -->", "<!-- rooms:end -->"
-ROOMS = ("models", "calibration", "export", "mobile_reference", "benchmarks")
+_GRAPH = """
+import json, sys, grimp
+graph = grimp.build_graph(*sys.argv[1:], cache_dir=None, exclude_type_checking_imports=True)
+print(json.dumps({m: sorted(graph.find_modules_directly_imported_by(m)) for m in graph.modules}))
+"""
 Edges = set[tuple[str, str]]
 
 
@@ -21,10 +28,10 @@ class Imports:
     """Which module of the rooms imports which, lazy imports among them. Names are without ``mien.``."""
 
     def __init__(self) -> None:
-        graph = grimp.build_graph(*(f"mien.{room}" for room in ROOMS), cache_dir=None)
+        command = [sys.executable, "-c", _GRAPH, *(f"mien.{room}" for room in ROOMS)]
+        made = subprocess.run(command, env=namespace(), capture_output=True, text=True, check=True)
         self.of = {
-            _short(module): {_short(other) for other in graph.find_modules_directly_imported_by(module)}
-            for module in graph.modules
+            _short(module): set(map(_short, imported)) for module, imported in json.loads(made.stdout).items()
         }
         self.packages = {module.rpartition(".")[0] for module in self.of} - {""} | set(ROOMS)
 

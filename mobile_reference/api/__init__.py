@@ -1,0 +1,56 @@
+"""mien: from trained PyTorch components to a verified app bundle for Android and iOS.
+
+What an engineer scripts with. Names are imported when they are first used, so ``import mien`` is quick and
+works in the light install, which has no PyTorch. What is not listed here belongs to the rooms below and may
+change without notice.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from mien.mobile_reference.bundle.reader import open_bundle
+    from mien.mobile_reference.scripting import appraise, verify_bundle
+    from mien.models.pipeline import Pipeline, Stage, correlation, iou, scalar
+
+    __version__: str
+
+__all__ = [
+    "Pipeline",
+    "Stage",
+    "__version__",
+    "appraise",
+    "correlation",
+    "iou",
+    "open_bundle",
+    "scalar",
+    "verify_bundle",
+]
+
+_HOMES = {
+    "Pipeline": "mien.models.pipeline",
+    "Stage": "mien.models.pipeline",
+    "appraise": "mien.mobile_reference.scripting",
+    "correlation": "mien.models.pipeline",
+    "iou": "mien.models.pipeline",
+    "open_bundle": "mien.mobile_reference.bundle.reader",
+    "scalar": "mien.models.pipeline",
+    "verify_bundle": "mien.mobile_reference.scripting",
+}
+"""Where each name is defined."""
+
+
+def __getattr__(name: str) -> Any:
+    """Import a public name from its room, or look the version up."""
+    if name == "__version__":
+        from importlib.metadata import version
+
+        return version("mien")
+    if name not in _HOMES:
+        raise AttributeError(f"module 'mien' has no attribute {name!r}; it has {', '.join(sorted(__all__))}")
+    return getattr(import_module(_HOMES[name]), name)
+
+
+def __dir__() -> list[str]:
+    """List the public names."""
+    return sorted(__all__)
