@@ -99,13 +99,6 @@ def test_infinities_are_texts_in_json(tmp_path):
     assert json.loads(result.stdout)["outputs"]["y"]["highest"] == "inf"
 
 
-def test_differences():
-    assert difference("y", [1.0, 2.0], [1.0, 2.5]).relative == 0.2
-    assert difference("y", [1.0], [1.0]).snr is None
-    assert difference("y", [np.nan], [1.0]).relative == np.inf
-    assert difference("y", [3.0], [0.0]).relative == 3.0
-
-
 @pytest.fixture
 def reads(tmp_path):
     """Let `run` read a picture into a package of 4 x 2 pixels that halves them."""
