@@ -126,7 +126,7 @@ def _probed(evaluator: "Evaluator", source: "SourceModel", seed: int) -> tuple[s
     from mien.mobile_reference.coreml.probes import Probes
 
     probes = Probes(evaluator.function, evaluator.interface, source, seed)
-    found = {probe.name: _compared(evaluator(**probe.inputs), probe.expected) for probe in probes}
+    found = {probe.name: _compared(evaluator(state=None, **probe.inputs), probe.expected) for probe in probes}
     worst = [max(ones, key=lambda one: one.badness) for ones in zip(*found.values(), strict=True)]
     left_out = [f"not {name} ({reason})" for name, reason in probes.left_out.items()]
     return ", ".join([*found, *left_out]), worst

@@ -181,7 +181,8 @@ class _Input:
             drawn = generator.integers(0, 2, self._shape)
         else:
             drawn = (wholes if self.is_whole else reals)(generator, self._shape)
-        return drawn.astype(self.declared.kind.dtype)
+        result: Array = drawn.astype(self.declared.kind.dtype)
+        return result
 
     @property
     def _shape(self) -> tuple[int, ...]:

@@ -3,7 +3,7 @@
 They run in ONNX Runtime (``.onnx``) or PyTorch (``.pt2``); both are imported only when asked for.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
@@ -45,12 +45,12 @@ class SourceModel:
     """
 
     def __init__(self, path: Path) -> None:
-        openers = {".onnx": _Onnx, ".pt2": _Exported}
+        openers: dict[str, Callable[[Path], Source]] = {".onnx": _Onnx, ".pt2": _Exported}
         if path.suffix not in openers:
             raise UsageError(f"'{path.name}' is neither .onnx nor .pt2; export the source model to one")
         self._name = path.name
         try:
-            self._source: Source = openers[path.suffix](path)
+            self._source = openers[path.suffix](path)
         except UsageError:
             raise
         except Exception as error:  # what a foreign runtime raises has no common type
