@@ -128,7 +128,8 @@ def _signed_wholes(generator: Generator, shape: tuple[int, ...]) -> Array:
     count = int(np.prod(shape))
     sizes = np.exp2(generator.uniform(0, np.log2(_LARGEST_WHOLE), count)).astype(np.int64)
     sizes[:1] = _LARGEST_WHOLE
-    return (sizes * generator.choice((-1, 1), count)).reshape(shape)
+    signed: Array = sizes * generator.choice((-1, 1), count)
+    return signed.reshape(shape)
 
 
 def _indices(size: int) -> Draw:
