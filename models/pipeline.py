@@ -25,6 +25,7 @@ from mien.mobile_reference.contract import (
     FrontSpec,
     GateSpec,
     PipelineSpec,
+    RefusalSpec,
     StageSpec,
     TensorSpec,
     ViewSpec,
@@ -154,6 +155,7 @@ class Pipeline:
     in one; ``net`` is the module whose convolutions are rounded, by whose names blocks are called.
     ``weights`` is a hash of all that is computed with, ``record`` what a manifest shall say beside.
     ``precision`` is the file of stored precisions by block, ``coreml`` what Core ML's parts are.
+    ``refusals`` says which photographs are not rated; none where every one is.
 
     Raises:
         PipelineError: on ``spec``: stages contradict each other, or a module fails.
@@ -176,6 +178,7 @@ class Pipeline:
     agreement: float = 1.0
     precision: Path | None = None
     coreml: CoreMLChoices = CoreMLChoices()
+    refusals: RefusalSpec | None = None
 
     @property
     def models(self) -> tuple[Stage, ...]:
@@ -225,6 +228,7 @@ class Pipeline:
             front=front,
             whole=self.whole.spec if self.whole else None,
             views=tuple(self.views),
+            refusals=self.refusals,
         )
 
     def _described(self, name: str, array: NDArray[Any], layout: str) -> TensorSpec:
