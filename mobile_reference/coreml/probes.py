@@ -145,7 +145,7 @@ def _indices(size: int) -> Draw:
 
 def _tensor(named: NamedType) -> TensorType:
     if not isinstance(named.type, TensorType):
-        raise UsageError(f"input '{named.name}' is no tensor; give --input {named.name}=FILE.npy")
+        raise UsageError(f"input '{named.name}' is not a tensor; give --input {named.name}=FILE.npy")
     return named.type
 
 
