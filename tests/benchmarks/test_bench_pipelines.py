@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from mien.benchmarks.apps import android_package, apple_package
+from mien.benchmarks.apps import apple_package
 from mien.benchmarks.model_names import check_names
 from mien.benchmarks.phone.adb import Adb
 from mien.benchmarks.phone.phone import Phone
