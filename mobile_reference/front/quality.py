@@ -229,7 +229,7 @@ def _beyond(matrix: Floats, size: int, width: int, height: int) -> NDArray[np.bo
 
 
 def _shown(brightness: Floats, goal: Floats) -> dict[str, float]:
-    """Tell whether eyes and mouth are seen; lengths below are those of a face of 76 pixels between the eyes."""
+    """Tell whether eyes and mouth are seen; lengths are those of a face of 76 pixels between the eyes."""
     unit = float(np.linalg.norm(goal[1] - goal[0])) / _EYES_APART
 
     def patch(centre: Floats, right: float, down: float, across: float, tall: float) -> Floats:
@@ -247,7 +247,7 @@ def _shown(brightness: Floats, goal: Floats) -> dict[str, float]:
 
 
 def _patch(brightness: Floats, centre: Floats, half: tuple[float, float]) -> Floats:
-    """Return the pixels about a place (x, y), at least one: those no further than ``half`` across and down."""
+    """Return the pixels about a place (x, y), at least one: those within ``half`` across and down."""
     at = centre.clip(0, len(brightness) - 1)
     columns, rows = (
         np.abs(np.arange(len(brightness)) - place) <= max(reach, 0.5) + EPSILON

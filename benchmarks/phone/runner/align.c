@@ -156,10 +156,11 @@ static int look(const Picture *photograph, Square square, const Front *front, co
     const float *from = raw + n * CANDIDATE;
     if (!(from[0] >= rule->score)) continue;
     Candidate *to = &found[likely++];
-    to->values[0] = from[0];
+    for (int k = 0; k < CANDIDATE; k++) to->values[k] = from[k];
+    turn_back(to->values, turn);
     for (int k = 1; k < CANDIDATE; k++) {
       int is_size = k == 3 || k == 4;
-      to->values[k] = from[k] * square.side + (is_size ? 0 : corner[(k + 1) % 2] - 0.5);
+      to->values[k] = to->values[k] * square.side + (is_size ? 0 : corner[(k + 1) % 2] - 0.5);
     }
   }
   size_t faces = merge(found, likely, rule->overlap);
@@ -194,13 +195,37 @@ void check_front(const Front *front, const Rule *rule) {
     die("the front's tensors are not of the sizes of its rule; export the bundle again");
 }
 
-void align(const Picture *p, const Front *front, const Rule *rule) {
-  Candidate found, closer;
+/* What two looks saw of the largest face. */
+typedef struct {
+  size_t faces;
+  double score, side;
+  Candidate closest;
+} Sighting;
+
+/* Look twice at a photograph that is turned by so many quarters. */
+static Sighting sight(const Picture *p, int turn, Graph *detector, const Rule *rule) {
+  Sighting seen = {0};
+  Candidate face, closer;
   Square whole = {p->width / 2.0, p->height / 2.0, p->width > p->height ? p->width : p->height};
-  if (!look(p, whole, front, rule, &found)) die("no face found; give a photograph with one upright, frontal face");
-  double side = fmax(found.values[3], found.values[4]);
-  if (side < rule->smallest) die("the largest face is %.0f pixels wide, %.0f are needed", side, rule->smallest);
-  Square about = {found.values[1] + 0.5, found.values[2] + 0.5, rule->second_look * side};
-  const Candidate *used = look(p, about, front, rule, &closer) ? &closer : &found;
-  warp(p, similarity(used->values + 5, rule->template_), rule->size, front->face->values);
+  seen.faces = look(p, whole, turn, detector, rule, &face);
+  if (!seen.faces) return seen;
+  seen.side = fmax(face.values[3], face.values[4]);
+  Square about = {face.values[1] + 0.5, face.values[2] + 0.5, rule->second_look * seen.side};
+  int again = look(p, about, turn, detector, rule, &closer) > 0;
+  seen.closest = again ? closer : face;
+  seen.score = again ? closer.values[0] : 0;
+  return seen;
+}
+
+void align(const Picture *p, Graph *detector, const Rule *rule, uint8_t *face) {
+  static const int turns[] = {2, 1, 3};
+  Sighting best = sight(p, 0, detector, rule);
+  if (rule->sure > 0 && (!best.faces || best.score < rule->sure))
+    for (size_t n = 0; n < sizeof turns / sizeof *turns; n++) {
+      Sighting other = sight(p, turns[n], detector, rule);
+      if (other.faces && (!best.faces || other.score > best.score)) best = other;
+    }
+  if (!best.faces) die("no face found; give a photograph with one upright, frontal face");
+  if (best.side < rule->smallest) die("the largest face is %.0f pixels wide, %.0f are needed", best.side, rule->smallest);
+  warp(p, similarity(best.closest.values + 5, rule->template_), rule->size, face);
 }
