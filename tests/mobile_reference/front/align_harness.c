@@ -25,24 +25,23 @@ void *allocate(size_t bytes) {
   return memory;
 }
 
-void run_graph(Graph *graph, const void *input, size_t bytes) {
-  (void)input, (void)bytes;
-  graph->asked++;
-}
+static Tensor found = {"candidates", sizeof(float) * CANDIDATE, NULL};
 
-size_t output_bytes(const Graph *graph) { return sizeof graph->answers[0]; }
-
-void read_output(Graph *graph, void *values, size_t bytes) { memcpy(values, graph->answers[graph->asked - 1], bytes); }
+void run_graph(Graph *graph) { found.values = (uint8_t *)graph->answers[graph->asked++]; }
 
 static void take(void *to, size_t bytes) {
   if (fread(to, 1, bytes, stdin) != bytes) die("the input is cut short");
 }
 
-static void write_face(const Picture *picture, Graph *graph, const Rule *rule) {
-  graph->asked = 0;
-  uint8_t *face = allocate((size_t)rule->size * rule->size * 3);
-  align(picture, graph, rule, face);
-  fwrite(face, 1, (size_t)rule->size * rule->size * 3, stdout);
+static Tensor room(const char *name, int size) {
+  size_t bytes = (size_t)size * size * 3;
+  return (Tensor){name, bytes, allocate(bytes)};
+}
+
+static void write_face(const Picture *picture, const Front *front, const Rule *rule) {
+  front->detector->asked = 0;
+  align(picture, front, rule);
+  fwrite(front->face->values, 1, front->face->bytes, stdout);
 }
 
 int main(int count, char **words) {
@@ -57,20 +56,22 @@ int main(int count, char **words) {
   take(rule.template_, sizeof rule.template_);
   take(squares, sizeof squares);
   take(graph.answers, sizeof graph.answers[0] * (count > 1 ? 8 : 2));
+  Tensor seen = room("picture", rule.detector_size), cut = room("face", rule.size);
+  Front front = {&graph, &seen, &found, &cut};
   Picture picture = {sizes[0], sizes[1], allocate((size_t)sizes[0] * sizes[1] * 3)};
   take(picture.pixels, (size_t)sizes[0] * sizes[1] * 3);
   if (count > 1) {
     rule.sure = atof(words[1]);
-    write_face(&picture, &graph, &rule);
+    write_face(&picture, &front, &rule);
     return 0;
   }
   Candidate first, second;
-  look(&picture, squares[0], 0, &graph, &rule, &first);
-  look(&picture, squares[1], 0, &graph, &rule, &second);
+  look(&picture, squares[0], 0, &front, &rule, &first);
+  look(&picture, squares[1], 0, &front, &rule, &second);
   Map matrix = similarity(second.values + 5, rule.template_);
   fwrite(first.values + 1, sizeof(double), 4, stdout);
   fwrite(second.values + 5, sizeof(double), 8, stdout);
   fwrite(&matrix, sizeof matrix, 1, stdout);
-  write_face(&picture, &graph, &rule);
+  write_face(&picture, &front, &rule);
   return 0;
 }

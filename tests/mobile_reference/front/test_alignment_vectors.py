@@ -175,12 +175,14 @@ def test_the_c_runner_follows_the_vectors(case: dict[str, Any], harness: Path):
     assert_same_pixels(face, cut(case))
 
 
-@pytest.mark.parametrize("scores", [(0.6, 0.9, 0.7, 0.65), (0.6, 0.7, 0.9, 0.65), (0.6, 0.5, 0.55, 0.9), (0.6,) * 4])
+@pytest.mark.parametrize(
+    "scores", [(0.6, 0.9, 0.7, 0.65), (0.6, 0.7, 0.9, 0.65), (0.6, 0.5, 0.55, 0.9), (0.6,) * 4]
+)
 def test_the_c_runner_turns_a_photograph_as_the_runner_does(scores: tuple[float, ...], harness: Path):
     """The surest of the four is framed; of the same places each turn makes another face."""
     case = VECTORS["cases"][7]
     first, second = answers(case)
-    said = [np.array([score, *one[1:]], np.float32) for score in scores for one in (first, second)]
+    said = [np.array([score, *one[0, 1:]], np.float32) for score in scores for one in (first, second)]
     pixels, looks = photograph(case), iter(said)
     expected = numpy_side.align(pixels, lambda picture: next(looks)[None], RULE)
     sizes = np.array([pixels.shape[1], pixels.shape[0], RULE.size, RULE.detector_size], np.int32)
