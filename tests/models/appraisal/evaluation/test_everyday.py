@@ -119,9 +119,8 @@ def test_everyday_faces_stand_beside_the_studios(
     assert (refusals["part"], refusals["portraits"]) == ("refusals", 5)
     shares = {(f["measure"], f["kind"]): f["estimate"] for f in refusals["figures"] if f["group"] == EVERYONE}
     assert shares["refused", "untouched"] == 0
-    assert (
-        shares["flagged", "upside down"] == shares["flagged", "sunglasses"] == shares["flagged", "mask"] == 1
-    )
+    sure = ("upside down", "sideways", "cut by the border", "sunglasses")
+    assert {shares["flagged", kind] for kind in sure} == {1}
     assert (part["part"], part["faces"], part["portraits"]) == ("everyday", "everyday", 5)
     groups = {f["group"] for f in part["figures"] if f["measure"] == "untouched_p5"}
     assert groups == {EVERYONE, "glasses", "turn 0 to 0.1"}
