@@ -47,12 +47,14 @@ class Package:
             "device": device | {"simulator": False},
             "load_ms": 10.5,
             "first_ms": 5,
-            "chain": {"pixels": [0.1, 0.2], "appraisal": [12.5, 12.6]},
+            "inputs_ms": [0.1, 0.2],
+            "models_ms": {"appraisal": [12.4, 12.4]},
+            "runs_ms": [12.5, 12.6],
             "graphs": graphs,
             "peak_memory_bytes": 1000,
             "notes": ["thermal state after: fair"],
             "scores": [
-                {"golden": golden["name"], "from": start, "points": 0.01}
+                {"golden": golden["name"], "from": start, "differences": {"score": 0.01}}
                 for golden in self.spec["goldens"]
                 for start in starts
             ],
@@ -89,8 +91,13 @@ def test_a_measurement_becomes_a_report(package: Package, capsys: pytest.Capture
         assert result["verdict"] == {"budget_ms": 1000, "p90_ms": None, "state": "no evidence"}
         assert result["threads"] is None
         assert [p["error"] for p in result["parity"]] == [0.01] * 5
-        assert result["latency"]["stages"][1]["blocks"] == [[12.5, 12.6]] * 2
-        assert any("alignment are not in it" in note for note in result["notes"])
+        assert [(s["part"], s["name"]) for s in result["latency"]["stages"]][:3] == [
+            ("step", "pixels"),
+            ("model", "appraisal"),
+            ("step", "inference"),
+        ]
+        assert result["latency"]["stages"][2]["blocks"] == [[12.5, 12.6]] * 2
+        assert any("the front is not in it" in note for note in result["notes"])
     report = package.folder / "report.json"
     bench(capsys, "page", report, "-o", package.folder / "report.html")
     assert "12.6" in (package.folder / "report.html").read_text()
@@ -119,9 +126,9 @@ def _drop_a_face(record: dict[str, Any]) -> None:
 @pytest.mark.parametrize(
     "change",
     [
-        lambda r: r["scores"][0].update(points=0.2),
-        lambda r: r["scores"][0].update(points=None),
-        lambda r: r["scores"][0].pop("points"),
+        lambda r: r["scores"][0]["differences"].update(score=0.2),
+        lambda r: r["scores"][0]["differences"].update(score=None),
+        lambda r: r["scores"][0]["differences"].pop("score"),
         _drop_a_face,
     ],
 )
@@ -138,8 +145,8 @@ def test_a_wrong_or_missing_score_fails(
         (lambda r: r.update(id="0" * 64), "measured another bundle"),
         (lambda r: r.update(extra=1), "damaged"),
         (lambda r: r.update(load_ms=float("nan")), "damaged"),
-        (lambda r: r["chain"].update(appraisal=[float("inf")]), "damaged"),
-        (lambda r: r["chain"].update(other=r["chain"].pop("appraisal")), "damaged"),
+        (lambda r: r["models_ms"].update(appraisal=[float("inf")]), "damaged"),
+        (lambda r: r["models_ms"].update(other=r["models_ms"].pop("appraisal")), "damaged"),
         (lambda r: r["device"].update(system="Debian"), "damaged"),
         (lambda r: r.update(variant="coreml-none"), "has no variant"),
         (lambda r: r["device"].update(cores=len(r["units"])), "several devices"),
