@@ -89,9 +89,8 @@ def _check(block: Block, spec: Mapping[str, Any], place: Path) -> None:
     alone = spec["graphs"].keys() - set(spec["served"])
     for key, wanted in (("models_ms", set(spec["served"])), ("graphs", alone)):
         if block[key].keys() != wanted:
-            raise ReportError(
-                f"{place} is damaged: {key} are not of {', '.join(sorted(wanted))}; measure again"
-            )
+            names = ", ".join(sorted(wanted)) or "none"
+            raise ReportError(f"{place} is damaged: {key} are not of {names}; measure again")
 
 
 def _result(bundle: Bundle, blocks: Sequence[Block]) -> Result:

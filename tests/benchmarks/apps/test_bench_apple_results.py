@@ -14,6 +14,7 @@ from mien.benchmarks.apps.generated_project import RESULTS, SPEC
 from mien.benchmarks.results.records import read_report
 from mien.mobile_reference.bundle.reader import open_bundle
 from mien.mobile_reference.commands.console import main
+from tests.benchmarks.pipelines import GRADER, make_bundle
 
 UNITS = ("cpuOnly", "cpuAndGPU", "cpuAndNeuralEngine", "all")
 Change = Callable[[dict[str, Any]], None]
@@ -190,3 +191,43 @@ def test_an_empty_log_says_so(package: Package, capsys: pytest.CaptureFixture[st
     (package.folder / RESULTS / "block-1.log").write_text("error: it does not build\n")
     assert "holds no measurement" in package.read(capsys, expect=2)
     assert len(open_bundle(package.bundle).goldens) > 1
+
+
+@pytest.mark.parametrize(
+    ("damage", "code", "message"),
+    [
+        (lambda _: None, 0, "under 1000 ms met on this mac (p90 12.6 ms)"),
+        (lambda r: r["scores"][0]["differences"].update(grade=7.0), 1, "grade from segment on is off by 7"),
+        (lambda r: r["scores"][1]["differences"].update(grade=None), 1, "grade from rate on is off by inf"),
+        (lambda r: r["scores"].pop(), 1, "grade from rate on is off by inf"),
+        (lambda r: r["models_ms"].pop("rate"), 2, "models_ms are not of rate, segment"),
+        (lambda r: r["graphs"].update(other=[1.0]), 2, "graphs are not of none"),
+        (lambda r: r.update(runs_ms=[]), 2, "damaged"),
+    ],
+)
+def test_stages_of_a_pipeline_without_a_front_are_read(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], damage: Change, code: int, message: str
+) -> None:
+    made, folder = make_bundle(tmp_path / "made", GRADER), tmp_path / "package"
+    bench(capsys, made, "--target", "macos", "-o", folder)
+    package = Package(folder, made)
+    record = package.record("all") | {
+        "models_ms": {"segment": [6.0, 6.0], "rate": [6.4, 6.4]},
+        "graphs": {},
+        "scores": [
+            {"golden": "one", "from": start, "differences": {"mask": 0.0, "grade": 0.01}}
+            for start in ("segment", "rate")
+        ],
+    }
+    damage(record)
+    (folder / RESULTS / "block-1.log").write_text("MIEN " + json.dumps(record) + "\n")
+    assert message in " ".join(package.read(capsys, expect=code).split())
+    if code:
+        return
+    (result,) = read_report(folder / "report.json")["results"]
+    assert [(stage["part"], stage["name"]) for stage in result["latency"]["stages"]] == [
+        ("step", "pixels"),
+        ("model", "segment"),
+        ("model", "rate"),
+        ("step", "total"),
+    ]
