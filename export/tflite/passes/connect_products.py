@@ -17,12 +17,15 @@ from mien.mobile_reference.tflite.flatbuffer import constant_data, operation_nam
 def connect_products(model: bytes) -> bytes:
     """Turn products [.., in] x [in, out] with stored weights into fully connected layers, bias and all."""
     parsed = parse(model)
-    found = [one for one in products(parsed) if one.kind == "BATCH_MATMUL"]
-    changed = [_connected(parsed, one) for one in found if not one.operator.builtinOptions.adjX]
-    return serialise(parsed) if changed else model
+    found = [
+        one for one in products(parsed) if one.kind == "BATCH_MATMUL" and not one.operator.builtinOptions.adjX
+    ]
+    for one in found:
+        _connect(parsed, one)
+    return serialise(parsed) if found else model
 
 
-def _connected(parsed: Any, product: Product) -> None:
+def _connect(parsed: Any, product: Product) -> None:
     graph, operator = product.graph, product.operator
     weights = schema.TensorT()
     weights.name = graph.tensors[operator.outputs[0]].name + b"_fc_weights"
