@@ -101,6 +101,24 @@ class Scored(nn.Module):
         return torch.as_tensor(self.last(F.adaptive_avg_pool2d(x, 1).flatten(1)))
 
 
+class Attended(nn.Module):
+    """A block of a transformer, of tokens [1, T, D]: LayerNorm, computed products, SOFTMAX, GELU."""
+
+    def __init__(self, size: int = 16, heads: int = 2) -> None:
+        super().__init__()
+        self.heads, self.before, self.between = heads, nn.LayerNorm(size), nn.LayerNorm(size)
+        self.all, self.out = nn.Linear(size, 3 * size), nn.Linear(size, size)
+        self.wide = nn.Sequential(nn.Linear(size, 2 * size), nn.GELU(), nn.Linear(2 * size, size))
+
+    def forward(self, x: Tensor) -> Tensor:
+        batch, tokens, size = x.shape
+        parts = self.all(self.before(x)).reshape(batch, tokens, 3, self.heads, size // self.heads)
+        query, key, value = parts.permute(2, 0, 3, 1, 4).unbind(0)
+        shares = (query @ key.transpose(-2, -1) * (size // self.heads) ** -0.5).softmax(-1)
+        x = x + self.out((shares @ value).transpose(1, 2).reshape(batch, tokens, size))
+        return x + torch.as_tensor(self.wide(self.between(x)))
+
+
 def layers() -> nn.Module:
     """Make a network of fully connected layers."""
     return nn.Sequential(nn.Linear(12, 16), nn.ReLU(), nn.Linear(16, 16), nn.Tanh(), nn.Linear(16, 3))
@@ -120,6 +138,7 @@ NETWORKS: Mapping[str, Network] = {
     "segmented": Network(Segmented, _PICTURE),
     "detected": Network(Detected, _PICTURE),
     "scored": Network(Scored, _PICTURE | {"mask": (1, 32, 32, 1)}),
+    "attended": Network(Attended, {"x": (1, 12, 16)}),
     "layers": Network(layers, {"x": (1, 12)}),
 }
 

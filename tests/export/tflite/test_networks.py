@@ -21,7 +21,7 @@ from .networks import NETWORKS, component_of, samples_of
 
 HALF = schema.TensorType.FLOAT16
 # Least share of multiplications in int8; what is kept in float is kept because its output would not hold.
-SHARES = dict.fromkeys(NETWORKS, 0.95) | {"hourglass": 0.3}
+SHARES = dict.fromkeys(NETWORKS, 0.95) | {"hourglass": 0.3, "attended": 0.0}
 
 
 @pytest.mark.parametrize("name", NETWORKS)
@@ -29,7 +29,8 @@ def test_a_network_holds_in_float16_and_in_int8(name: str, tmp_path: Path, scrip
     one = component_of(name)
     samples, others = samples_of(one, 8, 1000), samples_of(one, 8, 2000)
     model = convert_float(DEFAULT.convert, one, None, samples, tmp_path)
-    assert "TRANSPOSE" not in operation_names(model.read_bytes())
+    if name != "attended":  # whose own transpositions stay
+        assert "TRANSPOSE" not in operation_names(model.read_bytes())
     rounded = round_graph(one, model.read_bytes(), samples)
     assignment, _ = holding_assignment(one, model, rounded, samples, samples)
     found = seen_by_converted(one, model, assignment, rounded, samples, samples)
