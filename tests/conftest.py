@@ -1,5 +1,6 @@
 """Real parts that many tests share: the shipped checkpoint and the sample portraits."""
 
+import signal
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,6 +16,10 @@ if TYPE_CHECKING:
     from mien.models.appraisal.checkpoint import Checkpoint
 
 pytest_plugins = ["tests.layers"]
+
+# A shell ignores Ctrl-C for what runs in its background, and so would every program that a test interrupts.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 SAMPLES = Path(mien.models.appraisal.__file__).parent / "samples"
 

@@ -69,7 +69,7 @@ def attempts(exported: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[s
     limits = Limits()
     front_ends = (
         _front_end("crash", _crash, limits),
-        _front_end("hang", _hang, Limits(seconds=2)),
+        _front_end("hang", _hang, Limits(idle=2)),
         _front_end("devour", _devour, Limits(memory=2 << 30)),
         _front_end("other graph", partial(_stored, models / "heatmap.tflite", 1), limits),
         _front_end("altered", partial(_altered, models / "mask.tflite"), limits),
@@ -87,7 +87,7 @@ def attempts(exported: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[s
     ("front_end", "reason"),
     [
         ("crash", "signal 11"),
-        ("hang", "took over 2 s"),
+        ("hang", "no second of processor time in 2 s"),
         ("devour", "MemoryError"),
         ("other graph", "the converter made tensors"),
         ("altered", "is off by"),
