@@ -17,9 +17,10 @@ if TYPE_CHECKING:
 
 pytest_plugins = ["tests.layers"]
 
-# A shell ignores Ctrl-C for what runs in its background, and so would every program that a test interrupts.
-if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
-    signal.signal(signal.SIGINT, signal.default_int_handler)
+# What a shell or nohup lets its background ignore, every program that a test interrupts would ignore too.
+for number, handler in ((signal.SIGINT, signal.default_int_handler), (signal.SIGHUP, signal.SIG_DFL)):
+    if signal.getsignal(number) is signal.SIG_IGN:
+        signal.signal(number, handler)
 
 SAMPLES = Path(mien.models.appraisal.__file__).parent / "samples"
 
