@@ -8,8 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from mien.benchmarks.apps import android_package, apple_package
-from mien.benchmarks.apps.android_package import picture_model
+from mien.benchmarks.apps import apple_package
 from mien.benchmarks.model_names import check_names
 from mien.benchmarks.phone.adb import Adb
 from mien.benchmarks.phone.phone import Phone
@@ -149,38 +148,28 @@ def test_a_gate_that_is_not_held_here_is_named(tmp_path: Path, capsys: pytest.Ca
     assert "not judged here, but by 'mien verify': iou of mask" in " ".join(out.split())
 
 
-def test_the_kotlin_library_is_of_the_contracts_tensors(
+def test_the_kotlin_library_needs_the_contracts_names_in_the_models(
     mine: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    folder = tmp_path / "library"
-    bench(capsys, mine, "--target", "android", "--generate", folder)
-    opened, spec = open_bundle(mine), json.loads((folder / android_package.PLACE).read_text())
-    assert spec["tensors"] == {"input": "my-face", "rating": "my-score", "map": "my-heatmap"}
-    (golden,) = spec["goldens"]
-    assert golden["rating"] == opened.goldens[0].rating
-    for role, name, dtype in (("input", "my-face", np.uint8), ("map", "my-heatmap", "<f4")):
-        stored = np.fromfile(folder / android_package.TEST_ASSETS / golden[role], dtype)
-        expected = opened.goldens[0].read(name)
-        assert expected.any()
-        np.testing.assert_array_equal(stored, expected.reshape(-1))
-    for variant in spec["variants"]:
-        model = (folder / android_package.APP_ASSETS / variant["model"]).read_bytes()
-        assert model == opened.variant(variant["name"]).files["my-appraisal"].read_bytes()
+    """The files of this bundle still have the names that the tiny pipeline had."""
+    out = bench(capsys, mine, "--target", "android", "--generate", tmp_path / "library", expect=2)
+    assert "has the inputs face, its manifest says my-face" in out
+    assert not (tmp_path / "library").exists()
 
 
 def test_the_swift_package_is_of_the_contracts_models(mine: Path) -> None:
     spec = apple_package.make_spec(open_bundle(mine), ())
-    assert (spec["rating"], spec["whole"]) == ("my-score", "my-appraisal")
+    assert (spec["inputs"], spec["served"]) == (["my-face"], ["my-appraisal"])
     assert spec["stages"] == ["my-heatmap", "my-compare"]
     assert spec["graphs"]["my-compare"] == {
-        "inputs": [{"name": "my-heat", "shape": [1, 1, 128, 128], "image": False}],
+        "inputs": [{"name": "my-heat", "shape": [1, 1, 128, 128], "kind": "float32"}],
         "outputs": [
-            {"name": "my-score", "shape": [1], "image": False},
-            {"name": "my-heatmap", "shape": [1, 1, 128, 128], "image": False},
+            {"name": "my-score", "shape": [1], "kind": "float32"},
+            {"name": "my-heatmap", "shape": [1, 1, 128, 128], "kind": "float32"},
         ],
     }
     assert spec["graphs"]["my-appraisal"]["inputs"] == [
-        {"name": "my-face", "shape": [256, 256, 3], "image": True}
+        {"name": "my-face", "shape": [256, 256, 3], "kind": "image"}
     ]
 
 
@@ -229,36 +218,22 @@ def test_the_runner_on_phones_is_told_a_graph_of_stages(tmp_path: Path) -> None:
     ]
 
 
-def _with(spec: PipelineSpec, **whole: Any) -> PipelineSpec:
-    assert spec.whole
-    return replace(spec, whole=replace(spec.whole, **whole))
-
-
 @pytest.mark.parametrize(
-    ("spec", "message"),
+    ("change", "message"),
     [
-        (STAGES_ALONE, "has no end-to-end model"),
-        (_with(PIPELINE, inputs=("face", "picture")), "takes face, picture"),
-        (_with(PIPELINE, inputs=("heat",)), "gives one uint8 picture"),
-        (_with(PIPELINE, outputs=("heatmap",)), "gives heatmap"),
-        (_with(PIPELINE, outputs=("score", "face")), "reads float32 tensors"),
+        ({"dtype": "uint8", "layout": "any"}, "heat is uint8; Core ML takes float32 and int32"),
+        ({"dtype": "uint8", "shape": (1, 8, 8, 2)}, "heat has 2 channels; Core ML takes RGB and grey"),
     ],
 )
-def test_what_a_phone_cannot_be_given_is_refused(spec: PipelineSpec, message: str) -> None:
-    with pytest.raises(UsageError, match=message):
-        picture_model(spec)
-    assert picture_model(PIPELINE) == PIPELINE.whole
-
-
-def test_the_swift_package_refuses_tensors_that_it_would_misread(bundle: Path) -> None:
+def test_the_swift_package_refuses_tensors_that_it_would_misread(
+    bundle: Path, change: dict[str, Any], message: str
+) -> None:
     opened = open_bundle(bundle)
     tensors = tuple(
-        replace(tensor, dtype="int32") if tensor.name == "heat" else tensor for tensor in PIPELINE.tensors
+        replace(tensor, **change) if tensor.name == "heat" else tensor for tensor in PIPELINE.tensors
     )
-    with pytest.raises(UsageError, match="heat is int32"):
+    with pytest.raises(UsageError, match=message):
         apple_package.make_spec(replace(opened, spec=replace(PIPELINE, tensors=tensors)), ())
-    with pytest.raises(UsageError, match="no end-to-end model"):
-        apple_package.make_spec(replace(opened, spec=STAGES_ALONE), ())
 
 
 def test_what_an_emulator_is_given_is_what_the_host_ran(mine: Path) -> None:
@@ -277,3 +252,28 @@ def test_a_difference_has_the_unit_of_its_tensor() -> None:
     score = PIPELINE.tensor("score")
     assert unit_of(score) == "points"
     assert unit_of(replace(score, full_scale=0.5)) == "of 0.5"
+
+
+@pytest.mark.parametrize(
+    ("spec", "refused"), [(GRADER, None), (SENSORS, None), (EDGES, "written by operators that")]
+)
+def test_any_pipeline_is_estimated_or_refused_by_name(
+    spec: PipelineSpec, refused: str | None, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    made = make_bundle(tmp_path / "made", spec)
+    report = json.loads(bench(capsys, made, "--estimate", "--json"))
+    for estimate in report["estimates"]:
+        assert [part["graph"] for part in estimate["parts"]] == [stage.name for stage in spec.stages]
+        assert (estimate["estimate_ms"] is None) == (refused is not None)
+        assert (refused or "") in (estimate["refused"] or "")
+
+
+def test_an_estimate_needs_tflite_models(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    made = make_bundle(tmp_path / "made", GRADER)
+    assert "counts TFLite models, got coreml-fp16" in bench(
+        capsys, made, "--estimate", "--variant", "coreml-fp16", expect=2
+    )
+    manifest = json.loads((made / MANIFEST).read_text())
+    manifest["variants"] = [one for one in manifest["variants"] if one["platform"] == "coreml"]
+    (made / MANIFEST).write_text(json.dumps(manifest))
+    assert "got a bundle without any" in bench(capsys, made, "--estimate", expect=2)
