@@ -21,7 +21,7 @@ _CHUNK = 1 << 16
 
 @dataclass(frozen=True)
 class Answer:
-    """What a program said, without carriage returns; bytes that are no UTF-8 are replaced."""
+    """What a program said, without carriage returns; bytes that are not UTF-8 are replaced."""
 
     code: int
     out: str

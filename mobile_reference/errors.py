@@ -8,7 +8,7 @@ MienError
 │   ├── PackageError      a package that is damaged, hostile or no ML Program
 │   ├── UnsupportedError  a program that needs operations or parameters the evaluator has not
 │   └── EvaluationError   a program or inputs that contradict what is declared
-├── RatingError       a result that is no rating: not a number, or outside of its range
+├── RatingError       a result that cannot be a rating: not a number, or outside of its range
 ├── ChildError        a process for foreign bytes that died or passed a limit
 ├── ResultError       a result that cannot be written, such as a number that is not finite
 └── UsageError        a request that cannot be met (an unknown variant, an output folder in use)
@@ -53,7 +53,7 @@ class EvaluationError(CoreMLError):
 
 
 class RatingError(MienError):
-    """The models gave what is no rating."""
+    """The models gave what cannot be a rating."""
 
 
 class ChildError(MienError):

@@ -1,35 +1,28 @@
-"""Reading JSON from outside: what is no finite number, or no text that can be written again, is refused."""
+"""Reading JSON from outside: what the one writer of JSON would not write is refused."""
 
 import json
-import math
 from typing import Any
+
+from mien.mobile_reference.output.json_text import not_json
 
 _MAX_DIGITS = 18
 
 
-def parse_json(data: bytes) -> Any:
-    """Read JSON in UTF-8.
+def parse_json(data: bytes | str) -> Any:
+    """Read JSON, as bytes in UTF-8.
 
     Raises:
-        ValueError: it is no JSON (RFC 8259), a number is not finite or a whole one has more than 18 digits, a
-            text has half of a surrogate pair, or it is nested too deeply.
+        ValueError: it is not JSON (RFC 8259), a number is not finite or a whole one has more than 18 digits,
+            a text has half of a surrogate pair, or it is nested too deeply.
     """
     try:
-        value = json.loads(data, parse_float=_finite, parse_constant=_finite, parse_int=_moderate)
-        # Half a surrogate pair, which JSON can spell, could neither be printed nor stored.
-        json.dumps(value, ensure_ascii=False).encode()
-    except UnicodeEncodeError as error:
-        raise ValueError("a text has half of a surrogate pair") from error
+        value = json.loads(data, parse_int=_moderate)
+        # Python's JSON takes NaN and Infinity, which would judge nothing, and half of a surrogate pair, which
+        # could neither be printed nor stored.
+        for where, what in not_json(value):
+            raise ValueError(f"it holds {what} at {'/'.join(where) or 'its root'}"[:200])
     except RecursionError as error:
         raise ValueError("it is nested too deeply") from error
-    return value
-
-
-def _finite(text: str) -> float:
-    """Read a number; a gate of Infinity or NaN, which Python's JSON takes, would judge nothing."""
-    value = float(text)
-    if not math.isfinite(value):
-        raise ValueError(f"{text:.40} is not a finite number")
     return value
 
 

@@ -76,7 +76,7 @@ def find_adb(given: Path | None) -> str:
     if given is not None and given.exists():
         if given.is_file() and os.access(given, os.X_OK):
             return str(given.absolute())
-        raise DeviceError(f"{given} is no program that can be run; name adb itself by --adb")
+        raise DeviceError(f"{given} is not a program that can be run; name adb itself by --adb")
     home = os.environ.get("ANDROID_HOME", "")
     places = (
         [str(given)] if given else ["adb", *([str(Path(home) / "platform-tools" / "adb")] if home else [])]

@@ -149,7 +149,7 @@ def read_vector(path: Path) -> NDArray[Any]:
     Nothing is allocated for a header that promises other than what the file holds.
 
     Raises:
-        BundleError: the file is no such array, or too large.
+        BundleError: the file does not hold such an array, or is too large.
     """
     size = path.stat().st_size
     if size > _MAX_VECTOR_BYTES:

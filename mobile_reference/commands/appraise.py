@@ -148,7 +148,10 @@ def _rows(
     left = list(photographs)
     while left:
         messages = iter(Child(partial(_rate, open_rater, tuple(left), draw), LIMITS))
-        variant = next(messages)
+        try:
+            variant = next(messages)
+        except ChildError as error:
+            raise ChildError(f"{error} while it opened the models; they are damaged, export again") from error
         try:
             for row in messages:
                 left.pop(0)

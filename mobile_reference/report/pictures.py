@@ -71,7 +71,7 @@ def side_by_side(pictures: Iterable[Pixels]) -> Pixels:
 
 
 def drawn_rating(rating: Rating, stem: str) -> dict[str, bytes]:
-    """Draw ``<stem>.<view>.png`` for every view, ``<stem>.panel.png``, and overlaid values, as files' bytes."""
+    """Return ``<stem>.<view>.png`` for every view, ``<stem>.panel.png``, and overlaid values, by name."""
     picture = input_picture(rating)
     drawn = views(rating.spec, picture, rating.tensors)
     files = {}

@@ -1,6 +1,6 @@
 """Foreign bytes meet native code in a child process: a crash, a hang or a blow-up of memory is one line.
 
-The child is forked once, and has the rights of its parent: it keeps mistakes apart, it is no sandbox.
+The child is forked once, and has the rights of its parent: it keeps mistakes apart, and is not a sandbox.
 """
 
 import contextlib
@@ -24,6 +24,8 @@ from mien.mobile_reference.output.text import shown
 Tell = Callable[[Any], None]
 """Sends a message to the parent."""
 _TAIL_BYTES = 4096
+_CALM = ("INFO: ", "VERBOSE: ")
+"""What LiteRT says while all is well begins so."""
 _PR_SET_PDEATHSIG = 1  # prctl(2)
 
 
@@ -31,7 +33,7 @@ _PR_SET_PDEATHSIG = 1  # prctl(2)
 class Limits:
     """What a child may use: bytes of memory of its own, and processor seconds from one message to the next.
 
-    Processor time, because on a busy machine sound work takes long by the clock. ``seconds`` 0 is no limit.
+    Processor time, because on a busy machine sound work takes long by the clock. 0 ``seconds`` do not limit.
     """
 
     memory: int = 3 << 29
@@ -81,7 +83,7 @@ class Child[R]:
     def _receive(self) -> tuple[str, Any]:
         try:
             kind, value = self._messages.recv()
-        except Exception as error:  # the pipe ended, or what a dying process wrote is no message
+        except Exception as error:  # the pipe ended, or what a dying process wrote is not a message
             self._process.join(1)
             raise ChildError(self._death()) from error
         return kind, value
@@ -93,8 +95,8 @@ class Child[R]:
         size = self._said.seek(0, os.SEEK_END)
         self._said.seek(max(size - _TAIL_BYTES, 0))
         lines = self._said.read().decode(errors="replace").split("\n")
-        last = next((shown(line) for line in reversed(lines) if line.strip()), "")
-        return f"the process was ended by {how_ended(code)}" + (f" ({last:.200})" if last else "")
+        words = [shown(line) for line in lines if line.strip() and not line.startswith(_CALM)]
+        return f"the process was ended by {how_ended(code)}" + (f" ({words[-1]:.200})" if words else "")
 
 
 def how_ended(code: int | None) -> str:
