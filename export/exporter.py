@@ -17,7 +17,7 @@ from mien.models.sources import open_pipeline
 
 from .errors import ExportError
 from .packing.packing import CalibrationRecord, check_output, pack, staged
-from .packing.variant_selection import Judgement, judge
+from .packing.variant_selection import Judgement, check_limits, judge
 from .running.plan import (
     TFLITE_VARIANTS,
     Progress,
@@ -75,6 +75,7 @@ def export_bundle(request: ExportRequest, progress: Progress) -> ExportReport:
     start = time.monotonic()
     check_output(request.output)
     pipeline = open_pipeline(request.source)
+    check_limits(pipeline.spec)
     stored = _stored(request, pipeline)
     calibration = pipeline.inputs.calibration(pipeline, request.calibration)
     goldens = pipeline.inputs.golden(pipeline, None)
@@ -121,7 +122,9 @@ def _judged(
     """Rate every variant that was made, and make the palettes that pass."""
     made = [variant.name for variant in VARIANTS if variant.bits is None]
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        judged = list(pool.map(lambda variant: judge(work, variant, pipeline.spec, samples), made))
+        judged = list(
+            pool.map(lambda variant: judge(work, variant, pipeline.spec, samples, pipeline.metrics), made)
+        )
     return judged + _try_palettes(source, work, pipeline, samples, progress)
 
 
@@ -134,7 +137,7 @@ def _try_palettes(
     for variant in (one.name for one in VARIANTS if one.bits is not None):
         jobs = {model.name: palette_job(variant, model.name, source, work) for model in pipeline.models}
         run_jobs([job for name, job in jobs.items() if name in served], 1, progress)
-        judged.append(judge(work, variant, pipeline.spec, samples))
+        judged.append(judge(work, variant, pipeline.spec, samples, pipeline.metrics))
         if not judged[-1].passed:
             break
         run_jobs([job for name, job in jobs.items() if name not in served], os.cpu_count() or 1, progress)

@@ -18,20 +18,18 @@ from torch import Tensor, nn
 
 from mien.mobile_reference.contract import (
     AS_IT_IS,
-    CORRELATION,
-    IOU,
     PICTURE,
-    SCALAR,
     FrontSpec,
-    GateSpec,
     PipelineSpec,
     StageSpec,
     TensorSpec,
     ViewSpec,
     problems,
 )
+from mien.mobile_reference.metrics import METRICS, Metric
 
 from .errors import PipelineError
+from .gates import Gate, data_of, metrics_of
 
 Arrays = Mapping[str, NDArray[Any]]
 """Tensors by name as the contract has them: pictures and maps channels last."""
@@ -153,7 +151,9 @@ class Pipeline:
     of a tensor's values (1 where it is not given), ``meanings`` what they mean. ``whole`` computes all stages
     in one; ``net`` is the module whose convolutions are rounded, by whose names blocks are called.
     ``weights`` is a hash of all that is computed with, ``record`` what a manifest shall say beside.
-    ``precision`` is the file of stored precisions by block, ``coreml`` what Core ML's parts are.
+    ``agreement`` is how far a TFLite and a Core ML variant may be apart by the first gate; none: as far as
+    the looser of the two may be from float. ``precision`` is the file of stored precisions by block,
+    ``coreml`` what Core ML's parts are.
 
     Raises:
         PipelineError: on ``spec``: stages contradict each other, or a module fails.
@@ -161,7 +161,7 @@ class Pipeline:
 
     name: str
     stages: Sequence[Stage]
-    gates: Sequence[GateSpec]
+    gates: Sequence[Gate]
     example: Arrays
     inputs: Inputs
     whole: Stage | None = None
@@ -173,9 +173,14 @@ class Pipeline:
     views: Sequence[ViewSpec] = ()
     weights: str = ""
     record: Mapping[str, Any] = field(default_factory=dict)
-    agreement: float = 1.0
+    agreement: float | None = None
     precision: Path | None = None
     coreml: CoreMLChoices = CoreMLChoices()
+
+    @property
+    def metrics(self) -> Mapping[str, Metric]:
+        """What judges its gates: the metrics that every reader knows, and functions of the user's."""
+        return {**METRICS, **metrics_of(self.gates)}
 
     @property
     def models(self) -> tuple[Stage, ...]:
@@ -221,7 +226,7 @@ class Pipeline:
             name=self.name,
             tensors=tensors,
             stages=tuple(stage.spec for stage in self.stages),
-            gates=tuple(self.gates),
+            gates=data_of(self.gates),
             front=front,
             whole=self.whole.spec if self.whole else None,
             views=tuple(self.views),
@@ -281,21 +286,3 @@ def _as_contract(made: Tensor, layout: str) -> NDArray[Any]:
     """Give the contract what a module made: pictures and maps channels last."""
     value = made.permute(0, 2, 3, 1).contiguous() if layout == PICTURE else made
     return np.asarray(value.numpy())
-
-
-def scalar(tensor: str, **limits: float) -> GateSpec:
-    """Ask that a tensor of one value is off by at most a limit, by precision: ``fp32=0.01, int8=1.5``.
-
-    A variant's whole name may stand too: ``**{"coreml-w8a8": 2}``.
-    """
-    return GateSpec(tensor, SCALAR, limits)
-
-
-def correlation(tensor: str, **limits: float) -> GateSpec:
-    """Ask that a map correlates with float's by at least its limit, in the mean over held-out inputs."""
-    return GateSpec(tensor, CORRELATION, limits, over="set")
-
-
-def iou(tensor: str, **limits: float) -> GateSpec:
-    """Ask for intersection over union with float's mask of at least its limit, in the mean over a set."""
-    return GateSpec(tensor, IOU, limits, over="set")

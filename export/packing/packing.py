@@ -96,7 +96,7 @@ def pack(
             for judgement in judged
             if judgement not in complete
         ],
-        "agreement": pipeline.agreement,
+        **({} if pipeline.agreement is None else {"agreement": pipeline.agreement}),
         "goldens": [_pack_golden(folder, pipeline.spec, golden) for golden in goldens],
         "record": dict(pipeline.record),
         "provenance": {
