@@ -21,6 +21,7 @@ from mien.mobile_reference.contract import (
     PICTURE,
     FrontSpec,
     PipelineSpec,
+    RefusalSpec,
     StageSpec,
     TensorSpec,
     ViewSpec,
@@ -154,6 +155,7 @@ class Pipeline:
     ``agreement`` is how far a TFLite and a Core ML variant may be apart by the first gate; none: as far as
     the looser of the two may be from float. ``precision`` is the file of stored precisions by block,
     ``coreml`` what Core ML's parts are.
+    ``refusals`` says which photographs are not rated; none where every one is.
 
     Raises:
         PipelineError: on ``spec``: stages contradict each other, or a module fails.
@@ -176,6 +178,7 @@ class Pipeline:
     agreement: float | None = None
     precision: Path | None = None
     coreml: CoreMLChoices = CoreMLChoices()
+    refusals: RefusalSpec | None = None
 
     @property
     def metrics(self) -> Mapping[str, Metric]:
@@ -230,6 +233,7 @@ class Pipeline:
             front=front,
             whole=self.whole.spec if self.whole else None,
             views=tuple(self.views),
+            refusals=self.refusals,
         )
 
     def _described(self, name: str, array: NDArray[Any], layout: str) -> TensorSpec:

@@ -1,7 +1,6 @@
 """Folders that commands generate for other machines: whole or not at all, equal bytes for equal bundles."""
 
 import hashlib
-import json
 import shutil
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
@@ -11,6 +10,7 @@ from typing import Any
 
 from mien.mobile_reference.bundle.reader import Bundle, Variant
 from mien.mobile_reference.errors import UsageError
+from mien.mobile_reference.output.json_text import json_text
 
 SPEC = "spec.json"
 """The file that says what was generated, and by which a generated folder is known."""
@@ -44,7 +44,7 @@ def variants_for(bundle: Bundle, names: Sequence[str], platform: str, takes: str
 
 def spec_text(spec: Mapping[str, Any]) -> str:
     """Return what ``spec.json`` holds."""
-    return json.dumps(spec, indent=1, sort_keys=True) + "\n"
+    return json_text(spec, indent=1, sort_keys=True) + "\n"
 
 
 def identified(spec: Mapping[str, Any]) -> dict[str, Any]:

@@ -14,8 +14,8 @@ from typing import Any
 
 from mien.benchmarks.results.records import (
     BUDGET_MS,
+    ESTIMATE_FORMAT,
     ESTIMATE_SCHEMA,
-    FORMAT,
     MET,
     NO_EVIDENCE,
     NOT_MET,
@@ -23,6 +23,7 @@ from mien.benchmarks.results.records import (
 )
 from mien.mobile_reference.bundle.reader import FACE_ALIGNMENT, MANIFEST, Bundle, Variant, sha256
 from mien.mobile_reference.contract import PipelineSpec
+from mien.mobile_reference.output.json_text import json_text
 from mien.mobile_reference.tflite.model_file import DEPTHWISE, TFLiteFile, read_tflite
 
 from .fit import CLAIM
@@ -257,7 +258,7 @@ def chosen_variants(bundle: Bundle) -> list[Variant]:
 def make_estimate_report(bundle: Bundle, found: Sequence[Estimate]) -> dict[str, Any]:
     """Make the JSON of estimates; its ``kind`` keeps it apart from every measurement."""
     report = {
-        "format": FORMAT,
+        "format": ESTIMATE_FORMAT,
         "kind": "estimate",
         "mien": version("mien"),
         "bundle": {"name": bundle.name, "manifest_sha256": sha256(bundle.path / MANIFEST)},
@@ -265,7 +266,7 @@ def make_estimate_report(bundle: Bundle, found: Sequence[Estimate]) -> dict[str,
         "claim": f"{CLAIM:g} times the estimate",
         "estimates": [_record(estimate) for estimate in found],
     }
-    plain: dict[str, Any] = json.loads(json.dumps(report))
+    plain: dict[str, Any] = json.loads(json_text(report))
     check_report(plain, ESTIMATE_SCHEMA)
     return plain
 

@@ -19,6 +19,7 @@ from mien.export.errors import ExportError
 from mien.export.variants import VARIANTS, variant_named
 from mien.mobile_reference.bundle.reader import FORMAT, MANIFEST, manifest_validator, sha256
 from mien.mobile_reference.contract import PipelineSpec
+from mien.mobile_reference.output.json_text import json_text
 from mien.models.pipeline import Golden, Pipeline
 
 from .variant_selection import Judgement, choose, model_of
@@ -108,7 +109,7 @@ def pack(
         },
     }
     manifest["files"] = _listing(folder)
-    text = json.dumps(manifest, indent=1, allow_nan=False) + "\n"
+    text = json_text(manifest, indent=1) + "\n"
     manifest_validator().validate(json.loads(text))
     (folder / MANIFEST).write_text(text)
 

@@ -144,8 +144,11 @@ class _Judge:
             yield self._deviation(stage, stage.name, outputs, rest, self.spec.reached(stage))
 
     def front(self) -> Iterator[Deviation]:
-        """Judge the models of the front by the input that they make the float pipeline rate."""
-        for model in self.spec.front.models if self.spec.front else ():
+        """Judge the models of the front by the input that they make the float pipeline rate.
+
+        A golden input that was packed without its photograph has none to judge them by.
+        """
+        for model in self.spec.front.models if self.spec.front and self.golden.source else ():
             outputs = self.subject.run(model, self.float_)
             prepared = self.subject.prepare(self.golden.read_photograph())
             rest = self.exact.rate(prepared.inputs)
@@ -164,7 +167,7 @@ class _Judge:
 
     def photograph(self) -> Iterator[Deviation]:
         """Judge the way from the photograph to the rating, by the variant's own front."""
-        if self.spec.front:
+        if self.spec.front and self.golden.source:
             prepared = self.subject.prepare(self.golden.read_photograph())
             outputs = self.subject.rate(prepared.inputs)
             yield self._deviation(self.spec.served[-1], PHOTOGRAPH, outputs, outputs, self._gated())

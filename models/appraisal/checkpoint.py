@@ -13,6 +13,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
+from mien.mobile_reference.output.json_text import json_text
 from mien.models.errors import CheckpointError
 
 from .alignment import AlignmentRule
@@ -70,7 +71,7 @@ class Config:
         values = asdict(self)
         if self.score_fit is None:
             del values["score_fit"]
-        return json.dumps({"format": FORMAT, **values}, indent=2) + "\n"
+        return json_text({"format": FORMAT, **values}, indent=2) + "\n"
 
     @classmethod
     def from_json(cls, text: str) -> Self:
