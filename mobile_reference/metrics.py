@@ -96,7 +96,7 @@ def _iou_loss(reference: Values, other: Values, span: float) -> float | None:
     """Return what the sum of lesser values over the sum of greater ones lacks to 1.
 
     For masks of 0 and 1 that is intersection over union. None where both masks are empty; not a number where
-    values lie below 0, for these are no masks.
+    values lie below 0, for such a tensor does not mask.
     """
     if min(reference.min(), other.min()) < 0:
         return math.nan

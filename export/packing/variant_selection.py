@@ -41,7 +41,7 @@ class Judgement:
 
     @property
     def passed(self) -> bool:
-        """Tell whether a third of the tolerance and every other gate hold; what is no number never passes."""
+        """Tell whether a third of the tolerance and every other gate hold; NaN never passes."""
         return self.points <= self.tolerance * _MARGIN and not self.failed
 
     @property
@@ -54,13 +54,13 @@ def check_limits(spec: PipelineSpec) -> None:
     """Find out before the work whether every variant can be judged.
 
     Raises:
-        ExportError: the first gate has no limit for one of them.
+        ExportError: the first gate has no limit above 0 for one of them.
     """
     gate = spec.rating
-    lacking = [variant.precision for variant in VARIANTS if gate.limit(variant.name) is None]
+    lacking = [variant.precision for variant in VARIANTS if not gate.limit(variant.name)]
     if lacking:
         raise ExportError(
-            f"{gate.metric} of {gate.tensor} compares variants and has no limit for {lacking[0]}; "
+            f"{gate.metric} of {gate.tensor} compares variants and has no limit above 0 for {lacking[0]}; "
             f"give one, such as {lacking[0]}=..."
         )
 

@@ -321,7 +321,7 @@ def _variant(
             f"describes {', '.join(sorted(described))}; export the bundle again"
         )
     tolerance = allowed(spec.rating, name)
-    if tolerance is None:
+    if not tolerance:
         raise BundleError(f"{root}: no gate holds for variant {name}; export the bundle again")
     return Variant(name, values["platform"], tolerance, models)
 

@@ -183,7 +183,7 @@ LIMITS = {"tflite-int8": 0.3, "int8": 1.0, ANY: 2.0}
         (LIMITS, "tflite-int8", 0.3),
         (LIMITS, "coreml-int8", 1.0),
         (LIMITS, "coreml-fp16", 2.0),
-        (LIMITS, "tflite-int8w", 2.0),
+        (LIMITS, "tflite-int8w", 1.0),
         ({"int8": 1.0, ANY: 2.0}, "tflite-int8", 1.0),
         ({"tflite-int8": 0.3}, "coreml-int8", None),
         ({"fp16": 0.1}, "tflite-int8", None),
