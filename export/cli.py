@@ -92,19 +92,21 @@ def export(
         return
     from rich.console import Console
 
+    from mien.mobile_reference.output.folder import OutputFolder
+    from mien.mobile_reference.output.text import say
     from mien.mobile_reference.report.progress import one_bar
 
     from .exporter import ExportRequest, export_bundle
-    from .packing.packing import check_output
+    from .packing.packing import BUNDLE
     from .search.tables import search_table
 
-    check_output(output)
+    OutputFolder.at(output, BUNDLE)
     chosen = _precision(precision, budget_points, work, output)
     request = ExportRequest(checkpoint, calibration, output, chosen)
     with one_bar("running the float pipeline") as progress:
         report = export_bundle(request, progress)
     for warning in report.warnings:
-        click.echo(f"mien: warning: {warning}", err=True)
+        say(f"warning: {warning}")
     for variant, outcome in report.found.items():
         Console().print(search_table(variant, outcome))
     size = sum(file.stat().st_size for file in output.rglob("*") if file.is_file())

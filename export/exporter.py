@@ -12,11 +12,12 @@ from pathlib import Path
 
 import numpy as np
 
+from mien.mobile_reference.output.folder import OutputFolder
 from mien.models.pipeline import Calibration, Pipeline, Sample, to_module
 from mien.models.sources import open_pipeline
 
 from .errors import ExportError
-from .packing.packing import CalibrationRecord, check_output, pack, staged
+from .packing.packing import BUNDLE, CalibrationRecord, pack
 from .packing.variant_selection import Judgement, check_limits, judge
 from .running.plan import (
     TFLITE_VARIANTS,
@@ -69,17 +70,18 @@ def export_bundle(request: ExportRequest, progress: Progress) -> ExportReport:
     """Make a bundle, or leave nothing.
 
     Raises:
-        ExportError: the output folder is not ours, or a conversion failed (``ConversionError``).
+        UsageError: the output folder holds something that is not a bundle as an export wrote it.
+        ExportError: a conversion failed (``ConversionError``), or there are no precisions to begin with.
         ModelsError: the pipeline cannot be opened, or an input cannot be used.
     """
     start = time.monotonic()
-    check_output(request.output)
+    output = OutputFolder.at(request.output, BUNDLE)
     pipeline = open_pipeline(request.source)
     check_limits(pipeline.spec)
     stored = _stored(request, pipeline)
     calibration = pipeline.inputs.calibration(pipeline, request.calibration)
     goldens = pipeline.inputs.golden(pipeline, None)
-    with staged(request.output) as folder, tempfile.TemporaryDirectory() as scratch:
+    with output.staged() as folder, tempfile.TemporaryDirectory() as scratch:
         work = Path(scratch)
         workers = os.cpu_count() or 1
         save_traces(calibration.samples, work / "traces")

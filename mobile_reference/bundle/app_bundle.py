@@ -1,7 +1,6 @@
 """The bundle that an app ships: one variant, the models that it runs, and no photograph."""
 
 import shutil
-import tempfile
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -11,13 +10,15 @@ import numpy as np
 
 from mien.mobile_reference.contract import PipelineSpec
 from mien.mobile_reference.errors import UsageError
+from mien.mobile_reference.output.folder import Kind, OutputFolder, files_of
 from mien.mobile_reference.output.json_text import json_text
 
-from .reader import MANIFEST, Bundle, Golden, Variant, sha256, size_of
+from .reader import MANIFEST, Bundle, Golden, Variant, size_of
 
 GOLDENS_NONE, GOLDENS_TENSORS = "none", "tensors"
 PLATFORMS: Mapping[str, str] = {"android": "tflite", "ios": "coreml"}
 """Systems of apps, and the platform whose models they run."""
+_APP_BUNDLE = Kind("bundle", MANIFEST)
 
 
 def chosen_variant(bundle: Bundle, system: str, name: str | None) -> Variant:
@@ -60,21 +61,12 @@ def write_app_bundle(bundle: Bundle, variant: Variant, goldens: str, folder: Pat
         folder: Where to.
 
     Raises:
-        UsageError: the folder holds something, or cannot be made.
+        UsageError: the folder holds something.
     """
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise UsageError(f"{folder} exists and is not an empty folder; give a new one")
-    try:
-        folder.absolute().parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=folder.absolute().parent, prefix=".mien-pack-") as name:
-            part = Path(name) / "part"
-            part.mkdir()
-            _fill(bundle, variant, goldens, part)
-            if folder.exists():
-                folder.rmdir()
-            part.rename(folder)
-    except OSError as error:
-        raise UsageError(f"{folder} cannot be made ({error.strerror}); give a folder elsewhere") from error
+    with OutputFolder.at(folder, _APP_BUNDLE).staged() as part:
+        _fill(bundle, variant, goldens, part)
     return size_of(folder)
 
 
@@ -93,7 +85,7 @@ def _fill(bundle: Bundle, variant: Variant, goldens: str, part: Path) -> None:
         "choice": {variant.platform: variant.name},
         "goldens": [_golden(spec, golden, f"golden-{n + 1}", part) for n, golden in enumerate(kept)],
         "provenance": _provenance(bundle.manifest["provenance"]),
-        "files": _files(part),
+        "files": files_of(part),
     }
     (part / MANIFEST).write_text(json_text(manifest, indent=1) + "\n")
 
@@ -120,11 +112,3 @@ def _provenance(record: Mapping[str, Any]) -> dict[str, Any]:
     """Leave out the hashes of the calibration photographs, by which each could be recognised."""
     calibration = {key: value for key, value in record["calibration"].items() if key != "images"}
     return {**record, "calibration": calibration}
-
-
-def _files(part: Path) -> dict[str, Any]:
-    found = (file for file in sorted(part.rglob("*")) if file.is_file())
-    return {
-        file.relative_to(part).as_posix(): {"bytes": file.stat().st_size, "sha256": sha256(file)}
-        for file in found
-    }

@@ -13,6 +13,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
+from mien.mobile_reference.output.folder import Kind
 from mien.mobile_reference.output.json_text import json_text
 from mien.models.errors import CheckpointError
 
@@ -24,6 +25,7 @@ from .networks.student import HEAT_SIZE
 CONFIG = "config.json"
 WEIGHTS = "model.safetensors"
 FORMAT = 1
+CHECKPOINT = Kind("checkpoint")
 REFERENCE = Path(__file__).parent / "reference"
 """The checkpoint that ships with mien."""
 TEMPLATE = ((90.0, 100.0), (166.0, 100.0), (128.0, 139.0), (128.0, 179.0))
