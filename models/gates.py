@@ -54,17 +54,32 @@ Gate = GateSpec | FunctionGate
 
 
 def scalar(tensor: str, **limits: float) -> GateSpec:
-    """Ask that a tensor of one value is off by at most a limit, in its own units, for every input."""
+    """Ask that a tensor of one value is off by at most a limit, in its own units, for every input.
+
+    Example:
+        >>> mien.scalar("score", fp32=0.01, int8=2.0).limit("coreml-w8a8")
+        2.0
+    """
     return _gate(tensor, SCALAR, limits)
 
 
 def relative(tensor: str, **limits: float) -> GateSpec:
-    """Ask that no value of a tensor is off by more than a limit, in parts of its full scale."""
+    """Ask that no value of a tensor is off by more than a limit, in parts of its full scale.
+
+    Example:
+        >>> mien.relative("boxes", fp32=1e-4, int8=0.05).limit("tflite-int8")
+        0.05
+    """
     return _gate(tensor, RELATIVE, limits)
 
 
 def psnr(tensor: str, **limits: float) -> GateSpec:
-    """Ask for a ratio of full scale to root mean square error of at least a limit, in decibels."""
+    """Ask for a ratio of full scale to root mean square error of at least a limit, in decibels.
+
+    Example:
+        >>> mien.psnr("picture", fp16=50, int8=30).limit("tflite-int8")
+        30
+    """
     return _gate(tensor, PSNR, limits)
 
 
@@ -73,6 +88,10 @@ def correlation(tensor: str, **limits: float) -> GateSpec:
 
     An input for which float's tensor is flat, its standard deviation up to 0.005 of full scale, does not
     count.
+
+    Example:
+        >>> mien.correlation("heatmap", fp16=0.001, int8=0.01).limit("coreml-fp16")
+        0.001
     """
     return _gate(tensor, CORRELATION, limits, SET)
 
@@ -82,12 +101,21 @@ def iou(tensor: str, **limits: float) -> GateSpec:
 
     It is the sum of lesser values over that of greater ones, so masks need not be of 0 and 1, but have no
     values below 0. An input whose masks cover less than a thousandth of the pixels does not count.
+
+    Example:
+        >>> mien.iou("mask", fp16=0.01, int8=0.03).limit("coreml-pal6")
+        0.03
     """
     return _gate(tensor, IOU, limits, SET)
 
 
 def top1(tensor: str, **limits: float) -> GateSpec:
-    """Ask that the largest value along the last axis is float's, but for a share of all places and inputs."""
+    """Ask that the largest value along the last axis is float's, but for a share of all places and inputs.
+
+    Example:
+        >>> mien.top1("logits", **{"int8": 0.02, "coreml-w8a8": 0.05}).limit("coreml-w8a8")
+        0.05
+    """
     return _gate(tensor, TOP1, limits, SET)
 
 
@@ -99,6 +127,12 @@ def judged_by(tensor: str, function: Judge, **limits: float) -> FunctionGate:
 
     Raises:
         PipelineError: the function has no name that a manifest could say.
+
+    Example:
+        >>> def farthest(reference, other):
+        ...     return abs(reference - other).max()
+        >>> mien.judged_by("points", farthest, fp32=0.1, int8=1.5).spec.metric
+        'function:farthest'
     """
     name = getattr(function, "__name__", "")
     if not (name.isidentifier() and name.isascii()):
