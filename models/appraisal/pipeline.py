@@ -54,8 +54,8 @@ GATES = (
     # A mean error is held to the limit of the largest one, but where that one leaves room.
     GateSpec("score", MEAN, _TOLERANCES | {"tflite-int8": 0.3}, SET),
     GateSpec("score", RANK, {ANY: 0.001}, SET),
-    correlation("heatmap", **{ANY: 0.005}),
-    iou("mask", **{ANY: 0.03}),
+    correlation("heatmap", fp32=1e-5, fp16=0.001, int8=0.005),
+    iou("mask", fp32=1e-4, fp16=0.01, int8=0.03),
 )
 AGREEMENT = 1.0
 """Largest difference of scores between a TFLite and a Core ML variant, in points."""
