@@ -18,8 +18,10 @@ from mien.models.sources import open_pipeline
 
 from .errors import ExportError
 from .packing.packing import BUNDLE, CalibrationRecord, pack
-from .packing.variant_selection import Judgement, judge
+from .packing.promises import broken_promises
+from .packing.variant_selection import Judgement, judge, model_of
 from .running.plan import (
+    FAULTS,
     TFLITE_VARIANTS,
     Progress,
     Source,
@@ -28,6 +30,7 @@ from .running.plan import (
     read_faults,
     round_weights,
     run_jobs,
+    write_faults,
 )
 from .running.threads import one_thread
 from .search.precision_search import PRECISION, Budget, find_precision
@@ -121,7 +124,9 @@ def _judged(
     source: Source, work: Path, pipeline: Pipeline, samples: Sequence[Sample], progress: Progress
 ) -> list[Judgement]:
     """Rate every variant that was made, and make the palettes that pass."""
-    made = [variant.name for variant in VARIANTS if variant.bits is None]
+    broken = broken_promises(work, pipeline.spec)
+    write_faults(sorted(broken.values()), work / FAULTS / "variants.json")
+    made = [variant.name for variant in VARIANTS if variant.bits is None and variant.name not in broken]
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         judged = list(pool.map(lambda variant: judge(work, variant, pipeline.spec, samples), made))
     return judged + _try_palettes(source, work, pipeline, samples, progress)
@@ -134,8 +139,13 @@ def _try_palettes(
     judged = []
     served = {model.name for model in pipeline.spec.served}
     for variant in (one.name for one in VARIANTS if one.bits is not None):
-        jobs = {model.name: palette_job(variant, model.name, source, work) for model in pipeline.models}
+        jobs = {
+            model.name: palette_job(variant, model.name, source, work / "traces", work)
+            for model in pipeline.models
+        }
         run_jobs([job for name, job in jobs.items() if name in served], 1, progress)
+        if not all(model_of(work, variant, name).exists() for name in served):
+            break  # it does not compute what the pipeline does
         judged.append(judge(work, variant, pipeline.spec, samples))
         if not judged[-1].passed:
             break

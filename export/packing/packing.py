@@ -20,7 +20,8 @@ from mien.mobile_reference.output.folder import Kind, files_of
 from mien.mobile_reference.output.json_text import json_text
 from mien.models.pipeline import Golden, Pipeline
 
-from .variant_selection import Judgement, choose, model_of
+from .promises import is_complete, products_int8
+from .variant_selection import Judgement, choose
 
 _FORMS = {
     "tflite": {"layout": "NHWC", "pixels": "uint8 tensors, RGB"},
@@ -55,7 +56,7 @@ def pack(
     A variant that has not all models, as a palette that failed its tolerance, is left out; the manifest says
     so.
     """
-    complete = [judgement for judgement in judged if _is_complete(made, pipeline.spec, judgement)]
+    complete = [judgement for judgement in judged if is_complete(made, judgement.name, pipeline.spec)]
     variants = [_pack_variant(folder, made, pipeline.spec, judgement) for judgement in complete]
     shutil.copytree(made / "ranges", folder / "ranges")
     manifest = {
@@ -94,10 +95,6 @@ def _platforms() -> dict[str, dict[str, str]]:
     return {name: {**form, "minimum": least[name]} for name, form in _FORMS.items()}
 
 
-def _is_complete(made: Path, spec: PipelineSpec, judgement: Judgement) -> bool:
-    return all(model_of(made, judgement.name, model.name).exists() for model in spec.models)
-
-
 def _pack_variant(folder: Path, made: Path, spec: PipelineSpec, judgement: Judgement) -> dict[str, Any]:
     variant = variant_named(judgement.name)
     shutil.copytree(made / variant.name, folder / "models" / variant.name)
@@ -106,7 +103,7 @@ def _pack_variant(folder: Path, made: Path, spec: PipelineSpec, judgement: Judge
         "precision": variant.precision,
         "files": {m.name: f"models/{variant.name}/{m.name}{variant.suffix}" for m in spec.models},
         "minimum": variant.minimum,
-        "products_int8": None,
+        "products_int8": products_int8(made, variant, spec),
         "runtime": None,
     }
 

@@ -59,7 +59,7 @@ def find_rounded(
     bias [out] are taken, where it is given.
     """
     flat = weight.reshape(len(weight), -1)
-    matching = [one for one in roundings.values() if _are_equal(flat, one.source)]
+    matching = [one for one in roundings.values() if same_weights(flat, one.source)]
 
     def distance(one: Rounded) -> tuple[float, float]:
         apart = 0.0 if bias is None else float(np.abs(one.source_bias - bias).max())
@@ -68,7 +68,7 @@ def find_rounded(
     return min(matching, key=distance, default=None)
 
 
-def _are_equal(flat: NDArray[np.float32], source: NDArray[np.float32]) -> bool:
+def same_weights(flat: NDArray[np.float32], source: NDArray[np.float32]) -> bool:
     """Tell whether weights [out, n] are equal but for how they were folded."""
     if source.size != flat.size or len(source) != len(flat):
         return False
