@@ -39,11 +39,6 @@ def is_complete(folder: Path, variant: str, spec: PipelineSpec) -> bool:
     return all(model_of(folder, variant, model.name).exists() for model in spec.models)
 
 
-def products_int8(folder: Path, variant: VariantSpec, spec: PipelineSpec) -> float | None:
-    """Return the share of int8 multiplications of a Core ML variant; None of another platform's."""
-    return share_int8(_functions(folder, variant, spec)) if variant.platform == "coreml" else None
-
-
 def _reasons(
     folder: Path, variant: VariantSpec, spec: PipelineSpec, seen: dict[tuple[bytes, ...], str]
 ) -> Iterator[str]:
@@ -56,12 +51,13 @@ def _reasons(
         yield f"it computes what {milder} computes"
     if variant.name in _PROMISES:
         share, lack = _PROMISES[variant.name]
-        if not share(_functions(folder, variant, spec)):
+        if not share(functions_of(folder, variant, spec)):
             yield lack
 
 
-def _functions(folder: Path, variant: VariantSpec, spec: PipelineSpec) -> list[Function]:
-    programs = [load_package(model_of(folder, variant.name, model.name)) for model in spec.models]
+def functions_of(folder: Path, variant: VariantSpec, spec: PipelineSpec) -> list[Function]:
+    """Return the functions of what an app runs: the end-to-end package, or else those of all stages."""
+    programs = [load_package(model_of(folder, variant.name, model.name)) for model in spec.served]
     return [program.functions[program.default_function] for program in programs]
 
 
