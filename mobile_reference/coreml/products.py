@@ -133,7 +133,7 @@ def _flag(operation: Operation, parameter: str, makers: Mapping[str, Operation])
     """Return a constant truth value, false where it is left out."""
     for argument in operation.arguments.get(parameter, ()):
         constant = makers[argument.name].arguments["val"][0] if isinstance(argument, Reference) else argument
-        return bool(np.all(constant.load())) if isinstance(constant, Constant) else False
+        return bool(np.all(np.asarray(constant.load()))) if isinstance(constant, Constant) else False
     return False
 
 
