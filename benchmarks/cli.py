@@ -1,5 +1,6 @@
 """The commands ``mien bench BUNDLE`` and ``mien bench compare A B``."""
 
+import math
 import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, replace
@@ -16,10 +17,10 @@ from mien.mobile_reference.front.photograph import read_photograph
 from mien.mobile_reference.output.file import OutputFile
 from mien.mobile_reference.output.json_text import json_text
 from mien.mobile_reference.output.text import say
-from mien.mobile_reference.run.models import timed
+from mien.mobile_reference.run.models import TFLITE, timed
 
 from .apps import android_package, android_results, apple_package, apple_results
-from .apps.generated_project import measured
+from .apps.generated_project import measured, variants_for
 from .emulation.emulator import DEFAULT_PRESET, PRESETS
 from .emulation.sysroot import open_userland, set_up
 from .errors import DeviceLost
@@ -232,7 +233,8 @@ def _estimate(
     """Print what published times say about a bundle."""
     file = OutputFile.maybe(output)
     opened = open_bundle(_named(bundle))
-    variants = [opened.variant(name) for name in names] or chosen_variants(opened)
+    tflite = variants_for(opened, names, TFLITE, "An estimate counts TFLite models")
+    variants = tflite if names else chosen_variants(opened)
     found = [estimate for variant in variants for estimate in estimates(opened, variant)]
     made = make_estimate_report(opened, found)
     report = json_text(made, indent=1) + "\n"
@@ -389,11 +391,26 @@ def _specs(bundle: Bundle, variants: Sequence[str], photo: Path | None, options:
     return [BenchSpec(bundle, name, given, blocks=blocks, **counts) for name in names]
 
 
+def _finite(_: click.Context, parameter: click.Parameter, value: float) -> float:
+    """Refuse a share that nothing would ever exceed."""
+    if not 0 <= value < math.inf:
+        raise UsageError(f"--{parameter.name} is {value}, expected a number of at least 0".replace("_", "-"))
+    return value
+
+
 @bench.command(name="compare")
 @click.argument("before", type=_PATH)
 @click.argument("after", type=_PATH)
-@click.option("--threshold", default=5.0, show_default=True, help="Percent of time that may be lost.")
-@click.option("--work-threshold", default=2.0, show_default=True, help="Percent of instructions, likewise.")
+@click.option(
+    "--threshold", default=5.0, show_default=True, callback=_finite, help="Percent of time that may be lost."
+)
+@click.option(
+    "--work-threshold",
+    default=2.0,
+    show_default=True,
+    callback=_finite,
+    help="Percent of instructions, likewise.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print the comparison as JSON.")
 def compare_reports(
     before: Path,

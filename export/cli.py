@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 if TYPE_CHECKING:
+    from .running.isolation import Limits
     from .search.precision_search import Budget
 
 _PATH = click.Path(path_type=Path)
@@ -35,6 +36,15 @@ worst that was searched with."""
 )
 @click.option(
     "--work", type=_PATH, help="With --precision auto: folder of what was measured (default: OUTPUT.search)."
+)
+@click.option(
+    "--converter-cpu",
+    type=click.FloatRange(1, 1e6),
+    help="Seconds of processor time that a converter may use (default: 1200). One that uses none hangs and "
+    "is ended.",
+)
+@click.option(
+    "--converter-memory", type=click.FloatRange(0.5, 1024), help="GB of memory, likewise (default: 4.3)."
 )
 @click.option(
     "--compare-converters",
@@ -68,6 +78,8 @@ def export(
     precision: str | None,
     budget_points: float | None,
     work: Path | None,
+    converter_cpu: float | None,
+    converter_memory: float | None,
     comparison: str | None,
     graphs: tuple[str, ...],
     faces: Path | None,
@@ -85,6 +97,8 @@ def export(
         "--precision": precision,
         "--budget-points": budget_points,
         "--work": work,
+        "--converter-cpu": converter_cpu,
+        "--converter-memory": converter_memory,
     }
     _check_options(output, set_up, comparison, given)
     if set_up or comparison or output is None:
@@ -102,7 +116,8 @@ def export(
 
     OutputFolder.at(output, BUNDLE)
     chosen = _precision(precision, budget_points, work, output)
-    request = ExportRequest(checkpoint, calibration, output, chosen)
+    limits = _limits(converter_cpu, converter_memory)
+    request = ExportRequest(checkpoint, calibration, output, chosen, limits)
     with one_bar("running the float pipeline") as progress:
         report = export_bundle(request, progress)
     for warning in report.warnings:
@@ -126,6 +141,8 @@ _SERVES = {
     "--precision": (_BUNDLE,),
     "--budget-points": (_BUNDLE,),
     "--work": (_BUNDLE,),
+    "--converter-cpu": (_BUNDLE,),
+    "--converter-memory": (_BUNDLE,),
 }
 
 
@@ -170,6 +187,13 @@ def _other_than_export(
         raise ExportError("the pipeline comes with no samples; give a folder with --faces")
     subject = tasks.Subject(checkpoint, calibration, graphs, held_out)
     tasks.compare(comparison, subject, tasks.show_json if as_json else tasks.show_table)
+
+
+def _limits(seconds: float | None, gigabytes: float | None) -> "Limits":
+    from .running.isolation import Limits
+
+    usual = Limits()
+    return Limits(seconds or usual.seconds, int(gigabytes * 1e9) if gigabytes else usual.memory)
 
 
 def _precision(

@@ -2,11 +2,10 @@
 
 import os
 import shutil
-import tempfile
 import time
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from hashlib import sha256
 from pathlib import Path
 
@@ -17,22 +16,23 @@ from mien.models.pipeline import Calibration, Pipeline, Sample, to_module
 from mien.models.sources import open_pipeline
 
 from .errors import ExportError
-from .packing.packing import BUNDLE, CalibrationRecord, pack
+from .packing.packing import BUNDLE, CalibrationRecord, manifest_head, pack
 from .packing.promises import broken_promises
 from .packing.variant_selection import Judgement, judge, model_of
+from .running.isolation import Limits
+from .running.jobs import Progress, run_jobs
 from .running.plan import (
     FAULTS,
     TFLITE_VARIANTS,
-    Progress,
     Source,
     palette_job,
     plan,
     read_faults,
     round_weights,
-    run_jobs,
     write_faults,
 )
 from .running.threads import one_thread
+from .running.work_folder import work_folder
 from .search.precision_search import PRECISION, Budget, find_precision
 from .search.search import Outcome
 from .tflite.precision import stored_assignment
@@ -45,13 +45,14 @@ class ExportRequest:
     """What is exported: a ``source`` as ``open_pipeline`` takes it, and a folder of ``calibration`` inputs.
 
     None stands for what comes with the pipeline. ``precision`` is a file of assignments by variant, or the
-    budget of a search for them.
+    budget of a search for them; ``limits`` are those of every converter.
     """
 
     source: Source
     calibration: Path | None
     output: Path
     precision: Path | Budget | None = None
+    limits: Limits = field(default_factory=Limits)
 
 
 @dataclass(frozen=True)
@@ -83,17 +84,18 @@ def export_bundle(request: ExportRequest, progress: Progress) -> ExportReport:
     stored = _stored(request, pipeline)
     calibration = pipeline.inputs.calibration(pipeline, request.calibration)
     goldens = pipeline.inputs.golden(pipeline, None)
-    with output.staged() as folder, tempfile.TemporaryDirectory() as scratch:
-        work = Path(scratch)
+    head = manifest_head(pipeline, goldens, _record(calibration, pipeline))
+    with output.staged() as folder, work_folder(output.place) as work:
         workers = os.cpu_count() or 1
         save_traces(calibration.samples, work / "traces")
         progress("rounding weights", 0, 1)
         round_weights(pipeline, work / "traces")
         found, precision = _precision(request, pipeline, stored, work / "traces", workers, progress)
-        peak = run_jobs(plan(request.source, pipeline, work / "traces", work, precision), workers, progress)
+        jobs = plan(request.source, pipeline, work / "traces", work, precision)
+        peak = run_jobs(jobs, workers, progress, request.limits)
         shutil.copy(precision, work / "ranges" / PRECISION)
-        judged = _judged(request.source, work, pipeline, pipeline.inputs.judging(pipeline, goldens), progress)
-        pack(folder, work, pipeline, goldens, _record(calibration, pipeline), judged)
+        judged = _judged(request, work, pipeline, pipeline.inputs.judging(pipeline, goldens), progress)
+        pack(folder, work, pipeline, goldens, head, judged)
         warnings = calibration.warnings + read_faults(work)
     return ExportReport(time.monotonic() - start, peak, warnings, found)
 
@@ -116,40 +118,47 @@ def _precision(
     if not isinstance(request.precision, Budget):
         return {}, stored
     budget = request.precision
-    found = find_precision(request.source, pipeline, stored, traces, budget, workers, progress)
+    found = find_precision(
+        request.source, pipeline, stored, traces, budget, workers, progress, request.limits
+    )
     return found, budget.work / PRECISION
 
 
 def _judged(
-    source: Source, work: Path, pipeline: Pipeline, samples: Sequence[Sample], progress: Progress
+    request: ExportRequest, work: Path, pipeline: Pipeline, samples: Sequence[Sample], progress: Progress
 ) -> list[Judgement]:
     """Rate every variant that was made, and make the palettes that pass."""
     broken = broken_promises(work, pipeline.spec)
     write_faults(sorted(broken.values()), work / FAULTS / "variants.json")
     made = [variant.name for variant in VARIANTS if variant.bits is None and variant.name not in broken]
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
+    pool = ThreadPoolExecutor(os.cpu_count())
+    try:
         judged = list(pool.map(lambda variant: judge(work, variant, pipeline.spec, samples), made))
-    return judged + _try_palettes(source, work, pipeline, samples, progress)
+    finally:
+        # An interrupt does not wait for a judgement.
+        pool.shutdown(wait=False, cancel_futures=True)
+    return judged + _try_palettes(request, work, pipeline, samples, progress)
 
 
 def _try_palettes(
-    source: Source, work: Path, pipeline: Pipeline, samples: Sequence[Sample], progress: Progress
+    request: ExportRequest, work: Path, pipeline: Pipeline, samples: Sequence[Sample], progress: Progress
 ) -> list[Judgement]:
     """Make variants of ever smaller palettes until one fails its tolerance, which the next would too."""
     judged = []
     served = {model.name for model in pipeline.spec.served}
     for variant in (one.name for one in VARIANTS if one.bits is not None):
         jobs = {
-            model.name: palette_job(variant, model.name, source, work / "traces", work)
+            model.name: palette_job(variant, model.name, request.source, work / "traces", work)
             for model in pipeline.models
         }
-        run_jobs([job for name, job in jobs.items() if name in served], 1, progress)
+        run_jobs([job for name, job in jobs.items() if name in served], 1, progress, request.limits)
         if not all(model_of(work, variant, name).exists() for name in served):
             break  # it does not compute what the pipeline does
         judged.append(judge(work, variant, pipeline.spec, samples))
         if not judged[-1].passed:
             break
-        run_jobs([job for name, job in jobs.items() if name not in served], os.cpu_count() or 1, progress)
+        others = [job for name, job in jobs.items() if name not in served]
+        run_jobs(others, os.cpu_count() or 1, progress, request.limits)
     return judged
 
 

@@ -191,7 +191,7 @@ def _loaded(package: Path) -> Any:
 def _traced(component: Component, choices: CoreMLChoices, samples: Samples) -> Any:
     examples = tuple(_example(spec, samples) for spec in component.specs(component.inputs))
     # The converter folds batch normalisation too, and then names the weights anew.
-    module = _Single(fold_batch_norm(component.module) if choices.by_name else component.module)
+    module = _Single(fold_batch_norm(component.module, examples) if choices.by_name else component.module)
     with warnings.catch_warnings():
         # Tracing warns of shapes taken as constants, which is what a graph of fixed size wants.
         warnings.simplefilter("ignore")

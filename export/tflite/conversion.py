@@ -7,6 +7,7 @@ from mien.export.component import Component
 
 from .converters import Convert
 from .interpreter import Runner
+from .passes.connect_products import connect_products
 from .passes.layout import channels_last_model
 from .passes.xnnpack_rewrites import fuse_relu
 from .quantise import check_contract, check_float
@@ -27,7 +28,7 @@ def convert_float(
     made = convert(component, source, folder)
     Runner(made)  # LiteRT finds a damaged file before our own passes stumble over it
     model = folder / f"{component.name}.tflite"
-    model.write_bytes(fuse_relu(channels_last_model(made)))
+    model.write_bytes(fuse_relu(connect_products(channels_last_model(made))))
     check_contract(component, model)
     check_float(component, model, samples)
     return model

@@ -159,17 +159,17 @@ def test_the_kotlin_library_needs_the_contracts_names_in_the_models(
 
 def test_the_swift_package_is_of_the_contracts_models(mine: Path) -> None:
     spec = apple_package.make_spec(open_bundle(mine), ())
-    assert (spec["rating"], spec["whole"]) == ("my-score", "my-appraisal")
+    assert (spec["inputs"], spec["served"]) == (["my-face"], ["my-appraisal"])
     assert spec["stages"] == ["my-heatmap", "my-compare"]
     assert spec["graphs"]["my-compare"] == {
-        "inputs": [{"name": "my-heat", "shape": [1, 1, 128, 128], "image": False}],
+        "inputs": [{"name": "my-heat", "shape": [1, 1, 128, 128], "kind": "float32"}],
         "outputs": [
-            {"name": "my-score", "shape": [1], "image": False},
-            {"name": "my-heatmap", "shape": [1, 1, 128, 128], "image": False},
+            {"name": "my-score", "shape": [1], "kind": "float32"},
+            {"name": "my-heatmap", "shape": [1, 1, 128, 128], "kind": "float32"},
         ],
     }
     assert spec["graphs"]["my-appraisal"]["inputs"] == [
-        {"name": "my-face", "shape": [256, 256, 3], "image": True}
+        {"name": "my-face", "shape": [256, 256, 3], "kind": "image"}
     ]
 
 
@@ -218,15 +218,22 @@ def test_the_runner_on_phones_is_told_a_graph_of_stages(tmp_path: Path) -> None:
     ]
 
 
-def test_the_swift_package_refuses_tensors_that_it_would_misread(bundle: Path) -> None:
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"dtype": "uint8", "layout": "any"}, "heat is uint8; Core ML takes float32 and int32"),
+        ({"dtype": "uint8", "shape": (1, 8, 8, 2)}, "heat has 2 channels; Core ML takes RGB and grey"),
+    ],
+)
+def test_the_swift_package_refuses_tensors_that_it_would_misread(
+    bundle: Path, change: dict[str, Any], message: str
+) -> None:
     opened = open_bundle(bundle)
     tensors = tuple(
-        replace(tensor, dtype="int32") if tensor.name == "heat" else tensor for tensor in PIPELINE.tensors
+        replace(tensor, **change) if tensor.name == "heat" else tensor for tensor in PIPELINE.tensors
     )
-    with pytest.raises(UsageError, match="heat is int32"):
+    with pytest.raises(UsageError, match=message):
         apple_package.make_spec(replace(opened, spec=replace(PIPELINE, tensors=tensors)), ())
-    with pytest.raises(UsageError, match="no end-to-end model"):
-        apple_package.make_spec(replace(opened, spec=STAGES_ALONE), ())
 
 
 def test_what_an_emulator_is_given_is_what_the_host_ran(mine: Path) -> None:
@@ -245,3 +252,28 @@ def test_a_difference_has_the_unit_of_its_tensor() -> None:
     score = PIPELINE.tensor("score")
     assert unit_of(score) == "points"
     assert unit_of(replace(score, full_scale=0.5)) == "of 0.5"
+
+
+@pytest.mark.parametrize(
+    ("spec", "refused"), [(GRADER, None), (SENSORS, None), (EDGES, "written by operators that")]
+)
+def test_any_pipeline_is_estimated_or_refused_by_name(
+    spec: PipelineSpec, refused: str | None, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    made = make_bundle(tmp_path / "made", spec)
+    report = json.loads(bench(capsys, made, "--estimate", "--json"))
+    for estimate in report["estimates"]:
+        assert [part["graph"] for part in estimate["parts"]] == [stage.name for stage in spec.stages]
+        assert (estimate["estimate_ms"] is None) == (refused is not None)
+        assert (refused or "") in (estimate["refused"] or "")
+
+
+def test_an_estimate_needs_tflite_models(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    made = make_bundle(tmp_path / "made", GRADER)
+    assert "counts TFLite models, got coreml-fp16" in bench(
+        capsys, made, "--estimate", "--variant", "coreml-fp16", expect=2
+    )
+    manifest = json.loads((made / MANIFEST).read_text())
+    manifest["variants"] = [one for one in manifest["variants"] if one["platform"] == "coreml"]
+    (made / MANIFEST).write_text(json.dumps(manifest))
+    assert "got a bundle without any" in bench(capsys, made, "--estimate", expect=2)
