@@ -5,7 +5,8 @@ package was converted from.
 """
 
 from collections import Counter
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +17,19 @@ from mien.export.weights.gptq import Rounded, Roundings, find_rounded
 from mien.mobile_reference.coreml import load_package
 from mien.mobile_reference.coreml.package import root_model
 from mien.mobile_reference.coreml.products import Product, loaded, products
-from mien.mobile_reference.coreml.program import BlobValue, Constant, Operation
+from mien.mobile_reference.coreml.program import BlobValue, Constant, Function, Operation, walk
 
 from .editing import block_of, constant, edited, replace_operations, set_value
+
+
+@dataclass(frozen=True)
+class _Change:
+    """What a product gets: weights in the order in which they are stored, and a bias, None where it stays."""
+
+    product: Product
+    stored: Operation
+    weight: NDArray[np.float32]
+    bias: NDArray[np.float32] | None
 
 
 def store_rounded(package: Path, chosen: Collection[str], roundings: Roundings) -> None:
@@ -27,48 +38,72 @@ def store_rounded(package: Path, chosen: Collection[str], roundings: Roundings) 
     With the weights goes the bias. What has no rounded weights stays, and goes to the nearest step when it
     is quantised.
     """
-    found = list(_found(package, chosen, roundings))
-    used = Counter(one.bias.name for one, _ in found if one.bias is not None)
-    with edited(package) as function:
-        block = block_of(function)
+    program = load_package(package)
+    function = program.functions[program.default_function]
+    changes = list(_changes(function, chosen, roundings))
+    common = _common_biases(function, changes)
+    with edited(package) as main:
+        block = block_of(main)
         operations = {
             output.name: operation for operation in block.operations for output in operation.outputs
         }
         added: dict[str, Any] = {}
-        for product, rounded in found:
-            assert product.stored is not None  # noqa: S101  these have weights
-            weight = rounded.weight.reshape(_plain_shape(product))
-            if product.turned is not None:
-                weight = weight.transpose(np.argsort(product.turned))
-            _store(package, product.stored, operations, weight)
-            if product.bias is not None and used[product.bias.name] == 1:
-                _store(package, product.bias, operations, rounded.bias)
+        for one in changes:
+            _store(package, one.stored, operations, one.weight)
+            if one.bias is None:
+                continue
+            if one.product.bias is not None and one.product.bias.name in common:
+                _store(package, one.product.bias, operations, one.bias)
             else:
-                name = product.operation.name
-                added[name] = _bias(operations[name], rounded.bias, product)
+                name = one.product.operation.name
+                added[name] = _own_bias(operations[name], one.bias)
         _insert(block, added)
 
 
-def _found(package: Path, chosen: Collection[str], roundings: Roundings) -> Iterator[tuple[Product, Rounded]]:
-    program = load_package(package)
-    for product in products(program.functions[program.default_function]):
+def _changes(function: Function, chosen: Collection[str], roundings: Roundings) -> Iterator[_Change]:
+    for product in products(function):
         weight = product.weight()
         if weight is None or product.stored is None or product.stored.name not in chosen:
             continue
         rounded = find_rounded(roundings, weight, None if product.bias is None else loaded(product.bias))
-        # A matrix product has no bias of its own that could take what rounding leaves of the mean.
-        if rounded is not None and (product.operation.type != "matmul" or not _moves(rounded)):
-            yield product, rounded
+        if rounded is None:
+            continue
+        bias = _bias(product, rounded)
+        if bias is None or product.takes_bias:
+            turned = rounded.weight.reshape(weight.shape)
+            if product.turned is not None:
+                turned = turned.transpose(np.argsort(product.turned))
+            yield _Change(product, product.stored, turned, bias)
 
 
-def _moves(rounded: Rounded) -> bool:
-    return not np.array_equal(rounded.bias, rounded.source_bias)
+def _bias(product: Product, rounded: Rounded) -> NDArray[np.float32] | None:
+    """Add what rounding leaves of the mean to the bias that the product has; None where that is nothing.
+
+    It need not be the bias that the weights were rounded with: one program adds as a bias what another adds
+    on its own.
+    """
+    if np.array_equal(rounded.bias, rounded.source_bias):
+        return None
+    if product.bias is None:
+        return rounded.bias - rounded.source_bias
+    stored = loaded(product.bias)
+    # In the type of the package, so that of the same bias nothing is left.
+    return rounded.bias + (stored - rounded.source_bias.astype(product.bias.outputs[0].type.kind.dtype))
 
 
-def _plain_shape(product: Product) -> tuple[int, ...]:
-    weight = product.weight()
-    assert weight is not None  # noqa: S101  these have weights
-    return weight.shape
+def _common_biases(function: Function, changes: Sequence[_Change]) -> frozenset[str]:
+    """Name the biases that can be overwritten: all that read one are given the same.
+
+    Converters store equal constants once, so that a bias of zeros may be that of many products.
+    """
+    readers = Counter(name for one in walk(function.body) for name in one.references())
+    given: dict[str, list[bytes]] = {}
+    for one in changes:
+        if one.product.bias is not None and one.bias is not None:
+            given.setdefault(one.product.bias.name, []).append(one.bias.tobytes())
+    return frozenset(
+        name for name, values in given.items() if len(values) == readers[name] and len(set(values)) == 1
+    )
 
 
 def _store(package: Path, kept: Operation, operations: dict[str, Any], values: NDArray[np.float32]) -> None:
@@ -85,9 +120,10 @@ def _store(package: Path, kept: Operation, operations: dict[str, Any], values: N
         stream.write(np.ascontiguousarray(values, blob.type.kind.dtype).tobytes())
 
 
-def _bias(operation: Any, values: NDArray[np.float32], product: Product) -> Any:
+def _own_bias(operation: Any, values: NDArray[np.float32]) -> Any:
     """Make the constant of a bias that is a product's own, and let the product add it."""
-    made = constant(f"{product.operation.name}_rounded_bias", values, operation.outputs[0].type)
+    output = operation.outputs[0]
+    made = constant(f"{output.name}_rounded_bias", values, output.type)
     del operation.inputs["bias"].arguments[:]
     operation.inputs["bias"].arguments.add(name=made.outputs[0].name)
     return made

@@ -57,6 +57,13 @@ class Product:
         return self.is_compressed and self.source_maker == "dequantize"
 
     @property
+    def takes_bias(self) -> bool:
+        """Whether a bias can be stored: a matrix product has none, and a computed one stays."""
+        return self.operation.type != "matmul" and (
+            self.bias is not None or "bias" not in self.operation.arguments
+        )
+
+    @property
     def size(self) -> int:
         """How many weights are stored."""
         return 0 if self.stored is None else prod(_shape(self.stored.outputs[0].type))

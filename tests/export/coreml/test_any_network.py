@@ -124,7 +124,7 @@ def test_a_package_that_computes_something_else_is_refused(made):
 
 def test_a_wrong_folding_ends_the_export(monkeypatch, tmp_path):
     component, samples = small("attention")
-    monkeypatch.setattr(convert, "fold_batch_norm", Louder)
+    monkeypatch.setattr(convert, "fold_batch_norm", lambda module, _: Louder(module))
     with pytest.raises(ConversionError, match="does not compute what the module does"):
         to_coreml(component, CoreMLChoices(weights="by name"), {}, samples, tmp_path)
 
