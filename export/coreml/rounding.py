@@ -86,9 +86,10 @@ def _bias(product: Product, rounded: Rounded) -> NDArray[np.float32] | None:
         return None
     if product.bias is None:
         return rounded.bias - rounded.source_bias
-    stored = loaded(product.bias)
+    stored = np.asarray(_stored(product.bias).load())
     # In the type of the package, so that of the same bias nothing is left.
-    return rounded.bias + (stored - rounded.source_bias.astype(product.bias.outputs[0].type.kind.dtype))
+    apart: NDArray[np.float32] = stored.astype(np.float32) - rounded.source_bias.astype(stored.dtype)
+    return rounded.bias + apart
 
 
 def _common_biases(function: Function, changes: Sequence[_Change]) -> frozenset[str]:
@@ -106,10 +107,15 @@ def _common_biases(function: Function, changes: Sequence[_Change]) -> frozenset[
     )
 
 
+def _stored(constant: Operation) -> Constant:
+    (argument,) = constant.arguments["val"]
+    assert isinstance(argument, Constant)  # noqa: S101  checked when the program was read
+    return argument
+
+
 def _store(package: Path, kept: Operation, operations: dict[str, Any], values: NDArray[np.float32]) -> None:
     """Overwrite a constant, in the weight file or in the program."""
-    (argument,) = kept.arguments["val"]
-    assert isinstance(argument, Constant)  # noqa: S101  checked when the program was read
+    argument = _stored(kept)
     if not isinstance(argument.value, BlobValue):
         set_value(operations[kept.name].attributes["val"], values)
         return

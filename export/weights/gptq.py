@@ -13,7 +13,6 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from safetensors.numpy import load_file, save_file
 from torch import Tensor, nn
@@ -145,15 +144,6 @@ def _share_of_errors(covariance: NDArray[np.float64]) -> NDArray[np.float64]:
     # An input that never varies at all would leave nothing to divide by.
     damped = covariance + np.eye(size) * max(_DAMPING * np.trace(covariance) / size, 1e-12)
     return np.linalg.cholesky(np.linalg.inv(damped)).T
-
-
-def round_in_place(module: nn.Module, roundings: Roundings) -> None:
-    """Give the convolutions of ``module``, batch normalisation folded, that it has their rounded weights."""
-    convolutions = dense_convolutions(module)
-    for name in convolutions.keys() & roundings.keys():
-        convolution, rounded = convolutions[name], roundings[name]
-        convolution.weight = nn.Parameter(torch.from_numpy(rounded.weight), requires_grad=False)
-        convolution.bias = nn.Parameter(torch.from_numpy(rounded.bias), requires_grad=False)
 
 
 def write_roundings(roundings: Roundings, file: Path) -> None:
