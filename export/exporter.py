@@ -17,16 +17,19 @@ from mien.models.sources import open_pipeline
 
 from .errors import ExportError
 from .packing.packing import BUNDLE, CalibrationRecord, manifest_head, pack
-from .packing.variant_selection import Judgement, judge
+from .packing.promises import broken_promises
+from .packing.variant_selection import Judgement, check_limits, judge, model_of
 from .running.isolation import Limits
 from .running.jobs import Progress, run_jobs
 from .running.plan import (
+    FAULTS,
     TFLITE_VARIANTS,
     Source,
     palette_job,
     plan,
     read_faults,
     round_weights,
+    write_faults,
 )
 from .running.threads import one_thread
 from .running.work_folder import work_folder
@@ -78,6 +81,7 @@ def export_bundle(request: ExportRequest, progress: Progress) -> ExportReport:
     start = time.monotonic()
     output = OutputFolder.at(request.output, BUNDLE)
     pipeline = open_pipeline(request.source)
+    check_limits(pipeline.spec)
     stored = _stored(request, pipeline)
     calibration = pipeline.inputs.calibration(pipeline, request.calibration)
     goldens = pipeline.inputs.golden(pipeline, None)
@@ -125,10 +129,14 @@ def _judged(
     request: ExportRequest, work: Path, pipeline: Pipeline, samples: Sequence[Sample], progress: Progress
 ) -> list[Judgement]:
     """Rate every variant that was made, and make the palettes that pass."""
-    made = [variant.name for variant in VARIANTS if variant.bits is None]
+    broken = broken_promises(work, pipeline.spec)
+    write_faults(sorted(broken.values()), work / FAULTS / "variants.json")
+    made = [variant.name for variant in VARIANTS if variant.bits is None and variant.name not in broken]
     pool = ThreadPoolExecutor(os.cpu_count())
     try:
-        judged = list(pool.map(lambda variant: judge(work, variant, pipeline.spec, samples), made))
+        judged = list(
+            pool.map(lambda variant: judge(work, variant, pipeline.spec, samples, pipeline.metrics), made)
+        )
     finally:
         # An interrupt does not wait for a judgement.
         pool.shutdown(wait=False, cancel_futures=True)
@@ -143,10 +151,13 @@ def _try_palettes(
     served = {model.name for model in pipeline.spec.served}
     for variant in (one.name for one in VARIANTS if one.bits is not None):
         jobs = {
-            model.name: palette_job(variant, model.name, request.source, work) for model in pipeline.models
+            model.name: palette_job(variant, model.name, request.source, work / "traces", work)
+            for model in pipeline.models
         }
         run_jobs([job for name, job in jobs.items() if name in served], 1, progress, request.limits)
-        judged.append(judge(work, variant, pipeline.spec, samples))
+        if not all(model_of(work, variant, name).exists() for name in served):
+            break  # it does not compute what the pipeline does
+        judged.append(judge(work, variant, pipeline.spec, samples, pipeline.metrics))
         if not judged[-1].passed:
             break
         others = [job for name, job in jobs.items() if name not in served]

@@ -18,12 +18,8 @@ from torch import Tensor, nn
 
 from mien.mobile_reference.contract import (
     AS_IT_IS,
-    CORRELATION,
-    IOU,
     PICTURE,
-    SCALAR,
     FrontSpec,
-    GateSpec,
     PipelineSpec,
     RefusalSpec,
     StageSpec,
@@ -31,8 +27,10 @@ from mien.mobile_reference.contract import (
     ViewSpec,
     problems,
 )
+from mien.mobile_reference.metrics import METRICS, Metric
 
 from .errors import PipelineError
+from .gates import Gate, data_of, metrics_of
 
 Arrays = Mapping[str, NDArray[Any]]
 """Tensors by name as the contract has them: pictures and maps channels last."""
@@ -111,15 +109,23 @@ class HeldOut:
 class CoreMLChoices:
     """What the parts of a pipeline are in Core ML, by regular expressions that match from the start.
 
-    ``single`` matches paths of modules that stay float32 in a float16 package, as well as maps of
-    ``largest_map`` pixels and more a side; ``weights`` matches convolutions that have int8 weights in
-    ``coreml-int8w``, ``activations`` those that have int8 weights and activations in ``coreml-w8a8``.
+    By default everything is float16, and all weights of products are eight bits. ``single`` matches paths of
+    modules that stay float32 in a float16 package, as well as maps of ``largest_map`` pixels and more a side,
+    maps of up to ``narrow`` channels, and tensors of up to as many numbers. ``weights`` matches parameters
+    that have int8 weights in ``coreml-int8w``, ``activations`` those that have palettes, or int8 weights and
+    activations in ``coreml-w8a8``; empty ones match all.
     """
 
-    single: str = "$^"
+    single: str = "(?!)"
     weights: str = ""
     activations: str = ""
     largest_map: int = 1 << 30
+    narrow: int = 0
+
+    @property
+    def by_name(self) -> bool:
+        """Tell whether weights are chosen by the names of parameters."""
+        return bool(self.weights or self.activations)
 
 
 class Inputs:
@@ -155,7 +161,9 @@ class Pipeline:
     they mean. ``whole`` computes all stages in one; ``net`` is the module whose convolutions are rounded, by
     whose names blocks are called.
     ``weights`` is a hash of all that is computed with, ``record`` what a manifest shall say beside.
-    ``precision`` is the file of stored precisions by block, ``coreml`` what Core ML's parts are.
+    ``agreement`` is how far a TFLite and a Core ML variant may be apart by the first gate; none: as far as
+    the looser of the two may be from float. ``precision`` is the file of stored precisions by block,
+    ``coreml`` what Core ML's parts are.
     ``refusals`` says which photographs are not rated; none where every one is.
 
     Raises:
@@ -164,7 +172,7 @@ class Pipeline:
 
     name: str
     stages: Sequence[Stage]
-    gates: Sequence[GateSpec]
+    gates: Sequence[Gate]
     example: Arrays
     inputs: Inputs
     whole: Stage | None = None
@@ -177,10 +185,15 @@ class Pipeline:
     views: Sequence[ViewSpec] = ()
     weights: str = ""
     record: Mapping[str, Any] = field(default_factory=dict)
-    agreement: float = 1.0
+    agreement: float | None = None
     precision: Path | None = None
     coreml: CoreMLChoices = CoreMLChoices()
     refusals: RefusalSpec | None = None
+
+    @property
+    def metrics(self) -> Mapping[str, Metric]:
+        """What judges its gates: the metrics that every reader knows, and functions of the user's."""
+        return {**METRICS, **metrics_of(self.gates)}
 
     @property
     def models(self) -> tuple[Stage, ...]:
@@ -204,7 +217,7 @@ class Pipeline:
         for model in (*(self.front.models if self.front else ()), *self.stages):
             for name, made in self._made(model, known, tensors).items():
                 layout = self.layout.get(name, AS_IT_IS)
-                known[name] = _as_contract(made, layout)
+                known[name] = as_contract(made, layout)
                 tensors[name] = self._described(name, known[name], layout)
         spec = self._spec(tuple(tensors.values()))
         for problem in problems(spec):
@@ -226,7 +239,7 @@ class Pipeline:
             name=self.name,
             tensors=tensors,
             stages=tuple(stage.spec for stage in self.stages),
-            gates=tuple(self.gates),
+            gates=data_of(self.gates),
             front=front,
             whole=self.whole.spec if self.whole else None,
             views=tuple(self.views),
@@ -261,7 +274,7 @@ class Pipeline:
         for model in models:
             given = [to_module(found[name], self.spec.tensor(name)) for name in model.inputs]
             for name, made in _called(model, given).items():
-                found[name] = _as_contract(made, self.spec.tensor(name).layout)
+                found[name] = as_contract(made, self.spec.tensor(name).layout)
         return found
 
 
@@ -283,25 +296,7 @@ def to_module(array: NDArray[Any], tensor: TensorSpec) -> Tensor:
     return value.permute(0, 3, 1, 2).contiguous() if tensor.layout == PICTURE else value
 
 
-def _as_contract(made: Tensor, layout: str) -> NDArray[Any]:
+def as_contract(made: Tensor, layout: str) -> NDArray[Any]:
     """Give the contract what a module made: pictures and maps channels last."""
     value = made.permute(0, 2, 3, 1).contiguous() if layout == PICTURE else made
     return np.asarray(value.numpy())
-
-
-def scalar(tensor: str, **limits: float) -> GateSpec:
-    """Ask that a tensor of one value is off by at most a limit, by precision: ``fp32=0.01, int8=1.5``.
-
-    A variant's whole name may stand too: ``**{"coreml-w8a8": 2}``.
-    """
-    return GateSpec(tensor, SCALAR, limits)
-
-
-def correlation(tensor: str, **limits: float) -> GateSpec:
-    """Ask that a map correlates with float's by at least its limit, in the mean over held-out inputs."""
-    return GateSpec(tensor, CORRELATION, limits, over="set")
-
-
-def iou(tensor: str, **limits: float) -> GateSpec:
-    """Ask for intersection over union with float's mask of at least its limit, in the mean over a set."""
-    return GateSpec(tensor, IOU, limits, over="set")

@@ -49,6 +49,7 @@ LAYER_OF: Mapping[str, str] = {
     "tests/mobile_reference/coreml/test_mil_mutation.py": "conformance",
     "tests/mobile_reference/coreml/test_mil_networks.py": "conformance",
     "tests/models/appraisal": "converters",
+    "tests/models/test_gates.py": "unit",
     "tests/mutants": "unit",
     "tests/replay": "unit",
     "tests/replay/test_replay_files.py": "converters",

@@ -17,11 +17,13 @@ from mien.export.errors import ExportError
 from mien.export.variants import TFLITE, VARIANTS, VariantSpec, variant_named
 from mien.mobile_reference.bundle.reader import FORMAT, MANIFEST, manifest_validator
 from mien.mobile_reference.contract import PipelineSpec
+from mien.mobile_reference.coreml.products import share_int8
 from mien.mobile_reference.output.folder import Kind, files_of
 from mien.mobile_reference.output.json_text import json_text
 from mien.mobile_reference.tflite.model_file import read_tflite
 from mien.models.pipeline import Golden, Pipeline
 
+from .promises import functions_of, is_complete
 from .variant_selection import Judgement, choose, model_of
 
 _FORMS = {
@@ -60,7 +62,7 @@ def manifest_head(
         **pipeline.spec.record(),
         "platforms": _platforms(),
         **_AFTERWARDS,
-        "agreement": pipeline.agreement,
+        **({} if pipeline.agreement is None else {"agreement": pipeline.agreement}),
         "goldens": [_golden(pipeline.spec, golden) for golden in goldens],
         "record": dict(pipeline.record),
         "provenance": {
@@ -99,7 +101,7 @@ def pack(
     A variant that has not all models, as a palette that failed its tolerance, is left out; the manifest says
     so.
     """
-    complete = [judgement for judgement in judged if _is_complete(made, pipeline.spec, judgement)]
+    complete = [judgement for judgement in judged if is_complete(made, judgement.name, pipeline.spec)]
     variants = [_pack_variant(folder, made, pipeline.spec, judgement) for judgement in complete]
     shutil.copytree(made / "ranges", folder / "ranges")
     for golden in goldens:
@@ -127,10 +129,6 @@ def _platforms() -> dict[str, dict[str, str]]:
     return {name: {**form, "minimum": least[name]} for name, form in _FORMS.items()}
 
 
-def _is_complete(made: Path, spec: PipelineSpec, judgement: Judgement) -> bool:
-    return all(model_of(made, judgement.name, model.name).exists() for model in spec.models)
-
-
 def _pack_variant(folder: Path, made: Path, spec: PipelineSpec, judgement: Judgement) -> dict[str, Any]:
     variant = variant_named(judgement.name)
     shutil.copytree(made / variant.name, folder / "models" / variant.name)
@@ -144,13 +142,13 @@ def _pack_variant(folder: Path, made: Path, spec: PipelineSpec, judgement: Judge
     }
 
 
-def products_int8(made: Path, spec: PipelineSpec, variant: VariantSpec) -> float | None:
-    """Return the share of multiplications of what an app runs that are of int8; None where none are counted.
+def products_int8(made: Path, spec: PipelineSpec, variant: VariantSpec) -> float:
+    """Return the share of multiplications of what an app runs that are of int8.
 
-    Counted are TFLite models, with the end-to-end one or else all stages.
+    Counted is the end-to-end model, or else all stages.
     """
     if variant.platform != TFLITE:
-        return None
+        return round(share_int8(functions_of(made, variant, spec)), 4)
     files = [read_tflite(model_of(made, variant.name, model.name)) for model in spec.served]
     macs = sum(file.macs.total() for file in files)
     return round(sum(file.integer_macs for file in files) / macs, 4) if macs else 0.0

@@ -103,7 +103,7 @@ def test_a_path_is_run_and_not_looked_up(
 
 def test_what_is_no_program_is_refused(tmp_path: Path) -> None:
     (tmp_path / "adb").write_text("text")
-    assert "is no program that can be run" in refused(lambda: find_adb(tmp_path / "adb"))
+    assert "is not a program that can be run" in refused(lambda: find_adb(tmp_path / "adb"))
     assert "was not found" in refused(lambda: find_adb(tmp_path / "none"))
 
 

@@ -11,7 +11,8 @@ from torch import Tensor, nn
 from mien.export.errors import ExportError
 from mien.export.packing.packing import CalibrationRecord, manifest_head
 from mien.mobile_reference.errors import ResultError
-from mien.models.pipeline import Front, Golden, Inputs, Pipeline, Sample, Stage, scalar
+from mien.models.gates import scalar
+from mien.models.pipeline import Front, Golden, Inputs, Pipeline, Sample, Stage
 
 CALIBRATION = CalibrationRecord(4, "0" * 64, ())
 
