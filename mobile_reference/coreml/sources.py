@@ -3,7 +3,11 @@
 They run in ONNX Runtime (``.onnx``) or PyTorch (``.pt2``); both are imported only when asked for.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+import logging
+import os
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
@@ -103,6 +107,8 @@ def _planes(picture: Array, shape: tuple[int | None, ...]) -> Array:
     return pixels[np.newaxis] if last else pixels.transpose(2, 0, 1)[np.newaxis]
 
 
+# Of torch.load: its reader of exported programs asks for more (torch 2.14, pt2_archive/_package.py).
+_ONLY_WEIGHTS = "TORCH_FORCE_WEIGHTS_ONLY_LOAD"
 _ONNX_TYPES = {"float": "float32", "double": "float64"}
 
 
@@ -129,6 +135,22 @@ class _Onnx:
         return outputs
 
 
+@contextmanager
+def _tensors_alone() -> Iterator[None]:
+    """Let PyTorch unpickle nothing but tensors, and keep to itself what it logs of a damaged file."""
+    before, os.environ[_ONLY_WEIGHTS] = os.environ.get(_ONLY_WEIGHTS), "1"
+    logging.disable(logging.CRITICAL)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logging.disable(logging.NOTSET)
+        del os.environ[_ONLY_WEIGHTS]
+        if before is not None:
+            os.environ[_ONLY_WEIGHTS] = before
+
+
 class _Exported:
     """A program of ``torch.export``."""
 
@@ -138,7 +160,8 @@ class _Exported:
         except ImportError as error:
             raise UsageError("comparing with .pt2 needs torch: pip install 'mien[export]'") from error
         self._torch = torch
-        program: Any = torch.export.load(path)
+        with _tensors_alone():
+            program: Any = torch.export.load(path)
         self._module = program.module()
         tensors = {n.name: n.meta["val"] for n in program.graph.nodes if n.op == "placeholder"}
         self._types = [tensors[name].dtype for name in program.graph_signature.user_inputs]
