@@ -1,4 +1,4 @@
-"""The export: from a checkpoint and portraits to a bundle."""
+"""The export: from a pipeline and its inputs to a bundle."""
 
 import os
 import shutil
@@ -12,8 +12,9 @@ from pathlib import Path
 
 import numpy as np
 
+from mien.models.onnx_module import OnnxModule
 from mien.models.pipeline import Calibration, Pipeline, Sample, to_module
-from mien.models.sources import open_pipeline
+from mien.models.sources import Source, as_origin, open_pipeline
 
 from .errors import ExportError
 from .packing.packing import CalibrationRecord, check_output, pack, staged
@@ -21,7 +22,6 @@ from .packing.variant_selection import Judgement, judge
 from .running.plan import (
     TFLITE_VARIANTS,
     Progress,
-    Source,
     palette_job,
     plan,
     read_faults,
@@ -31,23 +31,25 @@ from .running.plan import (
 from .running.threads import one_thread
 from .search.precision_search import PRECISION, Budget, find_precision
 from .search.search import Outcome
-from .tflite.precision import stored_assignment
+from .tflite.precision import stored_assignment, write_assignments
 from .tflite.samples import save_traces
-from .variants import VARIANTS
+from .variants import NAMES, TFLITE, VARIANTS, variant_named
 
 
 @dataclass(frozen=True)
 class ExportRequest:
-    """What is exported: a ``source`` as ``open_pipeline`` takes it, and a folder of ``calibration`` inputs.
+    """What is exported: a ``source`` as ``open_pipeline`` takes it, and files or folders of inputs.
 
-    None stands for what comes with the pipeline. ``precision`` is a file of assignments by variant, or the
-    budget of a search for them.
+    No inputs stand for those that come with the pipeline. ``precision`` is a file of assignments by variant,
+    or the budget of a search for them. ``variants`` are the names of those to make, none for all.
     """
 
     source: Source
-    calibration: Path | None
+    calibration: Sequence[Path]
     output: Path
     precision: Path | Budget | None = None
+    golden: Sequence[Path] = ()
+    variants: Sequence[str] = ()
 
 
 @dataclass(frozen=True)
@@ -75,63 +77,104 @@ def export_bundle(request: ExportRequest, progress: Progress) -> ExportReport:
     start = time.monotonic()
     check_output(request.output)
     pipeline = open_pipeline(request.source)
-    stored = _stored(request, pipeline)
-    calibration = pipeline.inputs.calibration(pipeline, request.calibration)
-    goldens = pipeline.inputs.golden(pipeline, None)
+    wanted = chosen_variants(request.variants, pipeline)
+    gathered = pipeline.inputs.gather(pipeline, request.calibration, request.golden)
+    pipeline, calibration, goldens = gathered.pipeline, gathered.calibration, gathered.goldens
+    source = as_origin(request.source).of(pipeline)
     with staged(request.output) as folder, tempfile.TemporaryDirectory() as scratch:
         work = Path(scratch)
         workers = os.cpu_count() or 1
+        stored = _stored(request, pipeline, work)
         save_traces(calibration.samples, work / "traces")
         progress("rounding weights", 0, 1)
         round_weights(pipeline, work / "traces")
-        found, precision = _precision(request, pipeline, stored, work / "traces", workers, progress)
-        peak = run_jobs(plan(request.source, pipeline, work / "traces", work, precision), workers, progress)
+        found, precision = _precision(request.precision, source, pipeline, stored, work, workers, progress)
+        peak = run_jobs(plan(source, pipeline, work / "traces", work, precision, wanted), workers, progress)
         shutil.copy(precision, work / "ranges" / PRECISION)
-        judged = _judged(request.source, work, pipeline, pipeline.inputs.judging(pipeline, goldens), progress)
-        pack(folder, work, pipeline, goldens, _record(calibration, pipeline), judged)
-        warnings = calibration.warnings + read_faults(work)
+        samples = pipeline.inputs.judging(pipeline, goldens)
+        judged = _judged(source, work, pipeline, samples, wanted, progress)
+        repeated = pack(folder, work, pipeline, goldens, _record(calibration, pipeline), judged)
+        warnings = calibration.warnings + read_faults(work) + repeated
     return ExportReport(time.monotonic() - start, peak, warnings, found)
 
 
-def _stored(request: ExportRequest, pipeline: Pipeline) -> Path:
+def chosen_variants(names: Sequence[str], pipeline: Pipeline) -> tuple[str, ...]:
+    """Return the variants to be made, in the order of the table; the first is always among them.
+
+    The others' isolated errors are told by it.
+
+    Raises:
+        ExportError: a variant does not exist, or the pipeline cannot have it.
+    """
+    for name in names:
+        if name not in NAMES:
+            raise ExportError(f"there is no variant {name}; there are {', '.join(NAMES)}")
+    opaque = [model.name for model in pipeline.models if isinstance(model.module, OnnxModule)]
+    possible = [one.name for one in VARIANTS if not opaque or one.platform == TFLITE]
+    for name in names:
+        if name not in possible:
+            raise ExportError(
+                f"{opaque[0]} is an ONNX file, which nothing here converts to {name}; bring a module or a "
+                ".pt2 file, or leave the variant out"
+            )
+    return tuple(name for name in possible if name in names or not names or name == NAMES[0])
+
+
+def _stored(request: ExportRequest, pipeline: Pipeline, work: Path) -> Path:
     """Return the file of assignments that is begun with, found to have every variant."""
     given = request.precision if isinstance(request.precision, Path) else None
     stored = given or pipeline.precision
     if stored is None:
-        raise ExportError(f"pipeline {pipeline.name} comes with no precisions; give --precision FILE")
+        stored = work / PRECISION
+        write_assignments({variant: {} for variant in TFLITE_VARIANTS[1:]}, stored)
     for variant in TFLITE_VARIANTS[1:]:
         stored_assignment(variant, stored)
     return stored
 
 
 def _precision(
-    request: ExportRequest, pipeline: Pipeline, stored: Path, traces: Path, workers: int, progress: Progress
+    asked: Path | Budget | None,
+    source: Source,
+    pipeline: Pipeline,
+    stored: Path,
+    work: Path,
+    workers: int,
+    progress: Progress,
 ) -> tuple[Mapping[str, Outcome], Path]:
     """Return what a search found, nothing without one, and the file of assignments."""
-    if not isinstance(request.precision, Budget):
+    if not isinstance(asked, Budget):
         return {}, stored
-    budget = request.precision
-    found = find_precision(request.source, pipeline, stored, traces, budget, workers, progress)
-    return found, budget.work / PRECISION
+    found = find_precision(source, pipeline, stored, work / "traces", asked, workers, progress)
+    return found, asked.work / PRECISION
 
 
 def _judged(
-    source: Source, work: Path, pipeline: Pipeline, samples: Sequence[Sample], progress: Progress
+    source: Source,
+    work: Path,
+    pipeline: Pipeline,
+    samples: Sequence[Sample],
+    wanted: Sequence[str],
+    progress: Progress,
 ) -> list[Judgement]:
     """Rate every variant that was made, and make the palettes that pass."""
-    made = [variant.name for variant in VARIANTS if variant.bits is None]
+    made = [name for name in wanted if variant_named(name).bits is None]
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         judged = list(pool.map(lambda variant: judge(work, variant, pipeline.spec, samples), made))
-    return judged + _try_palettes(source, work, pipeline, samples, progress)
+    return judged + _try_palettes(source, work, pipeline, samples, wanted, progress)
 
 
 def _try_palettes(
-    source: Source, work: Path, pipeline: Pipeline, samples: Sequence[Sample], progress: Progress
+    source: Source,
+    work: Path,
+    pipeline: Pipeline,
+    samples: Sequence[Sample],
+    wanted: Sequence[str],
+    progress: Progress,
 ) -> list[Judgement]:
     """Make variants of ever smaller palettes until one fails its tolerance, which the next would too."""
     judged = []
     served = {model.name for model in pipeline.spec.served}
-    for variant in (one.name for one in VARIANTS if one.bits is not None):
+    for variant in (name for name in wanted if variant_named(name).bits is not None):
         jobs = {model.name: palette_job(variant, model.name, source, work) for model in pipeline.models}
         run_jobs([job for name, job in jobs.items() if name in served], 1, progress)
         judged.append(judge(work, variant, pipeline.spec, samples))

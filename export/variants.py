@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 
 TFLITE, COREML = "tflite", "coreml"
+COREML_INT8 = "coreml-w8a8"
+"""The variant of Core ML whose activations are int8."""
 SUFFIXES = {TFLITE: ".tflite", COREML: ".mlpackage"}
 
 
@@ -44,11 +46,12 @@ VARIANTS: tuple[VariantSpec, ...] = (
     VariantSpec("coreml-fp16", "iOS16", 0.1),
     VariantSpec("coreml-int8w", "iOS16", 0.5),
     # The first system whose ML Programs have int8 activations.
-    VariantSpec("coreml-w8a8", "iOS17", 2.0),
+    VariantSpec(COREML_INT8, "iOS17", 2.0),
     VariantSpec("coreml-pal6", "iOS16", 0.5, bits=6),
     VariantSpec("coreml-pal4", "iOS16", 0.5, bits=4),
 )
 """In the order in which they are made and packed."""
+NAMES = tuple(variant.name for variant in VARIANTS)
 
 
 def variant_named(name: str) -> VariantSpec:

@@ -76,13 +76,15 @@ def pack(
     goldens: Sequence[Golden],
     calibration: CalibrationRecord,
     judged: Sequence[Judgement],
-) -> None:
+) -> tuple[str, ...]:
     """Fill ``folder`` with what the conversions ``made``, the golden inputs and the manifest.
 
-    A variant that has not all models, as a palette that failed its tolerance, is left out; the manifest says
-    so.
+    A variant that has not all models, as a palette that failed its tolerance, is left out, and so is one that
+    computes what a milder one computes; the manifest says so. What is returned says which are of these.
     """
     complete = [judgement for judgement in judged if _is_complete(made, pipeline.spec, judgement)]
+    repeated = _repeated(made, pipeline.spec, [judgement.name for judgement in complete])
+    complete = [judgement for judgement in complete if judgement.name not in repeated]
     variants = [_pack_variant(folder, made, pipeline.spec, judgement) for judgement in complete]
     shutil.copytree(made / "ranges", folder / "ranges")
     manifest = {
@@ -111,6 +113,30 @@ def pack(
     text = json.dumps(manifest, indent=1, allow_nan=False) + "\n"
     manifest_validator().validate(json.loads(text))
     (folder / MANIFEST).write_text(text)
+    return tuple(
+        f"{name} is left out: it computes what {other} does, under a name that promises more"
+        for name, other in repeated.items()
+    )
+
+
+def _repeated(made: Path, spec: PipelineSpec, variants: Sequence[str]) -> dict[str, str]:
+    """Find variants whose models are those of a variant before them, which is given as well."""
+    found: dict[str, str] = {}
+    seen: dict[tuple[str, ...], str] = {}
+    for variant in variants:
+        content = tuple(_content(model_of(made, variant, model.name)) for model in spec.models)
+        if content in seen:
+            found[variant] = seen[content]
+        seen.setdefault(content, variant)
+    return found
+
+
+def _content(model: Path) -> str:
+    """Return a hash of a file, or of a folder's files by their names."""
+    if model.is_file():
+        return sha256(model)
+    files = sorted(file for file in model.rglob("*") if file.is_file())
+    return " ".join(f"{file.relative_to(model)} {sha256(file)}" for file in files)
 
 
 def _platforms() -> dict[str, dict[str, str]]:

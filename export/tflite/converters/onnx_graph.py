@@ -12,6 +12,7 @@ import onnx
 import torch
 
 from mien.export.component import Component
+from mien.mobile_reference.contract import TensorSpec
 
 from .unsupported import naming_operations
 
@@ -25,6 +26,9 @@ def to_onnx(component: Component, file: Path) -> None:
     Raises:
         ConversionError: an operation has no form in ONNX.
     """
+    if component.onnx is not None:
+        onnx.save(_with_ends(component, onnx.load(str(component.onnx))), str(file))
+        return
     examples = tuple(
         torch.zeros(spec.channels_second, dtype=getattr(torch, spec.dtype))
         for spec in component.specs(component.inputs)
@@ -41,6 +45,32 @@ def to_onnx(component: Component, file: Path) -> None:
             opset_version=_OPSET,
             dynamo=False,
         )
+
+
+def _with_ends(component: Component, model: onnx.ModelProto) -> onnx.ModelProto:
+    """Give the ends of a user's graph the contract's names."""
+    graph = model.graph
+    stored = {tensor.name for tensor in graph.initializer}
+    inputs = [value for value in graph.input if value.name not in stored]
+    before = [
+        _joined(value, spec, spec.name, value.name)
+        for value, spec in zip(inputs, component.specs(component.inputs), strict=True)
+    ]
+    after = [
+        _joined(value, spec, value.name, spec.name)
+        for value, spec in zip(graph.output, component.specs(component.outputs), strict=True)
+    ]
+    nodes = [*before, *graph.node, *after]
+    del graph.node[:]
+    graph.node.extend(nodes)
+    return model
+
+
+def _joined(value: "onnx.ValueInfoProto", spec: TensorSpec, source: str, target: str) -> "onnx.NodeProto":
+    """Rename an end of a graph in place, and return the operation that joins it to what it was."""
+    kind = value.type.tensor_type.elem_type
+    value.CopyFrom(onnx.helper.make_tensor_value_info(spec.name, kind, spec.channels_second))
+    return onnx.helper.make_node("Identity", [source], [target])
 
 
 def shield_shared(model: onnx.ModelProto) -> None:
