@@ -75,7 +75,7 @@ class BenchCommands(click.Group):
     """A group whose command ``run`` may be left out: ``mien bench BUNDLE`` is ``mien bench run BUNDLE``."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        """Put ``run`` in front of what is no command; a folder named like one is ``./compare``."""
+        """Put ``run`` in front of what is not a command; a folder named like one is ``./compare``."""
         if not args or args[0] not in {*self.commands, *ctx.help_option_names}:
             args = [_MEASURE, *args]
         return super().parse_args(ctx, args)

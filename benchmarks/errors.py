@@ -1,7 +1,7 @@
 """What can go wrong when measuring, beside the errors of the reference runner.
 
 MienError
-├── ReportError    a file that is no report of ``mien bench``, or two that cannot be compared
+├── ReportError    a file that is not a report of ``mien bench``, or two that cannot be compared
 └── TargetError    a target that is missing something, or failed while it ran
     ├── SetupError a target that has not been set up, or whose set-up failed
     └── DeviceError    a phone that cannot be used, or a program that failed on it

@@ -246,7 +246,7 @@ def _unseen(spec: PipelineSpec) -> Iterator[str]:
         shape = tensors[view.tensor].shape if view.tensor in tensors else None
         channels = 3 if view.kind == COLOUR else 1
         if shape is not None and (shape[3:] != (channels,) or (sizes and shape[1:3] not in sizes)):
-            yield f"view {view.tensor} is no map of {channels} channels and of the size of an input picture"
+            yield f"view {view.tensor} is not a map of {channels} channels of the size of an input picture"
     overlays = [view.tensor for view in spec.views if view.kind == OVERLAY]
     if len(overlays) > 1:
         yield f"one overlay can be shown, not {', '.join(overlays)}"
@@ -266,7 +266,7 @@ def _not_given(spec: PipelineSpec) -> Iterator[str]:
         unmade = _lacking(spec.whole.outputs, made)
         yield from (f"no stage makes {name}, which {spec.whole.name} gives" for name in unmade)
         unread = _lacking(spec.whole.inputs, inputs)
-        yield from (f"{spec.whole.name} reads {name}, which is no input" for name in unread)
+        yield from (f"{spec.whole.name} reads {name}, which is not an input" for name in unread)
     if spec.front is not None:
         lacking = _lacking(spec.inputs, spec.front.outputs)
         yield from (f"neither the front nor a stage makes tensor {name}" for name in lacking)

@@ -1,7 +1,7 @@
 """What can be wrong with what a user brings.
 
 MienError
-├── PhotographError   a file that is no usable photograph
+├── PhotographError   a file that is not a usable photograph
 │   └── FaceError     a photograph without a face that can be appraised
 ├── BundleError       a bundle that is incomplete, changed or of an unknown version
 ├── CoreMLError       a Core ML package that cannot be executed
@@ -38,7 +38,7 @@ class CoreMLError(MienError):
 
 
 class PackageError(CoreMLError):
-    """A Core ML package is damaged, hostile or of a kind that is no ML Program."""
+    """A Core ML package is damaged, hostile or of a kind that is not an ML Program."""
 
 
 class UnsupportedError(CoreMLError):

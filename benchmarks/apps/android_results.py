@@ -155,6 +155,6 @@ def _maps(name: str, blocks: Sequence[Block]) -> Iterator[str]:
     """Tell the largest difference of the map, which has no gate."""
     differences = [score["map"] for block in blocks for score in block["scores"]]
     if None in differences:
-        yield f"{name} holds what is no number"
+        yield f"{name} holds what is not a number"
     else:
         yield f"{name} differs from the float pipeline's by at most {max(differences):.2g}"

@@ -2,7 +2,7 @@
 
 ``python -m mien.benchmarks.emulation.count MODEL...`` runs each once on the emulated ``typical`` processor,
 in a process of its own: one that crashes does not take the others along. The emulation must have been set
-up (``mien bench --target arm64 --setup``). Instructions are no time.
+up (``mien bench --target arm64 --setup``). Instructions are not a time.
 """
 
 import json
@@ -65,7 +65,7 @@ def _check_inputs(files: Sequence[Path]) -> None:
         try:
             np.load(file, mmap_mode="r", allow_pickle=False)
         except (ValueError, EOFError) as error:
-            raise UsageError(f"--input {file} is no array of numbers; give a .npy file") from error
+            raise UsageError(f"--input {file} is not an array of numbers; give a .npy file") from error
 
 
 def _print(found: Sequence[Counted]) -> None:

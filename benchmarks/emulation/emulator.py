@@ -69,7 +69,7 @@ class Emulator:
 
         Raises:
             TargetError: the emulated program failed, took too long or ran on another processor.
-            BundleError: a file is no TFLite model.
+            BundleError: a file is not a TFLite model.
         """
         base = self._base(self._emulate(folder, models, what))
         return tuple(self._work(folder, models, base))

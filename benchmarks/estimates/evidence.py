@@ -35,7 +35,7 @@ def class_verdicts(results: Sequence[Result], estimates: Sequence[Mapping[str, A
     """Judge every class of phones that was measured or estimated, measured phones first.
 
     Args:
-        results: What targets measured. Hosts, Macs and emulators are no phones and are left out, and so is
+        results: What targets measured. Hosts, Macs and emulators are not phones and are left out, and so is
             what says nothing about the whole way.
         estimates: The ``estimates`` of a report of ``mien bench --estimate``.
     """

@@ -39,7 +39,7 @@ dt { font-weight: bold }
 _MEANINGS = {
     "kind": (
         "What the result was made on. Results of different kinds are never put side by side: a host"
-        " is no phone, and an emulated processor has no time at all."
+        " is not a phone, and an emulated processor has no time at all."
     ),
     "photograph to score": (
         "From the bytes of the encoded photograph to the score: decode, detect and align, one "
@@ -118,7 +118,7 @@ def _verdicts(results: Sequence[Result], estimates: Sequence[Mapping[str, Any]])
 
 
 def _estimates(entries: Sequence[Mapping[str, Any]]) -> str:
-    """List the estimates; there is no phone behind them, so no bar is drawn."""
+    """List the estimates; there is not a phone behind them, so no bar is drawn."""
     rows = [
         (
             e["phones"],

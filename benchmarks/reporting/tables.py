@@ -96,7 +96,7 @@ def print_work(results: Iterable[Result]) -> None:
         title=f"{first.kind}: ARM64 instructions of one run, no time",
         caption="dot: share of int8 dot products; error: against the host, of the largest value;\n"
         "of full scale where int8 and float are mixed\n"
-        f"{first.system.split(',')[0]}, {first.runtime}; an emulator is no phone",
+        f"{first.system.split(',')[0]}, {first.runtime}; an emulator is not a phone",
     )
     for heading in ("processor", "variant", "graph", "instructions", "dot", "error"):
         table.add_column(heading, justify="left" if heading in ("processor", "variant", "graph") else "right")
@@ -175,7 +175,7 @@ def verdict_line(result: Result) -> str:
         return f"{result.variant}: {result.verdict} of time: {kind} has none"
     p90 = f"p90 {result.p90_ms:.1f} ms"
     line = f"{result.variant}: under {BUDGET_MS:.0f} ms {result.verdict} on this {kind} ({p90})"
-    return line if kind == ANDROID else f"{line}; a {kind} is no phone"
+    return line if kind == ANDROID else f"{line}; a {kind} is not a phone"
 
 
 def print_changes(changes: Iterable[Change]) -> None:

@@ -257,7 +257,7 @@ def _record(result: Result) -> dict[str, Any]:
 
 
 def _parity_record(parity: Parity) -> dict[str, Any]:
-    """Keep an error that is no finite number as null, which JSON has."""
+    """Keep an error that is not a finite number as null, which JSON has."""
     error = parity.error if math.isfinite(parity.error) else None
     return asdict(parity) | {"error": error, "passed": parity.passed}
 
@@ -313,7 +313,7 @@ def is_estimate(report: Any) -> bool:
 
 def _load(path: Path) -> Any:
     if not path.is_file():
-        raise ReportError(f"{path} is no file; give a report that 'mien bench BUNDLE -o FILE' wrote")
+        raise ReportError(f"{path} is not a file; give a report that 'mien bench BUNDLE -o FILE' wrote")
     if path.stat().st_size > _MAX_REPORT_BYTES:
         raise ReportError(f"{path} is larger than {_MAX_REPORT_BYTES} bytes; give a report of 'mien bench'")
     try:
@@ -369,7 +369,7 @@ def check_output(path: Path) -> None:
     if path.is_dir():
         raise UsageError(f"{path} is a folder; give the name of a file")
     if not path.absolute().parent.is_dir():
-        raise UsageError(f"{path.parent} is no folder; make it first, or give a file elsewhere")
+        raise UsageError(f"{path.parent} is not a folder; make it first, or give a file elsewhere")
 
 
 def write_whole(path: Path, text: str) -> None:

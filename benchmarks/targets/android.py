@@ -107,7 +107,7 @@ class AndroidTarget:
         try:
             result: dict[str, Any] = json.loads(answer.out)
         except ValueError as error:
-            raise DeviceError(f"{job.name}: the runner's answer is no JSON; run it again") from error
+            raise DeviceError(f"{job.name}: the runner's answer is not JSON; run it again") from error
         if result["page_size"] != self._session.phone.page_size:
             raise DeviceError(f"the runner saw pages of {result['page_size']} bytes; report this phone")
         result["scores"] = [math.nan if score is None else score for score in result["scores"]]

@@ -150,7 +150,7 @@ def _tolerance(model: TFLiteFile) -> _Tolerance:
 
 
 def largest_difference(expected: NDArray[Any], found: NDArray[Any]) -> float:
-    """Return the largest difference; infinite for what is no number or has another shape."""
+    """Return the largest difference; infinite for what is not a number or has another shape."""
     exact, other = expected.astype(np.float64), found.astype(np.float64)
     if exact.shape != other.shape or not np.isfinite(other).all():
         return float("inf")

@@ -91,7 +91,7 @@ def score_parity(spec: BenchSpec, scores: list[float]) -> Iterator[Parity]:
     rating = spec.bundle.spec.tensor(spec.bundle.spec.rating.tensor)
     for golden in spec.bundle.goldens:
         if golden.source == spec.photograph:
-            # Not max alone, which loses a score that is no number behind one that is.
+            # Not max alone, which loses a score that is not a number behind one that is.
             errors = [abs(score - golden.rating) for score in scores]
             error = max(errors) if all(map(math.isfinite, errors)) else math.inf
             tolerance = spec.bundle.variant(spec.variant).tolerance

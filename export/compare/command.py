@@ -23,7 +23,7 @@ from .converters import FAILED, Attempt, compare_converters
 from .quantisers import Quantised, compare_quantisers
 
 ARM64 = "ARM64 M: million instructions of one run on an emulated processor, no time"
-HOST = "ms are of one thread of this host, all in turns in one run; a host is no phone"
+HOST = "ms are of one thread of this host, all in turns in one run; a host is not a phone"
 
 
 @dataclass(frozen=True)

@@ -245,7 +245,7 @@ def _judge(folder: Path, route: str) -> None:
         raise ConversionError(f"the model does not run: {' '.join(str(error).split())}") from error
     errors = np.abs(np.array(scores) - faces[_RATING].reshape(-1))
     if not np.isfinite(errors).all():
-        raise ConversionError("the model gives scores that are no number")
+        raise ConversionError("the model gives scores that are not numbers")
     _target(folder, route).with_suffix(".json").write_text(json.dumps(errors.tolist()))
 
 

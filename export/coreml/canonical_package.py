@@ -56,7 +56,7 @@ def canonicalise(package: Path) -> None:
         package: a ``.mlpackage`` folder; weights are read and not changed.
 
     Raises:
-        PackageError: the folder is no Core ML package.
+        PackageError: the folder is not a Core ML package.
     """
     model = root_model(package)
     _replace(model, sorted_model(model.read_bytes()))

@@ -34,12 +34,12 @@ def check_output(output: Path) -> None:
     """Refuse to replace what is not a bundle.
 
     Raises:
-        ExportError: ``output`` exists and is no bundle of ours.
+        ExportError: ``output`` exists and is not a bundle of mien's.
     """
     if output.exists() and not output.is_dir():
         raise ExportError(f"{output} is a file; give a folder for the bundle")
     if output.is_dir() and any(output.iterdir()) and not (output / MANIFEST).is_file():
-        raise ExportError(f"{output} exists and is no bundle; give a new folder")
+        raise ExportError(f"{output} exists and is not a bundle; give a new folder")
 
 
 @contextmanager

@@ -66,7 +66,7 @@ class _Finder:
         if named:
             return _module(named[0])
         name = operation_name(self.parsed, operator)
-        # A square is no part of a network: it begins the length of a feature.
+        # A square is not a part of a network: it begins the length of a feature.
         if name not in _FOLLOWERS or (name in ("ADD", "MUL") and len(set(computed)) < 2):
             return None
         makers = [owners[index] for index in computed if index in owners]

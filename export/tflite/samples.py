@@ -1,7 +1,7 @@
 """The samples that converters' processes work with, stage by stage, as files in a folder.
 
 Each holds what the float pipeline made of one input. A stage is given these, and in a second row of samples
-what the converted stages before it made instead: the real stage before is no float one.
+what the converted stages before it made instead: the real stage before is not a float one.
 """
 
 from collections.abc import Mapping, Sequence

@@ -77,7 +77,7 @@ class Golden:
         """Read the float tensor ``name``, shaped as the manifest says.
 
         Raises:
-            BundleError: the file is no array, or of another shape or type than the tensor's.
+            BundleError: the file is not an array, or of another shape or type than the tensor's.
         """
         array, tensor = read_vector(self.vectors[name]), self.spec.tensor(name)
         if (array.shape, array.dtype.name) != (tensor.shape, tensor.dtype):

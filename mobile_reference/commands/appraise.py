@@ -138,7 +138,7 @@ def _table_printer(photographs: Sequence[Path]) -> Callable[[str], None]:
         name = record["photo"]
         shown = name if len(name) <= width else "..." + name[3 - width :]
         text = f"{shown:<{width}}  {score}  {record['error'] or several}".rstrip()
-        # A name of bytes that are no UTF-8 must not stop the table.
+        # A name of bytes that are not UTF-8 must not stop the table.
         click.echo(text.encode("utf-8", "replace").decode())
 
     return show

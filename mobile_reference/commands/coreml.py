@@ -169,7 +169,7 @@ def _read(path: Path, evaluator: "Evaluator", name: str) -> Any:
     try:
         return np.load(path, allow_pickle=False)
     except (ValueError, OSError, EOFError) as error:
-        raise UsageError(f"'{path.name}' is no array that numpy can read: {error}") from error
+        raise UsageError(f"'{path.name}' is not an array that numpy can read: {error}") from error
 
 
 def _picture(path: Path, evaluator: "Evaluator", name: str) -> Any:
@@ -182,7 +182,7 @@ def _picture(path: Path, evaluator: "Evaluator", name: str) -> Any:
     features = {f.name: f.kind for f in evaluator.interface.inputs} if evaluator.interface else {}
     kind = features.get(name)
     if not isinstance(kind, ImageFeature):
-        raise UsageError(f"input '{name}' is no image; give an .npy file")
+        raise UsageError(f"input '{name}' is not an image; give an .npy file")
     pixels = read_photograph(path)
     return pixels if kind.colour.channels == 3 else np.asarray(Image.fromarray(pixels).convert("L"))
 

@@ -31,7 +31,7 @@ def check_function(function: Function) -> None:
         *_twice(function.body),
     ]
     if wrong:
-        raise PackageError(f"function '{function.name}' is no program: {_listed(wrong)}")
+        raise PackageError(f"function '{function.name}' is not a program: {_listed(wrong)}")
 
 
 def _listed(texts: list[str]) -> str:

@@ -38,7 +38,7 @@ def accept_inputs(
     tensors = {}
     for name, kind in declared.items():
         if not isinstance(kind, TensorType):
-            raise EvaluationError(f"input '{name}' is no tensor; the evaluator takes tensors only")
+            raise EvaluationError(f"input '{name}' is not a tensor; the evaluator takes tensors only")
         feature = features.get(name, Feature(name, None, optional=False))
         tensors[name] = _accept(feature, kind, given.get(name))
     return tensors

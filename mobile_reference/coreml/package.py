@@ -32,11 +32,11 @@ def load_package(path: str | Path) -> Program:
         The program with all its functions.
 
     Raises:
-        PackageError: the package is damaged, names files outside itself, or is no ML Program.
+        PackageError: the package is damaged, names files outside itself, or is not an ML Program.
     """
     folder = Path(path)
     if not folder.is_dir():
-        raise PackageError(f"'{folder}' is no folder; a Core ML package is a folder *.mlpackage")
+        raise PackageError(f"'{folder}' is not a folder; a Core ML package is a folder *.mlpackage")
     try:
         return _load(folder)
     except PackageError as error:
@@ -72,7 +72,7 @@ def read_manifest(folder: Path) -> tuple[dict[str, Any], str]:
     try:
         manifest = json.loads(path.read_text(encoding="utf-8"))
     except (ValueError, RecursionError) as error:
-        raise PackageError(f"Manifest.json is no JSON: {error}") from error
+        raise PackageError(f"Manifest.json is not JSON: {error}") from error
     entries = manifest.get("itemInfoEntries") if isinstance(manifest, dict) else None
     root = manifest.get("rootModelIdentifier") if isinstance(manifest, dict) else None
     if not isinstance(entries, dict) or not isinstance(root, str):

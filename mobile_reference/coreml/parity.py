@@ -65,7 +65,7 @@ def _sample(feature: Feature | None, name: str, kind: Any, generator: np.random.
         shape: tuple[int, ...] = form.sizes[0] + ((3,) if form.colour.channels == 3 else ())
         return generator.integers(0, 256, shape, dtype=np.uint8)
     if not isinstance(kind, TensorType):
-        raise UsageError(f"input '{name}' is no tensor; give --input {name}=FILE.npy")
+        raise UsageError(f"input '{name}' is not a tensor; give --input {name}=FILE.npy")
     declared = kind.shape or ()
     known = tuple(n for n in declared if n is not None)
     default = form.shapes[0] if isinstance(form, ArrayFeature) and form.shapes[0] else known

@@ -63,7 +63,7 @@ def parse_model(data: memoryview | bytes, open_blob: OpenBlob) -> Program:
         open_blob: gives the weight file of a name such as ``@model_path/weights/weight.bin``.
 
     Raises:
-        PackageError: the bytes are no ML Program, or contradict themselves.
+        PackageError: the bytes are not an ML Program, or contradict themselves.
     """
     model = Message.read(data)
     if ML_PROGRAM not in model:

@@ -1,7 +1,7 @@
 """How a program's reals are rounded: documented policies, because Apple documents none.
 
 A float16 model is bracketed, not predicted: run it under several policies and report the spread.
-None of them is validated on Apple hardware, and `float16-accumulation` is no upper bound of what an
+None of them is validated on Apple hardware, and `float16-accumulation` is not an upper bound of what an
 accelerator may do.
 """
 

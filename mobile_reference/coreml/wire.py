@@ -65,7 +65,7 @@ def raw_fields(data: memoryview) -> Iterator[tuple[int, Payload, memoryview]]:
         key, position = varint(data, position)
         number, kind = key >> 3, key & 7
         if number == 0:
-            raise PackageError("model.mlmodel holds a field number 0; it is no protobuf file")
+            raise PackageError("model.mlmodel holds a field number 0; it is not a protobuf file")
         payload: Payload
         if kind == VARINT:
             payload, position = varint(data, position)
@@ -89,7 +89,7 @@ def _length(data: memoryview, position: int, kind: int) -> tuple[int, int]:
         return varint(data, position)
     if kind in (FIXED64, FIXED32):
         return (8 if kind == FIXED64 else 4), position
-    raise PackageError(f"model.mlmodel holds wire type {kind}; it is no protobuf file")
+    raise PackageError(f"model.mlmodel holds wire type {kind}; it is not a protobuf file")
 
 
 @dataclass(frozen=True)
@@ -169,7 +169,7 @@ class Message:
         raw = b"".join(bytes(_bytes(p, number)) for p in self.payloads.get(number, ()))
         width = np.dtype(dtype).itemsize
         if len(raw) % width:
-            raise PackageError(f"field {number} of model.mlmodel is no whole number of reals")
+            raise PackageError(f"field {number} of model.mlmodel is not a whole number of reals")
         return np.frombuffer(raw, dtype=dtype)
 
     def real(self, number: int, layout: str, default: float) -> float:
@@ -179,7 +179,7 @@ class Message:
         try:
             return float(struct.unpack(layout, self.view(number))[0])
         except struct.error as error:
-            raise PackageError(f"field {number} of model.mlmodel is no real number") from error
+            raise PackageError(f"field {number} of model.mlmodel is not a real number") from error
 
 
 def _bytes(payload: Payload, number: int) -> memoryview:

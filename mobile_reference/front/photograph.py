@@ -83,7 +83,7 @@ def read_photograph(path: Path) -> Pixels:
     (MPO) the first one counts. A JPEG of more than ``FULL_JPEG_PIXELS`` is decoded at a reduced size.
 
     Raises:
-        PhotographError: the path is no file, the file no such image, damaged, or too large.
+        PhotographError: the path is not a file, the file is not such an image, damaged, or too large.
     """
     _check_file(path)
     try:
@@ -113,7 +113,7 @@ def _check_file(path: Path) -> None:
     if stat.S_ISDIR(status.st_mode):
         raise PhotographError(f"{path} is a folder; name the photographs in it, e.g. {path}/*.jpg")
     if not stat.S_ISREG(status.st_mode):
-        raise PhotographError(f"{path} is no regular file; give a JPEG, PNG or WebP file")
+        raise PhotographError(f"{path} is not a regular file; give a JPEG, PNG or WebP file")
     size = status.st_size
     if size == 0:
         raise PhotographError(f"{path} is empty (0 bytes); give a JPEG, PNG or WebP file")

@@ -64,7 +64,7 @@ class Operator:
 
     @property
     def macs(self) -> int:
-        """Multiply-accumulates of one run, counted from the shapes; 0 for what is no product of weights."""
+        """Multiply-accumulates of one run, counted from the shapes; 0 without a product of weights."""
         return _MACS[self.name](self) if self.name in _MACS else 0
 
     @property
@@ -168,13 +168,13 @@ def read_tflite(path: Path) -> TFLiteFile:
     """Read a model.
 
     Raises:
-        BundleError: the file is no TFLite model or larger than any phone would take.
+        BundleError: the file is not a TFLite model or larger than any phone would take.
     """
     if path.stat().st_size > _MAX_BYTES:
         raise BundleError(f"{path} is larger than {_MAX_BYTES} bytes; export the bundle again")
     data = path.read_bytes()
     if data[4:8] != b"TFL3":
-        raise BundleError(f"{path} is no TFLite model; export the bundle again")
+        raise BundleError(f"{path} is not a TFLite model; export the bundle again")
     try:
         model = TFLiteFile(tuple(_operators(schema.Model.GetRootAs(data))))
         _ = model.macs  # a convolution without weights shows here

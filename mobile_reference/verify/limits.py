@@ -20,7 +20,7 @@ from .layers import DIVERGED
 
 DIVERGENCE = f"PSNR dB of the first layer below {DIVERGED:g}"
 CAVEAT = (
-    "Anomalies are drawn, their severity is no human judgement; Core ML ran in mien's evaluator, "
+    "Anomalies are drawn, their severity is not human judgement; Core ML ran in mien's evaluator, "
     f"{NOT_VALIDATED}."
 )
 PAIR = " / "
@@ -179,7 +179,7 @@ def choice_lines(bundle: Bundle) -> list[str]:
         )
     for entry in bundle.manifest.get("left_out", ()):
         points = entry["measured"]["points"]
-        error = "a score that is no number" if points is None else f"{points:.2f} points"
+        error = "a score that is not a number" if points is None else f"{points:.2f} points"
         lines.append(f"left out at export: {entry['name']}, {error}, its tolerance is {entry['tolerance']:g}")
     return lines
 

@@ -173,7 +173,7 @@ def load_checkpoint(path: Path) -> Checkpoint:
     The result is in evaluation mode.
 
     Raises:
-        CheckpointError: the path is no checkpoint, is a pickle with more than tensors in it, or its
+        CheckpointError: the path is not a checkpoint, is a pickle with more than tensors in it, or its
             tensors do not fit: one is missing, foreign, of another shape, or not finite.
     """
     config, tensors = _read_folder(path) if path.is_dir() else _read_pt(path)

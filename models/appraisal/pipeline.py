@@ -143,7 +143,7 @@ def open_appraisal(source: Path | None = None) -> Pipeline:
     """Open the appraisal of a checkpoint folder or ``.pt`` file, or the one that ships with mien.
 
     Raises:
-        CheckpointError: ``source`` is no checkpoint of the appraisal.
+        CheckpointError: ``source`` is not a checkpoint of the appraisal.
     """
     return appraisal(load_checkpoint(source or REFERENCE))
 

@@ -101,7 +101,7 @@ def _indexed(folder: Path) -> list[Portrait]:
         with (folder / INDEX).open(newline="", encoding="utf-8") as lines:
             rows = list(csv.DictReader(lines, restval=""))
     except (ValueError, csv.Error) as error:
-        raise ImageSetError(f"{folder / INDEX} is no CSV file in UTF-8: {error}") from error
+        raise ImageSetError(f"{folder / INDEX} is not a CSV file in UTF-8: {error}") from error
     if not rows or not all(row.get("image") and row.get("identity") for row in rows):
         raise ImageSetError(f"{folder / INDEX} needs the columns image and identity, filled in every row")
     return [
@@ -172,7 +172,7 @@ def read_image(path: Path) -> Tensor:
     """Read a photograph as the reference runner does, uint8 sRGB [3, H, W].
 
     Raises:
-        PhotographError: the file is no photograph that can be read.
+        PhotographError: the file is not a photograph that can be read.
     """
     return torch.from_numpy(read_photograph(path)).permute(2, 0, 1).contiguous()
 

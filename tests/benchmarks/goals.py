@@ -1,7 +1,7 @@
 """Every figure that has a goal, in one run: ``python -m tests.benchmarks.goals BUNDLE`` (``make goals``).
 
 It lies with the tests because the harness is measured on the double of a phone, which is theirs. It takes
-some minutes and needs what ``.ci/run`` installs. A missed goal is said and is no error.
+some minutes and needs what ``.ci/run`` installs. A missed goal is said and is not an error.
 """
 
 import json

@@ -9,6 +9,7 @@ import click
 import pytest
 
 from mien.mobile_reference.commands.console import root
+from tests.linked_rooms import ROOMS
 
 from .pages import (
     PAGES,
@@ -161,6 +162,14 @@ def test_named_files_exist(page: Path) -> None:
 def test_phrases_that_are_not_english_stay_away(page: Path) -> None:
     text = " ".join(page.read_text(encoding="utf-8").lower().split())
     assert not [phrase for phrase in FORBIDDEN if phrase in text]
+
+
+def test_the_code_says_is_not_a() -> None:
+    # "X is no Y" is un-English where Y is what X was taken for; "there is no Y" and "is no longer" are not.
+    wrong = re.compile(r"(?<!there )(?<!There )\b(?:is|are) no (?!longer\b|larger\b)")
+    files = [file for room in ROOMS for file in (ROOT / room).rglob("*.py")]
+    assert len(files) > 100
+    assert not [without_root(file) for file in files if wrong.search(file.read_text(encoding="utf-8"))]
 
 
 def test_pages_are_read_as_markdown_is() -> None:

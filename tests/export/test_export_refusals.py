@@ -102,7 +102,7 @@ def test_leaves_a_folder_that_is_not_ours(tmp_path: Path) -> None:
     output.mkdir()
     (output / "thesis.txt").write_text("mine")
     done = run_mien("export", "-o", output, expect=2)
-    assert "is no bundle" in done.stderr
+    assert "is not a bundle" in done.stderr
     assert (output / "thesis.txt").read_text() == "mine"
 
 

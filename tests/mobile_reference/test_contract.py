@@ -191,7 +191,7 @@ CONTRADICTIONS: dict[str, dict[str, Any]] = {
     "no stage makes candidates, which appraisal gives": {
         "whole": replace(WHOLE, outputs=(*WHOLE.outputs, "candidates"))
     },
-    "appraisal reads heat, which is no input": {"whole": replace(WHOLE, inputs=("heat",))},
+    "appraisal reads heat, which is not an input": {"whole": replace(WHOLE, inputs=("heat",))},
     "neither the front nor a stage makes tensor candidates": {
         "stages": stage("mask", inputs=("heat", "candidates"))
     },
@@ -222,16 +222,16 @@ CONTRADICTIONS: dict[str, dict[str, Any]] = {
         "gates": (replace(SPEC.gates[0], over=SET), *SPEC.gates[1:])
     },
     "two gates ask for iou of mask": {"gates": (*SPEC.gates, SPEC.gates[-1])},
-    "view normalised is no map of 1 channels and of the size of an input picture": {
+    "view normalised is not a map of 1 channels of the size of an input picture": {
         "views": (ViewSpec("normalised", GREY),)
     },
-    "view mask is no map of 3 channels and of the size of an input picture": {
+    "view mask is not a map of 3 channels of the size of an input picture": {
         "views": (ViewSpec("mask", COLOUR),)
     },
-    "view score is no map of 1 channels and of the size of an input picture": {
+    "view score is not a map of 1 channels of the size of an input picture": {
         "views": (ViewSpec("score", OVERLAY),)
     },
-    "view heat is no map of 1 channels and of the size of an input picture": {
+    "view heat is not a map of 1 channels of the size of an input picture": {
         "whole": None,
         "views": (ViewSpec("heat", GREY),),
     },

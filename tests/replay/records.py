@@ -68,7 +68,7 @@ class RecordVerdict:
 
 @dataclass(frozen=True)
 class Rules:
-    """Which differences of a record are no findings, each a pattern of whole paths.
+    """Which differences of a record are not findings, each a pattern of whole paths.
 
     Attributes:
         expected: values that differ from commit to commit.
@@ -97,7 +97,7 @@ def read_record(file: Path) -> Any:
     except json.JSONDecodeError as error:
         lines = [line for line in text.splitlines() if line.strip()]
         if len(lines) < 2:
-            raise ReplayError(f"{file} is no JSON ({error}); see the log beside it") from error
+            raise ReplayError(f"{file} is not JSON ({error}); see the log beside it") from error
     try:
         return [json.loads(line) for line in lines]
     except json.JSONDecodeError as error:
@@ -113,7 +113,7 @@ def read_manifest(file: Path) -> Any:
     score among the values, and the tolerance as a limit of the first gate.
 
     Raises:
-        ReplayError: the file is no JSON.
+        ReplayError: the file is not JSON.
     """
     manifest = read_record(file)
     return comparable(manifest) if isinstance(manifest, Mapping) else manifest
@@ -213,5 +213,5 @@ def _is_number(leaf: Leaf) -> bool:
 
 
 def finite(leaf: Leaf) -> Leaf:
-    """Return the leaf as JSON may have it: what is no finite number becomes its name."""
+    """Return the leaf as JSON may have it: what is not a finite number becomes its name."""
     return leaf if not isinstance(leaf, float) or math.isfinite(leaf) else str(leaf)

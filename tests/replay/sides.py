@@ -96,7 +96,9 @@ def find_commit(revision: str | None) -> str:
         return landed or _git("merge-base", "HEAD", "main") or find_commit("HEAD")
     found = _git("rev-parse", "--verify", "--quiet", "--end-of-options", f"{revision}^{{commit}}")
     if not found:
-        raise ReplayError(f"{revision!r} is no commit of this repository; give AGAINST=REV, as git names it")
+        raise ReplayError(
+            f"{revision!r} is not a commit of this repository; give AGAINST=REV, as git names it"
+        )
     return found
 
 

@@ -201,7 +201,7 @@ def test_results_of_another_processor_are_not_compared(root, replay, monkeypatch
 
 @pytest.mark.parametrize("revision", ["nonsense", "--all", ""])
 def test_a_revision_that_is_none_is_refused(root, revision):
-    with pytest.raises(ReplayError, match="is no commit"):
+    with pytest.raises(ReplayError, match="is not a commit"):
         sides.find_commit(revision)
 
 

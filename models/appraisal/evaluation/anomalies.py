@@ -3,7 +3,7 @@
 They are drawn by rules of their own from the detector's keypoints, and share no code and no parameter
 with the corruptions that the student was trained on. Place, size, tone and outline follow the seed alone;
 severity then makes the same anomaly larger and stronger. Tones are shares of the face's own colours, so
-that a drawing is as plain on dark skin as on light. The severity is that of the drawing; it is no human
+that a drawing is as plain on dark skin as on light. The severity is that of the drawing; it is not a human
 judgement.
 """
 

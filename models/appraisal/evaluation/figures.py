@@ -180,7 +180,7 @@ def _agreement(
 
 
 def _mean_agreement(scores: StageScores, rows: Rows) -> float:
-    """Return the mean over kinds of each one's r: severities of different kinds are no common unit."""
+    """Return the mean over kinds of each one's r: severities of different kinds are not a common unit."""
     return float(np.mean([_agreement(scores, _columns(kind), pearson, rows) for kind in KINDS]))
 
 

@@ -90,7 +90,7 @@ def _array(file: Path, shape: tuple[int, ...]) -> NDArray[np.generic]:
     try:
         array: NDArray[np.generic] = np.load(file, mmap_mode="r", allow_pickle=False)
     except (OSError, ValueError, EOFError) as error:
-        raise RequestError(f"{file} is no array that can be read; have the faces rated first") from error
+        raise RequestError(f"{file} is not an array that can be read; have the faces rated first") from error
     if array.shape != shape or array.dtype.kind not in "uf":
         raise RequestError(f"{file} is {array.dtype} {array.shape}, expected numbers of shape {shape}")
     return array

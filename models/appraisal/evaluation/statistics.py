@@ -1,6 +1,6 @@
 """How well a rating agrees with what was drawn, and how sure that is: figures and bootstrap intervals.
 
-Intervals are percentiles over people drawn anew: the pictures of one person are no independent witnesses.
+Intervals are percentiles over people drawn anew: the pictures of one person are not independent witnesses.
 """
 
 from collections.abc import Callable, Sequence

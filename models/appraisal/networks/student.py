@@ -56,7 +56,7 @@ class HeatmapHead(nn.Module):
     """Segments anomalies from teacher features, their products with the student's, and the other half.
 
     The products are DeSTSeg's (arXiv 2211.11317). Beside each place the head sees its mirror image: a dark
-    patch in one half of a beard is no beard. Coarse scales are refined by finer ones; ``place`` lets the
+    patch in one half of a beard is not a beard. Coarse scales are refined by finer ones; ``place`` lets the
     head know where in the aligned face it looks, since what is a nostril in one place is a hole in another.
     """
 

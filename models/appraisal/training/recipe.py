@@ -69,7 +69,7 @@ def follow(recipe: Recipe, report: Report) -> Checkpoint:
     Raises:
         ImageSetError: a folder has no usable portraits, or an index that cannot be used.
         RecipeError: the output is not ours to replace, there is no such device, or no weight is positive.
-        CheckpointError: a file of the frozen parts is not what its package publishes, ``start`` is no
+        CheckpointError: a file of the frozen parts is not what its package publishes, ``start`` is not a
             checkpoint, or a state is of another training.
     """
     _check_output(recipe)
@@ -212,7 +212,7 @@ def _check_output(recipe: Recipe) -> None:
     if output.exists() and not output.is_dir():
         raise RecipeError(f"{output} is a file; give a folder for the checkpoint")
     if output.is_dir() and any(output.iterdir()) and not (output / CONFIG).is_file():
-        raise RecipeError(f"{output} exists and is no checkpoint; give a new folder")
+        raise RecipeError(f"{output} exists and is not a checkpoint; give a new folder")
     if recipe.start and output.exists() and recipe.start.resolve() == output.resolve():
         raise RecipeError(f"{output} is what --from names, too; give another folder for the checkpoint")
 

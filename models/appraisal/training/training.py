@@ -199,7 +199,7 @@ def _read(state: Path) -> dict[str, Any]:
         saved = torch.load(state, map_location="cpu", weights_only=True)
         return {key: saved[key] for key in ("identity", "parts", "mean", "optimizer", "hardness", "step")}
     except Exception as error:  # torch raises many kinds for a foreign file
-        raise CheckpointError(f"{state} is no state of a training; delete it to start anew") from error
+        raise CheckpointError(f"{state} is not a state of a training; delete it to start anew") from error
 
 
 def digest(tensors: Mapping[str, Tensor]) -> str:

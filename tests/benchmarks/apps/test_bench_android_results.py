@@ -102,7 +102,7 @@ def test_a_measurement_becomes_a_report(library: Library, capsys: pytest.Capture
     page = library.folder / "report.html"
     bench(capsys, "page", library.folder / "report.json", "-o", page)
     assert "android-app-gpu" in page.read_text()
-    # A part of the way is no verdict on a class of phones.
+    # A part of the way is not a verdict on a class of phones.
     assert "no phone was measured" in page.read_text()
 
 

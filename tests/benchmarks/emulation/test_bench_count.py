@@ -18,7 +18,7 @@ SETUP = "run 'mien bench --target arm64 --setup'"
 
 
 def scaled(file: Path, dtype: str = "float32") -> Path:
-    """One multiplication of 64 x 64 x 8 values by a float, or by an integer that is no uint8."""
+    """One multiplication of 64 x 64 x 8 values by a float, or by an integer that is not uint8."""
     maker = Maker()
     source = maker.tensor("x", [1, 64, 64, 8], dtype)
     factor = maker.constant("factor", np.array([3], dtype))

@@ -13,7 +13,7 @@ TIMES = st.lists(st.floats(0.001, 1e6), min_size=1, max_size=200)
 @given(TIMES, st.floats(0.01, 1))
 def test_a_quantile_is_the_smallest_time_that_enough_do_not_exceed(times: list[float], share: float) -> None:
     found = quantile(times, share)
-    # A share such as 0.07 * 100 is not exact in binary; one part in 1e9 of a run is no run.
+    # A share such as 0.07 * 100 is not exact in binary; one part in 1e9 of a run is not a run.
     needed = share * len(times) - 1e-9
     assert found in times
     assert sum(time <= found for time in times) >= needed

@@ -131,7 +131,7 @@ def test_a_fast_wrong_answer_fails(bundle: Path, tmp_path: Path, capsys: pytest.
         (("{bundle}", "--variant", "tflite-int4"), "no variant 'tflite-int4'"),
         (("{bundle}", "--photo", "nowhere.jpg"), "does not exist"),
         (("{bundle}", "--cpus", "4000"), "--cpus is '4000'"),
-        (("{bundle}", "-o", "no/such/folder/bench.json"), "is no folder"),
+        (("{bundle}", "-o", "no/such/folder/bench.json"), "is not a folder"),
         (("{bundle}", "-o", "{bundle}"), "is a folder"),
         ((), "no bundle was given"),
     ],

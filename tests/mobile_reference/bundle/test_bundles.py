@@ -72,7 +72,7 @@ def test_verify_says_what_was_chosen_and_what_was_left_out(fake: Any):
     assert chosen.startswith(f"{kept}: coreml-fp16, 0.00 MB")
     assert left_out == [
         "left out at export: coreml-pal6, 1.25 points, its tolerance is 0.5",
-        "left out at export: coreml-pal4, a score that is no number, its tolerance is 0.5",
+        "left out at export: coreml-pal4, a score that is not a number, its tolerance is 0.5",
     ]
 
 

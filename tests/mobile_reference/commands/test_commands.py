@@ -200,7 +200,7 @@ def test_an_unknown_variant_is_refused(call: Call, fake: Any, untouched: Path):
 
 def test_a_damaged_core_ml_package_is_refused(call: Call, fake: Any, untouched: Path):
     answer = call("appraise", "--bundle", fake.path, "--variant", "coreml-fp16", untouched)
-    assert_one_line(answer, saying="Manifest.json is no JSON")
+    assert_one_line(answer, saying="Manifest.json is not JSON")
 
 
 @pytest.mark.parametrize("option", ["--bundle", "--checkpoint"])

@@ -203,7 +203,7 @@ def operations():
     """How many of coremltools' operations the evaluator knows, and of how many."""
     from coremltools.converters.mil.mil.ops.registry import SSAOpRegistry
 
-    # "const" is no row of the evaluator's table, it is read with the program.
+    # "const" is not a row of the evaluator's table, it is read with the program.
     known = {name for name, _ in OPERATIONS} | {"const"}
     return len(known & SSAOpRegistry.core_ops.keys()), len(SSAOpRegistry.core_ops)
 

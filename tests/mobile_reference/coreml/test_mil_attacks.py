@@ -125,7 +125,7 @@ def test_manifest_without_a_model(tmp_path, manifest):
 def test_manifest_that_is_no_json(tmp_path):
     package = build.write(tmp_path, build.add_one())
     (package / "Manifest.json").write_bytes(b'{"itemInfo')
-    refused(package, PackageError, "no JSON")
+    refused(package, PackageError, "not JSON")
 
 
 def test_manifest_too_large(tmp_path):
@@ -135,7 +135,7 @@ def test_manifest_too_large(tmp_path):
 
 
 def test_no_folder(tmp_path):
-    refused(tmp_path / "absent.mlpackage", PackageError, "no folder")
+    refused(tmp_path / "absent.mlpackage", PackageError, "not a folder")
 
 
 @pytest.mark.parametrize("cut", range(1, 60, 7))
@@ -339,5 +339,5 @@ def test_the_command_line_refuses_a_pickle(tmp_path):
     result = CliRunner().invoke(
         coreml, ["run", str(package), "--input", str(tmp_path / "x.npy"), "-o", str(tmp_path / "o")]
     )
-    assert "no array" in str(result.exception)
+    assert "not an array" in str(result.exception)
     assert not (tmp_path / "o").exists()

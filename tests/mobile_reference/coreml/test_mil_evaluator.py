@@ -53,7 +53,7 @@ def test_the_table_covers_every_operation_and_parameter_of_coremltools():
     pytest.importorskip("coremltools")
     from coremltools.converters.mil.mil.ops.registry import SSAOpRegistry
 
-    # "const" is no row of the table; symbolic constants and the blocks of control flow are no
+    # "const" is not a row of the table; symbolic constants and the blocks of control flow are no
     # parameters of a saved program.
     ours = {(name, opset): set(spec.parameters) for (name, opset), spec in OPERATIONS.items()}
     for name, versions in SSAOpRegistry.core_ops.items():

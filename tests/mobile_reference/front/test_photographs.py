@@ -407,7 +407,7 @@ def test_what_is_not_there_is_refused(tmp_path: Path, name: str):
 
 def test_a_pipe_is_refused_without_waiting_for_it(tmp_path: Path):
     os.mkfifo(tmp_path / "pipe.jpg")
-    assert "no regular file" in refused(tmp_path / "pipe.jpg")
+    assert "not a regular file" in refused(tmp_path / "pipe.jpg")
 
 
 def encoded(suffix: str) -> bytes:
@@ -618,4 +618,4 @@ def test_a_profile_that_cannot_be_unpacked_is_refused(tmp_path: Path):
 
 
 def test_a_device_is_refused_without_waiting_for_it():
-    assert "no regular file" in refused(Path("/dev/zero"))
+    assert "not a regular file" in refused(Path("/dev/zero"))

@@ -144,7 +144,7 @@ def test_a_text_chunk_does_not_end_the_work(
     reasons = [reason for _, reason in cut.skipped]
     assert len(cut.portraits) == 1
     assert f"text chunk named '{name}'" in reasons[0]
-    assert "no regular file" in reasons[1]
+    assert "not a regular file" in reasons[1]
 
 
 def test_faces_are_cut_and_the_rest_is_skipped_with_its_reason(

@@ -3,7 +3,7 @@
 Training knows clefts, spots, droops, swellings and scars. These eight are others, four of colour or
 texture and four of shape. They are painted in linear light by rules of their own; see ``painting``.
 Place, outline and tone follow the seed, severity makes the same anomaly larger and stronger. Severities
-of different kinds are no common unit.
+of different kinds are not a common unit.
 """
 
 import numpy as np

@@ -107,7 +107,7 @@ Run = Callable[..., tuple[object, str, str]]
 
 @pytest.fixture(scope="module")
 def people(tmp_path_factory: pytest.TempPathFactory, samples: list[Path]) -> Path:
-    """A folder of two people, each of a gender of their own, and a file that is no portrait."""
+    """A folder of two people, each of a gender of their own, and a file that is not a portrait."""
     folder = tmp_path_factory.mktemp("people")
     rows = ["image,identity,split,gender"]
     for number, gender in ((0, "female"), (2, "male")):
@@ -250,7 +250,7 @@ def test_ratings_of_other_faces_or_out_of_range_are_refused(
     assert "write the faces anew" in refused(np.zeros(count), 0)
     (folder / SCORES).write_bytes(b"\x80\x04.")
     assert run("evaluate", people, "--rated", folder) == 2
-    assert "is no array" in capsys.readouterr().err
+    assert "is not an array" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

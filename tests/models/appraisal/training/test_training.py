@@ -496,7 +496,7 @@ def test_a_camera_takes_drawn_and_untouched_faces_alike_and_after_the_drawing(
     drawn = draw_anomalies(shipped, faces, 1, chance(0), lambda _: camera)
     blotted = blot(0.9)(faces[1], torch.zeros(()), chance(0)).face
     torch.testing.assert_close(drawn.faces, torch.stack([camera.take(faces[0]), camera.take(blotted)]))
-    # What the camera does to both is no anomaly.
+    # What the camera does to both is not an anomaly.
     assert drawn.grade[1, 0, :15].max() < 0.02
 
 
