@@ -65,7 +65,7 @@ def open_program(file: Path) -> ProgramModule:
     """Open a ``.pt2`` file of anybody.
 
     Raises:
-        PipelineError: it is no exported program, was made by a newer torch, or is in training mode.
+        PipelineError: it is not an exported program, was made by a newer torch, or is in training mode.
         UnsafeProgramError: reading it would execute or unpickle something.
     """
     content = _content(file)
@@ -137,7 +137,9 @@ def _check_archive(file: Path, content: bytes) -> None:
         archive = zipfile.ZipFile(io.BytesIO(content))
         entries = {entry.filename.partition("/")[2]: entry for entry in archive.infolist()}
         if "archive_format" not in entries or archive.read(entries["archive_format"]) != b"pt2":
-            raise PipelineError(f"{file} is no archive of torch.export.save; export the model again with it")
+            raise PipelineError(
+                f"{file} is not an archive of torch.export.save; export the model again with it"
+            )
         if sum(entry.file_size for entry in entries.values()) > _LARGEST:
             raise PipelineError(f"{file} unpacks to more than {_LARGEST >> 30} GiB; give a smaller model")
         models = [name for name in entries if name.startswith("models/")]
@@ -146,7 +148,7 @@ def _check_archive(file: Path, content: bytes) -> None:
         for name, entry in entries.items():
             _check_entry(file, name, archive, entry)
     except (zipfile.BadZipFile, ValueError, KeyError, NotImplementedError, RecursionError) as error:
-        raise PipelineError(f"{file} is no .pt2 file ({error}); export the model again") from error
+        raise PipelineError(f"{file} is not a .pt2 file ({error}); export the model again") from error
     _check_pickles(file)
 
 

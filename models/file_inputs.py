@@ -15,13 +15,25 @@ from mien.mobile_reference.bundle.reader import sha256 as file_hash
 from mien.mobile_reference.contract import PICTURE
 
 from .errors import InputError, PipelineError
-from .pipeline import Arrays, Calibration, Gathered, Golden, HeldOut, Inputs, Pipeline, Sample, Stage
+from .pipeline import (
+    LONGEST_AXIS,
+    MOST_AXES,
+    TYPES,
+    Arrays,
+    Calibration,
+    Gathered,
+    Golden,
+    HeldOut,
+    Inputs,
+    Pipeline,
+    Sample,
+    Stage,
+)
 from .user_file import shortened
 
 MOST_CALIBRATION = 128
 """Of more inputs so many are taken, evenly: each keeps the tensors of every stage."""
 _MOST_GOLDEN = 8
-_TYPES = ("uint8", "float32", "int32")
 _LARGEST = 1 << 30
 """Bytes that one ``.npz`` file unpacks to, at most."""
 
@@ -128,8 +140,8 @@ class FileInputs(Inputs):
             for name in pipeline_inputs(pipeline.stages)
         )
         raise InputError(
-            f"{file} is no .npz file, and nothing says how it becomes the inputs {wanted}; give .npz files "
-            "of these names, or --front resize:HxW for a picture, or a file of Python with prepare"
+            f"{file} is not an .npz file, and nothing says how it becomes the inputs {wanted}; give .npz "
+            "files of these names, or --front resize:HxW for a picture, or a file of Python with prepare"
         )
 
     def _split_batch(self, file: Path, arrays: Arrays) -> Iterable[Arrays]:
@@ -180,7 +192,7 @@ def read_arrays(file: Path) -> Arrays:
     """Read the named arrays of a ``.npz`` file, unpickling nothing.
 
     Raises:
-        InputError: it is no such file, holds objects, or unpacks to too much.
+        InputError: it is not a such file, holds objects, or unpacks to too much.
     """
     try:
         with zipfile.ZipFile(file) as archive:
@@ -192,7 +204,9 @@ def read_arrays(file: Path) -> Arrays:
         with np.load(file, allow_pickle=False) as stored:
             return {name: stored[name] for name in stored.files}
     except (zipfile.BadZipFile, ValueError, OSError, EOFError, KeyError, NotImplementedError) as error:
-        raise InputError(f"{file} is no .npz file of arrays ({error}); write it with numpy.savez") from error
+        raise InputError(
+            f"{file} is not an .npz file of arrays ({error}); write it with numpy.savez"
+        ) from error
 
 
 def _files(given: Sequence[Path]) -> list[Path]:
@@ -232,7 +246,7 @@ def _check_arrays(pipeline: Pipeline, file: Path, arrays: Arrays, before: Sequen
                 f"(it gives {', '.join(sorted(arrays)) or 'nothing'})"
             )
         raise InputError(
-            f"{file} gives {name}, which is no input of the pipeline; it has {', '.join(wanted)}"
+            f"{file} gives {name}, which is not an input of the pipeline; it has {', '.join(wanted)}"
         )
     for name, array in arrays.items():
         _check_array(file, name, array)
@@ -240,17 +254,20 @@ def _check_arrays(pipeline: Pipeline, file: Path, arrays: Arrays, before: Sequen
         if (array.shape, array.dtype) != (first.shape, first.dtype):
             raise InputError(
                 f"{file} gives {name} of shape {list(array.shape)} of {array.dtype}, {before[0].file.name} "
-                f"gave {list(first.shape)} of {first.dtype}; a model of an app has one shape, so resize all alike"
+                f"gave {list(first.shape)} of {first.dtype}; an app's model has one shape: resize all alike"
             )
 
 
 def _check_array(file: Path, name: str, array: NDArray[Any]) -> None:
-    if array.dtype.name not in _TYPES:
+    if array.dtype.name not in TYPES:
         raise InputError(
-            f"{file} gives {name} of {array.dtype}, expected {', '.join(_TYPES)}; convert it with .astype"
+            f"{file} gives {name} of {array.dtype}, expected {', '.join(TYPES)}; convert it with .astype"
         )
-    if not 1 <= array.ndim <= 5 or not array.size:
-        raise InputError(f"{file} gives {name} of shape {list(array.shape)}, expected one to five axes")
+    if not 1 <= array.ndim <= MOST_AXES or not all(1 <= length <= LONGEST_AXIS for length in array.shape):
+        raise InputError(
+            f"{file} gives {name} of shape {list(array.shape)}, expected one to {MOST_AXES} axes of 1 to "
+            f"{LONGEST_AXIS}"
+        )
     if array.dtype == np.float32 and not np.isfinite(array).all():
         raise InputError(f"{file} gives {name} with values that are not finite; leave the file out")
 

@@ -21,5 +21,5 @@ def open_model_file(file: Path) -> FileModule:
     """
     found = _OPEN.get(file.suffix)
     if found is None:
-        raise PipelineError(f"{file} is no model file; give one that ends in {' or '.join(SUFFIXES)}")
+        raise PipelineError(f"{file} is not a model file; give one that ends in {' or '.join(SUFFIXES)}")
     return found(file)

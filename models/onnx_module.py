@@ -41,8 +41,8 @@ def open_onnx(file: Path) -> OnnxModule:
     """Open an ONNX file, of either of PyTorch's exporters or of any other.
 
     Raises:
-        PipelineError: it is no ONNX file, it trains, or it has operations of another domain, axes without a
-            fixed length, or tensors of a type that is not taken.
+        PipelineError: it is not an ONNX file, it trains, or it has operations of another domain, axes
+            without a fixed length, or tensors of a type that is not taken.
     """
     if not file.is_file():
         raise PipelineError(f"{file} does not exist; give an ONNX file")
@@ -60,7 +60,7 @@ def _tensors(file: Path) -> tuple[Tensors, Tensors]:
     try:
         model = onnx.load(str(file), load_external_data=False)
     except (DecodeError, OSError, ValueError) as error:
-        raise PipelineError(f"{file} is no ONNX file ({_line(error)}); export the model again") from error
+        raise PipelineError(f"{file} is not an ONNX file ({_line(error)}); export the model again") from error
     graph = model.graph
     _check_operations(file, model)
     stored = {tensor.name for tensor in graph.initializer}

@@ -36,6 +36,9 @@ from .model_files import open_model_file
 from .modules import Composed, as_tuple
 from .onnx_module import OnnxModule
 
+TYPES = ("uint8", "float32", "int32")
+"""Types that tensors between an app and its models may have."""
+MOST_AXES, LONGEST_AXIS = 5, 4096
 Arrays = Mapping[str, NDArray[Any]]
 """Tensors by name as the contract has them: pictures and maps channels last."""
 
@@ -184,7 +187,7 @@ def _only(folders: Sequence[Path]) -> Path | None:
 COMPOSED: Literal["composed"] = "composed"
 """Said of the end-to-end model: the stages, one after the other."""
 WHOLE = "whole"
-"""What the end-to-end model is called where it is no stage with a name of its own."""
+"""What the end-to-end model is called where it is not a stage with a name of its own."""
 
 
 @dataclass(frozen=True)
@@ -290,6 +293,7 @@ class Pipeline:
             tensors[name] = self._described(name, array, layout)
         for model in (*(self.front.models if self.front else ()), *self.stages):
             for name, made in self._made(model, known, tensors).items():
+                _check_made(model, name, made)
                 layout = self.layout.get(name, AS_IT_IS)
                 known[name] = _as_contract(made, layout)
                 tensors[name] = self._described(name, known[name], layout)
@@ -365,6 +369,8 @@ class Pipeline:
 def _called(model: Stage, given: Sequence[Tensor]) -> dict[str, Tensor]:
     try:
         outputs = as_tuple(model.module(*given))
+    except PipelineError as error:
+        raise PipelineError(f"stage {model.name} {error}") from error
     except Exception as error:  # a user's module raises whatever it raises
         said = " ".join(str(error).split())[:300]
         shapes = ", ".join(f"{n} {list(t.shape)}" for n, t in zip(model.inputs, given, strict=True))
@@ -375,6 +381,20 @@ def _called(model: Stage, given: Sequence[Tensor]) -> dict[str, Tensor]:
             f"{', '.join(model.outputs)}"
         )
     return dict(zip(model.outputs, outputs, strict=True))
+
+
+def _check_made(model: Stage, name: str, made: Tensor) -> None:
+    """Refuse what no manifest could describe."""
+    kind = str(made.dtype).removeprefix("torch.")
+    if kind not in TYPES:
+        raise PipelineError(
+            f"stage {model.name} made {name} of {kind}; expected {', '.join(TYPES)}; convert it in the module"
+        )
+    if not 1 <= made.ndim <= MOST_AXES or not all(1 <= length <= LONGEST_AXIS for length in made.shape):
+        raise PipelineError(
+            f"stage {model.name} made {name} of shape {list(made.shape)}; expected one to {MOST_AXES} axes "
+            f"of 1 to {LONGEST_AXIS}; reshape it in the module"
+        )
 
 
 def to_module(array: NDArray[Any], tensor: TensorSpec) -> Tensor:

@@ -35,7 +35,7 @@ def _executed(file: Path) -> ModuleType:
     name = _module_name(file)
     spec = importlib.util.spec_from_file_location(name, file)
     if spec is None or spec.loader is None:
-        raise PipelineError(f"{file} is no file of Python; give one that ends in .py")
+        raise PipelineError(f"{file} is not a file of Python; give one that ends in .py")
     module = importlib.util.module_from_spec(spec)
     if str(file.parent) not in sys.path:
         sys.path.insert(0, str(file.parent))

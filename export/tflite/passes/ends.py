@@ -1,7 +1,7 @@
 """The ends of a TFLite graph: tensors that the contract passes as they are, rather than channels last.
 
-Every converter takes a tensor of four axes for a picture, and has it channels last. Where the contract does not
-say that it is one, as of the maps of attention, a TRANSPOSE at the end of the graph gives it back its axes.
+Every converter takes a tensor of four axes for a picture, and has it channels last. Where the contract does
+not say that it is one, as of the maps of attention, a TRANSPOSE at the end of the graph gives its axes back.
 """
 
 from typing import Any
