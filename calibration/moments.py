@@ -1,10 +1,10 @@
-"""What the convolutions of the pipeline read: means and covariances over calibration faces.
+"""What the convolutions of a pipeline read: means and covariances over calibration inputs.
 
-Weights are rounded by them, see ``mien.export.weights.gptq``.
+Weights are rounded by them, see ``mien.export.weights.gptq``. PyTorch itself is watched, not its modules: a
+convolution is seen with the stride, the dilation and the padded input that it really has.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,8 +13,9 @@ import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
 
-# Of a larger map some places are taken: they are alike, and faces are many.
+# Of a larger map some places are taken: they are alike, and inputs are many.
 _PLACES = 1024
 
 
@@ -29,37 +30,51 @@ class Moments:
     covariance: NDArray[np.float64]
 
 
-class _Sums:
-    """Sums over places and faces."""
+@dataclass
+class Sums:
+    """Sums over places and inputs, from which ``Moments`` follow."""
 
-    def __init__(self) -> None:
-        self.count = 0
-        self.first: Any = 0.0
-        self.second: Any = 0.0
+    count: int = 0
+    first: Any = 0.0
+    second: Any = 0.0
 
-    def add(self, convolution: nn.Conv2d, inputs: tuple[Tensor]) -> None:
-        values = _windows(convolution, inputs[0]).double().numpy()
+    def add(self, values: NDArray[np.float64]) -> None:
+        """Add what was seen at some places: [n, places]."""
         self.count += values.shape[1]
         self.first = self.first + values.sum(axis=1)
         self.second = self.second + values @ values.T
 
     def moments(self) -> Moments:
+        """Return the moments of all that was added."""
         mean = self.first / self.count
         return Moments(mean, self.second / self.count - np.outer(mean, mean))
 
 
-@torch.inference_mode()
+@dataclass(frozen=True)
+class Window:
+    """How a convolution looks at a map: [rows, columns] of its kernel, stride and dilation, and the padding.
+
+    ``padding`` is the zeros added on the left, on the right, at the top and at the bottom.
+    """
+
+    kernel: tuple[int, int]
+    stride: tuple[int, int] = (1, 1)
+    dilation: tuple[int, int] = (1, 1)
+    padding: tuple[int, int, int, int] = (0, 0, 0, 0)
+
+
 def convolution_moments(net: nn.Module, samples: Sequence[Sequence[Tensor]]) -> Mapping[str, Moments]:
     """Run ``net`` on ``samples`` of its inputs, pixels as float32, and watch its dense convolutions.
 
     Returns:
-        The moments by the convolution's name in ``net``. One that runs twice a face has those of both runs.
+        The moments by the convolution's name in ``net``. One that runs twice a sample has those of both runs.
     """
-    sums: dict[str, _Sums] = {}
-    with _watched(net, sums):
+    watch = _Watch({module.weight.data_ptr(): name for name, module in dense_convolutions(net).items()})
+    # Without gradients, and not in inference mode, where PyTorch would not say what a convolution is made of.
+    with torch.no_grad(), watch:
         for sample in samples:
             net(*(tensor.float() for tensor in sample))
-    return {name: found.moments() for name, found in sums.items()}
+    return {name: found.moments() for name, found in watch.sums.items()}
 
 
 def dense_convolutions(net: nn.Module) -> dict[str, nn.Conv2d]:
@@ -71,26 +86,37 @@ def dense_convolutions(net: nn.Module) -> dict[str, nn.Conv2d]:
     }
 
 
-@contextmanager
-def _watched(net: nn.Module, sums: dict[str, _Sums]) -> Iterator[None]:
-    convolutions = dense_convolutions(net)
-    sums |= {name: _Sums() for name in convolutions}
-    hooks = [module.register_forward_pre_hook(sums[name].add) for name, module in convolutions.items()]
-    try:
-        yield
-    finally:
-        for hook in hooks:
-            hook.remove()
+class _Watch(TorchDispatchMode):  # type: ignore[no-untyped-call]
+    """Sums up what the convolutions of the given weights read, by the names of the weights."""
+
+    def __init__(self, names: Mapping[int, str]) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.names = names
+        self.sums: dict[str, Sums] = {}
+
+    def __torch_dispatch__(
+        self, function: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
+    ) -> Any:
+        if function is torch.ops.aten.convolution.default:
+            x, weight, _, stride, padding, dilation = args[:6]
+            name = self.names.get(weight.data_ptr())
+            if name is not None:
+                rows, columns = padding
+                around = (columns, columns, rows, rows)
+                window = Window(tuple(weight.shape[2:]), tuple(stride), tuple(dilation), around)
+                self.sums.setdefault(name, Sums()).add(seen(x, window))
+        return function(*args, **(kwargs or {}))
 
 
-def _windows(convolution: nn.Conv2d, x: Tensor) -> Tensor:
-    """List what the convolution sees of x [1, C, H, W] at each place: [C * rows * columns, places]."""
-    padded = getattr(convolution, "padded", None)
-    if padded is not None:  # a convolution that pads by a rule of its own
-        x = padded(x)
-    else:
-        rows, columns = (int(size) for size in convolution.padding)
-        x = F.pad(x, (columns, columns, rows, rows))
-    places = F.unfold(x, convolution.kernel_size, stride=convolution.stride)[0]
+def seen(x: Tensor, window: Window) -> NDArray[np.float64]:
+    """List what a window sees of ``x`` [1, C, H, W] at each place: [C * rows * columns, places]."""
+    places = F.unfold(
+        F.pad(x, window.padding), window.kernel, dilation=window.dilation, stride=window.stride
+    )[0]
+    return some_places(places).double().numpy()
+
+
+def some_places(values: Tensor) -> Tensor:
+    """Take some of the places of [n, places] where there are very many."""
     # An odd step: an even one would see the same few columns of a map in every row.
-    return places[:, :: places.shape[1] // _PLACES | 1]
+    return values[:, :: values.shape[1] // _PLACES | 1]

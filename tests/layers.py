@@ -32,6 +32,7 @@ LAYER_OF: Mapping[str, str] = {
     "tests/calibration": "unit",
     "tests/documents": "unit",
     "tests/export": "converters",
+    "tests/export/tflite/test_graph_moments.py": "unit",
     "tests/export/tflite/test_ranges.py": "unit",
     "tests/export/weights": "unit",
     "tests/export/weights/test_gptq.py::test_roundings_do_not_depend_on_the_number_of_threads": "converters",

@@ -22,6 +22,7 @@ from mien.export.variants import COREML, VARIANTS, variant_named
 from mien.export.weights.fold_batch_norm import fold_batch_norm
 from mien.export.weights.gptq import Rounded, Roundings, round_in_place
 from mien.mobile_reference.contract import TensorSpec
+from mien.models.modules import as_tuple
 from mien.models.pipeline import CoreMLChoices
 
 from .activations import quantise_activations, ranges_of_tensors
@@ -173,14 +174,15 @@ def _in_package(name: str) -> str:
 
 
 class _Single(nn.Module):
-    """Returns a tensor where the module returns a tuple of one, as Core ML's converter wants."""
+    """Returns a tensor where there is one alone, as Core ML's converter wants."""
 
     def __init__(self, module: nn.Module) -> None:
         super().__init__()
         self.module = module
 
     def forward(self, *inputs: Tensor) -> Tensor | tuple[Tensor, ...]:
-        outputs: tuple[Tensor, ...] = self.module(*inputs)
+        # The first of a bare tensor would be that of its batch.
+        outputs = as_tuple(self.module(*inputs))
         return outputs[0] if len(outputs) == 1 else outputs
 
 

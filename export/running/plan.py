@@ -76,7 +76,9 @@ def plan(
             job("tflite", one, partial(convert_tflite, precision), *([f"tflite {before}"] if before else []))
         )
         if any(variant_named(name).platform == COREML for name in variants):
-            jobs.append(job("coreml", one, convert_coreml))
+            # Without a net the weights are rounded for the float graph of TFLite.
+            after = [] if pipeline.net else [f"tflite {one.name}"]
+            jobs.append(job("coreml", one, convert_coreml, *after))
     eights = [one for one in models if one.quantise and COREML_INT8 in variants]
     return jobs + [job("coreml-w8a8", one, convert_coreml_int8, f"tflite {one.name}") for one in eights]
 
@@ -119,7 +121,10 @@ def _run_after(job: Job, earlier: Mapping[str, Future[int]]) -> int:
 
 @one_thread()
 def round_weights(pipeline: Pipeline, traces: Path) -> None:
-    """Round the weights of a pipeline's net for the samples in the folder of traces, into that folder."""
+    """Round the weights of a pipeline's net for the samples in the folder of traces, into that folder.
+
+    Without a net every model has weights of its own, which are rounded once its float graph is there.
+    """
     from mien.export.weights.gptq import round_convolutions, write_roundings
 
     samples = load_samples(traces)
@@ -128,14 +133,17 @@ def round_weights(pipeline: Pipeline, traces: Path) -> None:
         [_channels_second(sample[name], pipeline.spec.tensor(name)) for name in pipeline.spec.inputs]
         for sample in samples
     ]
-    file = traces / ROUNDINGS
-    file.parent.mkdir()
-    write_roundings(round_convolutions(pipeline.net, inputs) if pipeline.net else {}, file)
+    write_roundings(round_convolutions(pipeline.net, inputs) if pipeline.net else {}, traces / ROUNDINGS)
 
 
 def _channels_second(array: NDArray[Any], tensor: TensorSpec) -> Tensor:
     value = torch.from_numpy(array)
     return value.permute(0, 3, 1, 2) if tensor.layout == PICTURE else value
+
+
+def model_roundings(pipeline: Pipeline, traces: Path, folder: Path, name: str) -> Path:
+    """Say where the rounded weights of a model lie: those of the pipeline's net, or else its own."""
+    return traces / ROUNDINGS if pipeline.net else folder / "rounded" / f"{name}.safetensors"
 
 
 def float_file(folder: Path, name: str) -> Path:
@@ -155,20 +163,25 @@ def float_model(one: Component, source: Source, samples: Sequence[Mapping[str, A
 def convert_tflite(precision: Path, name: str, source: Source, traces: Path, folder: Path) -> None:
     """Make the three TFLite variants of a model, the float one checked against the traces.
 
-    The folder of traces holds the rounded weights too. A stage leaves in ``folder`` what its int8 model
-    makes, for the ranges of the next one.
+    The folder of traces holds the rounded weights of the pipeline's net too; without a net they are made
+    here. A stage leaves in ``folder`` what its int8 model makes, for the ranges of the next one.
     """
     from mien.export.tflite import quantise as tflite
     from mien.export.tflite.blocks import find_blocks
+    from mien.export.tflite.graph_moments import round_graph
     from mien.export.tflite.passes.deduplicate_buffers import share_constants
     from mien.export.tflite.precision import stored_assignment, strangers
+    from mien.export.tflite.products import KINDS
     from mien.export.tflite.ranges import write_ranges
-    from mien.export.weights.gptq import read_roundings
+    from mien.export.weights.gptq import read_roundings, write_roundings
 
     pipeline, samples = open_pipeline(source), load_samples(traces)
     one = component(pipeline, name)
     model = float_model(one, source, samples, float_file(folder, name).parent)
-    rounded = read_roundings(traces / ROUNDINGS)
+    stored = model_roundings(pipeline, traces, folder, name)
+    if not pipeline.net:
+        write_roundings(round_graph(one, model.read_bytes(), samples), stored)
+    rounded = read_roundings(stored)
     half, eight = (stored_assignment(variant, precision) for variant in TFLITE_VARIANTS[1:])
     behind = received(pipeline.spec.before(name), samples, folder / _PROPAGATED)
     found = tflite.seen_by_converted(one, model, eight, rounded, samples, behind)
@@ -178,10 +191,12 @@ def convert_tflite(precision: Path, name: str, source: Source, traces: Path, fol
         tflite.quantise(model, eight, found, rounded),
     )
     write_ranges(tflite.chosen_ranges(model, eight, found), folder / "ranges" / f"{name}.json")
+    # Of a pipeline's net the dense convolutions are rounded.
+    expected = {"CONV_2D"} if pipeline.net else KINDS
     faults = tflite.faults_of(model, eight, found)
-    if (
-        pipeline.end_to_end and name == pipeline.end_to_end.name
-    ):  # which has every block; the stages have some
+    faults += tflite.left_to_the_nearest(model, eight, rounded, expected)
+    whole = pipeline.end_to_end
+    if eight and whole and name == whole.name:  # which has every block; the stages have some
         faults += strangers(find_blocks(model.read_bytes()), eight)
     write_faults(faults, folder / FAULTS / f"{name}.json")
     for variant, content in zip(TFLITE_VARIANTS, made, strict=True):
@@ -211,7 +226,8 @@ def convert_coreml(name: str, source: Source, traces: Path, folder: Path) -> Non
     from mien.export.weights.gptq import read_roundings
 
     pipeline = open_pipeline(source)
-    to_coreml(component(pipeline, name), pipeline.coreml, read_roundings(traces / ROUNDINGS), folder)
+    rounded = read_roundings(model_roundings(pipeline, traces, folder, name))
+    to_coreml(component(pipeline, name), pipeline.coreml, rounded, folder)
 
 
 def convert_coreml_int8(name: str, source: Source, traces: Path, folder: Path) -> None:
@@ -224,7 +240,7 @@ def convert_coreml_int8(name: str, source: Source, traces: Path, folder: Path) -
     pipeline = open_pipeline(source)
     model = float_file(folder, name).read_bytes()
     ranges = convolution_ranges(model, read_ranges(folder / "ranges" / f"{name}.json"))
-    roundings = read_roundings(traces / ROUNDINGS)
+    roundings = read_roundings(model_roundings(pipeline, traces, folder, name))
     to_int8(component(pipeline, name), pipeline.coreml, roundings, ranges, folder)
 
 

@@ -4,7 +4,7 @@ Every step is checked on real faces before the next one uses it: an exit code of
 """
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,7 @@ from mien.mobile_reference.tflite.flatbuffer import activation_ranks
 from .blocks import find_blocks
 from .interpreter import Runner
 from .passes.deduplicate_buffers import share_constants
-from .passes.gptq_weights import with_rounded
+from .passes.gptq_weights import unrounded, with_rounded
 from .passes.xnnpack_rewrites import halve_biases, widen_by_float
 from .precision import BYTES, HALF, Assignment, Precision, tensor_ranges
 from .ranges import Arrays, Range, Spread, Spreads, faults, spreads, widened
@@ -115,6 +115,27 @@ def faults_of(model: Path, assignment: Assignment, found: Spreads) -> list[str]:
     ranged = [block for block in blocks if assignment.get(block.name, HALF).ranged]
     names = {name for block in ranged for name in (*block.inputs, *block.outputs)}
     return list(faults({name: found[name] for name in names}, tensor_ranges(blocks, assignment, found)))
+
+
+def left_to_the_nearest(
+    model: Path, assignment: Assignment, rounded: Roundings, kinds: Collection[str]
+) -> list[str]:
+    """Say which int8 weights of a graph's products of some ``kinds`` go to the nearest step.
+
+    These are the ones that were not rounded by what they are multiplied with.
+    """
+    content = model.read_bytes()
+    names = {
+        name
+        for block in find_blocks(content)
+        if BYTES[assignment.get(block.name, HALF).precision] == 1
+        for name in block.outputs
+    }
+    return [
+        f"int8 weights of {one.made} are rounded to the nearest step, not by what they are multiplied with"
+        for one in unrounded(content, names, rounded)
+        if one.kind in kinds
+    ]
 
 
 def as_statistics(model: bytes, ranges: Mapping[str, Range]) -> dict[str, Any]:

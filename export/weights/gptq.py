@@ -1,4 +1,4 @@
-"""Weights rounded to eight bits so that the errors cancel in what a convolution makes of faces.
+"""Weights rounded to eight bits so that the errors cancel in what a convolution makes of the inputs.
 
 Rounded one by one to the nearest step, weights err independently. Here the inputs of a convolution are taken
 in turn, and the weights of those to come make up for the error so far, as far as the inputs' covariance lets
@@ -9,7 +9,7 @@ finds the same steps, and ``Rounded`` weights are given to converters as the flo
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
 import numpy as np
@@ -25,22 +25,55 @@ from .fold_batch_norm import fold_batch_norm
 _STEPS = 127
 # Share of the mean variance that is added to every input's, so that inputs that hardly vary carry no error.
 _DAMPING = 0.01
-_WEIGHT, _BIAS = "weight", "bias"
+# Of the greatest weight of a channel: batch normalisation folded by one program and by another.
+_FOLDING = 1e-3
 
 
 @dataclass(frozen=True)
 class Rounded:
-    """A convolution whose weights have 255 levels: multiples of their output channel's step, as float32.
+    """Weights of 255 levels: multiples of their output channel's step, as float32.
 
-    ``weight`` [out, in, rows, columns], ``bias`` [out].
+    ``weight`` [out, ...] has the axes of PyTorch's, those of a transposed convolution in the order of a plain
+    one; ``bias`` [out]. ``source`` and ``source_bias`` are the float ones, batch normalisation folded, that
+    they were rounded from.
     """
 
     weight: NDArray[np.float32]
     bias: NDArray[np.float32]
+    source: NDArray[np.float32]
+    source_bias: NDArray[np.float32]
 
 
+_FIELDS = tuple(field.name for field in fields(Rounded))
 Roundings = Mapping[str, Rounded]
-"""Rounded convolutions by their names in the pipeline's net, such as ``teacher.stages.1.0.layers.0``."""
+"""Rounded weights by any name; ``find_rounded`` finds them by what they were rounded from."""
+
+
+def find_rounded(
+    roundings: Roundings, weight: NDArray[np.float32], bias: NDArray[np.float32] | None = None
+) -> Rounded | None:
+    """Find what the given float weights [out, ...] became, whatever they are called; None if nothing.
+
+    What follows the first axis may be in any shape, in the order of PyTorch's axes. Programs fold batch
+    normalisation with other rounding, so that the nearest is taken. Of equal weights those of the nearest
+    bias [out] are taken, where it is given.
+    """
+    flat = weight.reshape(len(weight), -1)
+    matching = [one for one in roundings.values() if _are_equal(flat, one.source)]
+
+    def distance(one: Rounded) -> tuple[float, float]:
+        apart = 0.0 if bias is None else float(np.abs(one.source_bias - bias).max())
+        return float(np.abs(one.source.reshape(flat.shape) - flat).max()), apart
+
+    return min(matching, key=distance, default=None)
+
+
+def _are_equal(flat: NDArray[np.float32], source: NDArray[np.float32]) -> bool:
+    """Tell whether weights [out, n] are equal but for how they were folded."""
+    if source.size != flat.size or len(source) != len(flat):
+        return False
+    off = np.abs(source.reshape(flat.shape) - flat).max(axis=1)
+    return bool((off <= _FOLDING * np.abs(flat).max(axis=1)).all())
 
 
 def round_convolutions(net: nn.Module, samples: Sequence[Sequence[Tensor]]) -> Roundings:
@@ -72,12 +105,21 @@ def _numbers(parameter: Tensor) -> NDArray[np.float64]:
     return numbers
 
 
-def round_convolution(weight: NDArray[np.float64], bias: NDArray[np.float64], moments: Moments) -> Rounded:
-    """Round weights [out, in, rows, columns] for inputs of the given moments, and correct the bias [out]."""
+def round_convolution(weight: NDArray[np.float64], bias: NDArray[np.float64], *groups: Moments) -> Rounded:
+    """Round weights [out, ...] for inputs of the given moments, and correct the bias [out].
+
+    Each of several ``groups`` of inputs is read by an equal share of the outputs, one after the other.
+    """
     flat = weight.reshape(len(weight), -1)
-    found = _rounded(flat, moments.covariance)
-    shift = (flat - found) @ moments.mean
-    return Rounded(found.reshape(weight.shape).astype(np.float32), (bias + shift).astype(np.float32))
+    parts = np.split(flat, len(groups))
+    rounded = [_rounded(part, group.covariance) for part, group in zip(parts, groups, strict=True)]
+    shifts = [(part - found) @ group.mean for part, found, group in zip(parts, rounded, groups, strict=True)]
+    return Rounded(
+        np.concatenate(rounded).reshape(weight.shape).astype(np.float32),
+        (bias + np.concatenate(shifts)).astype(np.float32),
+        weight.astype(np.float32),
+        bias.astype(np.float32),
+    )
 
 
 def _rounded(weights: NDArray[np.float64], covariance: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -116,14 +158,15 @@ def round_in_place(module: nn.Module, roundings: Roundings) -> None:
 
 def write_roundings(roundings: Roundings, file: Path) -> None:
     """Write roundings as safetensors."""
-    arrays = {}
-    for name, rounded in roundings.items():
-        arrays[f"{name}.{_WEIGHT}"], arrays[f"{name}.{_BIAS}"] = rounded.weight, rounded.bias
-    save_file(arrays, file)
+    file.parent.mkdir(parents=True, exist_ok=True)
+    save_file(
+        {f"{name}.{field}": array for name, one in roundings.items() for field, array in asdict(one).items()},
+        file,
+    )
 
 
 def read_roundings(file: Path) -> Roundings:
     """Read what ``write_roundings`` wrote."""
     arrays = load_file(file)
     names = {name.rpartition(".")[0] for name in arrays}
-    return {name: Rounded(arrays[f"{name}.{_WEIGHT}"], arrays[f"{name}.{_BIAS}"]) for name in sorted(names)}
+    return {name: Rounded(*(arrays[f"{name}.{field}"] for field in _FIELDS)) for name in sorted(names)}

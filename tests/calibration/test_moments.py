@@ -21,6 +21,17 @@ class Twice(nn.Module):
         return self.depthwise(face).sum() + self.dense(face).sum() + self.dense(face / 2).sum()
 
 
+class Dense(nn.Module):
+    """Runs one convolution."""
+
+    def __init__(self, convolution: nn.Conv2d) -> None:
+        super().__init__()
+        self.dense = convolution
+
+    def forward(self, face: Tensor) -> Tensor:
+        return torch.as_tensor(self.dense(face))
+
+
 def windows(face: np.ndarray, kernel: int, stride: int, before: int, after: int) -> np.ndarray:
     """List every window of [3, H, W], flat."""
     padded = np.pad(face, ((0, 0), (before, after), (before, after)))
@@ -36,19 +47,36 @@ def windows(face: np.ndarray, kernel: int, stride: int, before: int, after: int)
         (nn.Conv2d(3, 4, 3, padding=1), (3, 1, 1, 1)),
         # An even picture and a stride of 2: all of the padding is on the far side.
         (SameConv(3, 4, 3, 2), (3, 2, 0, 1)),
+        (nn.Conv2d(3, 4, 3, padding="same"), (3, 1, 1, 1)),
     ],
-    ids=["1x1", "padded", "same"],
+    ids=["1x1", "padded", "same", "same by name"],
 )
 def test_moments_are_those_of_all_windows(convolution: nn.Conv2d, cut: tuple[int, int, int, int]) -> None:
     faces = [torch.randint(0, 256, (1, 3, 12, 16), generator=torch.manual_seed(n)) for n in range(2)]
-    found = convolution_moments(net := Twice(convolution), [[face] for face in faces])
+    found = convolution_moments(Twice(convolution), [[face] for face in faces])
     assert found.keys() == {"dense"}
     pictures = [face[0].float().numpy() * share for face in faces for share in (1, 0.5)]
     seen = np.concatenate([windows(picture, *cut) for picture in pictures]).astype(np.float64)
     np.testing.assert_allclose(found["dense"].mean, seen.mean(axis=0))
     expected = np.cov(seen, rowvar=False, bias=True)
     np.testing.assert_allclose(found["dense"].covariance, expected, rtol=1e-9, atol=1e-9 * expected.max())
-    assert not net.dense._forward_pre_hooks
+
+
+def test_a_dilated_convolution_is_seen_at_its_own_places() -> None:
+    convolution = nn.Conv2d(1, 1, 3, dilation=4, bias=False)
+    face = torch.rand(1, 1, 12, 12, generator=torch.manual_seed(0))
+    found = convolution_moments(Dense(convolution), [[face]])["dense"]
+    expected = [
+        float(face[0, 0, 4 * y : 4 * y + 4, 4 * x : 4 * x + 4].mean()) for y in range(3) for x in range(3)
+    ]
+    np.testing.assert_allclose(found.mean, expected, rtol=1e-6)
+
+
+def test_what_a_convolution_reads_beyond_the_border_is_what_it_is_padded_with() -> None:
+    zeros, repeated = (nn.Conv2d(1, 1, 3, padding=1, padding_mode=mode) for mode in ("zeros", "reflect"))
+    face = torch.ones(1, 1, 8, 8)
+    assert convolution_moments(Dense(repeated), [[face]])["dense"].mean == pytest.approx(np.ones(9))
+    assert convolution_moments(Dense(zeros), [[face]])["dense"].mean[0] < 0.9
 
 
 def test_a_large_map_is_seen_in_all_of_its_columns() -> None:

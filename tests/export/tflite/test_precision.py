@@ -1,6 +1,7 @@
 """Blocks of the real graph, and models in which each has the precision that it was given."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,7 @@ import pytest
 import torch
 from ai_edge_litert import schema_py_generated as schema
 
-from mien.export.errors import ConversionError, ExportError
+from mien.export.errors import ExportError
 from mien.export.tflite.blocks import Block, find_blocks
 from mien.export.tflite.interpreter import Runner
 from mien.export.tflite.passes.deduplicate_buffers import share_constants
@@ -24,9 +25,9 @@ from mien.export.tflite.precision import (
     tensor_ranges,
     write_assignments,
 )
-from mien.export.tflite.quantise import quantise, seen_by_converted
+from mien.export.tflite.quantise import left_to_the_nearest, quantise, seen_by_converted
 from mien.export.tflite.ranges import Method, Spread, spreads
-from mien.export.weights.gptq import Rounded, Roundings, round_convolutions
+from mien.export.weights.gptq import Roundings, round_convolutions
 from mien.mobile_reference.tflite.flatbuffer import constant_data, operation_name, parse, serialise
 from mien.models.appraisal.checkpoint import Checkpoint
 from mien.models.appraisal.pipeline import PRECISION
@@ -217,18 +218,17 @@ def test_int8_weights_alone_leave_no_operation_to_slow_kernels(
     assert Runner(stored).undelegated() == Runner(plain).undelegated()
 
 
-@pytest.mark.parametrize(
-    ("change", "message"),
-    [
-        (lambda one: {}, "has no rounded weights"),
-        (lambda one: {BLOCK: Rounded(one.weight * 1.01, one.bias)}, "not what its weights were rounded from"),
-    ],
-)
-def test_foreign_roundings_are_refused(graph: Path, roundings: Roundings, change: Any, message: str) -> None:
-    content = graph.with_name("inpaint.tflite").read_bytes()
+def test_weights_of_no_rounding_stay_as_they_are_and_are_named(graph: Path, roundings: Roundings) -> None:
+    stage = graph.with_name("inpaint.tflite")
+    content = stage.read_bytes()
     (block,) = (b for b in find_blocks(content) if b.name == "inpainter/coarse/to_rgb")
-    with pytest.raises(ConversionError, match=message):
-        with_rounded(content, block.outputs, change(roundings[BLOCK]))
+    one = roundings[BLOCK]
+    others = {BLOCK: replace(one, source=one.source * np.float32(1.01))}
+    assert with_rounded(content, block.outputs, others) == with_rounded(content, block.outputs, {})
+    assert with_rounded(content, block.outputs, roundings) != with_rounded(content, block.outputs, {})
+    (fault,) = left_to_the_nearest(stage, {block.name: EIGHT}, others, {"CONV_2D"})
+    assert "nearest step" in fault
+    assert not left_to_the_nearest(stage, {block.name: EIGHT}, roundings, {"CONV_2D"})
 
 
 def test_every_dense_convolution_of_a_block_has_rounded_weights(graph: Path, roundings: Roundings) -> None:
