@@ -54,7 +54,7 @@ def open_pipeline(source: Source = None) -> Pipeline:
     """Open a pipeline.
 
     Raises:
-        CheckpointError: the path is no checkpoint that the built-in pipeline can use.
+        CheckpointError: the path is not a checkpoint that the built-in pipeline can use.
         PipelineError: a file cannot be used, or gives another pipeline than before.
     """
     origin = as_origin(source)
