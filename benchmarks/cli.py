@@ -10,7 +10,7 @@ from typing import Any
 import click
 from rich.console import Console
 
-from mien.mobile_reference.bundle.reader import Bundle, open_bundle, sha256
+from mien.mobile_reference.bundle.reader import Bundle, open_bundle
 from mien.mobile_reference.errors import UsageError
 from mien.mobile_reference.files import default_cache
 from mien.mobile_reference.front.photograph import read_photograph
@@ -28,7 +28,7 @@ from .phone.adb import choose_device, find_adb
 from .phone.phone import probe
 from .phone.runner_kit import ABIS, open_kit, set_up_kit
 from .phone.session import MODES, Session
-from .pipeline import first_photograph
+from .pipeline import Given, first_given
 from .reporting.page import make_page
 from .reporting.tables import print_changes, print_estimates, print_results
 from .results.compare import INSTRUCTIONS, MS, compare
@@ -93,7 +93,7 @@ class BenchCommands(click.Group):
 
 @click.group(cls=BenchCommands)
 def bench() -> None:
-    """Measure how long the appraisals of BUNDLE take, from the encoded photograph to the score.
+    """Measure how long BUNDLE takes, from the photograph, or an app's tensors, to the result.
 
     Every result says on what it was measured; only a phone's time is evidence for a phone.
     """
@@ -115,7 +115,7 @@ def _cpus(_: click.Context, __: click.Parameter, value: str | None) -> tuple[int
 @bench.command(name=_MEASURE)
 @click.argument("bundle", type=_PATH, required=False)
 @click.option("--variant", "variants", multiple=True, help="Measure this variant only; may be repeated.")
-@click.option("--photo", type=_PATH, help="Photograph to appraise (default: the bundle's first golden one).")
+@click.option("--photo", type=_PATH, help="Photograph to begin with (default: the first golden input).")
 @click.option("--target", default=HOST, show_default=True, type=click.Choice([HOST, ARM64, ANDROID, *APPLE]))
 @click.option("--threads", default=1, show_default=True, type=click.IntRange(1, 64))
 @click.option("--cpus", callback=_cpus, help="Pin to these processors, e.g. 0,1.")
@@ -166,13 +166,13 @@ def run(
     The target 'host' times this machine. The target 'arm64' runs the bundle's TFLite models by
     LiteRT's ARM64 kernels on an emulated processor: it counts instructions and checks the results
     against the host's, and never tells a time. The target 'android' times the phone that adb
-    reaches, block by block, and checks the scores that it gave.
+    reaches, block by block, and checks the results that it gave.
 
     The targets 'macos' and 'ios' write a Swift package that measures on Apple hardware, and report what
     its measure.sh left in it. A Mac measures itself at once; elsewhere nothing is measured. With --generate
     the target 'android' writes an Android library in Kotlin, and reports what that left, likewise.
 
-    The exit code is 1 when a measured score is off by more than its variant's gate: a fast wrong
+    The exit code is 1 when a measured result is off by more than its gate: a fast wrong
     answer is not a result.
     """
     _check_generation(options, photo, output)
@@ -256,7 +256,7 @@ def _generate(
     if folder is None:
         raise UsageError(f"--target {platform} writes a Swift package; name its folder, e.g. -o {platform}")
     opened = open_bundle(_named(bundle))
-    first_photograph(opened)  # a report names it
+    first_given(opened)  # a report names it
     spec = apple_package.make_spec(opened, apple_package.core_ml_variants(opened, names))
     if not measured(spec, folder, apple_package.PLACE):
         apple_package.write_package(opened, spec, platform, folder)
@@ -276,7 +276,7 @@ def _generate_library(
     """Write the library that measures in an Android app, or report what its measure.sh left in it."""
     folder = options["generate"]
     opened = open_bundle(_named(bundle))
-    first_photograph(opened)  # a report names it
+    first_given(opened)  # a report names it
     spec = android_package.make_spec(opened, android_package.tflite_variants(opened, names))
     if measured(spec, folder, android_package.PLACE):
         results = android_results.read_results(opened, spec, folder)
@@ -308,9 +308,8 @@ def _report_measured(
     bundle: Bundle, spec: Mapping[str, Any], folder: Path, results: tuple[Result, ...], *, as_json: bool
 ) -> None:
     """Report what ``measure.sh`` left in a package's folder."""
-    golden = first_photograph(bundle)
     runs = {"blocks": len(results[0].latency.load_ms) if results[0].latency else 1, "runs": spec["runs"]}
-    settings = {"photograph": golden.name, "photograph_sha256": sha256(golden), "cpus": []}
+    settings = {**_named_input(first_given(bundle)), "cpus": []}
     report = make_report(bundle, settings | runs | {"warmup": spec["warmup"]}, results)
     text = json.dumps(report, indent=1) + "\n"
     write_whole(folder / "report.json", text)
@@ -378,8 +377,9 @@ _TARGETS: dict[str, Callable[[Options, Progress], list[Target]]] = {
 
 def _specs(bundle: Bundle, variants: Sequence[str], photo: Path | None, options: Options) -> list[BenchSpec]:
     """Say what to measure; an emulated run repeats itself, so that one is enough."""
-    photograph = photo or first_photograph(bundle)
-    read_photograph(photograph)
+    given = first_given(bundle, photo)
+    if given.photograph:
+        read_photograph(given.photograph)
     counts = {key: options[key] for key in ("threads", "warmup", "runs", "cpus")}
     blocks = options["processes"]
     if options["target"] == ARM64:
@@ -388,7 +388,7 @@ def _specs(bundle: Bundle, variants: Sequence[str], photo: Path | None, options:
         mode = MODES[options["mode"]]
         counts, blocks = counts | {"warmup": mode.warmup, "runs": mode.runs, "cpus": ()}, mode.blocks
     names = _chosen(bundle, variants)
-    return [BenchSpec(bundle, name, photograph, blocks=blocks, **counts) for name in names]
+    return [BenchSpec(bundle, name, given, blocks=blocks, **counts) for name in names]
 
 
 @bench.command(name="compare")
@@ -464,13 +464,16 @@ def _chosen(bundle: Bundle, names: Sequence[str]) -> list[str]:
 
 def _settings(spec: BenchSpec) -> dict[str, object]:
     return {
-        "photograph": spec.photograph.name,
-        "photograph_sha256": sha256(spec.photograph),
+        **_named_input(spec.given),
         "blocks": spec.blocks,
         "runs": spec.runs,
         "warmup": spec.warmup,
         "cpus": list(spec.cpus),
     }
+
+
+def _named_input(given: Given) -> dict[str, str]:
+    return {"input": given.name, "input_sha256": given.sha256}
 
 
 def _report_failures(results: Sequence[Result]) -> None:

@@ -20,6 +20,8 @@ ANY = "any"
 SCALAR, MEAN, RANK, CORRELATION, IOU = "scalar", "mean", "rank", "correlation", "iou"
 """Metrics: largest and mean difference (at most the limit); Spearman's rank agreement, Pearson's correlation
 and intersection over union (at least the limit)."""
+ABOVE, BELOW = "above", "below"
+"""On which side of a limit a measure of an input is worse."""
 OVERLAY, GREY, COLOUR = "overlay", "grey", "colour"
 """How a tensor is shown: as heat over the input, as grey levels of 0..1, as RGB of 0..255."""
 
@@ -108,6 +110,33 @@ class ViewSpec:
 
 
 @dataclass(frozen=True)
+class LimitSpec:
+    """From which value of a measure on an input gets a note, and from which it is refused; none: never.
+
+    ``worse`` is ``ABOVE`` or ``BELOW``; the limit itself is within it.
+    """
+
+    measure: str
+    worse: str
+    note: float | None
+    refuse: float | None
+
+
+@dataclass(frozen=True)
+class RefusalSpec:
+    """Which inputs are not rated: limits of measures, in the order in which they are told.
+
+    The face region is a superellipse in pixels of the aligned face, |dx / radius|^exponent + |dy /
+    radius|^exponent <= 1; measures of light are taken over it.
+    """
+
+    region_centre: tuple[float, float]
+    region_radii: tuple[float, float]
+    region_exponent: float
+    limits: tuple[LimitSpec, ...]
+
+
+@dataclass(frozen=True)
 class PipelineSpec:
     """A pipeline: the front, the stages in the order in which they run, and the end-to-end model of them all.
 
@@ -122,7 +151,7 @@ class PipelineSpec:
     front: FrontSpec | None = None
     whole: StageSpec | None = None
     views: tuple[ViewSpec, ...] = ()
-    refusals: Mapping[str, Any] | None = None
+    refusals: RefusalSpec | None = None
 
     @property
     def models(self) -> tuple[StageSpec, ...]:
@@ -198,7 +227,7 @@ def read_pipeline(record: Mapping[str, Any]) -> PipelineSpec:
         front=None if front is None else _front(front),
         whole=None if record["whole"] is None else _stage(record["whole"]),
         views=tuple(ViewSpec(**one) for one in record["views"]),
-        refusals=record["refusals"],
+        refusals=None if record["refusals"] is None else _refusals(record["refusals"]),
     )
 
 
@@ -223,6 +252,7 @@ def problems(spec: PipelineSpec) -> Iterator[str]:
         yield f"the first gate must be of metric {SCALAR} and of one value, {spec.rating.tensor} is not so"
     yield from _unjudged(spec)
     yield from _unseen(spec)
+    yield from _unmeasured(spec)
 
 
 def _unjudged(spec: PipelineSpec) -> Iterator[str]:
@@ -250,6 +280,22 @@ def _unseen(spec: PipelineSpec) -> Iterator[str]:
     overlays = [view.tensor for view in spec.views if view.kind == OVERLAY]
     if len(overlays) > 1:
         yield f"one overlay can be shown, not {', '.join(overlays)}"
+
+
+def _unmeasured(spec: PipelineSpec) -> Iterator[str]:
+    """Find limits that no photograph would be held against, or that contradict each other."""
+    if spec.refusals is None:
+        return
+    if spec.front is None:
+        yield "refusals are of photographs, which a pipeline without a front does not take"
+    yield from (
+        f"measure {name} has two limits" for name in _repeated([one.measure for one in spec.refusals.limits])
+    )
+    for limit in spec.refusals.limits:
+        if limit.note is None or limit.refuse is None:
+            continue
+        if limit.note > limit.refuse if limit.worse == ABOVE else limit.note < limit.refuse:
+            yield f"{limit.measure} is refused at {limit.refuse:g}, before it gets a note at {limit.note:g}"
 
 
 def _flat_pictures(spec: PipelineSpec) -> Iterator[str]:
@@ -311,3 +357,12 @@ def _stage(record: Mapping[str, Any]) -> StageSpec:
 def _front(record: Mapping[str, Any]) -> FrontSpec:
     models = tuple(map(_stage, record["models"]))
     return FrontSpec(record["kind"], tuple(record["outputs"]), record["rule"], models, record["colour"])
+
+
+def _refusals(record: Mapping[str, Any]) -> RefusalSpec:
+    return RefusalSpec(
+        tuple(record["region_centre"]),
+        tuple(record["region_radii"]),
+        record["region_exponent"],
+        tuple(LimitSpec(**one) for one in record["limits"]),
+    )

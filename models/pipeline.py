@@ -25,6 +25,7 @@ from mien.mobile_reference.contract import (
     FrontSpec,
     GateSpec,
     PipelineSpec,
+    RefusalSpec,
     StageSpec,
     TensorSpec,
     ViewSpec,
@@ -218,6 +219,7 @@ class Pipeline:
         agreement: largest difference of the rating between the platforms.
         precision: file of stored precisions by block.
         coreml: what Core ML's parts are.
+        refusals: which photographs are not rated; none where every one is.
         known: the contract, where it was found before.
 
     Raises:
@@ -242,6 +244,7 @@ class Pipeline:
     agreement: float = 1.0
     precision: Path | None = None
     coreml: CoreMLChoices = CoreMLChoices()
+    refusals: RefusalSpec | None = None
     known: PipelineSpec | None = None
 
     @cached_property
@@ -321,6 +324,7 @@ class Pipeline:
             front=front,
             whole=self.end_to_end.spec if self.end_to_end else None,
             views=tuple(self.views),
+            refusals=self.refusals,
         )
 
     def _described(self, name: str, array: NDArray[Any], layout: str) -> TensorSpec:

@@ -11,9 +11,9 @@ from typing import Any
 
 import numpy as np
 
-from mien.benchmarks.pipeline import picture_model
 from mien.mobile_reference.bundle.reader import MANIFEST, Bundle, Golden, Variant, sha256
-from mien.mobile_reference.contract import PipelineSpec
+from mien.mobile_reference.contract import PICTURE, PipelineSpec, StageSpec
+from mien.mobile_reference.errors import UsageError
 from mien.mobile_reference.run.models import TFLITE
 
 from .generated_project import SPEC, copy_sources, identified, spec_text, variants_for, write_folder
@@ -26,6 +26,26 @@ RUNS, WARMUP = 50, 5
 """Of the end-to-end model, for each variant and unit."""
 _FORMAT = 2
 _INPUT, _MAP = "input", "map"
+
+
+def picture_model(spec: PipelineSpec) -> StageSpec:
+    """Return the end-to-end model, for programs that give it one picture of bytes and read floats.
+
+    Raises:
+        UsageError: there is none, or it has other inputs or outputs.
+    """
+    if spec.whole is None:
+        raise UsageError(f"pipeline {spec.name} has no end-to-end model, which this target runs; add one")
+    inputs, outputs = spec.tensors_of(spec.whole.inputs), spec.tensors_of(spec.whole.outputs)
+    pictures = [tensor.name for tensor in inputs if (tensor.layout, tensor.dtype) == (PICTURE, "uint8")]
+    floats = all(tensor.dtype == "float32" for tensor in outputs)
+    if len(inputs) != 1 or not pictures or not floats or spec.rating.tensor not in spec.whole.outputs:
+        given, made = (", ".join(names) for names in (spec.whole.inputs, spec.whole.outputs))
+        raise UsageError(
+            f"{spec.whole.name} takes {given} and gives {made}; this target gives one uint8 picture and "
+            f"reads float32 tensors, {spec.rating.tensor} among them"
+        )
+    return spec.whole
 
 
 def tflite_variants(bundle: Bundle, names: Sequence[str]) -> list[Variant]:

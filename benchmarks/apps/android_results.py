@@ -8,12 +8,13 @@ from pathlib import Path
 from typing import Any
 
 from mien.benchmarks.errors import ReportError
-from mien.benchmarks.pipeline import picture_model, unit_of
+from mien.benchmarks.pipeline import unit_of
 from mien.benchmarks.reporting.tables import APP
 from mien.benchmarks.results.measurements import read_records
 from mien.benchmarks.results.records import (
     ANDROID,
     ANDROID_EMULATOR,
+    MODEL,
     Device,
     Latency,
     Parity,
@@ -23,6 +24,7 @@ from mien.benchmarks.results.records import (
 )
 from mien.mobile_reference.bundle.reader import Bundle
 
+from .android_package import picture_model
 from .generated_project import RESULTS
 
 RECORD_SCHEMA = "app_record.schema.json"
@@ -104,7 +106,7 @@ def _runtime(folder: Path) -> str:
 def _result(bundle: Bundle, blocks: Sequence[Block], refusals: Iterator[str], runtime: str) -> Result:
     first = blocks[0]
     whole = picture_model(bundle.spec)
-    stages = (Stage("chain", whole.name, tuple(tuple(block["runs_ms"]) for block in blocks)),)
+    stages = (Stage(MODEL, whole.name, tuple(tuple(block["runs_ms"]) for block in blocks)),)
     return Result(
         target=f"{APP}{first['unit'].lower()}",
         variant=first["variant"],

@@ -13,9 +13,12 @@ from mien.benchmarks.pipeline import unit_of
 from mien.benchmarks.reporting.tables import APPLE
 from mien.benchmarks.results.measurements import read_records
 from mien.benchmarks.results.records import (
+    GRAPH,
     IOS_SIMULATOR,
     IPHONE,
     MAC,
+    MODEL,
+    STEP,
     Device,
     Latency,
     Parity,
@@ -114,8 +117,9 @@ def _device(facts: Mapping[str, Any]) -> Device:
 
 
 def _stages(steps: Sequence[str], blocks: Sequence[Block]) -> Iterator[Stage]:
-    for key, part in (("chain", "chain"), ("graphs", "graph")):
-        for name in steps if part == "chain" else sorted(blocks[0][key]):
+    for key in ("chain", "graphs"):
+        for name in steps if key == "chain" else sorted(blocks[0][key]):
+            part = GRAPH if key == "graphs" else STEP if name == _PIXELS else MODEL
             yield Stage(part, name, tuple(tuple(block[key].get(name, ())) for block in blocks))
 
 

@@ -19,7 +19,7 @@ from rich.console import Console
 from rich.table import Table
 
 from mien.benchmarks.estimates.estimate import times_of_front
-from mien.benchmarks.pipeline import first_photograph, models_of_app
+from mien.benchmarks.pipeline import first_given, models_of_app
 from mien.benchmarks.results.records import BenchSpec, Result, Work, write_whole
 from mien.benchmarks.results.targets_met import Goal
 from mien.benchmarks.targets.arm64 import Arm64Target
@@ -106,7 +106,7 @@ def changes(stored: Mapping[str, Any], found: Mapping[str, Any]) -> list[str]:
 
 def count(bundle: Bundle, cache: Path, presets: Sequence[str]) -> list[Result]:
     """Appraise the first golden photograph once on each emulated processor."""
-    spec = BenchSpec(bundle, VARIANT, first_photograph(bundle), 1, 0, 1, 1)
+    spec = BenchSpec(bundle, VARIANT, first_given(bundle), 1, 0, 1, 1)
     with Console(stderr=True).status("counting") as status:
         userland = set_up(cache, status.update)
         return [

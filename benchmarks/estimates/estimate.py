@@ -14,8 +14,8 @@ from typing import Any
 
 from mien.benchmarks.results.records import (
     BUDGET_MS,
+    ESTIMATE_FORMAT,
     ESTIMATE_SCHEMA,
-    FORMAT,
     MET,
     NO_EVIDENCE,
     NOT_MET,
@@ -257,7 +257,7 @@ def chosen_variants(bundle: Bundle) -> list[Variant]:
 def make_estimate_report(bundle: Bundle, found: Sequence[Estimate]) -> dict[str, Any]:
     """Make the JSON of estimates; its ``kind`` keeps it apart from every measurement."""
     report = {
-        "format": FORMAT,
+        "format": ESTIMATE_FORMAT,
         "kind": "estimate",
         "mien": version("mien"),
         "bundle": {"name": bundle.name, "manifest_sha256": sha256(bundle.path / MANIFEST)},

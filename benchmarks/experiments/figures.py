@@ -16,9 +16,10 @@ import click
 from rich.console import Console
 from rich.table import Table
 
-from mien.benchmarks.pipeline import first_photograph
+from mien.benchmarks.pipeline import first_given
 from mien.mobile_reference.bundle.reader import Bundle, open_bundle, size_of
 from mien.mobile_reference.commands.console import run
+from mien.mobile_reference.errors import UsageError
 from mien.mobile_reference.front.photograph import read_photograph
 from mien.mobile_reference.run.models import timed
 from mien.mobile_reference.run.runner import Appraiser, BundleRunner
@@ -43,7 +44,9 @@ class Figure:
 
 def figures(bundle: Bundle, runs: int) -> Iterator[Figure]:
     """Time every variant that runs here, and the float pipeline, by turns: a busy moment meets them all."""
-    photograph, inputs = first_photograph(bundle), bundle.goldens[0].inputs()
+    photograph, inputs = first_given(bundle).photograph, bundle.goldens[0].inputs()
+    if photograph is None:
+        raise UsageError(f"{bundle.path} has no golden photograph; give the appraisal's bundle")
     (entry,) = entry_points(group="mien.appraisers", name="checkpoint")
     ways: dict[str, Appraiser] = {FLOAT: entry.load()(None, 1)}
     ways |= {v.name: BundleRunner(bundle, v.name) for v in bundle.variants if timed(v)}

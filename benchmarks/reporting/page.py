@@ -11,7 +11,6 @@ from mien.benchmarks.estimates.evidence import class_verdicts
 from mien.benchmarks.results.records import (
     BUDGET_MS,
     NO_EVIDENCE,
-    TOTAL,
     Condition,
     Reported,
     Result,
@@ -41,13 +40,14 @@ _MEANINGS = {
         "What the result was made on. Results of different kinds are never put side by side: a host"
         " is not a phone, and an emulated processor has no time at all."
     ),
-    "photograph to score": (
-        "From the bytes of the encoded photograph to the score: decode, detect and align, one "
-        "graph. Loading the models and the first appraisal of each process are not in it."
+    "whole way": (
+        "From the bytes of the encoded photograph, or the app's tensors where there is no front, to the "
+        "result. Loading the models and the first run of each process are not in it."
     ),
+    "all models": "The sum of the models that an app runs, where the front before them was not timed.",
     "graph ...": (
-        "One model alone, fed by the models before it. The separate stages do the work of the one "
-        "graph again, so they are not part of the sum."
+        "One model alone, fed by the models before it. Separate stages do the work of an end-to-end "
+        "model again, so they are not part of the sum."
     ),
     "p50, p90, p99": (
         "The smallest time that 50, 90, 99 per cent of the runs did not exceed. The verdict is that"
@@ -61,7 +61,7 @@ _MEANINGS = {
         "ARM64 instructions of one run on one thread: a measure of work that repeats, not of time."
     ),
     "error": (
-        "Of the score: distance from the float pipeline in points. Of an emulated run: distance "
+        "Of a gate: distance from the float pipeline, in the unit beside it. Of an emulated run: distance "
         "from the same model on the host, as a share of its largest value."
     ),
 }
@@ -102,7 +102,7 @@ def _settings(report: Mapping[str, Any]) -> str:
     settings = report["settings"]
     kinds = ", ".join(dict.fromkeys(record["kind"] for record in report["results"]))
     facts = (
-        f"{kinds}: photograph {settings['photograph']}, {settings['blocks']} processes of {settings['runs']} "
+        f"{kinds}: input {settings['input']}, {settings['blocks']} processes of {settings['runs']} "
         f"runs after {settings['warmup']} to warm up; mien {report['mien']}"
     )
     return f"<p>{escape(facts)}</p>"
@@ -152,7 +152,7 @@ def _result(result: Result) -> str:
     if result.latency:
         parts += [_bars(result), _times(result), _distribution(result.latency.longest)]
         parts.append(
-            f"<p>models loaded in {result.latency.load_ms[0]:.0f} ms, first appraisal "
+            f"<p>models loaded in {result.latency.load_ms[0]:.0f} ms, first run "
             f"{result.latency.first_ms[0]:.0f} ms</p>"
         )
     if result.reported:
@@ -165,9 +165,8 @@ def _result(result: Result) -> str:
 
 
 def _bars(result: Result) -> str:
-    """Draw the medians of the chain's steps as one bar."""
-    stages = result.latency.stages if result.latency else ()
-    steps = [s for s in stages if s.part == "chain" and s.name != TOTAL]
+    """Draw the medians of the steps of one run as one bar."""
+    steps = result.latency.chain[:-1] if result.latency else ()
     total = sum(step.summary.p50 for step in steps)
     left, shapes = 0.0, []
     for step, colour in zip(steps, _COLOURS, strict=False):

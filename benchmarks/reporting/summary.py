@@ -13,7 +13,7 @@ import click
 from rich.console import Console
 from rich.table import Table
 
-from mien.benchmarks.results.records import TOTAL, read_report
+from mien.benchmarks.results.records import STEP, TOTAL, read_report
 from mien.mobile_reference.bundle.reader import Variant, open_bundle, size_of
 from mien.mobile_reference.commands.console import run
 
@@ -32,8 +32,8 @@ def time_cell(variant: Variant, results: list[Mapping[str, Any]]) -> str:
     """Return median and 90th percentile from photograph to score, or why there is none."""
     for result in results:
         if result["variant"] == variant.name:
-            chain = [s for s in result["latency"]["stages"] if (s["part"], s["name"]) == ("chain", TOTAL)]
-            summary = chain[0]["summary"]
+            steps = [s for s in result["latency"]["stages"] if (s["part"], s["name"]) == (STEP, TOTAL)]
+            summary = steps[0]["summary"]
             return f"{summary['p50']:.0f} / {summary['p90']:.0f}"
     return "needs a Mac"
 

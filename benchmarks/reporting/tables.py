@@ -9,15 +9,30 @@ from rich.table import Table
 from mien.benchmarks.estimates.estimate import Estimate
 from mien.benchmarks.estimates.fit import CLAIM
 from mien.benchmarks.results.compare import MS, UNDECIDED, Change
-from mien.benchmarks.results.records import ANDROID, BUDGET_MS, TOTAL, Reported, Result, Stage, Work
+from mien.benchmarks.results.records import (
+    ANDROID,
+    BUDGET_MS,
+    DECODE,
+    FRONT,
+    GRAPH,
+    INFERENCE,
+    PIXELS,
+    STEP,
+    TOTAL,
+    Reported,
+    Result,
+    Stage,
+    Work,
+)
 from mien.benchmarks.results.stats import quantile
 
 # What a stage is called in a table; the report keeps the short names.
 _TITLES = {
-    "decode": "decode photograph",
-    "align": "detect and align",
-    "pixels": "pixel buffer",
-    TOTAL: "photograph to score",
+    DECODE: "decode photograph",
+    FRONT: "front",
+    PIXELS: "pixel buffer",
+    INFERENCE: "all models",
+    TOTAL: "whole way",
 }
 
 _SHOWN = 5
@@ -112,7 +127,7 @@ def print_work(results: Iterable[Result]) -> None:
 def _work_rows(result: Result) -> Iterator[tuple[str, ...]]:
     for position, work in enumerate(result.work):
         names = (result.target.removeprefix("arm64-"), result.variant) if position == 0 else ("", "")
-        errors = [parity.error for parity in result.parity if parity.name.startswith(f"{work.graph} ")]
+        errors = [parity.error for parity in result.parity if parity.name.startswith(f"{work.graph}: ")]
         dot = "" if work.dot_product is None else f"{work.dot_product:.0%}"
         worst = max(errors, default=0.0)
         yield (*names, work.graph, f"{work.instructions:,}", dot, f"{worst:.1e}" if worst else "exact")
@@ -153,7 +168,9 @@ def threads_text(result: Result) -> str:
 
 def stage_title(stage: Stage) -> str:
     """Name a stage for a reader; the report keeps the short names."""
-    return _TITLES.get(stage.name, stage.name) if stage.part == "chain" else f"  graph {stage.name}"
+    if stage.part == GRAPH:
+        return f"  {stage.title}"
+    return _TITLES.get(stage.name, stage.name) if stage.part == STEP else stage.name
 
 
 def _times(stage: Stage) -> tuple[str, str, str]:
@@ -166,8 +183,8 @@ def verdict_line(result: Result) -> str:
     kind = result.device.kind
     if result.latency and not result.latency.whole:
         return (
-            f"{result.variant} {units_of(result) or result.target}: {result.verdict} of the whole way; from "
-            f"the face p90 {result.latency.longest.summary.p90:.1f} ms on this {kind}"
+            f"{result.variant} {units_of(result) or result.target}: {result.verdict} of the whole way; all "
+            f"models p90 {result.latency.longest.summary.p90:.1f} ms on this {kind}"
         )
     if result.reported:
         return f"{result.variant}: {result.verdict} of the whole way: {result.target} times each graph alone"

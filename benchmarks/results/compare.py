@@ -6,12 +6,12 @@ from typing import Any
 
 from mien.benchmarks.errors import ReportError
 
-from .records import ANDROID_EMULATOR, TOTAL, Result, Stage, Work, read_result
+from .records import ANDROID_EMULATOR, STEP, TOTAL, Result, Stage, Work, read_result
 from .stats import Interval, paired_ratio
 
 MS, INSTRUCTIONS = "ms", "instructions"
 SLOWER, FASTER, UNDECIDED = "more", "less", "no difference shown"
-_SAME = ("photograph_sha256", "cpus")
+_SAME = ("input_sha256", "cpus")
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ def compare(before: Mapping[str, Any], after: Mapping[str, Any]) -> tuple[Change
 
     Raises:
         ReportError: the reports have no result or no figure in common, or were made on different
-            devices, with other threads, processors or photographs.
+            devices, with other threads, processors or inputs.
     """
     first, second = _results(before), _results(after)
     shared = [key for key in first if key in second]
@@ -114,13 +114,13 @@ def _identities(before: Result, after: Result) -> Iterator[tuple[str, object, ob
 def _time_change(variant: str, before: Stage, after: Stage) -> Change:
     return Change(
         variant=variant,
-        what=before.name if before.part == "chain" else f"graph {before.name}",
+        what=before.title,
         unit=MS,
         before=before.summary.p50,
         after=after.summary.p50,
         ratio=paired_ratio(before.blocks, after.blocks),
         # One gate for each variant: many would raise false alarms together.
-        gated=(before.part, before.name) == ("chain", TOTAL),
+        gated=(before.part, before.name) == (STEP, TOTAL),
     )
 
 

@@ -19,23 +19,31 @@ from typing import Any, Protocol
 from jsonschema import Draft202012Validator
 
 from mien.benchmarks.errors import ReportError
+from mien.benchmarks.pipeline import Given
 from mien.mobile_reference.bundle.reader import MANIFEST, Bundle, sha256
 from mien.mobile_reference.errors import UsageError
 
 from .stats import Blocks, Summary, block_spread, summarise
 
-FORMAT = 1
+FORMAT = 2
+ESTIMATE_FORMAT = 1
 REPORT_SCHEMA = "report.schema.json"
 ESTIMATE_SCHEMA = "estimate.schema.json"
 BUDGET_MS = 1000.0
-"""The promise: from the encoded photograph to the score in less than a second."""
+"""The promise: from the encoded photograph, or the app's tensors, to the result in less than a second."""
 HOST = "host"
 ARM64_EMULATION = "arm64-emulation"
 ANDROID = "android"
 ANDROID_EMULATOR = "android-emulator"
 IPHONE, IOS_SIMULATOR, MAC = "iphone", "ios-simulator", "mac"
+STEP, MODEL, GRAPH = "step", "model", "graph"
+"""Parts that times are of: what we do around the models, a model in its place, a model alone."""
+DECODE, FRONT, PIXELS = "decode", "front", "pixels"
+"""Steps: a file to pixels, pixels to the inputs, bytes to a pixel buffer."""
 TOTAL = "total"
-"""The stage from the encoded photograph to the score."""
+"""The step that is the whole way: from the encoded photograph, or the app's tensors, to the result."""
+INFERENCE = "inference"
+"""The step that is all models, where the front before them was not timed."""
 MET, NOT_MET, NO_EVIDENCE = "met", "not met", "no evidence"
 UNSTABLE = 0.05
 """By what share processes may differ before their times are called unstable."""
@@ -46,16 +54,22 @@ _MAX_REPORT_BYTES = 256 << 20
 
 @dataclass(frozen=True)
 class BenchSpec:
-    """What to measure: ``blocks`` fresh processes, each ``warmup`` untimed and ``runs`` timed appraisals."""
+    """What to measure: ``blocks`` fresh processes, each ``warmup`` untimed and ``runs`` timed runs."""
 
     bundle: Bundle
     variant: str
-    photograph: Path
+    given: Given
     threads: int
     warmup: int
     runs: int
     blocks: int
     cpus: tuple[int, ...] = ()
+
+
+def sum_of(given: Given) -> str:
+    """Name the step that is the sum of all: the whole way, where no front was left out."""
+    skipped = given.golden is not None and given.photograph is None and given.golden.spec.front is not None
+    return INFERENCE if skipped else TOTAL
 
 
 @dataclass(frozen=True)
@@ -72,11 +86,19 @@ class Device:
 
 @dataclass(frozen=True)
 class Stage:
-    """The times of one step in ms. ``part`` is ``chain`` (a step of an appraisal) or ``graph`` (alone)."""
+    """The times of one step in ms; ``part`` is ``STEP``, ``MODEL`` or ``GRAPH``.
+
+    A model may be called what a step is called, so that the two together say what was timed.
+    """
 
     part: str
     name: str
     blocks: Blocks
+
+    @property
+    def title(self) -> str:
+        """What was timed, in a word or two that no other stage has."""
+        return self.name if self.part == STEP else f"{self.part} {self.name}"
 
     @property
     def summary(self) -> Summary:
@@ -93,19 +115,24 @@ class Latency:
     first_ms: tuple[float, ...]
     peak_memory_bytes: int
 
-    def stage(self, name: str) -> Stage:
-        """Find a step of the chain."""
-        return next(stage for stage in self.stages if (stage.part, stage.name) == ("chain", name))
+    def step(self, name: str) -> Stage:
+        """Find one of our own steps."""
+        return next(stage for stage in self.stages if (stage.part, stage.name) == (STEP, name))
+
+    @property
+    def chain(self) -> tuple[Stage, ...]:
+        """What one run consists of, in its order; its sum stands last."""
+        return tuple(stage for stage in self.stages if stage.part != GRAPH)
 
     @property
     def whole(self) -> bool:
-        """Tell whether the whole way from the photograph was timed, not only that from the aligned face."""
-        return any((stage.part, stage.name) == ("chain", TOTAL) for stage in self.stages)
+        """Tell whether the whole way was timed, not only that behind the front."""
+        return any((stage.part, stage.name) == (STEP, TOTAL) for stage in self.stages)
 
     @property
     def longest(self) -> Stage:
-        """The step that says most, and stands last: the whole way, or else the last model."""
-        return [stage for stage in self.stages if stage.part == "chain"][-1]
+        """The step that says most, and stands last: the whole way, or else all models."""
+        return self.chain[-1]
 
 
 @dataclass(frozen=True)
@@ -188,7 +215,7 @@ class Result:
 
     @property
     def p90_ms(self) -> float | None:
-        """The time that nine of ten appraisals keep, or None where the whole way was not timed."""
+        """The time that nine of ten runs keep, or None where the whole way was not timed."""
         return self.latency.longest.summary.p90 if self.latency and self.latency.whole else None
 
     @property
@@ -205,7 +232,7 @@ class Result:
 
     @property
     def verdict(self) -> str:
-        """Say whether the budget is kept by nine of ten appraisals."""
+        """Say whether the budget is kept by nine of ten runs."""
         if self.p90_ms is None or self.device.kind == ANDROID_EMULATOR:
             return NO_EVIDENCE
         return MET if self.p90_ms < BUDGET_MS else NOT_MET
@@ -224,7 +251,7 @@ class Target(Protocol):
 
 
 def stability_notes(stages: tuple[Stage, ...]) -> tuple[str, ...]:
-    """Say which chain steps differ between processes by more than chance should allow."""
+    """Say which steps differ between processes by more than chance should allow."""
     longest = Latency(stages, (), (), 0).longest
     spread = block_spread(longest.blocks)
     if spread <= UNSTABLE:

@@ -2,40 +2,52 @@
 
 import json
 import math
-from collections.abc import Iterator, Sequence
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
 from PIL import Image
 
 from mien.benchmarks.errors import DeviceError
+from mien.benchmarks.model_names import check_names
 from mien.benchmarks.phone.adb import Answer
 from mien.benchmarks.phone.runner_kit import LITERT, Kit
 from mien.benchmarks.phone.session import FOLDER, Job, Measured, Session, thermal_notes
-from mien.benchmarks.pipeline import front_models, models_of_app, picture_model
+from mien.benchmarks.pipeline import Given, differences, judged_gates, models_behind
 from mien.benchmarks.results.records import (
     ANDROID,
+    DECODE,
+    FRONT,
+    MODEL,
+    STEP,
     BenchSpec,
     Device,
     Latency,
+    Parity,
     Result,
     Stage,
     stability_notes,
+    sum_of,
 )
-from mien.mobile_reference.bundle.reader import Bundle, Variant, alignment_rule
+from mien.mobile_reference.bundle.reader import Bundle, Variant, alignment_rule, face_front
+from mien.mobile_reference.contract import PipelineSpec, TensorSpec
 from mien.mobile_reference.run.models import TFLITE
 
-from .host import score_parity
+from .host import gate_parity, unjudged_notes
 
 _UPRIGHT, _ORIENTATION = (None, 1), 0x0112
-_KIT, _PHOTO = "kit", "photo"
+_KIT, _INPUT = "kit", "input"
 # Fields of the rule by which the runner finds and frames a face, beside the template.
 _RULE = ("size", "detector_size", "score", "overlap", "second_look", "smallest")
 
 
 class AndroidTarget:
-    """Measures on one phone's processor, from the encoded photograph to the score."""
+    """Measures on one phone's processor, from the encoded photograph, or tensors, to the outputs."""
 
     def __init__(self, session: Session, kit: Kit) -> None:
         self._session = session
@@ -50,23 +62,32 @@ class AndroidTarget:
 
         Raises:
             DeviceError: nothing could be measured.
+            BundleError: a model's tensors have other names than the manifest says.
         """
-        _check_photograph(spec.photograph)
-        variant = tflite_variant(spec.bundle, spec.variant)
-        files = {
-            _KIT: [self._kit.folder / name for name in self._kit.hashes],
-            spec.variant: [variant.files[model.name] for model in models_of_app(spec.bundle.spec)],
-            _PHOTO: [spec.photograph],
-        }
-        loader, *_, runner = self._kit.command
-        job = Job(spec.variant, f"{FOLDER}/{_KIT}", [*self._kit.command, *self._settings(spec)])
-        self._session.install(spec.variant, files, [f"{_KIT}/{loader}", f"{_KIT}/{runner}"])
-        return self._result(spec, self._session.measure([job] * spec.blocks, self._read))
+        if spec.given.photograph:
+            _check_photograph(spec.given.photograph)
+        variant, models = (
+            tflite_variant(spec.bundle, spec.variant),
+            models_behind(spec.bundle.spec, spec.given),
+        )
+        check_names(variant, models)
+        with tempfile.TemporaryDirectory(prefix="mien-android-") as name:
+            files = {
+                _KIT: [self._kit.folder / file for file in self._kit.hashes],
+                spec.variant: [variant.files[model.name] for model in models],
+                _INPUT: list(_input_files(spec.given, Path(name))),
+            }
+            loader, *_, runner = self._kit.command
+            job = Job(spec.variant, f"{FOLDER}/{_KIT}", [*self._kit.command, *self._settings(spec)])
+            self._session.install(spec.variant, files, [f"{_KIT}/{loader}", f"{_KIT}/{runner}"])
+            return self._result(spec, self._session.measure([job] * spec.blocks, partial(self._read, spec)))
 
     def _result(self, spec: BenchSpec, measured: Measured[dict[str, Any]]) -> Result:
         answers = measured.answers
-        names = answers[0]["chain"]
-        stages = tuple(Stage("chain", n, tuple(tuple(a["chain"][n]) for a in answers)) for n in names)
+        stages = tuple(
+            Stage(part, name, tuple(tuple(answer["steps"][place]) for answer in answers))
+            for place, (part, name) in enumerate(steps_of(spec))
+        )
         return Result(
             target=ANDROID,
             variant=spec.variant,
@@ -78,8 +99,16 @@ class AndroidTarget:
                 first_ms=tuple(answer["first"] for answer in answers),
                 peak_memory_bytes=max(answer["peak_memory_bytes"] for answer in answers),
             ),
-            parity=tuple(score_parity(spec, [score for answer in answers for score in answer["scores"]])),
-            notes=(*self._pinning(answers), *thermal_notes(measured.trace), *stability_notes(stages)),
+            parity=(
+                *gate_parity(spec, [answer["differences"] for answer in answers]),
+                *_repeatability(answers),
+            ),
+            notes=(
+                *self._pinning(answers),
+                *unjudged_notes(spec),
+                *thermal_notes(measured.trace),
+                *stability_notes(stages),
+            ),
             conditions=measured.trace,
             missing=measured.missing,
         )
@@ -97,8 +126,8 @@ class AndroidTarget:
     def _pinned(self) -> str:
         return ",".join(map(str, self._session.phone.big))
 
-    def _read(self, job: Job, answer: Answer) -> dict[str, Any]:
-        """Read what one process on the phone measured: the times and the score of each of its runs."""
+    def _read(self, spec: BenchSpec, job: Job, answer: Answer) -> dict[str, Any]:
+        """Read what one process on the phone measured: the times of its runs, and tensors of the first."""
         if answer.code:
             raise DeviceError(
                 f"{job.name}: the runner ended with {answer.code} on the phone: {answer.last}; "
@@ -110,35 +139,88 @@ class AndroidTarget:
             raise DeviceError(f"{job.name}: the runner's answer is not JSON; run it again") from error
         if result["page_size"] != self._session.phone.page_size:
             raise DeviceError(f"the runner saw pages of {result['page_size']} bytes; report this phone")
-        result["scores"] = [math.nan if score is None else score for score in result["scores"]]
-        if len(result["scores"]) != len(result["chain"]["total"]):
-            raise DeviceError(f"{job.name}: the phone gave {len(result['scores'])} scores; run it again")
+        if len(result["steps"]) != len(steps_of(spec)):
+            raise DeviceError(
+                f"{job.name}: the phone timed {len(result['steps'])} steps; set the kit up again"
+            )
+        given, pipeline = spec.given.golden, spec.bundle.spec
+        tensors = {
+            name: _array(pipeline.tensor(name), found["bytes"]) for name, found in result["tensors"].items()
+        }
+        result["differences"] = differences(given, tensors) if given else {}
         return result
 
     def _settings(self, spec: BenchSpec) -> Iterator[str]:
+        """Say in the words of ``runner/runner.c`` what to do."""
         variant, pipeline, mode = spec.bundle.variant(spec.variant), spec.bundle.spec, self._session.mode
-        rule, whole, (detector,) = alignment_rule(pipeline), picture_model(pipeline), front_models(pipeline)
         place = f"../{spec.variant}"
-        points = {
-            f"{axis}{n}": v for n, p in enumerate(rule.template) for axis, v in zip("xy", p, strict=True)
-        }
         settings = {
-            "detector": f"{place}/{variant.files[detector.name].name}",
-            "found": detector.outputs[0],
-            "model": f"{place}/{variant.files[whole.name].name}",
-            "step": whole.name,
-            "rating": pipeline.rating.tensor,
-            "photo": f"../{_PHOTO}/{spec.photograph.name}",
             "cpus": self._pinned(),
             "threads": spec.threads,
             "warmup": spec.warmup,
             "runs": spec.runs,
             "seconds": mode.seconds,
             "limit": mode.limit,
-            **{name: getattr(rule, name) for name in _RULE},
-            **points,
         }
-        return (f"{name}={value}" for name, value in settings.items())
+        yield from (f"{name}={value}" for name, value in settings.items())
+        if spec.given.photograph:
+            yield f"photo=../{_INPUT}/{spec.given.photograph.name}"
+            yield from _front_settings(pipeline, f"{place}/{{}}", variant)
+        else:
+            for name in pipeline.inputs:
+                yield from (f"input={name}", f"file=../{_INPUT}/{name}.bin")
+        for model in pipeline.served:
+            yield f"model={place}/{variant.files[model.name].name}"
+            yield from (f"reads={name}" for name in model.inputs)
+            yield from (f"gives={name}" for name in model.outputs)
+        kept = (gate.tensor for gate, _ in judged_gates(pipeline, spec.variant))
+        yield from (f"keep={name}" for name in dict.fromkeys(kept))
+
+
+def steps_of(spec: BenchSpec) -> tuple[tuple[str, str], ...]:
+    """List part and name of what the runner times, in its order."""
+    front = ((STEP, DECODE), (STEP, FRONT)) if spec.given.photograph else ()
+    models = ((MODEL, model.name) for model in spec.bundle.spec.served)
+    return (*front, *models, (STEP, sum_of(spec.given)))
+
+
+def _front_settings(pipeline: PipelineSpec, place: str, variant: Variant) -> Iterator[str]:
+    rule, front = alignment_rule(pipeline), face_front(pipeline)
+    (detector,), (face,) = front.models, front.outputs
+    points = {f"{axis}{n}": v for n, p in enumerate(rule.template) for axis, v in zip("xy", p, strict=True)}
+    settings = {
+        "detector": place.format(variant.files[detector.name].name),
+        "picture": detector.inputs[0],
+        "found": detector.outputs[0],
+        "face": face,
+        **{name: getattr(rule, name) for name in _RULE},
+        **points,
+    }
+    yield from (f"{name}={value}" for name, value in settings.items())
+
+
+def _input_files(given: Given, folder: Path) -> Iterator[Path]:
+    """Yield what a run begins with: the photograph, or the bytes of each tensor, little-endian."""
+    if given.photograph:
+        yield given.photograph
+        return
+    for name, array in given.arrays.items():
+        file = folder / f"{name}.bin"
+        file.write_bytes(np.ascontiguousarray(array, array.dtype.newbyteorder("<")).tobytes())
+        yield file
+
+
+def _array(tensor: TensorSpec, text: str) -> NDArray[Any]:
+    """Read the bytes of a tensor, in hexadecimal; of another size they are not that tensor."""
+    values = np.frombuffer(bytes.fromhex(text), np.dtype(tensor.dtype).newbyteorder("<"))
+    return values.reshape(tensor.shape) if values.size == math.prod(tensor.shape) else values
+
+
+def _repeatability(answers: Sequence[Mapping[str, Any]]) -> Iterator[Parity]:
+    """Say in how many runs a tensor was not what it was in the first run of its process, to the byte."""
+    for name in answers[0]["tensors"]:
+        differing = sum(answer["tensors"][name]["differing"] for answer in answers)
+        yield Parity(f"{name} from run to run", differing, 0, "differing runs")
 
 
 def tflite_variant(bundle: Bundle, name: str) -> Variant:

@@ -15,16 +15,16 @@ from numpy.typing import NDArray
 
 from mien.benchmarks.emulation.emulator import Emulator
 from mien.benchmarks.emulation.sysroot import Userland
-from mien.benchmarks.pipeline import models_of_app
+from mien.benchmarks.pipeline import Given, differences, largest_difference, models_behind
 from mien.benchmarks.results.records import BenchSpec, Device, Parity, Result
 from mien.mobile_reference.bundle.reader import Bundle, Variant
 from mien.mobile_reference.contract import PipelineSpec, StageSpec, TensorSpec
 from mien.mobile_reference.front.photograph import read_photograph
 from mien.mobile_reference.run.models import Arrays
-from mien.mobile_reference.run.runner import BundleRunner, rating_of
+from mien.mobile_reference.run.runner import BundleRunner
 from mien.mobile_reference.tflite.model_file import TFLiteFile, read_tflite
 
-from .host import score_parity
+from .host import gate_parity, unjudged_notes
 
 
 @dataclass(frozen=True)
@@ -72,8 +72,8 @@ class Arm64Target:
         """
         self._progress(f"{spec.variant}: {self._emulator.name}")
         variant, pipeline = spec.bundle.variant(spec.variant), spec.bundle.spec
-        models = models_of_app(pipeline)
-        on_host = _on_host(spec.bundle, variant, spec.photograph)
+        models = models_behind(pipeline, spec.given)
+        on_host = _on_host(spec.bundle, variant, spec.given)
         with tempfile.TemporaryDirectory(prefix="mien-arm64-") as name:
             folder = Path(name)
             for number, model in enumerate(models):
@@ -81,6 +81,7 @@ class Arm64Target:
             files = {model.name: variant.files[model.name] for model in models}
             work = self._emulator.run(folder, files, variant.name)
             found = {model.name: _load(folder, number, model) for number, model in enumerate(models)}
+        golden = spec.given.golden
         served = {name: array for model in pipeline.served for name, array in found[model.name].items()}
         return Result(
             target=f"arm64-{self._emulator.name}",
@@ -90,8 +91,9 @@ class Arm64Target:
             latency=None,
             parity=(
                 *_parity(pipeline, variant, on_host.made, found),
-                *score_parity(spec, [rating_of(pipeline, served)]),
+                *gate_parity(spec, [differences(golden, served)] if golden else []),
             ),
+            notes=tuple(unjudged_notes(spec)),
             work=work,
         )
 
@@ -111,10 +113,13 @@ class _Recorder(BundleRunner):
         return outputs
 
 
-def _on_host(bundle: Bundle, variant: Variant, photograph: Path) -> _Recorder:
-    """Appraise on the host."""
+def _on_host(bundle: Bundle, variant: Variant, given: Given) -> _Recorder:
+    """Run everything once on the host."""
     recorder = _Recorder(bundle, variant.name)
-    recorder.appraise(read_photograph(photograph))
+    inputs = given.arrays
+    if given.photograph:
+        inputs = dict(recorder.prepare(read_photograph(given.photograph)).inputs)
+    recorder.rate(inputs)
     return recorder
 
 
@@ -134,12 +139,12 @@ def _parity(
     spec: PipelineSpec, variant: Variant, expected: Mapping[str, Arrays], found: Mapping[str, Arrays]
 ) -> Iterator[Parity]:
     """Compare with the host."""
-    for model in models_of_app(spec):
+    for model in (spec.model(name) for name in expected):
         allowed = _tolerance(read_tflite(variant.files[model.name]))
         for tensor in spec.tensors_of(model.outputs):
             exact, other = (outputs[model.name][tensor.name] for outputs in (expected, found))
             error = largest_difference(exact, other) / allowed.scale(tensor, exact)
-            yield Parity(f"{model.name} {tensor.name}", error, allowed.limit, allowed.unit)
+            yield Parity(f"{model.name}: {tensor.name}", error, allowed.limit, allowed.unit)
 
 
 def _tolerance(model: TFLiteFile) -> _Tolerance:
@@ -147,11 +152,3 @@ def _tolerance(model: TFLiteFile) -> _Tolerance:
     if model.integer_only:
         return _EXACT
     return _MIXED if model.has_integer_convolution else _FLOAT
-
-
-def largest_difference(expected: NDArray[Any], found: NDArray[Any]) -> float:
-    """Return the largest difference; infinite for what is not a number or has another shape."""
-    exact, other = expected.astype(np.float64), found.astype(np.float64)
-    if exact.shape != other.shape or not np.isfinite(other).all():
-        return float("inf")
-    return float(np.abs(exact - other).max())

@@ -1,12 +1,13 @@
 """The second runner on a phone: LiteRT's own ``benchmark_model``, which the user has got from there.
 
 It reaches what mien's runner cannot: a GPU or an NPU. It times one graph alone on random inputs and tells
-sums, no single run; so there is no 90th percentile of an appraisal in it, no score, and no verdict.
+sums, no single run; so there is no 90th percentile in it, no result to judge, and no verdict.
 """
 
+import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from mien.benchmarks.errors import DeviceError
@@ -39,17 +40,41 @@ UNITS: Mapping[str, tuple[str, ...]] = {
     ),
     "nnapi": ("--use_nnapi=true",),
 }
-_NUMBER = r"-?\d+(?:\.\d+)?(?:e[+-]?\d+)?"
+UNKNOWN = "unknown"
+"""The unit of times of which the program did not say what made them."""
+# Who took nodes of the graph, as LiteRT and the delegates call themselves, by the unit that it is.
+_DELEGATES: Mapping[str, re.Pattern[str]] = {
+    "gpu": re.compile(r"gpu|opencl|opengl|vulkan|webgpu|litert_cl|litert_gl", re.IGNORECASE),
+    "npu": re.compile(r"npu|dispatch|qnn|neuron|hexagon", re.IGNORECASE),
+    "nnapi": re.compile(r"nnapi", re.IGNORECASE),
+}
+_NUMBER = r"\d+(?:\.\d+)?(?:e[+-]?\d+)?(?![\w.])"
 _RUNS = re.compile(r"\bcount=\d+\b.*")
 _FIELD = re.compile(rf"(\w+)=({_NUMBER})")
+# One run, or runs that all took as long, are told by the last of them alone.
+_ALL_SAME = re.compile(rf"\bcount=(?:1\s+curr=({_NUMBER})|\d+\s+curr=({_NUMBER})\(all same\))\s*$")
 _ONCE = re.compile(rf"(Init|First inference): ({_NUMBER})")
-_DELEGATED = re.compile(r"the model graph will (.+)")
-_REFUSED, _PARTLY = "not be executed", "partially"
+# LiteRT 2 tells the same in milliseconds.
+_ONCE_MS = re.compile(rf"(Model initialization|Warmup \(first\)):\s+({_NUMBER}) ms")
+_MS_NAMES = {"Model initialization": "Init", "Warmup (first)": "First inference"}
+_APPLIED = re.compile(r"applied (.+?) delegate, and the model graph will be (\w+) executed")
+_REFUSED = re.compile(r"(\S+) delegate is explicitly applied, the model graph will not be executed")
+_REPLACED = re.compile(r"Replacing (\d+) out of (\d+) node\(s\) with delegate \(([^)]*)\)")
+_NOT_LOADED = re.compile(r"(\w+) accelerator could not be loaded")
 _AVERAGE = "avg"
+_MOST_US = 1e12
+
+
+@dataclass(frozen=True)
+class Taken:
+    """What a process says of who ran the graph: ``unit``, or ``UNKNOWN``, and how much of it."""
+
+    unit: str
+    note: str = ""
 
 
 class BenchmarkModelTarget:
-    """Lets ``benchmark_model`` time the graphs of an appraisal on one unit of a phone.
+    """Lets ``benchmark_model`` time the graphs of an app on one unit of a phone.
 
     ``program`` lies in a folder with the libraries (``*.so``) that it needs for the unit; they go along.
     """
@@ -82,10 +107,11 @@ class BenchmarkModelTarget:
             for graph in graphs
         ]
         measured = self._session.measure(jobs, self._read)
-        reported = tuple(_by_graph(graphs, [times for times, _ in measured.answers], self._unit))
-        delegations = dict.fromkeys(text for _, text in measured.answers if text)
+        unit = _common_unit([taken for _, taken in measured.answers])
+        reported = tuple(_by_graph(graphs, [times for times, _ in measured.answers], unit))
+        said = dict.fromkeys(taken.note for _, taken in measured.answers if taken.note)
         return Result(
-            target=f"{ANDROID}-{PROGRAM}-{self._unit}",
+            target=f"{ANDROID}-{PROGRAM}-{unit}",
             variant=spec.variant,
             device=self.probe(),
             threads=spec.threads if self._unit == CPU else None,
@@ -93,7 +119,7 @@ class BenchmarkModelTarget:
             parity=(),
             notes=(
                 "random inputs, outputs not looked at: no evidence that the answers are right",
-                *(f"the graph will {text}" for text in delegations),
+                *said,
                 *thermal_notes(measured.trace),
                 *_spread_notes(reported),
             ),
@@ -113,8 +139,8 @@ class BenchmarkModelTarget:
         yield from (f"--min_secs={mode.seconds}", f"--max_secs={mode.limit}")
         yield from UNITS[self._unit]
 
-    def _read(self, job: Job, answer: Answer) -> tuple[Mapping[str, float], str]:
-        """Return the times of one process, and how much of the graph the unit took, as it says."""
+    def _read(self, job: Job, answer: Answer) -> tuple[Mapping[str, float], Taken]:
+        """Return the times of one process, and what it says of who ran the graph."""
         text = f"{answer.out}\n{answer.err}"
         if answer.code:
             raise DeviceError(
@@ -122,27 +148,63 @@ class BenchmarkModelTarget:
                 "look at its flags and libraries"
             )
         times = read_times(text)
-        if _AVERAGE not in times:
+        if not 0 < times.get(_AVERAGE, 0) <= _MOST_US:
             raise DeviceError(
-                f"{job.name}: {self._program.name} printed no line 'count=... avg=...'; give LiteRT's program"
+                f"{job.name}: {self._program.name} printed no line 'count=... avg=...' with a time in it; "
+                "give LiteRT's program"
             )
-        found = _DELEGATED.search(text)
-        delegation = found[1].strip().rstrip(".") if found else ""
-        if delegation.startswith(_REFUSED) and self._unit != CPU:
+        taken = read_unit(text, self._unit)
+        if taken is None:
             raise DeviceError(f"{job.name}: the {self._unit} took nothing of the graph; it ran on the CPU")
-        return times, delegation if _PARTLY in delegation else ""
+        return times, taken
 
 
 def read_times(text: str) -> dict[str, float]:
     """Read what ``benchmark_model`` printed, in microseconds.
 
     The keys are its own, whichever it prints: ``count``, ``min``, ``max``, ``avg`` and ``std``, in newer
-    releases ``median`` and ``p95``; ``Init`` and ``First inference`` come from its last line. Of several
-    ``count=`` lines the last is the measurement, those before it are the warm-up.
+    releases ``median`` and ``p95``; ``Init`` and ``First inference`` come from its last line, or in
+    milliseconds from the block of results of LiteRT 2. Of several ``count=`` lines the last is the
+    measurement, those before it are the warm-up. A line of one run, or of equal ones, has ``curr`` alone,
+    which then is each of the others. What is not a finite number of at least 0 is left out.
     """
     lines = _RUNS.findall(text)
     times = {name: float(value) for name, value in _FIELD.findall(lines[-1])} if lines else {}
-    return times | {name: float(value) for name, value in _ONCE.findall(text)}
+    if lines and (same := _ALL_SAME.search(lines[-1])):
+        times |= dict.fromkeys(("curr", "min", "max", _AVERAGE), float(same[1] or same[2]))
+    times |= {_MS_NAMES[name]: 1000 * float(value) for name, value in _ONCE_MS.findall(text)}
+    times |= {name: float(value) for name, value in _ONCE.findall(text)}
+    return {name: value for name, value in times.items() if math.isfinite(value)}
+
+
+def read_unit(text: str, unit: str) -> Taken | None:
+    """Tell who ran the graph: the ``unit`` that was asked for, nobody knows, or None when it took nothing.
+
+    A program that was asked for a GPU and finds none runs on the CPU and says so in a line among many, or not
+    at all. So times are the unit's only where the program names a delegate of it and the nodes it took.
+    """
+    if unit == CPU:
+        return Taken(CPU)
+    own = _DELEGATES[unit]
+    applied = [found for found in _APPLIED.finditer(text) if own.search(found[1])]
+    replaced = [(int(found[1]), int(found[2]), found[3]) for found in _REPLACED.finditer(text)]
+    taken = [(some, every) for some, every, who in replaced if own.search(who) and some]
+    refused = any(own.search(found[1]) for found in _REFUSED.finditer(text))
+    missing = any(own.search(found[1]) for found in _NOT_LOADED.finditer(text))
+    if refused or (not taken and (missing or (replaced and not applied))):
+        return None
+    if taken:
+        return Taken(unit, "; ".join(f"the {unit} took {some} of {every} nodes" for some, every in taken))
+    if applied:
+        how = applied[-1][2]
+        return Taken(unit, "" if how == "completely" else f"the graph will be {how} executed by the delegate")
+    return Taken(UNKNOWN, f"which unit ran is unknown: {unit} was asked for, and the program did not say")
+
+
+def _common_unit(taken: Sequence[Taken]) -> str:
+    """Return the unit that all processes had; unknown where it is so of one."""
+    units = {one.unit for one in taken}
+    return units.pop() if len(units) == 1 else UNKNOWN
 
 
 def _by_graph(graphs: Sequence[str], times: Sequence[Mapping[str, float]], unit: str) -> Iterator[Reported]:

@@ -6,13 +6,13 @@ import os
 import platform
 import subprocess
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 from mien.benchmarks.errors import TargetError
-from mien.benchmarks.pipeline import unit_of
+from mien.benchmarks.pipeline import judged_gates, unit_of, unjudged_note, worst
 from mien.benchmarks.results.records import (
     HOST,
     BenchSpec,
@@ -66,8 +66,8 @@ class HostTarget:
             device=self.probe(),
             threads=spec.threads,
             latency=latency,
-            parity=tuple(score_parity(spec, [answer["rating"] for answer in answers])),
-            notes=(*notes, *stability_notes(stages)),
+            parity=tuple(gate_parity(spec, [_read_differences(answer) for answer in answers])),
+            notes=(*notes, *unjudged_notes(spec), *stability_notes(stages)),
         )
 
     def _blocks(self, spec: BenchSpec) -> Iterator[dict[str, Any]]:
@@ -77,7 +77,7 @@ class HostTarget:
                 {
                     "bundle": str(spec.bundle.path),
                     "variant": spec.variant,
-                    "photograph": str(spec.photograph),
+                    "photograph": spec.given.photograph and str(spec.given.photograph),
                     "threads": spec.threads,
                     "warmup": spec.warmup,
                     "runs": spec.runs,
@@ -86,16 +86,33 @@ class HostTarget:
             )
 
 
-def score_parity(spec: BenchSpec, scores: list[float]) -> Iterator[Parity]:
-    """Compare the scores of the measured runs with the float score, where the photograph has one."""
-    rating = spec.bundle.spec.tensor(spec.bundle.spec.rating.tensor)
-    for golden in spec.bundle.goldens:
-        if golden.source == spec.photograph:
-            # Not max alone, which loses a score that is not a number behind one that is.
-            errors = [abs(score - golden.rating) for score in scores]
-            error = max(errors) if all(map(math.isfinite, errors)) else math.inf
-            tolerance = spec.bundle.variant(spec.variant).tolerance
-            yield Parity(f"{rating.name} of {golden.name}", error, tolerance, unit_of(rating))
+def gate_parity(spec: BenchSpec, found: Sequence[Mapping[str, float]]) -> Iterator[Parity]:
+    """Hold the gates to what the measured runs gave, where the input has float values.
+
+    Args:
+        spec: What was measured.
+        found: For each run the largest difference of its tensors, as ``pipeline.differences`` says.
+    """
+    pipeline, golden = spec.bundle.spec, spec.given.golden
+    if golden is None:
+        return
+    for gate, limit in judged_gates(pipeline, spec.variant):
+        tensor = pipeline.tensor(gate.tensor)
+        error = worst([differences.get(tensor.name, math.inf) for differences in found])
+        yield Parity(f"{tensor.name} of {golden.name}", error, limit, unit_of(tensor))
+
+
+def unjudged_notes(spec: BenchSpec) -> Iterator[str]:
+    """Say what no measured run was held to."""
+    if spec.given.golden:
+        yield from unjudged_note(spec.bundle.spec, spec.variant)
+    else:
+        yield "nothing was judged: the float pipeline has not seen this photograph"
+
+
+def _read_differences(answer: Mapping[str, Any]) -> dict[str, float]:
+    found = answer["differences"] or {}
+    return {name: math.inf if value is None else value for name, value in found.items()}
 
 
 def _ask(request: Mapping[str, Any]) -> dict[str, Any]:
@@ -127,9 +144,9 @@ def _ask(request: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _stages(answers: list[dict[str, Any]]) -> Iterator[Stage]:
-    for part in ("chain", "graph"):
-        for name in answers[0][part]:
-            yield Stage(part, name, tuple(tuple(answer[part][name]) for answer in answers))
+    times = [{(part, name): tuple(runs) for part, name, runs in answer["stages"]} for answer in answers]
+    for part, name in times[0]:
+        yield Stage(part, name, tuple(block[part, name] for block in times))
 
 
 def _load_notes() -> tuple[str, ...]:

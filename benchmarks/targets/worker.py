@@ -5,6 +5,7 @@ caches of one decide for all.
 """
 
 import json
+import math
 import os
 import sys
 import time
@@ -16,29 +17,30 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mien.benchmarks.pipeline import front_models, models_of_app
-from mien.benchmarks.results.records import TOTAL
+from mien.benchmarks.pipeline import Given, differences, first_given, front_models, models_behind
+from mien.benchmarks.results.records import DECODE, FRONT, GRAPH, MODEL, STEP, sum_of
 from mien.mobile_reference.bundle.reader import open_bundle
 from mien.mobile_reference.contract import StageSpec
 from mien.mobile_reference.errors import MienError
 from mien.mobile_reference.front.photograph import read_photograph
 from mien.mobile_reference.run.models import Arrays
-from mien.mobile_reference.run.runner import BundleRunner, rating_of
+from mien.mobile_reference.run.runner import BundleRunner
 
-Times = dict[str, list[float]]
+Times = dict[tuple[str, str], list[float]]
+"""Times in ms by the part and the name of what was done."""
 
 
 class StopWatch:
-    """Collects times in ms by name."""
+    """Collects times in ms by part and name."""
 
     def __init__(self) -> None:
         self.times: Times = {}
 
-    def __call__[T](self, name: str, step: Callable[[], T]) -> T:
-        """Run a step and keep its time."""
+    def __call__[T](self, part: str, name: str, step: Callable[[], T]) -> T:
+        """Do a step and keep its time."""
         start = time.perf_counter_ns()
         result = step()
-        self.times.setdefault(name, []).append((time.perf_counter_ns() - start) / 1e6)
+        self.times.setdefault((part, name), []).append((time.perf_counter_ns() - start) / 1e6)
         return result
 
 
@@ -47,24 +49,32 @@ def measure(request: dict[str, Any]) -> dict[str, Any]:
     if request["cpus"]:
         os.sched_setaffinity(0, request["cpus"])
     bundle = open_bundle(Path(request["bundle"]))
+    photograph = request["photograph"]
+    given = first_given(bundle, None if photograph is None else Path(photograph))
     once = StopWatch()
     runner = BundleRunner(bundle, request["variant"], request["threads"])
-    once("load", lambda: runner.load(models_of_app(bundle.spec)))
-    photograph = Path(request["photograph"])
-    rating = once("first", lambda: _appraise(runner, photograph, StopWatch()))
-    chain = _repeat(request, lambda watch: _appraise(runner, photograph, watch))
+    once(STEP, "load", lambda: runner.load(models_behind(bundle.spec, given)))
+    arrays = given.arrays
+    outputs = once(STEP, "first", lambda: _whole_way(runner, given, arrays, StopWatch()))
+    chain = _repeat(request, lambda watch: _whole_way(runner, given, arrays, watch))
     memory = _peak_memory()
     alone = [model for model in bundle.spec.models if model not in bundle.spec.served]
     runner.load(alone)
-    known = _inputs_of_front(runner) | dict(runner.prepare(read_photograph(photograph)).inputs)
+    inputs = arrays or runner.prepare(read_photograph(Path(photograph))).inputs
+    known = _inputs_of_front(runner) | dict(inputs)
+    graphs = _repeat(request, lambda watch: _run_in_turn(runner, alone, known, watch, GRAPH))
     return {
-        "load": once.times["load"][0],
-        "first": once.times["first"][0],
-        "chain": chain,
-        "graph": _repeat(request, lambda watch: _finish(runner, alone, known, watch)),
+        "load": once.times[STEP, "load"][0],
+        "first": once.times[STEP, "first"][0],
+        "stages": [[*key, times] for key, times in (chain | graphs).items()],
         "peak_memory_bytes": memory,
-        "rating": rating,
+        "differences": _finite(differences(given.golden, outputs)) if given.golden else None,
     }
+
+
+def _finite(found: dict[str, float]) -> dict[str, float | None]:
+    """Say null for what is not finite, for which JSON has no word."""
+    return {name: value if math.isfinite(value) else None for name, value in found.items()}
 
 
 def _repeat(request: dict[str, Any], step: Callable[[StopWatch], object]) -> Times:
@@ -76,22 +86,26 @@ def _repeat(request: dict[str, Any], step: Callable[[StopWatch], object]) -> Tim
     return watch.times
 
 
-def _appraise(runner: BundleRunner, path: Path, watch: StopWatch) -> float:
-    """Go from the encoded photograph to the rating."""
+def _whole_way(runner: BundleRunner, given: Given, arrays: Arrays, watch: StopWatch) -> Arrays:
+    """Go from what is given, an encoded photograph or ``arrays``, to all outputs."""
 
-    def chain() -> float:
-        photograph = watch("decode", lambda: read_photograph(path))
-        inputs = watch("align", lambda: runner.prepare(photograph).inputs)
-        return rating_of(runner.spec, _finish(runner, runner.spec.served, inputs, watch))
+    def chain() -> Arrays:
+        inputs = arrays
+        if path := given.photograph:
+            photograph = watch(STEP, DECODE, lambda: read_photograph(path))
+            inputs = watch(STEP, FRONT, lambda: runner.prepare(photograph).inputs)
+        return _run_in_turn(runner, runner.spec.served, inputs, watch, MODEL)
 
-    return watch(TOTAL, chain)
+    return watch(STEP, sum_of(given), chain)
 
 
-def _finish(runner: BundleRunner, models: Sequence[StageSpec], known: Arrays, watch: StopWatch) -> Arrays:
+def _run_in_turn(
+    runner: BundleRunner, models: Sequence[StageSpec], known: Arrays, watch: StopWatch, part: str
+) -> Arrays:
     """Run models in their order, each fed by those before it, and keep the time of each."""
     found = dict(known)
     for model in models:
-        found |= watch(model.name, partial(runner.run, model, found))
+        found |= watch(part, model.name, partial(runner.run, model, found))
     return found
 
 

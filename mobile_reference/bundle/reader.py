@@ -282,7 +282,7 @@ def alignment_rule(spec: PipelineSpec) -> AlignmentRule:
     numbers = {
         key: values[key] for key in ("size", "score", "overlap", "second_look", "smallest", "detector_size")
     }
-    return AlignmentRule(template=template, **numbers)
+    return AlignmentRule(template=template, sure=values.get("sure", 0.0), **numbers)
 
 
 def _variant(

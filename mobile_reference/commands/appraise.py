@@ -2,7 +2,7 @@
 
 import json
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any
@@ -11,7 +11,8 @@ import click
 
 from mien.mobile_reference.bundle.reader import face_front, open_bundle
 from mien.mobile_reference.errors import UsageError
-from mien.mobile_reference.front.photograph import read_photograph
+from mien.mobile_reference.front.photograph import Pixels, read_photograph
+from mien.mobile_reference.front.quality import NOTE, REFUSE, Finding, RefusedError
 from mien.mobile_reference.report.pictures import write_rating
 from mien.mobile_reference.run.runner import DEFAULT_VARIANT, Appraiser, BundleRunner, Rating
 
@@ -28,6 +29,9 @@ _PATH = click.Path(path_type=Path)
 @click.option("--checkpoint", type=_PATH, help="Rate with the float pipeline of a checkpoint.")
 @click.option("--variant", help=f"Variant of the bundle (default {DEFAULT_VARIANT}).")
 @click.option("-o", "--output", type=_PATH, help="Write pictures and heatmaps into this folder.")
+@click.option(
+    "--rate-anyway", is_flag=True, help="Rate also what is refused, such as a turned head; a note says why."
+)
 @click.option("--threads", default=1, show_default=True, type=click.IntRange(1, 64))
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object a line.")
 def appraise(
@@ -36,19 +40,22 @@ def appraise(
     checkpoint: Path | None,
     variant: str | None,
     output: Path | None,
+    rate_anyway: bool,  # noqa: FBT001 - click passes flags so
     threads: int,
-    as_json: bool,  # noqa: FBT001 - click passes flags so
+    as_json: bool,  # noqa: FBT001
 ) -> None:
     """Rate photographs: 100 is a typical face, less the more is unusual about it.
 
     Without --bundle and --checkpoint the checkpoint that ships with mien rates. A photograph that
-    cannot be rated does not stop the others; the exit code is 2 if there was one.
+    cannot be rated, or that the pipeline refuses, does not stop the others; the exit code is 2 if there
+    was one.
     """
     appraiser = _appraiser(bundle, checkpoint, variant, threads)
+    rate = appraiser.appraise_anyway if rate_anyway else appraiser.appraise
     folder = _output_folder(output, photographs)
     show = click.echo if as_json else _table_printer(photographs)
     failed = 0
-    for record in _records(appraiser, photographs, folder):
+    for record in _records(appraiser, rate, photographs, folder):
         failed += record["error"] is not None
         line = json.dumps(record)
         show(line)
@@ -96,25 +103,33 @@ def _output_folder(output: Path | None, photographs: Sequence[Path]) -> Path | N
 
 
 def _records(
-    appraiser: Appraiser, photographs: Sequence[Path], folder: Path | None
+    appraiser: Appraiser,
+    rate: Callable[[Pixels], Rating],
+    photographs: Sequence[Path],
+    folder: Path | None,
 ) -> Iterator[dict[str, Any]]:
     """Rate one photograph after the other; what cannot be rated says why."""
     for path in photographs:
         try:
-            rating = appraiser.appraise(read_photograph(path))
+            rating = rate(read_photograph(path))
         except Exception as error:
             # Typed errors of any room concern this one photograph; the rest are defects of mien.
             if not hasattr(error, "exit_code"):
                 raise
-            yield _record(path, appraiser, error=str(error))
+            findings = error.findings if isinstance(error, RefusedError) else ()
+            yield _record(path, appraiser, findings, error=str(error))
             continue
         if folder:
             write_rating(rating, folder, path.stem)
-        yield _record(path, appraiser, rating)
+        yield _record(path, appraiser, rating.prepared.findings, rating)
 
 
 def _record(
-    path: Path, appraiser: Appraiser, rating: Rating | None = None, error: str | None = None
+    path: Path,
+    appraiser: Appraiser,
+    findings: Sequence[Finding],
+    rating: Rating | None = None,
+    error: str | None = None,
 ) -> dict[str, Any]:
     return {
         "photo": str(path),
@@ -122,8 +137,21 @@ def _record(
         "variant": appraiser.variant,
         "faces": rating.prepared.faces if rating else 0,
         "alignment": rating.prepared.alignment.tolist() if rating else None,
+        "findings": [finding.record() for finding in findings],
         "error": error,
     }
+
+
+def _note(record: Mapping[str, Any]) -> str:
+    """Say why there is no score, or what weakens it."""
+    if record["error"]:
+        return str(record["error"])
+    findings = [Finding(**values) for values in record["findings"]]
+    refused = [finding.reason for finding in findings if finding.verdict == REFUSE]
+    noted = [finding.reason for finding in findings if finding.verdict == NOTE]
+    if not findings and record["faces"] > 1:
+        noted = [f"{record['faces']} faces, the largest was rated"]
+    return "; ".join([*(f"refused without --rate-anyway: {reason}" for reason in refused), *noted])
 
 
 def _table_printer(photographs: Sequence[Path]) -> Callable[[str], None]:
@@ -134,10 +162,9 @@ def _table_printer(photographs: Sequence[Path]) -> Callable[[str], None]:
     def show(line: str) -> None:
         record = json.loads(line)
         score = "    -" if record["score"] is None else f"{record['score']:5.1f}"
-        several = f"{record['faces']} faces, the largest was rated" if record["faces"] > 1 else ""
         name = record["photo"]
         shown = name if len(name) <= width else "..." + name[3 - width :]
-        text = f"{shown:<{width}}  {score}  {record['error'] or several}".rstrip()
+        text = f"{shown:<{width}}  {score}  {_note(record)}".rstrip()
         # A name of bytes that are not UTF-8 must not stop the table.
         click.echo(text.encode("utf-8", "replace").decode())
 

@@ -22,6 +22,9 @@ Detector = Callable[[Pixels], NDArray[np.float32]]
 
 _BOX = slice(1, 5)
 _SCORE = 0
+_X, _Y = [1, *range(5, 17, 2)], [2, *range(6, 18, 2)]
+_TURNS = (2, 1, 3)
+"""Counter-clockwise quarter turns at which a photograph is looked at whose face is not surely upright."""
 
 SNAP = 0.125
 """Boxes and keypoints of a merged face, in pixels of the photograph, are rounded half up to multiples of it.
@@ -40,7 +43,11 @@ _HALF = 0.5 + EPSILON
 
 @dataclass(frozen=True)
 class AlignmentRule:
-    """How a face is found and framed; the fields are those of the manifest's ``alignment``."""
+    """How a face is found and framed; the fields are those of the manifest's ``alignment``.
+
+    A face whose score at the second look is at least ``sure`` stands upright; below it the photograph is also
+    looked at turned, and the surest face is taken. At 0 nothing is ever turned.
+    """
 
     size: int
     template: tuple[tuple[float, float], ...]
@@ -49,15 +56,22 @@ class AlignmentRule:
     second_look: float
     smallest: float
     detector_size: int
+    sure: float = 0.0
 
 
 @dataclass(frozen=True)
 class AlignedFace:
-    """The largest face of a photograph: ``pixels`` [size, size, 3], ``matrix`` [2, 3] to its pixels."""
+    """The largest face of a photograph: ``pixels`` [size, size, 3], ``matrix`` [2, 3] to its pixels.
+
+    ``faces`` is how many the first look saw; ``score`` 0..1 the detector's at the second look, 0 where that
+    saw none; ``keypoints`` [6, 2] lie in pixels of the photograph, in the order of the manifest.
+    """
 
     pixels: Pixels
     matrix: Floats
     faces: int
+    score: float
+    keypoints: Floats
 
 
 @dataclass(frozen=True)
@@ -84,23 +98,53 @@ def align(photograph: Pixels, detector: Detector, rule: AlignmentRule) -> Aligne
     """Find the largest face and frame it.
 
     The detector looks twice: at the whole photograph, then at a square about the largest face, where
-    its keypoints are finer.
+    its keypoints are finer. Where it is not sure, it looks at the photograph turned by quarters too.
 
     Raises:
         FaceError: there is no face, or it is smaller than the rule allows.
     """
-    height, width = photograph.shape[:2]
-    found = look(photograph, whole(width, height), detector, rule)
-    if not len(found):
+    sighting = _sight(photograph, detector, rule)
+    if sighting is None or sighting.score < rule.sure:
+        turned = [_sight(photograph, detector, rule, turn) for turn in _TURNS if rule.sure > 0]
+        seen = [one for one in (sighting, *turned) if one is not None]
+        sighting = max(seen, key=lambda one: one.score, default=None)
+    if sighting is None:
         raise _nothing_found(photograph, detector, rule)
-    face = _largest(found)
-    box = face[_BOX][2:].max()
+    box = sighting.face[_BOX][2:].max()
     if box < rule.smallest:
         raise _too_small(box, rule)
-    closer = look(photograph, about(face, rule), detector, rule)
-    keypoints = (_largest(closer) if len(closer) else face)[5:13].reshape(4, 2)
-    matrix = similarity(keypoints, np.array(rule.template))
-    return AlignedFace(warp(photograph, matrix, rule.size), matrix, len(found))
+    keypoints = sighting.closest[5:].reshape(6, 2)
+    matrix = similarity(keypoints[:4], np.array(rule.template))
+    pixels = warp(photograph, matrix, rule.size)
+    return AlignedFace(pixels, matrix, sighting.faces, sighting.score, keypoints)
+
+
+@dataclass(frozen=True)
+class _Sighting:
+    """The largest of ``faces`` as the first look saw it, and the second, if it saw it; both [17]."""
+
+    face: Floats
+    closer: Floats | None
+    faces: int
+
+    @property
+    def score(self) -> float:
+        return 0.0 if self.closer is None else float(self.closer[_SCORE])
+
+    @property
+    def closest(self) -> Floats:
+        return self.face if self.closer is None else self.closer
+
+
+def _sight(photograph: Pixels, detector: Detector, rule: AlignmentRule, turn: int = 0) -> _Sighting | None:
+    """Look twice at a photograph that is turned by so many quarters; none where no face is seen."""
+    height, width = photograph.shape[:2]
+    found = look(photograph, whole(width, height), detector, rule, turn)
+    if not len(found):
+        return None
+    face = _largest(found)
+    closer = look(photograph, about(face, rule), detector, rule, turn)
+    return _Sighting(face, _largest(closer) if len(closer) else None, len(found))
 
 
 def _too_small(box: float, rule: AlignmentRule) -> FaceError:
@@ -171,14 +215,28 @@ def _largest(faces: Floats) -> Floats:
     return np.asarray(faces[areas.argmax()])
 
 
-def look(photograph: Pixels, square: Square, detector: Detector, rule: AlignmentRule) -> Floats:
-    """Detect faces inside a square, [F, 17]: score, box and keypoints in pixels of the photograph."""
+def look(
+    photograph: Pixels, square: Square, detector: Detector, rule: AlignmentRule, turn: int = 0
+) -> Floats:
+    """Detect faces inside a square, [F, 17]: score, box and keypoints in pixels of the photograph.
+
+    The detector sees the square turned counter-clockwise by ``turn`` quarters.
+    """
     picture = warp(photograph, square.matrix(rule.detector_size), rule.detector_size)
-    candidates = detector(picture).astype(np.float64)
-    likely = candidates[candidates[:, _SCORE] >= rule.score]
+    candidates = detector(np.ascontiguousarray(np.rot90(picture, turn))).astype(np.float64)
+    likely = turned_back(candidates[candidates[:, _SCORE] >= rule.score], turn)
     faces = merge(in_photograph(likely, square), rule.overlap)
     faces[:, 1:] = snap(faces[:, 1:])
     return faces
+
+
+def turned_back(candidates: Floats, turn: int) -> Floats:
+    """Take candidates [K, 17] back to a square that was turned counter-clockwise by ``turn`` quarters."""
+    places = candidates.copy()
+    for _ in range(turn):
+        places[:, _X], places[:, _Y] = 1 - places[:, _Y], places[:, _X]
+        places[:, 3:5] = places[:, [4, 3]]
+    return places
 
 
 def snap(places: Floats) -> Floats:

@@ -40,6 +40,7 @@ RULE = AlignmentRule(
     second_look=2.0,
     smallest=64.0,
     detector_size=128,
+    sure=0.75,
 )
 """The rule of the checkpoint that ships with mien."""
 _SIZES = ((512, 512), (1024, 1024), (1000, 750), (749, 1333), (4032, 3024), (641, 480))

@@ -9,8 +9,9 @@ from numpy.typing import NDArray
 
 from mien.mobile_reference.bundle.reader import Bundle, alignment_rule, face_front
 from mien.mobile_reference.contract import PipelineSpec, StageSpec
-from mien.mobile_reference.front.alignment import Detector, align
+from mien.mobile_reference.front.alignment import AlignedFace, Detector, align
 from mien.mobile_reference.front.photograph import Pixels
+from mien.mobile_reference.front.quality import REFUSE, Finding, RefusedError, judge, measure
 
 from .models import Arrays, Model, load_model
 
@@ -22,12 +23,34 @@ class Prepared:
     """What the front makes of a photograph: the pipeline's inputs by name, and what it found.
 
     ``alignment`` [2, 3] takes pixels of the photograph to pixels of the input, both counted from 0 at the
-    first pixel's centre; ``faces`` is how many the photograph shows.
+    first pixel's centre; ``faces`` is how many the photograph shows. ``findings`` are the measures that tell
+    whether it can be rated, none where the pipeline has no refusals.
     """
 
     inputs: Arrays
     alignment: NDArray[np.float64]
     faces: int
+    findings: tuple[Finding, ...] = ()
+
+    def check(self) -> None:
+        """Say so if the photograph cannot be rated.
+
+        Raises:
+            RefusedError: a measure lies beyond the limit from which it is refused.
+        """
+        if any(finding.verdict == REFUSE for finding in self.findings):
+            raise RefusedError(self.findings)
+
+
+def prepare_face(spec: PipelineSpec, photograph: Pixels, face: AlignedFace) -> Prepared:
+    """Make the pipeline's input of a face that was found, and measure whether it can be rated."""
+    (name,) = face_front(spec).outputs
+    findings: tuple[Finding, ...] = ()
+    if spec.refusals is not None:
+        height, width = photograph.shape[:2]
+        template = alignment_rule(spec).template
+        findings = judge(measure(face, width, height, template, spec.refusals), spec.refusals.limits)
+    return Prepared({name: face.pixels[None]}, face.matrix, face.faces, findings)
 
 
 @dataclass(frozen=True)
@@ -45,17 +68,33 @@ class Rating:
 
 
 class Appraiser(Protocol):
-    """Something that rates photographs, and the name of what it is."""
+    """Something that rates photographs, the name of what it is, and its contract."""
 
     variant: str
+    spec: PipelineSpec
 
-    def appraise(self, photograph: Pixels) -> Rating:
-        """Rate an RGB photograph [H, W, 3]."""
+    def prepare(self, photograph: Pixels) -> Prepared:
+        """Find the largest face of an RGB photograph [H, W, 3], frame and measure it."""
         ...
 
     def rate(self, inputs: Arrays) -> Mapping[str, NDArray[Any]]:
         """Run the pipeline on its inputs; returns at least what the end-to-end model gives."""
         ...
+
+    def appraise(self, photograph: Pixels) -> Rating:
+        """Rate an RGB photograph [H, W, 3].
+
+        Raises:
+            FaceError: there is no face, or it cannot be rated (``RefusedError``).
+        """
+        prepared = self.prepare(photograph)
+        prepared.check()
+        return Rating(self.spec, prepared, self.rate(prepared.inputs))
+
+    def appraise_anyway(self, photograph: Pixels) -> Rating:
+        """Rate also what would be refused; ``prepared.findings`` of the rating say why it would be."""
+        prepared = self.prepare(photograph)
+        return Rating(self.spec, prepared, self.rate(prepared.inputs))
 
 
 def rating_of(spec: PipelineSpec, tensors: Arrays) -> float:
@@ -63,7 +102,7 @@ def rating_of(spec: PipelineSpec, tensors: Arrays) -> float:
     return float(tensors[spec.rating.tensor].reshape(-1)[0])
 
 
-class BundleRunner:
+class BundleRunner(Appraiser):
     """All models of one variant of a bundle, each loaded when it is first used."""
 
     def __init__(self, bundle: Bundle, variant: str = DEFAULT_VARIANT, threads: int = 1) -> None:
@@ -93,20 +132,14 @@ class BundleRunner:
         return self.finish(self.spec.served, inputs)
 
     def prepare(self, photograph: Pixels) -> Prepared:
-        """Do what the front does: find the largest face and frame it.
+        """Do what the front does: find the largest face, frame and measure it.
 
         Raises:
-            FaceError: there is no face that can be rated.
+            FaceError: there is no face, or it is too small to be framed.
             UsageError: the pipeline has no front that takes photographs.
         """
-        (name,) = face_front(self.spec).outputs
         face = align(photograph, self._detector(), alignment_rule(self.spec))
-        return Prepared({name: face.pixels[None]}, face.matrix, face.faces)
-
-    def appraise(self, photograph: Pixels) -> Rating:
-        """Rate an RGB photograph [H, W, 3]."""
-        prepared = self.prepare(photograph)
-        return Rating(self.spec, prepared, self.rate(prepared.inputs))
+        return prepare_face(self.spec, photograph, face)
 
     def _detector(self) -> Detector:
         (model,) = face_front(self.spec).models

@@ -8,7 +8,9 @@ import numpy as np
 
 from mien.mobile_reference.bundle.reader import FACE_ALIGNMENT
 from mien.mobile_reference.contract import (
+    ABOVE,
     ANY,
+    BELOW,
     COLOUR,
     GREY,
     MEAN,
@@ -17,6 +19,8 @@ from mien.mobile_reference.contract import (
     RANK,
     SET,
     GateSpec,
+    LimitSpec,
+    RefusalSpec,
     ViewSpec,
 )
 from mien.mobile_reference.front.alignment import SNAP
@@ -35,6 +39,7 @@ from mien.models.pipeline import (
     scalar,
 )
 
+from .alignment import SURE
 from .calibration_faces import gather
 from .checkpoint import REFERENCE, Checkpoint, Config, checkpoint_hash, load_checkpoint
 from .evaluation.held_out import held_out_faces, varied
@@ -57,6 +62,21 @@ GATES = (
 AGREEMENT = 1.0
 """Largest difference of scores between a TFLite and a Core ML variant, in points."""
 VIEWS = (ViewSpec("heatmap", OVERLAY), ViewSpec("mask", GREY), ViewSpec("normalised", COLOUR))
+LIMITS = (
+    LimitSpec("detector_score", BELOW, note=0.7, refuse=0.62),
+    LimitSpec("turn", ABOVE, note=0.6, refuse=0.9),
+    LimitSpec("misfit", ABOVE, note=0.14, refuse=0.2),
+    LimitSpec("outside", ABOVE, note=0.01, refuse=0.05),
+    LimitSpec("roll", ABOVE, note=30, refuse=None),
+    LimitSpec("faces", ABOVE, note=1, refuse=None),
+    LimitSpec("eye_distance", BELOW, note=40, refuse=24),
+    LimitSpec("sharpness", BELOW, note=0.045, refuse=0.03),
+    LimitSpec("contrast", BELOW, note=14, refuse=7),
+    LimitSpec("brightness", BELOW, note=30, refuse=10),
+    LimitSpec("black", ABOVE, note=0.25, refuse=0.6),
+    LimitSpec("burnt", ABOVE, note=0.15, refuse=0.4),
+)
+"""Which photographs are not rated, without regard to the score; docs/refusals.md tells what each buys."""
 _MEANINGS = {
     "picture": "RGB, 0..255: a square of the photograph",
     "candidates": "score 0..1, box centre x, y, width, height, six keypoints x, y; in fractions of the "
@@ -191,12 +211,19 @@ def appraisal(checkpoint: Checkpoint) -> Pipeline:
         agreement=AGREEMENT,
         precision=PRECISION,
         coreml=CoreMLChoices(_SINGLE, _WEIGHTS, _EIGHT, FACE_SIZE),
+        refusals=RefusalSpec(
+            checkpoint.config.appraisal.region_centre,
+            checkpoint.config.appraisal.region_radii,
+            checkpoint.config.appraisal.region_exponent,
+            LIMITS,
+        ),
     )
 
 
 def _alignment(config: Config) -> dict[str, object]:
     return {
         **asdict(config.alignment),
+        "sure": SURE,
         "keypoints": list(KEYPOINTS),
         "detector_size": INPUT_SIZE,
         "coordinates": _COORDINATES,

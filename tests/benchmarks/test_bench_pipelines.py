@@ -9,23 +9,25 @@ import numpy as np
 import pytest
 
 from mien.benchmarks.apps import android_package, apple_package
+from mien.benchmarks.apps.android_package import picture_model
+from mien.benchmarks.model_names import check_names
 from mien.benchmarks.phone.adb import Adb
 from mien.benchmarks.phone.phone import Phone
 from mien.benchmarks.phone.runner_kit import Kit
 from mien.benchmarks.phone.session import MODES, Session
-from mien.benchmarks.pipeline import first_photograph, picture_model, unit_of
+from mien.benchmarks.pipeline import first_given, unit_of
 from mien.benchmarks.results.records import BenchSpec, Device, read_report
 from mien.benchmarks.targets.android import AndroidTarget
 from mien.benchmarks.targets.arm64 import _on_host
-from mien.mobile_reference.bundle.reader import open_bundle
-from mien.mobile_reference.contract import PipelineSpec
-from mien.mobile_reference.errors import UsageError
+from mien.mobile_reference.bundle.reader import MANIFEST, Bundle, open_bundle
+from mien.mobile_reference.contract import IOU, SET, GateSpec, PipelineSpec
+from mien.mobile_reference.errors import BundleError, UsageError
 from tests.benchmarks.apps.test_bench_apple import bench
+from tests.benchmarks.pipelines import EDGES, GRADER, SENSORS, make_bundle
 from tests.benchmarks.tinymodels import PIPELINE, other_bundle, renamed
 
 QUICK = ("--processes", "1", "--runs", "2", "--warmup", "0", "--variant", "tflite-int8")
 STAGES_ALONE = replace(PIPELINE, name="stages", whole=None)
-RUN_BY_PHONE = (("detector", "detector"), ("model", "appraisal"))
 NO_FRONT = replace(PIPELINE, name="arrays", front=None)
 
 
@@ -50,10 +52,10 @@ def test_names_of_a_report_are_the_contracts(
 ) -> None:
     result = measured(capsys, mine, tmp_path / "bench.json")
     assert steps(result) == [
-        ("chain", "decode"),
-        ("chain", "align"),
-        ("chain", "my-appraisal"),
-        ("chain", "total"),
+        ("step", "decode"),
+        ("step", "front"),
+        ("model", "my-appraisal"),
+        ("step", "total"),
         ("graph", "my-detector"),
         ("graph", "my-heatmap"),
         ("graph", "my-compare"),
@@ -68,11 +70,11 @@ def test_without_an_end_to_end_model_an_app_runs_the_stages(
     stages = other_bundle(bundle, tmp_path / "stages", STAGES_ALONE)
     result = measured(capsys, stages, tmp_path / "bench.json")
     assert steps(result) == [
-        ("chain", "decode"),
-        ("chain", "align"),
-        ("chain", "heatmap"),
-        ("chain", "compare"),
-        ("chain", "total"),
+        ("step", "decode"),
+        ("step", "front"),
+        ("model", "heatmap"),
+        ("model", "compare"),
+        ("step", "total"),
         ("graph", "detector"),
     ]
     # The stages of both variants are float.
@@ -85,15 +87,66 @@ def test_without_an_end_to_end_model_an_app_runs_the_stages(
     ]
 
 
-def test_what_needs_a_photograph_says_so_where_there_is_none(
+def test_without_a_front_the_tensors_of_a_golden_input_are_what_a_run_begins_with(
     bundle: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     arrays = other_bundle(bundle, tmp_path / "arrays", NO_FRONT)
-    for options in ((), ("--target", "android", "--generate", tmp_path / "library")):
-        assert "pipeline arrays has no front" in bench(capsys, arrays, *options, expect=2)
-    assert not (tmp_path / "library").exists()
+    result = measured(capsys, arrays, tmp_path / "bench.json")
+    assert steps(result)[:2] == [("model", "appraisal"), ("step", "total")]
+    settings = read_report(tmp_path / "bench.json")["settings"]
+    assert settings["input"] == "noise"
+    assert settings["input_sha256"] == first_given(open_bundle(arrays)).sha256
+    assert "has no front" in bench(capsys, arrays, "--photo", arrays / "noise.png", expect=2)
     estimates = json.loads(bench(capsys, arrays, "--estimate", "--json"))["estimates"]
     assert [(p["graph"], p["times"]) for p in estimates[0]["parts"]] == [("appraisal", 1)]
+
+
+@pytest.mark.parametrize("spec", [GRADER, SENSORS, EDGES], ids=lambda spec: spec.name)
+def test_any_pipeline_is_timed_and_judged(
+    spec: PipelineSpec, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder, report = make_bundle(tmp_path / "bundle", spec), tmp_path / "bench.json"
+    options = ("--processes", "2", "--runs", "2", "--warmup", "0", "--variant", "tflite-fp32")
+    out = bench(capsys, folder, *options, "-o", report)
+    (result,) = read_report(report)["results"]
+    # A stage may be called what a step of ours is called.
+    assert steps(result) == [*(("model", stage.name) for stage in spec.stages), ("step", "total")]
+    (parity,) = result["parity"]
+    assert (parity["name"], parity["error"]) == (f"{spec.rating.tensor} of one", 0)
+    assert "whole way" in out
+    bench(capsys, "page", report, "-o", tmp_path / "bench.html")
+    changes = json.loads(bench(capsys, "compare", report, report, "--json"))
+    assert {one["what"] for one in changes} == {*(f"model {stage.name}" for stage in spec.stages), "total"}
+
+
+def test_a_swapped_input_fails(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Two tensors of equal size: what is handed on by size or by place gives another result."""
+    stages = tuple(
+        replace(stage, inputs=tuple(reversed(stage.inputs))) if stage.name == "total" else stage
+        for stage in EDGES.stages
+    )
+    folder = make_bundle(tmp_path / "bundle", EDGES)
+    manifest = json.loads((folder / MANIFEST).read_text())
+    manifest["stages"] = replace(EDGES, stages=stages).record()["stages"]
+    (folder / MANIFEST).write_text(json.dumps(manifest))
+    options = ("--processes", "1", "--runs", "1", "--warmup", "0", "--variant", "tflite-fp32")
+    assert "margin of one is off by" in bench(capsys, folder, *options, expect=1)
+    opened = open_bundle(folder)
+    with pytest.raises(BundleError, match="has the inputs high, bound, its manifest says bound, high"):
+        check_names(opened.variant("tflite-fp32"), opened.spec.served)
+
+
+def test_names_are_those_of_the_contract(tmp_path: Path) -> None:
+    opened = open_bundle(make_bundle(tmp_path / "bundle", EDGES))
+    check_names(opened.variant("tflite-fp32"), opened.spec.served)
+
+
+def test_a_gate_that_is_not_held_here_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    spec = replace(GRADER, gates=(*GRADER.gates, GateSpec("mask", IOU, {"any": 0.9}, over=SET)), whole=None)
+    spec = replace(spec, stages=(replace(spec.stages[0]), spec.stages[1]))
+    folder = make_bundle(tmp_path / "bundle", spec)
+    out = bench(capsys, folder, "--processes", "1", "--runs", "1", "--variant", "tflite-fp32")
+    assert "not judged here, but by 'mien verify': iou of mask" in " ".join(out.split())
 
 
 def test_the_kotlin_library_is_of_the_contracts_tensors(
@@ -131,19 +184,49 @@ def test_the_swift_package_is_of_the_contracts_models(mine: Path) -> None:
     ]
 
 
-def test_the_runner_on_phones_is_told_the_contracts_names(mine: Path) -> None:
-    opened = open_bundle(mine)
-    spec = BenchSpec(opened, "tflite-int8", first_photograph(opened), 1, 0, 2, 1)
+def phone_words(opened: Bundle, variant: str) -> list[str]:
+    spec = BenchSpec(opened, variant, first_given(opened), 1, 0, 2, 1)
     device = Device("android", "made up", "aarch64", 8, "Android", "")
     session = Session(
         Adb("adb", "none"), Phone(device, "arm64-v8a", 4096, ()), MODES["quick"], lambda _: None
     )
-    words = set(AndroidTarget(session, Kit(Path(), "arm64-v8a", {}))._settings(spec))
-    assert {"found=my-candidates", "rating=my-score", "step=my-appraisal"} <= words
-    assert {f"{name}=../tflite-int8/my-{model}.tflite" for name, model in RUN_BY_PHONE} <= words
-    stages = BenchSpec(replace(opened, spec=STAGES_ALONE), "tflite-int8", spec.photograph, 1, 0, 2, 1)
-    with pytest.raises(UsageError, match="no end-to-end model"):
-        AndroidTarget(session, Kit(Path(), "arm64-v8a", {}))._settings(stages)
+    return list(AndroidTarget(session, Kit(Path(), "arm64-v8a", {}))._settings(spec))
+
+
+def test_the_runner_on_phones_is_told_the_contracts_names(mine: Path) -> None:
+    words = phone_words(open_bundle(mine), "tflite-int8")
+    assert {"detector=../tflite-int8/my-detector.tflite", "found=my-candidates", "face=my-face"} <= {*words}
+    place = words.index("model=../tflite-int8/my-appraisal.tflite")
+    assert words[place:] == [
+        "model=../tflite-int8/my-appraisal.tflite",
+        "reads=my-face",
+        "gives=my-score",
+        "gives=my-heatmap",
+        "keep=my-score",
+    ]
+
+
+def test_the_runner_on_phones_is_told_a_graph_of_stages(tmp_path: Path) -> None:
+    words = phone_words(open_bundle(make_bundle(tmp_path / "bundle", EDGES)), "tflite-fp32")
+    assert words[words.index("input=grey") :] == [
+        "input=grey",
+        "file=../input/grey.bin",
+        "input=limit",
+        "file=../input/limit.bin",
+        "model=../tflite-fp32/decode.tflite",
+        "reads=grey",
+        "gives=low",
+        "gives=high",
+        "model=../tflite-fp32/align.tflite",
+        "reads=low",
+        "reads=limit",
+        "gives=bound",
+        "model=../tflite-fp32/total.tflite",
+        "reads=high",
+        "reads=bound",
+        "gives=margin",
+        "keep=margin",
+    ]
 
 
 def _with(spec: PipelineSpec, **whole: Any) -> PipelineSpec:
@@ -181,7 +264,7 @@ def test_the_swift_package_refuses_tensors_that_it_would_misread(bundle: Path) -
 def test_what_an_emulator_is_given_is_what_the_host_ran(mine: Path) -> None:
     opened = open_bundle(mine)
     golden = opened.goldens[0]
-    recorded = _on_host(opened, opened.variant("tflite-fp32"), golden.source or Path())
+    recorded = _on_host(opened, opened.variant("tflite-fp32"), first_given(opened))
     assert list(recorded.given) == list(recorded.made) == ["my-detector", "my-appraisal"]
     np.testing.assert_array_equal(recorded.given["my-appraisal"]["my-face"], golden.read("my-face"))
     np.testing.assert_array_equal(recorded.made["my-appraisal"]["my-score"], golden.read("my-score"))

@@ -32,6 +32,7 @@ _TYPES = {
     "int8": schema.TensorType.INT8,
     "int32": schema.TensorType.INT32,
 }
+SIGNATURE = b"serving_default"
 _OPERATOR = schema.BuiltinOperator
 _OPTIONS = schema.BuiltinOptions
 
@@ -99,12 +100,29 @@ class Maker:
             schema.OperatorCodeT(deprecatedBuiltinCode=min(code, 127), builtinCode=code)
             for code in self.codes
         ]
-        model = schema.ModelT(version=3, operatorCodes=codes, subgraphs=[graph], buffers=self.buffers)
+        signature = schema.SignatureDefT(
+            inputs=self._mapped(inputs),
+            outputs=self._mapped(outputs),
+            signatureKey=SIGNATURE,
+            subgraphIndex=0,
+        )
+        model = schema.ModelT(
+            version=3,
+            operatorCodes=codes,
+            subgraphs=[graph],
+            buffers=self.buffers,
+            signatureDefs=[signature],
+        )
         builder = _AlignedBuilder(1024)
         builder.Finish(model.Pack(builder), b"TFL3")
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_bytes(bytes(builder.Output()))
         return file
+
+    def _mapped(self, numbers: list[int]) -> list[Any]:
+        """Name tensors as converters do, in the order of the alphabet and not in that of the graph."""
+        named = sorted((self.tensors[number].name, number) for number in numbers)
+        return [schema.TensorMapT(name=name, tensorIndex=number) for name, number in named]
 
 
 def _cast(maker: Maker, source: int, name: str, shape: list[int]) -> int:
@@ -323,7 +341,11 @@ def _manifest(spec: PipelineSpec, score: float) -> dict[str, Any]:
 
 def write_manifest(folder: Path, score: float, spec: PipelineSpec = PIPELINE) -> None:
     """Describe what lies in the folder, with ``score`` as the float score of its photograph."""
-    manifest = _manifest(spec, score)
+    list_files(folder, _manifest(spec, score))
+
+
+def list_files(folder: Path, manifest: dict[str, Any]) -> None:
+    """Write a manifest with the sizes and hashes of all files of the folder."""
     for file in sorted(folder.rglob("*")):
         if file.is_file() and file.name != MANIFEST:
             entry = {"bytes": file.stat().st_size, "sha256": sha256(file)}

@@ -11,8 +11,10 @@ from hypothesis import strategies as st
 
 from mien.mobile_reference.bundle.reader import manifest_validator
 from mien.mobile_reference.contract import (
+    ABOVE,
     ANY,
     AS_IT_IS,
+    BELOW,
     COLOUR,
     CORRELATION,
     EACH,
@@ -26,13 +28,16 @@ from mien.mobile_reference.contract import (
     SET,
     FrontSpec,
     GateSpec,
+    LimitSpec,
     PipelineSpec,
+    RefusalSpec,
     StageSpec,
     TensorSpec,
     ViewSpec,
     problems,
     read_pipeline,
 )
+from mien.mobile_reference.front.quality import MEASURES
 from tests.mobile_reference.conftest import ALIGNMENT, SPEC
 
 NAMES = st.from_regex(r"[A-Za-z0-9][A-Za-z0-9._-]{0,12}", fullmatch=True)
@@ -83,14 +88,36 @@ SPECS = st.builds(
     views=st.lists(
         st.builds(ViewSpec, tensor=NAMES, kind=st.sampled_from([OVERLAY, GREY, COLOUR])), max_size=2
     ).map(tuple),
-    refusals=st.none() | OBJECTS,
+    refusals=st.none()
+    | st.builds(
+        RefusalSpec,
+        region_centre=st.tuples(NUMBERS, NUMBERS),
+        region_radii=st.tuples(st.floats(1, 1024), st.floats(1, 1024)),
+        region_exponent=st.floats(0.5, 16),
+        limits=st.lists(
+            st.builds(
+                LimitSpec,
+                measure=st.sampled_from([measure.name for measure in MEASURES]),
+                worse=st.sampled_from([ABOVE, BELOW]),
+                note=st.none() | NUMBERS,
+                refuse=st.none() | NUMBERS,
+            ),
+            max_size=3,
+        ).map(tuple),
+    ),
+)
+REFUSALS = RefusalSpec(
+    (128.0, 142.0),
+    (70.0, 85.0),
+    3.0,
+    (LimitSpec("turn", ABOVE, 0.6, 0.9), LimitSpec("roll", ABOVE, 30, None)),
 )
 BARE = PipelineSpec("bare", SPEC.tensors, SPEC.stages, SPEC.gates)
 FULL = replace(
     SPEC,
     front=replace(SPEC.front, colour={"from": "display-p3"}),
     stages=(*SPEC.stages[:2], replace(SPEC.stages[2], skip_when={"below": 0.1, "of": None}), SPEC.stages[3]),
-    refusals={"score": None, "faces": [0]},
+    refusals=REFUSALS,
 )
 
 
@@ -133,7 +160,7 @@ def test_what_is_not_null_survives():
     assert found.stages[2].skip_when == {"below": 0.1, "of": None}
     assert found.front is not None
     assert found.front.colour == {"from": "display-p3"}
-    assert found.refusals == {"score": None, "faces": [0]}
+    assert found.refusals == REFUSALS
 
 
 @pytest.mark.parametrize("field", ["front", "whole", "refusals", "views", "gates", "stages", "tensors"])
@@ -286,3 +313,29 @@ def test_the_contract_answers_for_its_stages():
     assert SPEC.map_of(WHOLE).name == "heatmap"
     assert SPEC.tensor("heat").channels_second == (1, 1, 64, 64)
     assert SPEC.tensor("candidates").channels_second == (1, 896, 17)
+
+
+@pytest.mark.parametrize(
+    ("limit", "wrong"),
+    [
+        (LimitSpec("turn", ABOVE, 0.9, 0.6), "turn is refused at 0.6, before it gets a note at 0.9"),
+        (
+            LimitSpec("contrast", BELOW, 7, 14),
+            "contrast is refused at 14, before it gets a note at 7",
+        ),
+        (LimitSpec("turn", ABOVE, 0.6, 0.6), None),
+        (LimitSpec("turn", ABOVE, None, 0.6), None),
+    ],
+)
+def test_a_limit_that_refuses_before_it_notes_is_a_problem(limit: LimitSpec, wrong: str | None):
+    found = list(problems(replace(SPEC, refusals=replace(REFUSALS, limits=(limit,)))))
+    assert found == ([] if wrong is None else [wrong])
+
+
+def test_two_limits_of_a_measure_are_a_problem():
+    twice = replace(REFUSALS, limits=REFUSALS.limits * 2)
+    assert "measure turn has two limits" in list(problems(replace(SPEC, refusals=twice)))
+
+
+def test_refusals_of_a_pipeline_that_takes_no_photographs_are_a_problem():
+    assert any("without a front" in found for found in problems(replace(BARE, refusals=REFUSALS)))

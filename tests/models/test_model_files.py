@@ -118,8 +118,6 @@ def arrays(folder: Path, *shapes: tuple[int, ...]) -> Path:
     return folder / "inputs.npz"
 
 
-
-
 @pytest.mark.parametrize(("shape", "layout"), [((4, 3, 8, 10), "any"), ((4, 8, 10, 3), PICTURE)])
 def test_arrays_without_a_file_of_python_are_split_and_laid_out(
     program: Path, tmp_path: Path, shape: tuple[int, ...], layout: str
@@ -155,7 +153,9 @@ def test_a_pickle_in_the_place_of_arrays_is_refused(program: Path, tmp_path: Pat
     assert not (tmp_path / "ran").exists()
 
 
-def test_a_program_with_a_hostile_pickle_is_refused_unless_it_is_trusted(program: Path, tmp_path: Path) -> None:
+def test_a_program_with_a_hostile_pickle_is_refused_unless_it_is_trusted(
+    program: Path, tmp_path: Path
+) -> None:
     ran = tmp_path / "ran"
 
     def edit(name: str, content: bytes) -> Mapping[str, bytes]:
@@ -199,7 +199,7 @@ def test_a_hostile_pickle_of_an_old_protocol_is_refused_too(program: Path, tmp_p
 HOSTILE = {
     "operation 'torch.os.system'": ("torch.ops.aten.relu.default", "torch.os.system"),
     "operation 'math.sqrt'": ("torch.ops.aten.relu.default", "math.sqrt"),
-    "name 'a=open": ('"name": "image"', '"name": "a=open(\'x\', \'w\')"'),
+    "name 'a=open": ('"name": "image"', "\"name\": \"a=open('x', 'w')\""),
     "name 'conv weight'": ('"parameter_name": "conv.weight"', '"parameter_name": "conv weight"'),
     "axes without a fixed length": ('"range_constraints": {}', '"range_constraints": {"s0": {"min_val": 1}}'),
     r"custom objects": ('"tensor_constant_name": ', '"custom_obj_name": '),

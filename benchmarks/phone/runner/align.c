@@ -143,19 +143,15 @@ static size_t merge(Candidate *c, size_t count, double limit) {
 static double area(const Candidate *face) { return face->values[3] * face->values[4]; }
 
 /* Detect inside a square; returns whether there is a face, and the largest one in pixels. */
-static int look(const Picture *photograph, Square square, Graph *detector, const Rule *rule, Candidate *largest) {
+static int look(const Picture *photograph, Square square, const Front *front, const Rule *rule, Candidate *largest) {
   double zoom = rule->detector_size / square.side;
   double corner[2] = {square.x - square.side / 2, square.y - square.side / 2};
   Map map = {zoom, 0, (0.5 - corner[0]) * zoom - 0.5, 0, zoom, (0.5 - corner[1]) * zoom - 0.5};
-  size_t bytes = (size_t)rule->detector_size * rule->detector_size * 3, likely = 0;
-  uint8_t *cut = allocate(bytes);
-  warp(photograph, map, rule->detector_size, cut);
-  run_graph(detector, cut, bytes);
-  free(cut);
-  size_t size = output_bytes(detector), count = size / (CANDIDATE * sizeof(float));
-  float *raw = allocate(size);
+  warp(photograph, map, rule->detector_size, front->picture->values);
+  run_graph(front->detector);
+  size_t count = front->found->bytes / (CANDIDATE * sizeof(float)), likely = 0;
+  const float *raw = (const float *)front->found->values;
   Candidate *found = allocate(sizeof *found * (count + 1));
-  read_output(detector, raw, size);
   for (size_t n = 0; n < count; n++) {
     const float *from = raw + n * CANDIDATE;
     if (!(from[0] >= rule->score)) continue;
@@ -169,7 +165,6 @@ static int look(const Picture *photograph, Square square, Graph *detector, const
   size_t faces = merge(found, likely, rule->overlap);
   for (size_t n = 0; n < faces; n++)
     if (n == 0 || area(&found[n]) > area(largest)) *largest = found[n];
-  free(raw);
   free(found);
   return faces > 0;
 }
@@ -193,13 +188,19 @@ static Map similarity(const double *points, const double template_[POINTS][2]) {
   return (Map){a, -b, goal[0] - a * mean[0] + b * mean[1], b, a, goal[1] - b * mean[0] - a * mean[1]};
 }
 
-void align(const Picture *p, Graph *detector, const Rule *rule, uint8_t *face) {
+void check_front(const Front *front, const Rule *rule) {
+  size_t seen = (size_t)rule->detector_size * rule->detector_size * 3, cut = (size_t)rule->size * rule->size * 3;
+  if (front->picture->bytes != seen || front->face->bytes != cut || front->found->bytes % (CANDIDATE * sizeof(float)))
+    die("the front's tensors are not of the sizes of its rule; export the bundle again");
+}
+
+void align(const Picture *p, const Front *front, const Rule *rule) {
   Candidate found, closer;
   Square whole = {p->width / 2.0, p->height / 2.0, p->width > p->height ? p->width : p->height};
-  if (!look(p, whole, detector, rule, &found)) die("no face found; give a photograph with one upright, frontal face");
+  if (!look(p, whole, front, rule, &found)) die("no face found; give a photograph with one upright, frontal face");
   double side = fmax(found.values[3], found.values[4]);
   if (side < rule->smallest) die("the largest face is %.0f pixels wide, %.0f are needed", side, rule->smallest);
   Square about = {found.values[1] + 0.5, found.values[2] + 0.5, rule->second_look * side};
-  const Candidate *used = look(p, about, detector, rule, &closer) ? &closer : &found;
-  warp(p, similarity(used->values + 5, rule->template_), rule->size, face);
+  const Candidate *used = look(p, about, front, rule, &closer) ? &closer : &found;
+  warp(p, similarity(used->values + 5, rule->template_), rule->size, front->face->values);
 }

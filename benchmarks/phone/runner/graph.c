@@ -19,6 +19,7 @@ int LiteRtCreateCompiledModel(Handle, Handle, Handle, Handle *);
 int LiteRtGetModelSignature(Handle, size_t, Handle *);
 int LiteRtGetNumSignatureInputs(Handle, size_t *);
 int LiteRtGetNumSignatureOutputs(Handle, size_t *);
+int LiteRtGetSignatureInputName(Handle, size_t, const char **);
 int LiteRtGetSignatureOutputName(Handle, size_t, const char **);
 int LiteRtGetSignatureInputTensorByIndex(Handle, size_t, Handle *);
 int LiteRtGetSignatureOutputTensorByIndex(Handle, size_t, Handle *);
@@ -31,12 +32,19 @@ int LiteRtLockTensorBuffer(Handle, void **, int);
 int LiteRtUnlockTensorBuffer(Handle);
 int LiteRtRunCompiledModel(Handle, size_t, size_t, Handle *, size_t, Handle *);
 
-enum { PROCESSOR = 1, TO_READ = 0, TO_WRITE = 1, MOST_OUTPUTS = 8 };
+enum { PROCESSOR = 1, TO_READ = 0, TO_WRITE = 1, MOST = 64 };
+
+/* One side of a model: a buffer for each tensor of its signature, and the tensor of ours that it is of. */
+typedef struct {
+  size_t count;
+  Handle buffers[MOST];
+  Tensor *tensors[MOST];
+} Side;
 
 struct Graph {
   const char *model;
-  Handle compiled, input, outputs[MOST_OUTPUTS];
-  size_t input_bytes, outputs_count, read, read_bytes;
+  Handle compiled;
+  Side inputs, outputs;
 };
 
 /* More than the struct that describes a tensor's type; only LiteRT looks inside. */
@@ -75,58 +83,72 @@ static Handle buffer(Handle tensor, Handle requirements, const char *model, size
   return result;
 }
 
-/* Find the output that is read, by its name in the signature. */
-static size_t output_named(const char *output, Handle signature, size_t count, const char *model) {
-  for (size_t n = 0; n < count; n++) {
-    const char *name;
-    check(LiteRtGetSignatureOutputName(signature, n, &name), "read", model);
-    if (!strcmp(name, output)) return n;
-  }
-  die("%s has no output %s; export the bundle again", model, output);
+typedef int NameOf(Handle, size_t, const char **);
+typedef int TensorOf(Handle, size_t, Handle *);
+typedef int RequirementsOf(Handle, size_t, size_t, Handle *);
+
+/* Find a name of the contract among those that are wanted of the model; its place, or ``count``. */
+static size_t place_of(const char *name, const Names *names) {
+  size_t n = 0;
+  while (n < names->count && strcmp(names->all[n], name)) n++;
+  return n;
 }
 
-Graph *open_graph(const char *model, const char *output, int threads) {
+/* Make a buffer for every tensor of a side, and bind those that have a name in ``names``. */
+static void bind_side(Graph *graph, Side *side, Handle signature, const Names *names, Tensors *tensors, NameOf *name_of,
+                      TensorOf *tensor_of, RequirementsOf *requirements_of) {
+  int seen[MOST] = {0};
+  if (side->count > MOST || names->count > MOST) die("%s has more than %d tensors", graph->model, MOST);
+  for (size_t n = 0; n < side->count; n++) {
+    Handle tensor, requirements;
+    const char *name;
+    size_t bytes, place;
+    check(name_of(signature, n, &name), "read", graph->model);
+    check(tensor_of(signature, n, &tensor), "read", graph->model);
+    check(requirements_of(graph->compiled, 0, n, &requirements), "read", graph->model);
+    side->buffers[n] = buffer(tensor, requirements, graph->model, &bytes);
+    side->tensors[n] = NULL;
+    if ((place = place_of(name, names)) == names->count) continue;
+    if (seen[place]++) die("%s has two tensors %s; export the bundle again", graph->model, name);
+    side->tensors[n] = need_tensor(tensors, names->all[place], bytes);
+  }
+  for (size_t n = 0; n < names->count; n++)
+    if (!seen[n]) die("%s has no tensor %s; export the bundle again", graph->model, names->all[n]);
+}
+
+Graph *open_graph(const char *model, const Names *reads, const Names *gives, Tensors *tensors, int threads) {
   Graph *graph = allocate(sizeof *graph);
-  Handle file, signature, tensor, requirements;
-  size_t inputs;
+  Handle file, signature;
   graph->model = model;
   check(LiteRtCreateModelFromFile(model, &file), "read", model);
   check(LiteRtCreateCompiledModel(environment(), file, options(threads, model), &graph->compiled), "compile", model);
   check(LiteRtGetModelSignature(file, 0, &signature), "read", model);
-  check(LiteRtGetNumSignatureInputs(signature, &inputs), "read", model);
-  check(LiteRtGetNumSignatureOutputs(signature, &graph->outputs_count), "read", model);
-  if (inputs != 1 || graph->outputs_count < 1 || graph->outputs_count > MOST_OUTPUTS)
-    die("%s has %zu inputs and %zu outputs, expected 1 and 1 to %d", model, inputs, graph->outputs_count, MOST_OUTPUTS);
-  check(LiteRtGetSignatureInputTensorByIndex(signature, 0, &tensor), "read", model);
-  check(LiteRtGetCompiledModelInputBufferRequirements(graph->compiled, 0, 0, &requirements), "read", model);
-  graph->input = buffer(tensor, requirements, model, &graph->input_bytes);
-  graph->read = output_named(output, signature, graph->outputs_count, model);
-  for (size_t n = 0; n < graph->outputs_count; n++) {
-    check(LiteRtGetSignatureOutputTensorByIndex(signature, n, &tensor), "read", model);
-    check(LiteRtGetCompiledModelOutputBufferRequirements(graph->compiled, 0, n, &requirements), "read", model);
-    size_t bytes;
-    graph->outputs[n] = buffer(tensor, requirements, model, &bytes);
-    if (n == graph->read) graph->read_bytes = bytes;
-  }
+  check(LiteRtGetNumSignatureInputs(signature, &graph->inputs.count), "read", model);
+  check(LiteRtGetNumSignatureOutputs(signature, &graph->outputs.count), "read", model);
+  if (graph->inputs.count != reads->count)
+    die("%s takes %zu tensors, the bundle gives it %zu; export the bundle again", model, graph->inputs.count, reads->count);
+  bind_side(graph, &graph->inputs, signature, reads, tensors, LiteRtGetSignatureInputName,
+            LiteRtGetSignatureInputTensorByIndex, LiteRtGetCompiledModelInputBufferRequirements);
+  bind_side(graph, &graph->outputs, signature, gives, tensors, LiteRtGetSignatureOutputName,
+            LiteRtGetSignatureOutputTensorByIndex, LiteRtGetCompiledModelOutputBufferRequirements);
   return graph;
 }
 
-void run_graph(Graph *graph, const void *input, size_t bytes) {
+void run_graph(Graph *graph) {
   void *memory;
-  if (bytes != graph->input_bytes) die("%s takes %zu bytes, not %zu", graph->model, graph->input_bytes, bytes);
-  check(LiteRtLockTensorBuffer(graph->input, &memory, TO_WRITE), "feed", graph->model);
-  memcpy(memory, input, bytes);
-  check(LiteRtUnlockTensorBuffer(graph->input), "feed", graph->model);
-  check(LiteRtRunCompiledModel(graph->compiled, 0, 1, &graph->input, graph->outputs_count, graph->outputs), "run",
-        graph->model);
+  for (size_t n = 0; n < graph->inputs.count; n++) {
+    const Tensor *tensor = graph->inputs.tensors[n];
+    check(LiteRtLockTensorBuffer(graph->inputs.buffers[n], &memory, TO_WRITE), "feed", graph->model);
+    memcpy(memory, tensor->values, tensor->bytes);
+    check(LiteRtUnlockTensorBuffer(graph->inputs.buffers[n]), "feed", graph->model);
+  }
+  check(LiteRtRunCompiledModel(graph->compiled, 0, graph->inputs.count, graph->inputs.buffers, graph->outputs.count,
+                               graph->outputs.buffers), "run", graph->model);
+  for (size_t n = 0; n < graph->outputs.count; n++) {
+    Tensor *tensor = graph->outputs.tensors[n];
+    if (!tensor) continue;
+    check(LiteRtLockTensorBuffer(graph->outputs.buffers[n], &memory, TO_READ), "read an output of", graph->model);
+    memcpy(tensor->values, memory, tensor->bytes);
+    check(LiteRtUnlockTensorBuffer(graph->outputs.buffers[n]), "read an output of", graph->model);
+  }
 }
-
-void read_output(Graph *graph, void *values, size_t bytes) {
-  void *memory;
-  if (bytes != graph->read_bytes) die("%s gives %zu bytes, expected %zu", graph->model, graph->read_bytes, bytes);
-  check(LiteRtLockTensorBuffer(graph->outputs[graph->read], &memory, TO_READ), "read the output of", graph->model);
-  memcpy(values, memory, bytes);
-  check(LiteRtUnlockTensorBuffer(graph->outputs[graph->read]), "read the output of", graph->model);
-}
-
-size_t output_bytes(const Graph *graph) { return graph->read_bytes; }

@@ -1,8 +1,9 @@
 /* The runner for a phone's processor: what its files share.
  *
- * It does what an app does with a bundle, from the encoded photograph to the rating, by the rule of the
- * manifest (docs/manifest.md). Colours are RGB, 8 bits; coordinates are pixels, the first one's centre
- * at (0, 0). Whatever fails ends the program with one line on standard error: see die().
+ * It does what an app does with a bundle, from the encoded photograph or from tensors to the outputs, by
+ * the manifest (docs/manifest.md). Tensors go from model to model by their names. Colours are RGB, 8 bits;
+ * coordinates are pixels, the first one's centre at (0, 0). Whatever fails ends the program with one line
+ * on standard error: see die().
  */
 #ifndef MIEN_KIT_H
 #define MIEN_KIT_H
@@ -25,7 +26,26 @@ typedef struct {
   double template_[POINTS][2];
 } Rule;
 
-/* A compiled model with one input, of which one output is read. */
+/* A tensor of the pipeline, shared by the model that makes it and those that read it. */
+typedef struct {
+  const char *name;
+  size_t bytes;
+  uint8_t *values;
+} Tensor;
+
+/* All tensors of the pipeline. */
+typedef struct {
+  Tensor *all;
+  size_t count;
+} Tensors;
+
+/* Names in the order in which they were given. */
+typedef struct {
+  const char **all;
+  size_t count;
+} Names;
+
+/* A compiled model, bound to the tensors that it reads and makes. */
 typedef struct Graph Graph;
 
 _Noreturn void die(const char *format, ...) __attribute__((format(printf, 1, 2)));
@@ -34,15 +54,21 @@ void *allocate(size_t bytes);
 /* decode.c: a JPEG or PNG file in memory to pixels; the caller frees them. */
 Picture decode(const uint8_t *bytes, size_t count);
 
-/* graph.c: LiteRT on the processor. */
-Graph *open_graph(const char *model, const char *output, int threads);
-void run_graph(Graph *graph, const void *input, size_t bytes);
-/* Copy the output, which must have this size in bytes. */
-void read_output(Graph *graph, void *values, size_t bytes);
-/* The size in bytes of the output. */
-size_t output_bytes(const Graph *graph);
+/* tensors.c: find a tensor, NULL where nobody gave it; make one, or check that a known one has this size. */
+Tensor *find_tensor(const Tensors *tensors, const char *name);
+Tensor *need_tensor(Tensors *tensors, const char *name, size_t bytes);
+
+/* graph.c: LiteRT on the processor. A model's inputs and outputs are found by their names. */
+Graph *open_graph(const char *model, const Names *reads, const Names *gives, Tensors *tensors, int threads);
+/* Run on the values of the tensors that the model reads; fills those that it makes. */
+void run_graph(Graph *graph);
 
 /* align.c: cut the largest face, [rule.size, rule.size, 3], into ``face``. */
-void align(const Picture *photograph, Graph *detector, const Rule *rule, uint8_t *face);
+typedef struct {
+  Graph *detector;
+  Tensor *picture, *found, *face;
+} Front;
+void check_front(const Front *front, const Rule *rule);
+void align(const Picture *photograph, const Front *front, const Rule *rule);
 
 #endif

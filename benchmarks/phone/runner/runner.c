@@ -1,10 +1,9 @@
-/* Measures one block on a phone: runner KEY=VALUE..., see ``settings``. Standard output is one line of
- * JSON with the rating and every time, in ms, of every run. ``limit`` seconds after its start the program
- * ends itself, so that nothing goes on running when the cable is pulled. */
+/* Measures one block on a phone: runner KEY=VALUE..., see ``read_settings``. Standard output is one line of
+ * JSON with every time, in ms, of every run, and the tensors that are asked for. ``limit`` seconds after
+ * its start the program ends itself, so that nothing goes on running when the cable is pulled. */
 #define _GNU_SOURCE
 #include "kit.h"
 
-#include <math.h>
 #include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -13,19 +12,31 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { DECODE, ALIGN, MODEL, TOTAL, STEPS, MOST_RUNS = 1000000 };
+enum { MOST_RUNS = 1000000, HEX = 2 };
+
+/* A model by its file, and its tensors; the models run in the order in which they are given. */
+typedef struct {
+  const char *file;
+  Names reads, gives;
+  Graph *graph;
+} Model;
 
 static struct {
-  const char *detector, *found, *model, *step, *rating, *photo, *cpus;
+  const char *photo, *detector, *picture, *found, *face, *cpus;
   int threads, warmup, runs, seconds, limit;
   Rule rule;
-} settings;
+  Model *models;
+  Names inputs, files, keep;
+  size_t models_count;
+} settings = {.cpus = ""};
 
-/* One run of the whole way; times in ms. */
-typedef struct {
-  double times[STEPS];
-  float rating;
-} Run;
+/* What is shared by all runs: tensors, the front where the way begins with a photograph, first results. */
+static struct {
+  Tensors tensors;
+  Front front;
+  uint8_t **kept;
+  int *differing, runs;
+} state;
 
 static double now(void) {
   struct timespec time;
@@ -33,7 +44,29 @@ static double now(void) {
   return time.tv_sec * 1e3 + time.tv_nsec / 1e6;
 }
 
-static void read_settings(int count, char **words) {
+static void append(Names *names, const char *name) { names->all[names->count++] = name; }
+
+static Names names_for(int count) { return (Names){allocate(sizeof(char *) * count), 0}; }
+
+static Model *last_model(const char *key) {
+  if (!settings.models_count) die("%s= stands before any model=; set the kit up again", key);
+  return &settings.models[settings.models_count - 1];
+}
+
+/* Settings that may come several times: models in their order, each before its tensors, and files of inputs. */
+static int read_repeated(const char *key, const char *value, int words) {
+  if (!strcmp(key, "model"))
+    settings.models[settings.models_count++] = (Model){value, names_for(words), names_for(words), NULL};
+  else if (!strcmp(key, "reads")) append(&last_model(key)->reads, value);
+  else if (!strcmp(key, "gives")) append(&last_model(key)->gives, value);
+  else if (!strcmp(key, "input")) append(&settings.inputs, value);
+  else if (!strcmp(key, "file")) append(&settings.files, value);
+  else if (!strcmp(key, "keep")) append(&settings.keep, value);
+  else return 0;
+  return 1;
+}
+
+static int read_single(const char *key, const char *value) {
   double *points = &settings.rule.template_[0][0];
   const struct {
     const char *name;
@@ -41,11 +74,10 @@ static void read_settings(int count, char **words) {
     int *whole;
     double *number;
   } known[] = {
-      /* Models with the output that is read of each, and what the step of the second one is called. */
-      {"detector", &settings.detector, 0, 0},     {"found", &settings.found, 0, 0},
-      {"model", &settings.model, 0, 0},           {"rating", &settings.rating, 0, 0},
-      {"step", &settings.step, 0, 0},
       {"photo", &settings.photo, 0, 0},           {"cpus", &settings.cpus, 0, 0},
+      /* The front: its model, and what goes in and comes out of it. */
+      {"detector", &settings.detector, 0, 0},     {"picture", &settings.picture, 0, 0},
+      {"found", &settings.found, 0, 0},           {"face", &settings.face, 0, 0},
       {"threads", 0, &settings.threads, 0},       {"warmup", 0, &settings.warmup, 0},
       {"runs", 0, &settings.runs, 0},             {"seconds", 0, &settings.seconds, 0},
       {"limit", 0, &settings.limit, 0},
@@ -55,20 +87,32 @@ static void read_settings(int count, char **words) {
       {"x0", 0, 0, points},     {"y0", 0, 0, points + 1}, {"x1", 0, 0, points + 2}, {"y1", 0, 0, points + 3},
       {"x2", 0, 0, points + 4}, {"y2", 0, 0, points + 5}, {"x3", 0, 0, points + 6}, {"y3", 0, 0, points + 7},
   };
-  size_t all = sizeof known / sizeof *known, given = 0;
-  for (int n = 1; n < count; n++) {
-    const char *value = strchr(words[n], '=');
-    size_t length = value ? (size_t)(value - words[n]) : 0;
-    for (size_t k = 0; k < all && value; k++) {
-      if (strlen(known[k].name) != length || strncmp(known[k].name, words[n], length)) continue;
-      if (known[k].text) *known[k].text = value + 1;
-      if (known[k].whole) *known[k].whole = atoi(value + 1);
-      if (known[k].number) *known[k].number = atof(value + 1);
-      given++;
-    }
+  for (size_t k = 0; k < sizeof known / sizeof *known; k++) {
+    if (strcmp(known[k].name, key)) continue;
+    if (known[k].text) *known[k].text = value;
+    if (known[k].whole) *known[k].whole = atoi(value);
+    if (known[k].number) *known[k].number = atof(value);
+    return 1;
   }
-  if (given != all) die("the runner takes %zu settings, %zu were understood; set the kit up again", all, given);
+  return 0;
+}
+
+static void read_settings(int count, char **words) {
+  settings.models = allocate(sizeof(Model) * count);
+  settings.inputs = names_for(count), settings.files = names_for(count), settings.keep = names_for(count);
+  for (int n = 1; n < count; n++) {
+    char *value = strchr(words[n], '=');
+    if (!value) die("%s is not among the runner's settings; set the kit up again", words[n]);
+    *value++ = 0;
+    if (!read_repeated(words[n], value, count) && !read_single(words[n], value))
+      die("%s is not among the runner's settings; set the kit up again", words[n]);
+  }
   if (settings.runs < 1 || settings.runs > MOST_RUNS) die("runs is %d", settings.runs);
+  if (!settings.models_count) die("no model was given; set the kit up again");
+  if (settings.inputs.count != settings.files.count)
+    die("%zu inputs and %zu files were given; set the kit up again", settings.inputs.count, settings.files.count);
+  if (settings.photo && !(settings.detector && settings.picture && settings.found && settings.face))
+    die("a photograph needs detector, picture, found and face; set the kit up again");
 }
 
 /* Ask for the processors ``cpus``; what the system granted is reported, whatever it was. */
@@ -92,44 +136,115 @@ static uint8_t *read_file(const char *path, size_t *count) {
   return bytes;
 }
 
-static Run appraise(Graph *detector, Graph *model) {
-  Run run;
-  size_t count, bytes = (size_t)settings.rule.size * settings.rule.size * 3;
-  uint8_t *face = allocate(bytes);
-  double start = now();
-  uint8_t *encoded = read_file(settings.photo, &count);
-  Picture photograph = decode(encoded, count);
-  double decoded = now();
-  align(&photograph, detector, &settings.rule, face);
-  double aligned = now();
-  run_graph(model, face, bytes);
-  read_output(model, &run.rating, sizeof run.rating);
-  double end = now();
-  run.times[DECODE] = decoded - start;
-  run.times[ALIGN] = aligned - decoded;
-  run.times[MODEL] = end - aligned;
-  run.times[TOTAL] = end - start;
-  free(face);
-  free(encoded);
-  free(photograph.pixels);
-  return run;
+static void load_front(void) {
+  Names reads = {&settings.picture, 1}, gives = {&settings.found, 1};
+  size_t face = (size_t)settings.rule.size * settings.rule.size * 3;
+  need_tensor(&state.tensors, settings.face, face);
+  state.front.detector = open_graph(settings.detector, &reads, &gives, &state.tensors, settings.threads);
 }
 
-/* Run until there are enough runs and enough seconds. */
-static Run *measure(Graph *detector, Graph *model, int *count) {
-  size_t room = (size_t)settings.runs;
-  Run *runs = allocate(sizeof *runs * room);
-  double start = now();
+/* Read a golden input into its tensor, which a model must take, at its size. */
+static void fill_input(size_t n) {
+  size_t count;
+  uint8_t *bytes = read_file(settings.files.all[n], &count);
+  memcpy(need_tensor(&state.tensors, settings.inputs.all[n], count)->values, bytes, count);
+  free(bytes);
+}
+
+/* A tensor that a model reads must come from the front, a file or a model before it: zeros are no input. */
+static void check_order(void) {
+  Names made = names_for((int)state.tensors.count);
+  for (size_t n = 0; n < settings.inputs.count; n++) append(&made, settings.inputs.all[n]);
+  if (settings.photo) append(&made, settings.face);
+  for (size_t m = 0; m < settings.models_count; m++) {
+    const Model *model = &settings.models[m];
+    for (size_t n = 0; n < model->reads.count; n++) {
+      size_t k = 0;
+      while (k < made.count && strcmp(made.all[k], model->reads.all[n])) k++;
+      if (k == made.count) die("%s reads %s, which nothing before it makes", model->file, model->reads.all[n]);
+    }
+    for (size_t n = 0; n < model->gives.count; n++) append(&made, model->gives.all[n]);
+  }
+}
+
+static void load(int words) {
+  /* Every tensor has a name among the words, so there are never more. */
+  state.tensors = (Tensors){allocate(sizeof(Tensor) * words), 0};
+  if (settings.photo) load_front();
+  for (size_t n = 0; n < settings.models_count; n++) {
+    Model *model = &settings.models[n];
+    model->graph = open_graph(model->file, &model->reads, &model->gives, &state.tensors, settings.threads);
+  }
+  for (size_t n = 0; n < settings.inputs.count; n++) fill_input(n);
+  check_order();
+  if (settings.photo) {
+    state.front.picture = find_tensor(&state.tensors, settings.picture);
+    state.front.found = find_tensor(&state.tensors, settings.found);
+    state.front.face = find_tensor(&state.tensors, settings.face);
+    check_front(&state.front, &settings.rule);
+  }
+  state.kept = allocate(sizeof(uint8_t *) * (settings.keep.count + 1));
+  state.differing = allocate(sizeof(int) * (settings.keep.count + 1));
+  for (size_t n = 0; n < settings.keep.count; n++) {
+    if (!find_tensor(&state.tensors, settings.keep.all[n])) die("no model makes %s", settings.keep.all[n]);
+    state.differing[n] = 0;
+  }
+}
+
+/* Keep the tensors of the first run, and count the later ones that differ from it in any byte. */
+static void keep(void) {
+  for (size_t n = 0; n < settings.keep.count; n++) {
+    const Tensor *tensor = find_tensor(&state.tensors, settings.keep.all[n]);
+    if (!state.runs) {
+      state.kept[n] = allocate(tensor->bytes);
+      memcpy(state.kept[n], tensor->values, tensor->bytes);
+    }
+    state.differing[n] += memcmp(state.kept[n], tensor->values, tensor->bytes) != 0;
+  }
+  state.runs++;
+}
+
+/* Steps of one run: decode and front where it begins with a photograph, every model, their sum. */
+static size_t steps_count(void) { return (settings.photo ? 2 : 0) + settings.models_count + 1; }
+
+static void run_once(double *times) {
+  double start = now(), before = start, *at = times;
+  if (settings.photo) {
+    size_t count;
+    uint8_t *encoded = read_file(settings.photo, &count);
+    Picture photograph = decode(encoded, count);
+    double decoded = now();
+    align(&photograph, &state.front, &settings.rule);
+    *at++ = decoded - before;
+    before = now();
+    *at++ = before - decoded;
+    free(encoded);
+    free(photograph.pixels);
+  }
+  for (size_t n = 0; n < settings.models_count; n++) {
+    run_graph(settings.models[n].graph);
+    double after = now();
+    *at++ = after - before;
+    before = after;
+  }
+  *at = before - start;
+  keep();
+}
+
+/* Run until there are enough runs and enough seconds; the times of a run stand together. */
+static double *measure(int *count) {
+  size_t steps = steps_count(), room = (size_t)settings.runs;
+  double *times = allocate(sizeof *times * steps * room), start = now();
   for (*count = 0; *count < settings.runs || now() - start < settings.seconds * 1e3; ++*count) {
     if (*count == MOST_RUNS) break;
     if ((size_t)*count == room) {
-      Run *more = realloc(runs, sizeof *runs * (room *= 2));
+      double *more = realloc(times, sizeof *times * steps * (room *= 2));
       if (!more) die("out of memory after %d runs", *count);
-      runs = more;
+      times = more;
     }
-    runs[*count] = appraise(detector, model);
+    run_once(times + steps * *count);
   }
-  return runs;
+  return times;
 }
 
 static void print_cpus(void) {
@@ -142,22 +257,34 @@ static void print_cpus(void) {
   printf("]");
 }
 
-static void print_times(const Run *runs, int count) {
-  const char *names[STEPS] = {"decode", "align", settings.step, "total"};
-  for (int step = 0; step < STEPS; step++) {
-    printf("%s\"%s\":[", step ? "," : "", names[step]);
-    for (int n = 0; n < count; n++) printf("%s%.4f", n ? "," : "", runs[n].times[step]);
+/* One list for each step, in the order of ``run_once``. */
+static void print_times(const double *times, int count) {
+  size_t steps = steps_count();
+  printf("\"steps\":[");
+  for (size_t step = 0; step < steps; step++) {
+    printf("%s[", step ? "," : "");
+    for (int n = 0; n < count; n++) printf("%s%.4f", n ? "," : "", times[steps * n + step]);
     printf("]");
   }
+  printf("]");
 }
 
-/* Nine digits give a float32 back; JSON has no word for what is no number. */
-static void print_ratings(const Run *runs, int count) {
-  for (int n = 0; n < count; n++) {
-    if (n) printf(",");
-    if (isfinite(runs[n].rating)) printf("%.9g", (double)runs[n].rating);
-    else printf("null");
+/* Bytes as they lie in memory, in hexadecimal: nothing is lost, and NaN needs no word. */
+static void print_kept(void) {
+  static const char digits[] = "0123456789abcdef";
+  printf("\"tensors\":{");
+  for (size_t n = 0; n < settings.keep.count; n++) {
+    const Tensor *tensor = find_tensor(&state.tensors, settings.keep.all[n]);
+    char *text = allocate(HEX * tensor->bytes + 1);
+    for (size_t k = 0; k < tensor->bytes; k++) {
+      text[HEX * k] = digits[state.kept[n][k] >> 4];
+      text[HEX * k + 1] = digits[state.kept[n][k] & 15];
+    }
+    text[HEX * tensor->bytes] = 0;
+    printf("%s\"%s\":{\"differing\":%d,\"bytes\":\"%s\"}", n ? "," : "", tensor->name, state.differing[n], text);
+    free(text);
   }
+  printf("}");
 }
 
 int main(int count, char **words) {
@@ -167,20 +294,20 @@ int main(int count, char **words) {
   alarm((unsigned)settings.limit);
   pin();
   double start = now();
-  Graph *detector = open_graph(settings.detector, settings.found, settings.threads);
-  Graph *model = open_graph(settings.model, settings.rating, settings.threads);
-  double load = now() - start;
-  double first = appraise(detector, model).times[TOTAL];
-  for (int n = 0; n < settings.warmup; n++) appraise(detector, model);
-  Run *runs = measure(detector, model, &measured);
+  load(count);
+  double load_ms = now() - start, *spent = allocate(sizeof(double) * steps_count());
+  run_once(spent);
+  double first = spent[steps_count() - 1];
+  for (int n = 0; n < settings.warmup; n++) run_once(spent);
+  double *times = measure(&measured);
   getrusage(RUSAGE_SELF, &usage);
-  printf("{\"load\":%.4f,\"first\":%.4f,\"peak_memory_bytes\":%lld,\"page_size\":%ld,", load, first,
+  printf("{\"load\":%.4f,\"first\":%.4f,\"peak_memory_bytes\":%lld,\"page_size\":%ld,", load_ms, first,
          usage.ru_maxrss * 1024LL, sysconf(_SC_PAGESIZE));
   print_cpus();
-  printf(",\"chain\":{");
-  print_times(runs, measured);
-  printf("},\"scores\":[");
-  print_ratings(runs, measured);
-  printf("]}\n");
+  printf(",");
+  print_times(times, measured);
+  printf(",");
+  print_kept();
+  printf("}\n");
   return 0;
 }

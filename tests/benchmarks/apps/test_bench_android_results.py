@@ -95,7 +95,7 @@ def test_a_measurement_becomes_a_report(library: Library, capsys: pytest.Capture
         assert result["verdict"] == {"budget_ms": 1000, "p90_ms": None, "state": "no evidence"}
         assert [(p["error"], p["passed"]) for p in result["parity"]] == [(0.001, True)]
         (stage,) = result["latency"]["stages"]
-        assert (stage["part"], stage["name"], len(stage["blocks"][0])) == ("chain", "appraisal", 50)
+        assert (stage["part"], stage["name"], len(stage["blocks"][0])) == ("model", "appraisal", 50)
         assert any("alignment are not in it" in note for note in result["notes"])
     assert [n for n in results[-1]["notes"] if n.startswith("GPU refused it: IllegalArgument")]
     assert results[0]["device"]["runtime"] == "LiteRT 1.4.2 in an app"

@@ -15,8 +15,8 @@ from mien.mobile_reference.bundle.reader import open_bundle
 from mien.mobile_reference.commands.console import main
 
 SETTINGS = {
-    "photograph": "face.png",
-    "photograph_sha256": "0" * 64,
+    "input": "face.png",
+    "input_sha256": "0" * 64,
     "blocks": 1,
     "runs": 2,
     "warmup": 1,
@@ -26,7 +26,7 @@ SETTINGS = {
 
 def phone(soc: str, ms: float, kind: str = "android") -> Result:
     device = Device(kind, f"maker model, {soc}, 2x2.40 GHz", "arm64-v8a", 8, "Android 15", "litert")
-    stages = (Stage("chain", "total", ((ms, ms),)),)
+    stages = (Stage("step", "total", ((ms, ms),)),)
     return Result("android", "tflite-fp32", device, 1, Latency(stages, (1.0,), (1.0,), 1), ())
 
 

@@ -15,8 +15,8 @@ from mien.mobile_reference.commands.console import main
 
 EVIL = '<script>alert("x")</script>&'
 SETTINGS = {
-    "photograph": EVIL,
-    "photograph_sha256": "0" * 64,
+    "input": EVIL,
+    "input_sha256": "0" * 64,
     "blocks": 2,
     "runs": 3,
     "warmup": 1,
@@ -27,7 +27,11 @@ TIMES = ((5.0, 6.0, 7.0), (5.5, 6.5, 1234.5))
 
 @pytest.fixture
 def report(bundle: Path) -> dict[str, Any]:
-    stages = tuple(Stage("chain", name, TIMES) for name in ("decode", "align", "appraisal", "total"))
+    stages = (
+        *(Stage("step", name, TIMES) for name in ("decode", "front")),
+        Stage("model", "total", TIMES),
+        Stage("step", "total", TIMES),
+    )
     host = Result(
         "host",
         EVIL,

@@ -20,8 +20,8 @@ from mien.mobile_reference.commands.console import main
 HOST = Device("host", "processor", "x86_64", 2, "Linux", "ai-edge-litert")
 EMULATED = Device("arm64-emulation", "cortex-a76", "aarch64", 1, "Linux", "ai-edge-litert")
 SETTINGS = {
-    "photograph": "p.png",
-    "photograph_sha256": "0" * 64,
+    "input": "p.png",
+    "input_sha256": "0" * 64,
     "blocks": 5,
     "runs": 20,
     "warmup": 1,
@@ -36,7 +36,7 @@ def times(seed: int, ms: float) -> Blocks:
 
 
 def host_result(seed: int, ms: float) -> Result:
-    stages = (Stage("chain", "decode", times(seed + 100, 2)), Stage("chain", "total", times(seed, ms)))
+    stages = (Stage("step", "decode", times(seed + 100, 2)), Stage("step", "total", times(seed, ms)))
     return Result("host", "tflite-fp32", HOST, 1, Latency(stages, (1.0,), (1.0,), 1), ())
 
 
@@ -81,7 +81,7 @@ def test_instruction_counts_have_a_threshold_of_their_own(
 def test_counts_are_compared_whatever_the_emulators_release(make: Callable[..., dict[str, Any]]) -> None:
     before, after = make(counted_result(1_000_000)), make(counted_result(1_000_000))
     after["results"][0]["device"]["system"] = "another qemu"
-    after["settings"]["photograph_sha256"] = "1" * 64
+    after["settings"]["input_sha256"] = "1" * 64
     (change,) = compare(before, after)
     assert change.ratio.estimate == 1
     after["results"][0]["device"]["name"] = "cortex-a53"
@@ -120,7 +120,7 @@ def _other_device(report: dict[str, Any]) -> None:
 
 
 def _other_photograph(report: dict[str, Any]) -> None:
-    report["settings"]["photograph_sha256"] = "1" * 64
+    report["settings"]["input_sha256"] = "1" * 64
 
 
 def _other_threads(report: dict[str, Any]) -> None:
@@ -135,7 +135,7 @@ def _other_variant(report: dict[str, Any]) -> None:
     ("change", "message"),
     [
         (_other_device, "differ in device"),
-        (_other_photograph, "differ in photograph"),
+        (_other_photograph, "differ in input"),
         (_other_threads, "differ in threads"),
         (_other_variant, "share no result"),
     ],

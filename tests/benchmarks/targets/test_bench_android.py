@@ -20,11 +20,13 @@ from mien.benchmarks.phone.adb import Answer, choose_device, find_adb
 from mien.benchmarks.phone.phone import probe, read_condition
 from mien.benchmarks.phone.runner_kit import Kit, set_up_kit
 from mien.benchmarks.phone.session import MODES, Job, Mode, Session, thermal_notes
+from mien.benchmarks.pipeline import first_given
 from mien.benchmarks.results.records import BenchSpec, Result, read_report
 from mien.benchmarks.targets.android import AndroidTarget
-from mien.benchmarks.targets.host import score_parity
+from mien.benchmarks.targets.host import gate_parity
 from mien.mobile_reference.bundle.reader import open_bundle
 from mien.mobile_reference.commands.console import main
+from mien.mobile_reference.contract import PipelineSpec
 from tests.benchmarks.phone.double import phone as double_phone
 from tests.benchmarks.phone.double.phone import (
     INSTALL,
@@ -38,6 +40,7 @@ from tests.benchmarks.phone.double.phone import (
     write_heat,
     write_properties,
 )
+from tests.benchmarks.pipelines import EDGES, GRADER, SENSORS, make_bundle
 
 needs_double = pytest.mark.skipif(bool(MISSING), reason=f"no {', '.join(MISSING)}: {INSTALL}")
 SHELL = best_shell()
@@ -80,8 +83,7 @@ def quiet(_: str) -> None:
 
 def spec_of(bundle: Path, mode: Mode = MODE) -> BenchSpec:
     opened = open_bundle(bundle)
-    photograph = opened.goldens[0].source
-    return BenchSpec(opened, "tflite-int8", photograph, 1, mode.warmup, mode.runs, mode.blocks)
+    return BenchSpec(opened, "tflite-int8", first_given(opened), 1, mode.warmup, mode.runs, mode.blocks)
 
 
 def measure(bundle: Path, kit: Kit, progress: Callable[[str], None] = quiet, mode: Mode = MODE) -> Result:
@@ -116,9 +118,10 @@ def test_the_command_measures_a_phone(
     ]
     assert SHELL.soc in record["device"]["name"]
     # The score of the phone's own run, from the photograph on: the runner's alignment is a third one.
-    (parity,) = record["parity"]
+    parity, repeated = record["parity"]
     assert parity["passed"]
     assert 0 < parity["error"] < 2
+    assert (repeated["name"], repeated["error"]) == ("score from run to run", 0)
     assert call("bench", "page", report, "-o", page) == 0
     assert "heat and clock" in page.read_text()
 
@@ -138,11 +141,69 @@ def test_a_plain_shell_stands_for_a_phone_where_the_kernel_allows_no_other(
 
 
 @needs_double
+@pytest.mark.parametrize("pipeline", [GRADER, SENSORS, EDGES], ids=lambda spec: spec.name)
+def test_any_pipeline_is_measured_and_judged(
+    pipeline: PipelineSpec, kit: Kit, root: Path, tmp_path: Path
+) -> None:
+    opened = open_bundle(make_bundle(tmp_path / "bundle", pipeline))
+    spec = BenchSpec(opened, "tflite-fp32", first_given(opened), 1, 0, 3, 2)
+    with connected(root):
+        adb = choose_device(find_adb(None), None)
+        result = AndroidTarget(Session(adb, probe(adb), MODE, quiet), kit).run(spec)
+    assert result.latency is not None
+    assert [(stage.part, stage.name) for stage in result.latency.stages] == [
+        *(("model", stage.name) for stage in pipeline.stages),
+        ("step", "total"),
+    ]
+    assert list(result.failures) == []
+    rated, repeated = result.parity
+    assert rated.error < 1e-5
+    assert (repeated.error, repeated.gate) == (0, 0)
+
+
+def refused_by_the_runner(
+    bundle: Path, kit: Kit, monkeypatch: pytest.MonkeyPatch, old: str, new: str
+) -> None:
+    """Change one word that the runner is told, and measure."""
+    given = AndroidTarget._settings
+
+    def changed(target: AndroidTarget, spec: BenchSpec) -> Iterator[str]:
+        yield from (new if word == old else word for word in given(target, spec))
+
+    monkeypatch.setattr(AndroidTarget, "_settings", changed)
+    opened = open_bundle(bundle)
+    adb = choose_device(find_adb(None), None)
+    spec = BenchSpec(opened, "tflite-fp32", first_given(opened), 1, 0, 1, 1)
+    AndroidTarget(Session(adb, probe(adb), MODE, quiet), kit).run(spec)
+
+
+@needs_double
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("gives=low", "gives=lower", "has no tensor lower"),
+        ("reads=bound", "reads=limit", "has no tensor limit"),
+        ("input=limit", "input=low", "reads limit, which nothing before it makes"),
+        ("file=../input/grey.bin", "file=../input/limit.bin", "tensor grey has 64 bytes in one model and 16"),
+        ("keep=margin", "keep=nothing", "no model makes nothing"),
+        ("reads=grey", "gives=grey", "takes 1 tensors, the bundle gives it 0"),
+        ("threads=1", "threats=1", "threats is not among the runner's settings"),
+    ],
+)
+def test_the_runner_refuses_by_name(
+    kit: Kit, root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, old: str, new: str, message: str
+) -> None:
+    bundle = make_bundle(tmp_path / "bundle", EDGES)
+    with connected(root), pytest.raises(DeviceError, match=message):
+        refused_by_the_runner(bundle, kit, monkeypatch, old, new)
+
+
+@needs_double
 def test_a_block_has_its_runs_and_its_seconds(bundle: Path, kit: Kit, root: Path) -> None:
     with connected(root):
         result = measure(bundle, kit, mode=replace(MODE, seconds=1))
     assert result.latency is not None
-    for block in result.latency.stage("total").blocks:
+    for block in result.latency.step("total").blocks:
         assert len(block) >= MODE.runs
         # The last run ends after the second; decoding's clock starts a little after the block's.
         assert sum(block) > 990
@@ -168,7 +229,7 @@ def test_a_stale_model_of_equal_name_and_size_is_replaced(bundle: Path, kit: Kit
         model = root / "data/local/tmp/mien/tflite-int8/appraisal.tflite"
         good = model.read_bytes()
         model.write_bytes(good[:-1] + bytes([good[-1] ^ 1]))
-        photo = next((root / "data/local/tmp/mien/photo").iterdir())
+        photo = next((root / "data/local/tmp/mien/input").iterdir())
         untouched = photo.stat().st_mtime_ns
         measure(bundle, kit)
         assert model.read_bytes() == good
@@ -207,9 +268,9 @@ def test_the_command_says_what_an_unplugged_phone_left_out(
     given = AndroidTarget._read
     with connected(root) as (_, process):
 
-        def unplug(target: AndroidTarget, job: Job, answer: Answer) -> dict[str, Any]:
+        def unplug(target: AndroidTarget, spec: BenchSpec, job: Job, answer: Answer) -> dict[str, Any]:
             subprocess.run(["kill", "-9", str(process)], check=True)
-            return given(target, job, answer)
+            return given(target, spec, job, answer)
 
         monkeypatch.setattr(AndroidTarget, "_read", unplug)
         options = ("--cache", kit.folder.parent, "-o", tmp_path / "bench.json")
@@ -247,10 +308,12 @@ def test_a_runner_that_fails_is_reported_with_its_last_line(
 @pytest.mark.parametrize("place", [0, 1, 2])
 def test_a_score_that_is_no_number_fails(bundle: Path, place: int) -> None:
     spec = spec_of(bundle)
-    scores = [spec.bundle.goldens[0].rating] * 3
-    assert all(parity.passed for parity in score_parity(spec, scores))
-    scores[place] = float("nan")
-    assert not any(parity.passed for parity in score_parity(spec, scores))
+    found = [{"score": 0.0} for _ in range(3)]
+    assert [parity.passed for parity in gate_parity(spec, found)] == [True]
+    found[place] = {"score": float("nan")}
+    assert [parity.passed for parity in gate_parity(spec, found)] == [False]
+    # What was not measured at all is no pass either.
+    assert [parity.passed for parity in gate_parity(spec, [])] == [False]
 
 
 @needs_double

@@ -14,10 +14,13 @@ from mien.benchmarks.emulation.emulator import PRESETS
 from mien.benchmarks.emulation.profile import OUTSIDE, Symbols, read_symbols, short_name, work_of
 from mien.benchmarks.emulation.sysroot import Userland, open_userland, set_up
 from mien.benchmarks.errors import SetupError, TargetError
+from mien.benchmarks.pipeline import first_given, largest_difference
 from mien.benchmarks.results.records import BenchSpec, Device, Result, Work
-from mien.benchmarks.targets.arm64 import Arm64Target, largest_difference
+from mien.benchmarks.targets.arm64 import Arm64Target
 from mien.mobile_reference.bundle.reader import open_bundle
 from mien.mobile_reference.commands.console import main
+from mien.mobile_reference.contract import PipelineSpec
+from tests.benchmarks.pipelines import EDGES, GRADER, SENSORS, make_bundle
 
 BASELINE = Path(__file__).with_name("arm64_baseline.json")
 MISSING = [tool for tool in ("qemu-aarch64", "gcc", "nm", "apt-get", "dpkg") if shutil.which(tool) is None]
@@ -33,7 +36,7 @@ def measure(bundle: Path, userland: Userland) -> Callable[[str, str], Result]:
 
     def run(preset: str, variant: str) -> Result:
         if (preset, variant) not in known:
-            spec = BenchSpec(opened, variant, opened.goldens[0].source, 1, 0, 1, 1)
+            spec = BenchSpec(opened, variant, first_given(opened), 1, 0, 1, 1)
             known[preset, variant] = Arm64Target(preset, userland, lambda _: None).run(spec)
         return known[preset, variant]
 
@@ -49,7 +52,7 @@ def instructions(result: Result) -> int:
 @pytest.mark.parametrize("preset", PRESETS)
 def test_int8_is_equal_to_the_bit(measure: Callable[[str, str], Result], preset: str) -> None:
     errors = {p.name: (p.error, p.gate) for p in measure(preset, "tflite-int8").parity}
-    assert errors["appraisal score"] == errors["appraisal heatmap"] == (0, 0)
+    assert errors["appraisal: score"] == errors["appraisal: heatmap"] == (0, 0)
 
 
 @needs_emulator
@@ -100,7 +103,7 @@ def test_the_work_of_the_int8_kernels_has_not_grown(
 @needs_emulator
 def test_counts_repeat(bundle: Path, userland: Userland, measure: Callable[[str, str], Result]) -> None:
     opened = open_bundle(bundle)
-    spec = BenchSpec(opened, "tflite-int8", opened.goldens[0].source, 1, 0, 1, 1)
+    spec = BenchSpec(opened, "tflite-int8", first_given(opened), 1, 0, 1, 1)
     again = Arm64Target("typical", userland, lambda _: None).run(spec)
     # Address randomisation moves a few hundred instructions of the C library; measured up to 0.006 %.
     assert instructions(again) == pytest.approx(instructions(measure("typical", "tflite-int8")), rel=1e-3)
@@ -131,6 +134,20 @@ def test_the_command_reports_counts(
 
 
 @needs_emulator
+@pytest.mark.parametrize("pipeline", [GRADER, SENSORS, EDGES], ids=lambda spec: spec.name)
+def test_any_pipeline_is_counted_and_compared(
+    pipeline: PipelineSpec, userland: Userland, tmp_path: Path
+) -> None:
+    opened = open_bundle(make_bundle(tmp_path / "bundle", pipeline))
+    spec = BenchSpec(opened, "tflite-fp32", first_given(opened), 1, 0, 1, 1)
+    result = Arm64Target("typical", userland, lambda _: None).run(spec)
+    assert list(result.failures) == []
+    assert [work.graph for work in result.work] == [stage.name for stage in pipeline.stages]
+    compared = [f"{stage.name}: {name}" for stage in pipeline.stages for name in stage.outputs]
+    assert [parity.name for parity in result.parity] == [*compared, f"{pipeline.rating.tensor} of one"]
+
+
+@needs_emulator
 def test_a_second_set_up_does_nothing(userland: Userland) -> None:
     before = userland.plugin.stat().st_mtime_ns
     assert set_up(userland.folder.parent, lambda _: None) == userland
@@ -150,7 +167,7 @@ def test_a_program_that_fails_is_reported(bundle: Path, userland: Userland, tmp_
     bad = shutil.copytree(userland.folder, tmp_path / "bad", symlinks=True)
     shutil.rmtree(bad / "wheels" / "numpy")
     opened = open_bundle(bundle)
-    spec = BenchSpec(opened, "tflite-int8", opened.goldens[0].source, 1, 0, 1, 1)
+    spec = BenchSpec(opened, "tflite-int8", first_given(opened), 1, 0, 1, 1)
     with pytest.raises(TargetError, match="numpy"):
         Arm64Target("typical", Userland(bad), lambda _: None).run(spec)
 

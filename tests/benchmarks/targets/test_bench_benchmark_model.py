@@ -14,7 +14,7 @@ from mien.benchmarks.phone.adb import choose_device, find_adb
 from mien.benchmarks.phone.phone import probe
 from mien.benchmarks.phone.session import MODES, Session
 from mien.benchmarks.results.records import read_report
-from mien.benchmarks.targets.benchmark_model import BenchmarkModelTarget, read_times
+from mien.benchmarks.targets.benchmark_model import UNKNOWN, BenchmarkModelTarget, read_times, read_unit
 from tests.benchmarks.phone.double.phone import write_program
 from tests.benchmarks.targets.test_bench_android import (  # noqa: F401 - fixtures
     MODE,
@@ -41,6 +41,20 @@ INFO: [tool.cc:9] count=4 first=3100000 curr=2900000 min=2.9e+06 max=3.1e+06 avg
 INFO: [tool.cc:9] count=10 first=25 curr=24 min=23 max=27 avg=1.25e+06 std=2 p5=23 median=24 p95=27
 INFO: [tool.cc:9] Inference timings in us: Init: 13, First inference: 33, Inference (avg): 1.25e+06
 """
+LITERT_2 = """\
+INFO: [gpu_registry.cc:101] Attempting to load GPU accelerator(libLiteRtOpenClAccelerator.so).
+WARNING: [gpu_registry.cc:152] GPU accelerator could not be loaded and registered.
+INFO: Created TensorFlow Lite XNNPACK delegate for CPU.
+INFO: Replacing 861 out of 866 node(s) with delegate (TfLiteXNNPackDelegate) node, yielding 5 partitions.
+INFO: count=10 first=38800 curr=38650 min=38400 max=39200 avg=38700 std=210 p5=38400 median=38660 p95=39200
+INFO: [benchmark_litert_model.h:94] Model initialization: 41.50 ms
+INFO: [benchmark_litert_model.h:96] Warmup (first):       40.10 ms
+INFO: [benchmark_litert_model.h:98] Warmup (avg):         38.90 ms (13 runs)
+"""
+ON_GPU = "INFO: Replacing 860 out of 866 node(s) with delegate (TfLiteGpuDelegateV2) node"
+ON_XNNPACK = "Replacing 861 out of 866 node(s) with delegate (TfLiteXNNPackDelegate) node"
+APPLIED = "Explicitly applied GPU delegate, and the model graph will be completely executed by the delegate."
+ONE_RUN, EQUAL_RUNS = "count=1 curr=130000000", "count=3 avg=7\ncount=10 curr=1400(all same)"
 REFUSED = "Though GPU delegate is explicitly applied, the model graph will not be executed by the delegate."
 Make = Callable[[str], Path]
 
@@ -90,6 +104,64 @@ def test_fields_of_newer_releases_are_kept() -> None:
     assert read_times("count=oops") == {}
 
 
+def test_one_run_and_equal_runs_have_their_time_alone() -> None:
+    assert read_times(ONE_RUN)["avg"] == 130_000_000
+    assert {read_times(EQUAL_RUNS)[name] for name in ("avg", "min", "max")} == {1400}
+    assert "avg" not in read_times("count=10 curr=1400")
+
+
+def test_litert_2_tells_loading_in_milliseconds() -> None:
+    times = read_times(LITERT_2)
+    assert (times["Init"], times["First inference"], times["avg"]) == (41_500, 40_100, 38_700)
+
+
+@pytest.mark.parametrize("value", ["nan", "inf", "-5", "1.2.3", "9" * 400, "1e999", "0x10", ""])
+def test_what_is_not_a_time_is_none(value: str) -> None:
+    assert "avg" not in read_times(f"count=10 avg={value} min=3")
+
+
+@pytest.mark.parametrize(
+    ("text", "unit", "expected"),
+    [
+        (LITERT_2, "gpu", None),
+        (ON_XNNPACK, "gpu", None),
+        (ON_XNNPACK, "npu", None),
+        (REFUSED, "gpu", None),
+        (OLD, "gpu", UNKNOWN),
+        (APPLIED, "gpu", "gpu"),
+        (APPLIED, "nnapi", UNKNOWN),
+        (APPLIED.replace("GPU", "XNNPACK"), "gpu", UNKNOWN),
+        (ON_GPU, "gpu", "gpu"),
+        (f"{ON_GPU}\n{ON_XNNPACK}", "gpu", "gpu"),
+        (ON_GPU.replace("860", "0"), "gpu", None),
+        (ON_GPU.replace("TfLiteGpuDelegateV2", "DispatchDelegate"), "npu", "npu"),
+        (LITERT_2, "cpu", "cpu"),
+    ],
+)
+def test_the_unit_is_proven_or_unknown(text: str, unit: str, expected: str | None) -> None:
+    taken = read_unit(text, unit)
+    assert (taken and taken.unit) == expected
+
+
+def test_how_much_the_unit_took_is_noted() -> None:
+    taken = read_unit(f"{ON_GPU}\n{ON_XNNPACK}", "gpu")
+    assert taken
+    assert taken.note == "the gpu took 860 of 866 nodes"
+
+
+@needs_double
+def test_times_of_an_unknown_unit_are_never_the_units(
+    bundle: Path,
+    root: Path,  # noqa: F811
+    program: Make,
+) -> None:
+    with connected(root):
+        result = run(bundle, program(says(OLD)), "gpu")
+    assert result.target == "android-benchmark_model-unknown"
+    assert {one.unit for one in result.reported} == {UNKNOWN}
+    assert any("which unit ran is unknown: gpu was asked for" in note for note in result.notes)
+
+
 @needs_double
 def test_the_command_reports_averages_and_no_verdict(
     bundle: Path,
@@ -126,10 +198,11 @@ def test_the_command_reports_averages_and_no_verdict(
     ("script", "message"),
     [
         (says(f"{REFUSED}\n{OLD}"), "the gpu took nothing of the graph"),
+        (says(LITERT_2), "the gpu took nothing of the graph"),
         ("echo no such flag >&2; exit 1", "ended with 1 on the phone: no such flag"),
         ("echo hello", "printed no line"),
     ],
-    ids=["on the CPU", "failed", "another program"],
+    ids=["on the CPU", "no GPU", "failed", "another program"],
 )
 def test_what_is_no_measurement_is_an_error(
     bundle: Path,

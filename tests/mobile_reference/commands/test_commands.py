@@ -16,7 +16,7 @@ from mien.mobile_reference.commands.appraise import RECORDS
 from mien.mobile_reference.commands.console import main
 from tests.mobile_reference.conftest import FakeBundle
 
-KEYS = {"photo", "score", "variant", "faces", "alignment", "error"}
+KEYS = {"photo", "score", "variant", "faces", "alignment", "findings", "error"}
 
 
 class Answer(NamedTuple):
@@ -242,7 +242,79 @@ def test_the_shipped_checkpoint_rates_without_options_and_rates_the_larger_face(
     # The first look saw another picture, so the frame may move by some of its 256 pixels.
     assert np.abs(shift).max() < 8
     table = call("appraise", tmp_path / "pair.png").out
-    assert "2 faces, the largest was rated" in table
+    assert "several faces are seen, the largest was rated (faces 2, limit 1)" in table
+
+
+LIMIT = {"measure": "eye_distance", "worse": "below", "note": 500, "refuse": None}
+REGION = {"region_centre": [128, 142], "region_radii": [70, 85], "region_exponent": 3}
+
+
+@pytest.fixture
+def refusing(fake: FakeBundle, stand_in: Any) -> Callable[..., Path]:
+    """Make a bundle that holds photographs to a limit."""
+
+    def make(**limit: object) -> Path:
+        stand_in()
+        fake.manifest["refusals"] = {**REGION, "limits": [LIMIT | limit]}
+        fake.save()
+        return fake.path
+
+    return make
+
+
+def test_a_refused_photograph_has_a_reason_and_no_score(
+    call: Call, refusing: Callable[..., Path], untouched: Path, tmp_path: Path
+):
+    folder = tmp_path / "out"
+    answer = call("appraise", "--bundle", refusing(refuse=400), "-o", folder, "--json", untouched)
+    assert answer.code == 2
+    (record,) = answer.records
+    assert record.keys() == KEYS
+    assert record["score"] is record["alignment"] is None
+    (finding,) = record["findings"]
+    assert (finding["measure"], finding["limit"], finding["verdict"]) == ("eye_distance", 400, "refuse")
+    assert 0 < finding["value"] < 400
+    assert record["error"].startswith("not rated, since the face is small (eye_distance ")
+    assert record["error"].endswith("limit 400); give a closer or larger photograph")
+    assert [file.name for file in folder.iterdir()] == [RECORDS]
+
+
+def test_what_is_refused_is_rated_if_asked_for(call: Call, refusing: Callable[..., Path], untouched: Path):
+    arguments = ("appraise", "--bundle", refusing(refuse=400), "--rate-anyway", untouched)
+    answer = call(*arguments, "--json")
+    assert answer.code == 0
+    (record,) = answer.records
+    assert record["error"] is None
+    assert record["findings"][0]["verdict"] == "refuse"
+    plain = call("appraise", "--bundle", refusing(), "--json", untouched).records[0]
+    assert record["score"] == plain["score"]
+    refusing(refuse=400)
+    assert "refused without --rate-anyway: the face is small" in call(*arguments).out
+
+
+def test_a_note_stands_beside_the_score(call: Call, refusing: Callable[..., Path], untouched: Path):
+    answer = call("appraise", "--bundle", refusing(), untouched)
+    assert answer.code == 0
+    assert "the face is small (eye_distance" in answer.out
+    assert "refused" not in answer.out
+    assert call("appraise", "--bundle", refusing(note=1), untouched).out.count("small") == 0
+
+
+def test_the_shipped_checkpoint_turns_one_that_is_upside_down_and_refuses_one_that_is_cut(
+    call: Call, untouched: Path, tmp_path: Path
+):
+    whole = Image.open(untouched)
+    whole.rotate(180).save(tmp_path / "turned.png")
+    whole.crop((0, 0, 256, 512)).save(tmp_path / "cut.png")
+    answer = call("appraise", "--json", untouched, tmp_path / "turned.png", tmp_path / "cut.png")
+    upright, turned, cut = answer.records
+    verdicts = {finding["measure"]: finding["verdict"] for finding in turned["findings"]}
+    assert {name for name, verdict in verdicts.items() if verdict != "ok"} == {"roll"}
+    assert verdicts["roll"] == "note"
+    assert turned["score"] == pytest.approx(upright["score"], abs=3)
+    assert {finding["verdict"] for finding in upright["findings"]} == {"ok"}
+    assert cut["score"] is None
+    assert "the border cuts the face (outside 0.5" in cut["error"]
 
 
 def test_a_turned_photograph_is_rated_upright(call: Call, untouched: Path, tmp_path: Path):

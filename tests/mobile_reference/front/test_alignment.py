@@ -15,6 +15,7 @@ from mien.mobile_reference.front.alignment import (
     look,
     merge,
     similarity,
+    turned_back,
     warp,
 )
 
@@ -187,3 +188,77 @@ def test_a_smaller_face_is_refused_with_both_sizes() -> None:
 def test_no_face_is_refused() -> None:
     with pytest.raises(FaceError, match="no face found; give a photograph"):
         align(photograph(), answers([]), RULE)
+
+
+SURE = replace(RULE, sure=0.75)
+
+
+def turned_detector(scores: dict[int, float]) -> Callable[[NDArray[np.uint8]], Candidates]:
+    """Answer what a turned picture of a slope scores: the brightest corner tells the turn."""
+
+    def detect(picture: NDArray[np.uint8]) -> Candidates:
+        corners = [picture[0, 0, 0], picture[-1, 0, 0], picture[-1, -1, 0], picture[0, -1, 0]]
+        score = scores.get(int(np.argmax(corners)), 0.0)
+        # The second look sees a face whose score differs.
+        return np.array([candidate(score)] if score else [], np.float32).reshape(-1, 17)
+
+    return detect
+
+
+def slope() -> NDArray[np.uint8]:
+    """Brightest in the upper left corner, so that quarter turns take the brightness around."""
+    row = np.linspace(255, 1, 64)
+    return np.repeat(np.minimum.outer(row, row)[..., None], 3, axis=2).astype(np.uint8)
+
+
+def roll(matrix: NDArray[np.float64]) -> float:
+    return float(np.degrees(np.arctan2(matrix[1, 0], matrix[0, 0])))
+
+
+@pytest.mark.parametrize(
+    ("scores", "quarters"),
+    [
+        ({0: 0.8, 2: 0.9}, 0),  # sure: nothing is turned
+        ({0: 0.6, 2: 0.9}, 2),
+        ({0: 0.6, 1: 0.7, 2: 0.5, 3: 0.6}, 1),
+        ({3: 0.6}, 3),
+        ({0: 0.6, 2: 0.6}, 0),  # of equals the upright one
+        ({1: 0.6, 2: 0.6}, 2),
+    ],
+)
+def test_a_face_that_is_not_sure_is_looked_for_in_the_turned_photograph(
+    scores: dict[int, float], quarters: int
+) -> None:
+    face = align(slope(), turned_detector(scores), SURE)
+    # What was turned counter-clockwise is turned so by the matrix too; y points down.
+    assert roll(face.matrix) % 360 == pytest.approx(-90 * quarters % 360, abs=1e-6)
+    assert face.score == pytest.approx(scores[quarters])
+    # The turned photograph, looked at as it is, gives the same face.
+    upright = align(np.ascontiguousarray(np.rot90(slope(), quarters)), turned_detector({quarters: 0.9}), RULE)
+    assert np.abs(face.pixels.astype(int) - upright.pixels.astype(int)).max() <= 1
+
+
+def test_without_sure_nothing_is_ever_turned() -> None:
+    assert roll(align(slope(), turned_detector({0: 0.6, 2: 0.9}), RULE).matrix) == pytest.approx(0)
+    with pytest.raises(FaceError, match="no face found"):
+        align(slope(), turned_detector({2: 0.9}), RULE)
+
+
+def test_a_turned_candidate_comes_back_to_its_square() -> None:
+    """By pixels: a bright one that is turned with its picture is found again where it was."""
+    for turn in range(4):
+        picture = np.zeros((8, 8))
+        picture[1, 6] = 1
+        (y,), (x,) = np.nonzero(np.rot90(picture, turn))
+        place = (np.array([x, y]) + 0.5) / 8
+        given = np.array([[0.9, *place, 0.1, 0.2, *np.tile(place, 6)]])
+        back = turned_back(given, turn)[0]
+        assert back[[1, 2]] == pytest.approx([6.5 / 8, 1.5 / 8])
+        assert back[5:] == pytest.approx(np.tile([6.5 / 8, 1.5 / 8], 6))
+        assert back[3:5].tolist() == ([0.2, 0.1] if turn % 2 else [0.1, 0.2])
+        assert given[0, 1:3].tolist() == place.tolist()
+
+
+def test_a_face_that_the_second_look_does_not_see_has_no_score() -> None:
+    assert align(photograph(), answers([candidate(0.9)], []), RULE).score == 0
+    assert align(photograph(), answers([candidate(0.6)], [candidate(0.9)]), RULE).score == pytest.approx(0.9)

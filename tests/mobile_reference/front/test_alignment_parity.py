@@ -35,7 +35,9 @@ def detector(checkpoint: Checkpoint) -> numpy_side.Detector:
 
 @pytest.fixture(scope="module")
 def rule(checkpoint: Checkpoint) -> numpy_side.AlignmentRule:
-    return numpy_side.AlignmentRule(**asdict(checkpoint.config.alignment), detector_size=INPUT_SIZE)
+    return numpy_side.AlignmentRule(
+        **asdict(checkpoint.config.alignment), detector_size=INPUT_SIZE, sure=torch_side.SURE
+    )
 
 
 @pytest.fixture(scope="module")
@@ -55,6 +57,8 @@ def pixels_last(photo: Tensor) -> NDArray[np.uint8]:
 
 def assert_alike(ours: torch_side.AlignedFace, theirs: numpy_side.AlignedFace) -> None:
     assert ours.faces == theirs.faces
+    np.testing.assert_allclose(theirs.score, ours.score, rtol=1e-12)
+    assert theirs.keypoints.tolist() == ours.keypoints.tolist()
     # Both sides count in float64, but add in another order.
     np.testing.assert_allclose(theirs.matrix, ours.matrix.numpy(), atol=1e-6, rtol=1e-7)
     difference = np.abs(theirs.pixels.astype(int) - pixels_last(ours.pixels).astype(int))
@@ -98,6 +102,20 @@ def test_both_sides_frame_a_face_at_the_border_alike(
 def test_both_sides_frame_a_turned_face_alike(portrait: Tensor, both: Aligner):
     turn = torch.tensor([[0.97, -0.22, 60], [0.22, 0.97, -50]], dtype=torch.float64)
     assert_alike(*both(torch_side.warp(portrait, turn, 512)))
+
+
+@pytest.mark.parametrize("quarters", [1, 2, 3])
+def test_both_sides_turn_a_photograph_that_is_not_upright_alike(
+    portrait: Tensor, both: Aligner, quarters: int
+):
+    upright, _ = both(portrait)
+    ours, theirs = both(torch.rot90(portrait, quarters, (1, 2)))
+    assert_alike(ours, theirs)
+    roll = np.degrees(np.arctan2(theirs.matrix[1, 0], theirs.matrix[0, 0]))
+    assert abs((roll - 90 * quarters + 180) % 360 - 180) < 10
+    assert ours.score > torch_side.SURE
+    # The first look frames the turned square as it did the upright one, but for the border of its box filter.
+    assert ours.score == pytest.approx(upright.score, abs=0.02)
 
 
 @pytest.mark.parametrize("shape", [(1, 1), (1, 90), (90, 1), (3, 5), (200, 310)])
@@ -206,7 +224,7 @@ def test_both_sides_merge_alike(rows: list):
     theirs = numpy_side.merge(candidates, 0.3)
     assert theirs.shape == (len(ours), 17)
     for face, other in zip(theirs, ours, strict=True):
-        np.testing.assert_allclose(face[1:], other.numpy(), rtol=1e-12)
+        np.testing.assert_allclose(face, [other.score, *other.values.numpy()], rtol=1e-12)
 
 
 def test_a_turned_template_is_recovered_exactly():

@@ -68,6 +68,7 @@ def test_the_rule_is_that_of_the_shipped_checkpoint(checkpoint: Checkpoint):
     shipped = checkpoint.config.alignment
     fields = ("size", "template", "score", "overlap", "second_look", "smallest")
     assert [getattr(shipped, name) for name in fields] == [getattr(RULE, name) for name in fields]
+    assert RULE.sure == torch_side.SURE
 
 
 @pytest.mark.parametrize("case", CASES)

@@ -143,8 +143,8 @@ def test_candidates_that_overlap_are_blended_by_score():
     scores = torch.tensor([0.9, 0.6, 0.8]).double()
     faces = _merge(scores, candidates((100, 100, 80), (103, 100, 80), (400, 100, 80)), 0.3)
     assert len(faces) == 2
-    torch.testing.assert_close(faces[0], candidates((100 + 3 * 0.6 / 1.5, 100, 80))[0])
-    torch.testing.assert_close(faces[1], candidates((400, 100, 80))[0])
+    torch.testing.assert_close(faces[0].values, candidates((100 + 3 * 0.6 / 1.5, 100, 80))[0])
+    torch.testing.assert_close(faces[1].values, candidates((400, 100, 80))[0])
 
 
 @given(st.lists(st.tuples(*[st.floats(1, 500)] * 3, st.floats(0.5, 1)), max_size=12))
@@ -156,8 +156,8 @@ def test_merging_keeps_faces_apart_and_inside_what_was_found(rows: list[tuple[fl
     assert bool(faces) == bool(rows)
     for face in faces:
         # Weighted means round.
-        assert (face >= boxes.amin(dim=0) - 1e-9).all()
-        assert (face <= boxes.amax(dim=0) + 1e-9).all()
+        assert (face.values >= boxes.amin(dim=0) - 1e-9).all()
+        assert (face.values <= boxes.amax(dim=0) + 1e-9).all()
 
 
 def test_a_candidate_without_size_does_not_loop_for_ever():

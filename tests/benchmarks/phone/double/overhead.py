@@ -18,6 +18,7 @@ from mien.benchmarks.phone.adb import Adb, Answer, choose_device, find_adb
 from mien.benchmarks.phone.phone import probe
 from mien.benchmarks.phone.runner_kit import Kit, set_up_kit
 from mien.benchmarks.phone.session import Mode, Session
+from mien.benchmarks.pipeline import first_given
 from mien.benchmarks.results.records import BenchSpec
 from mien.benchmarks.results.targets_met import Goal
 from mien.benchmarks.targets.android import AndroidTarget
@@ -87,13 +88,13 @@ def overheads(bundle: Bundle, cache: Path) -> Iterator[Overhead]:
 
 def _overhead(bundle: Bundle, kit: Kit, shell: Shell, what: str, blocks: int, runs: int) -> Overhead:
     mode = Mode(blocks=blocks, warmup=0, runs=runs, seconds=0, limit=1200, cool=0)
-    spec = BenchSpec(bundle, "tflite-int8", bundle.goldens[0].source, 1, 0, runs, blocks)
+    spec = BenchSpec(bundle, "tflite-int8", first_given(bundle), 1, 0, runs, blocks)
     CountingAdb.calls, start = 0, time.monotonic()
     adb = CountingAdb(**vars(choose_device(find_adb(None), None)))
     latency = AndroidTarget(Session(adb, probe(adb), mode, lambda _: None), kit).run(spec).latency
     wall = time.monotonic() - start
     assert latency
-    inside = sum(map(sum, latency.stage("total").blocks)) + sum(latency.load_ms + latency.first_ms)
+    inside = sum(map(sum, latency.step("total").blocks)) + sum(latency.load_ms + latency.first_ms)
     return Overhead(what, shell, wall, wall - inside / 1000, CountingAdb.calls)
 
 

@@ -1,0 +1,229 @@
+"""Whether a photograph can be rated: measures of it and of the face that was found, and what they mean.
+
+A measure is one number. A pipeline says in its ``refusals`` from which value on a photograph is rated with a
+note, and from which it is not rated; docs/refusals.md tells how the limits were chosen. All here is plain
+arithmetic on what alignment found, so that an app can follow it (``quality_vectors.json``).
+"""
+
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mien.mobile_reference.contract import ABOVE, LimitSpec, RefusalSpec
+from mien.mobile_reference.errors import FaceError
+
+from .alignment import AlignedFace, Floats
+from .photograph import Pixels
+
+OK, NOTE, REFUSE = "ok", "note", "refuse"
+_LUMA = np.array([0.299, 0.587, 0.114])
+"""Shares of red, green and blue in brightness, by ITU-R BT.601."""
+_FLAT = 1e-6
+_BLACK, _BURNT = 12, 250
+"""A pixel is black where no colour is brighter, and burnt out where none is darker."""
+
+
+@dataclass(frozen=True)
+class Measure:
+    """What can be measured, and what it means; beyond its limit ``reason`` is wrong, and ``advice`` helps."""
+
+    name: str
+    meaning: str
+    reason: str
+    advice: str
+
+
+MEASURES = (
+    Measure(
+        "detector_score",
+        "the detector's score at the second look, 0..1; 0 where that saw no face",
+        "this is hardly a face",
+        "give a photograph of an uncovered, frontal face",
+    ),
+    Measure(
+        "faces",
+        "how many faces the first look saw",
+        "several faces are seen, the largest was rated",
+        "cut the photograph to one face",
+    ),
+    Measure(
+        "eye_distance",
+        "between the eyes, in pixels of the photograph",
+        "the face is small",
+        "give a closer or larger photograph",
+    ),
+    Measure(
+        "roll",
+        "angle by which alignment turned the photograph, in degrees, 0..180",
+        "the head does not stand upright",
+        "turn the photograph",
+    ),
+    Measure(
+        "turn",
+        "twice the way of the nose from the middle of the ears, by the distance of the ears, across the "
+        "aligned face; 0.3 is some 12 degrees, 0.9 some 35",
+        "the head is turned aside",
+        "give a photograph that faces the camera",
+    ),
+    Measure(
+        "misfit",
+        "root mean square distance of eyes, nose and mouth from the template, by the distance of its eyes",
+        "eyes, nose and mouth do not lie as in a frontal face",
+        "give a photograph that faces the camera",
+    ),
+    Measure(
+        "outside",
+        "share of the face region that lies beyond the border of the photograph",
+        "the border cuts the face",
+        "give a photograph that shows the whole face",
+    ),
+    Measure(
+        "sharpness",
+        "mean absolute Laplacian of the brightness over the face region, by its standard deviation",
+        "the face is blurred",
+        "give a sharper photograph",
+    ),
+    Measure(
+        "contrast",
+        "standard deviation of the brightness over the face region, 0..255",
+        "the face has hardly any contrast",
+        "give a photograph in better light",
+    ),
+    Measure(
+        "brightness",
+        "mean brightness of the face region, 0..255",
+        "the face is dark",
+        "give a brighter photograph",
+    ),
+    Measure(
+        "black",
+        "share of the face region in which no colour is above 12",
+        "much of the face is black",
+        "give a photograph with light on the whole face",
+    ),
+    Measure(
+        "burnt",
+        "share of the face region in which no colour is below 250",
+        "much of the face is burnt out",
+        "give a photograph with less light",
+    ),
+)
+"""Every measure, in the order in which an app may list them."""
+_MEASURES: Mapping[str, Measure] = {measure.name: measure for measure in MEASURES}
+
+
+@dataclass(frozen=True)
+class Finding:
+    """A measure's ``value``, the ``limit`` that decided, none where none is given, and the ``verdict``."""
+
+    measure: str
+    value: float
+    limit: float | None
+    verdict: str
+
+    @property
+    def reason(self) -> str:
+        """What is wrong, and by which figure."""
+        return f"{_MEASURES[self.measure].reason} ({self.measure} {self.value:.3g}, limit {self.limit:.3g})"
+
+    @property
+    def advice(self) -> str:
+        """What to do about it."""
+        return _MEASURES[self.measure].advice
+
+    def record(self) -> dict[str, Any]:
+        """Return it as JSON has it."""
+        return asdict(self)
+
+
+class RefusedError(FaceError):
+    """A photograph shows a face that cannot be rated; ``findings`` has every measure."""
+
+    def __init__(self, findings: Iterable[Finding]) -> None:
+        self.findings = tuple(findings)
+        refused = [finding for finding in self.findings if finding.verdict == REFUSE]
+        reasons = ", ".join(finding.reason for finding in refused)
+        super().__init__(f"not rated, since {reasons}; {refused[0].advice}")
+
+
+def judge(values: Mapping[str, float], limits: Iterable[LimitSpec]) -> tuple[Finding, ...]:
+    """Hold measures against their limits, in the order of these; one that is not a number is refused."""
+    return tuple(_finding(values[limit.measure], limit) for limit in limits)
+
+
+def _finding(value: float, limit: LimitSpec) -> Finding:
+    for bound, verdict in ((limit.refuse, REFUSE), (limit.note, NOTE)):
+        if bound is not None and not (value <= bound if limit.worse == ABOVE else value >= bound):
+            return Finding(limit.measure, value, bound, verdict)
+    return Finding(limit.measure, value, limit.note if limit.note is not None else limit.refuse, OK)
+
+
+def measure(
+    face: AlignedFace, width: int, height: int, template: Iterable[tuple[float, float]], region: RefusalSpec
+) -> dict[str, float]:
+    """Measure a face that was found in a photograph of ``width`` x ``height`` pixels; values by name."""
+    goal = np.array(template)
+    right, left = face.keypoints[:2]
+    (a, _, _), (b, _, _) = face.matrix
+    keypoints = face.keypoints @ face.matrix[:, :2].T + face.matrix[:, 2]
+    inside = face_region(region, len(face.pixels))
+    apart = np.linalg.norm(keypoints[:4] - goal, axis=1)
+    return {
+        "detector_score": face.score,
+        "faces": float(face.faces),
+        "eye_distance": float(np.linalg.norm(left - right)),
+        "roll": math.degrees(abs(math.atan2(b, a))),
+        "turn": turn(keypoints),
+        "misfit": float(np.sqrt((apart**2).mean()) / np.linalg.norm(goal[1] - goal[0])),
+        "outside": float(_beyond(face.matrix, len(face.pixels), width, height)[inside].mean()),
+        **_light(face.pixels, inside),
+    }
+
+
+def turn(keypoints: Floats) -> float:
+    """Return the turn of the head, from six keypoints [6, 2] of the aligned face.
+
+    Ears that lie on one place, or on the wrong sides, count as one pixel apart: the turn is large.
+    """
+    nose, right_ear, left_ear = keypoints[[2, 4, 5], 0]
+    ears = max(left_ear - right_ear, 1.0)
+    return float(abs((nose - right_ear) - (left_ear - nose)) / ears)
+
+
+def face_region(region: RefusalSpec, size: int) -> NDArray[np.bool_]:
+    """Return which pixels [size, size] of the aligned face lie in the face region, a superellipse."""
+    rows, columns = np.mgrid[0:size, 0:size]
+    (x, y), (across, down) = region.region_centre, region.region_radii
+    distance = (abs(columns - x) / across) ** region.region_exponent
+    distance += (abs(rows - y) / down) ** region.region_exponent
+    return np.asarray(distance <= 1)
+
+
+def _beyond(matrix: Floats, size: int, width: int, height: int) -> NDArray[np.bool_]:
+    """Return which pixels [size, size] of the aligned face were taken from beyond the photograph's border."""
+    inverse = np.linalg.inv(np.vstack([matrix, [0, 0, 1]]))[:2]
+    rows, columns = np.mgrid[0:size, 0:size]
+    x, y = (columns * row[0] + rows * row[1] + row[2] for row in inverse)
+    return np.asarray((x < -0.5) | (y < -0.5) | (x > width - 0.5) | (y > height - 0.5))
+
+
+def _light(pixels: Pixels, inside: NDArray[np.bool_]) -> dict[str, float]:
+    brightness = pixels @ _LUMA
+    within = brightness[inside]
+    contrast = float(within.std())
+    edges = 4 * brightness[1:-1, 1:-1] - brightness[:-2, 1:-1] - brightness[2:, 1:-1]
+    edges -= brightness[1:-1, :-2] + brightness[1:-1, 2:]
+    change = float(np.abs(edges)[inside[1:-1, 1:-1]].mean())
+    colours = pixels[inside]
+    return {
+        # A face of one colour has no edges, but for last bits.
+        "sharpness": change / contrast if contrast > _FLAT else 0.0,
+        "contrast": contrast,
+        "brightness": float(within.mean()),
+        "black": float((colours <= _BLACK).all(axis=1).mean()),
+        "burnt": float((colours >= _BURNT).all(axis=1).mean()),
+    }
