@@ -128,8 +128,6 @@ def test_arrays_without_a_file_of_python_are_split_and_laid_out(
     assert len(prepared) == 4
     opened = inputs._opened(pipeline, prepared[0])  # type: ignore[attr-defined]
     assert opened.layout.get("image", "any") == layout
-    made = opened.run_models(opened.stages, prepared[0].arrays)
-    assert (made["output_0"].shape, made["output_1"].shape) == ((1, 2), (1, 2))
 
 
 def test_a_picture_for_a_float_input_is_refused(program: Path, tmp_path: Path) -> None:
@@ -170,7 +168,7 @@ def test_a_program_with_a_hostile_pickle_is_refused_unless_it_is_trusted(
         return {name: content}
 
     file = changed(program, tmp_path / "hostile.pt2", edit)
-    with pytest.raises(UnsafeProgramError, match="holds a pickle of more than tensors.*--trust-pt2"):
+    with pytest.raises(UnsafeProgramError, match=r"holds a pickle of more than tensors.*--trust-pt2"):
         open_pipeline(file)
     assert not ran.exists()
     with pytest.raises(PipelineError):  # what it unpickles to is not a tensor
@@ -238,7 +236,7 @@ def test_what_is_not_a_program_is_refused(tmp_path: Path, content: bytes) -> Non
 
 def test_a_program_in_training_mode_is_refused(tmp_path: Path) -> None:
     torch.export.save(torch.export.export(net().train(), EXAMPLES), tmp_path / "net.pt2")
-    with pytest.raises(PipelineError, match="in training mode; call .eval()"):
+    with pytest.raises(PipelineError, match=r"in training mode; call \.eval"):
         open_pipeline(tmp_path / "net.pt2")
 
 
@@ -273,7 +271,7 @@ def test_an_onnx_file_in_training_mode_is_refused(tmp_path: Path) -> None:
     training = torch.onnx.TrainingMode.TRAINING
     file = tmp_path / "net.onnx"
     torch.onnx.export(net().train(), EXAMPLES, str(file), dynamo=False, training=training)
-    with pytest.raises(PipelineError, match="in training mode; call .eval()"):
+    with pytest.raises(PipelineError, match=r"in training mode; call \.eval"):
         open_pipeline(file)
 
 
