@@ -13,6 +13,7 @@ demo: $(READY)
 	@mkdir -p $(DEMO)
 	@echo "== 1/4 export: checkpoint -> bundle"
 	@$(MIEN) export -o $(DEMO)/bundle
+	@rm -rf $(DEMO)/appraisals
 	@echo "== 2/4 appraise: photographs -> scores and pictures"
 	@$(MIEN) appraise --bundle $(DEMO)/bundle -o $(DEMO)/appraisals --json $(PORTRAITS) > $(DEMO)/appraise.log
 	@echo "== 3/4 verify: bundle against the float pipeline"

@@ -1,6 +1,5 @@
 """The commands ``mien bench BUNDLE`` and ``mien bench compare A B``."""
 
-import json
 import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, replace
@@ -14,6 +13,9 @@ from mien.mobile_reference.bundle.reader import Bundle, open_bundle
 from mien.mobile_reference.errors import UsageError
 from mien.mobile_reference.files import default_cache
 from mien.mobile_reference.front.photograph import read_photograph
+from mien.mobile_reference.output.file import OutputFile
+from mien.mobile_reference.output.json_text import json_text
+from mien.mobile_reference.output.text import say
 from mien.mobile_reference.run.models import timed
 
 from .apps import android_package, android_results, apple_package, apple_results
@@ -38,11 +40,9 @@ from .results.records import (
     BenchSpec,
     Result,
     Target,
-    check_output,
     make_report,
     read_evidence,
     read_report,
-    write_whole,
 )
 from .targets.android import AndroidTarget
 from .targets.arm64 import Arm64Target
@@ -181,8 +181,7 @@ def run(
     if heeding in _INSTEAD:
         _INSTEAD[heeding](bundle, variants, options, output, as_json=as_json)
         return
-    if output:
-        check_output(output)
+    file = OutputFile.maybe(output)
     with Console(stderr=True).status("measuring") as status:
         settings = options | {"no_bundle": bundle is None and options["setup"]}
         targets = _TARGETS[options["target"]](settings, lambda text: status.update(f"measuring {text}"))
@@ -192,9 +191,9 @@ def run(
         opened = open_bundle(_named(bundle))
         specs = _specs(opened, variants, photo, options)
         results = _run_all(targets, specs)
-    report = json.dumps(make_report(opened, _settings(specs[0]), results), indent=1) + "\n"
-    if output:
-        write_whole(output, report)
+    report = json_text(make_report(opened, _settings(specs[0]), results), indent=1) + "\n"
+    if file:
+        file.write(report)
     if as_json:
         click.echo(report, nl=False)
     else:
@@ -231,15 +230,14 @@ def _estimate(
     bundle: Path | None, names: Sequence[str], _: Options, output: Path | None, *, as_json: bool
 ) -> None:
     """Print what published times say about a bundle."""
-    if output:
-        check_output(output)
+    file = OutputFile.maybe(output)
     opened = open_bundle(_named(bundle))
     variants = [opened.variant(name) for name in names] or chosen_variants(opened)
     found = [estimate for variant in variants for estimate in estimates(opened, variant)]
     made = make_estimate_report(opened, found)
-    report = json.dumps(made, indent=1) + "\n"
-    if output:
-        write_whole(output, report)
+    report = json_text(made, indent=1) + "\n"
+    if file:
+        file.write(report)
     if as_json:
         click.echo(report, nl=False)
     else:
@@ -291,7 +289,7 @@ def _report_generated(
 ) -> None:
     if as_json:
         record = {"target": target, "package": str(folder), "id": spec["id"], "measured": False}
-        click.echo(json.dumps(record))
+        click.echo(json_text(record))
     else:
         click.echo(f"{folder}: generated only, nothing was measured; {where} run measure.sh in it")
 
@@ -311,8 +309,8 @@ def _report_measured(
     runs = {"blocks": len(results[0].latency.load_ms) if results[0].latency else 1, "runs": spec["runs"]}
     settings = {**_named_input(first_given(bundle)), "cpus": []}
     report = make_report(bundle, settings | runs | {"warmup": spec["warmup"]}, results)
-    text = json.dumps(report, indent=1) + "\n"
-    write_whole(folder / "report.json", text)
+    text = json_text(report, indent=1) + "\n"
+    OutputFile.at(folder / "report.json").write(text)
     if as_json:
         click.echo(text, nl=False)
     else:
@@ -413,15 +411,14 @@ def compare_reports(
     changes = compare(read_report(before), read_report(after))
     if as_json:
         records = [asdict(c) | {"verdict": c.verdict, "regressed": c.regressed(thresholds)} for c in changes]
-        click.echo(json.dumps(records, indent=1))
+        click.echo(json_text(records, indent=1))
     else:
         print_changes(changes)
     regressions = [change for change in changes if change.regressed(thresholds)]
     for change in regressions:
-        click.echo(
-            f"mien: {change.variant}: {change.what} needs {change.ratio.estimate - 1:+.1%} {change.unit}, "
-            f"at most {thresholds[change.unit]:+.1%} are allowed",
-            err=True,
+        say(
+            f"{change.variant}: {change.what} needs {change.ratio.estimate - 1:+.1%} {change.unit}, "
+            f"at most {thresholds[change.unit]:+.1%} are allowed"
         )
     if regressions:
         raise click.exceptions.Exit(1)
@@ -436,19 +433,18 @@ def page(reports: tuple[Path, ...], output: Path) -> None:
     Reports of several targets and of '--estimate' go on one page: it begins with a verdict for each class of
     phones, in which a phone that was measured outranks an estimate.
     """
-    check_output(output)
-    write_whole(output, make_page([read_evidence(report) for report in reports]))
+    file = OutputFile.at(output)
+    file.write(make_page([read_evidence(report) for report in reports]))
 
 
 @bench.command(name="fit")
 @click.option("-o", "--output", type=_PATH, help="Write the fits into this file.")
 def fit(output: Path | None) -> None:
     """Fit the published times again: makes the file that --estimate reads. Needs scipy."""
-    if output:
-        check_output(output)
+    file = OutputFile.maybe(output)
     fits = fit_all()
-    if output:
-        write_whole(output, fits)
+    if file:
+        file.write(fits)
     else:
         click.echo(fits, nl=False)
 
@@ -479,6 +475,6 @@ def _named_input(given: Given) -> dict[str, str]:
 def _report_failures(results: Sequence[Result]) -> None:
     failed = [(result, failure) for result in results for failure in result.failures]
     for result, failure in failed:
-        click.echo(f"mien: {result.variant} on {result.target}: {failure}", err=True)
+        say(f"{result.variant} on {result.target}: {failure}")
     if failed:
         raise click.exceptions.Exit(1)

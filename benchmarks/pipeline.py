@@ -50,13 +50,8 @@ def first_given(bundle: Bundle, photo: Path | None = None) -> Given:
             "leave it out"
         )
     if photo is not None:
-        known = (golden for golden in bundle.goldens if golden.source == photo)
+        known = (golden for golden in bundle.kept if golden.source == photo)
         return Given(photo.name, sha256(photo) if photo.is_file() else "", photo, next(known, None))
-    if not bundle.goldens:
-        raise UsageError(
-            f"{bundle.path} has no golden inputs, with which a measurement begins; give a bundle that "
-            "'mien export' made"
-        )
     golden = bundle.goldens[0]
     if golden.source is not None and bundle.spec.front is not None:
         return Given(golden.source.name, sha256(golden.source), golden.source, golden)

@@ -94,7 +94,7 @@ def export(
 ) -> None:
     """Turn SOURCE into a bundle for Android and iOS.
 
-    SOURCE is a file of Python that defines a pipeline ('mien init' writes one), a .pt2 or .onnx file of one
+    SOURCE is a file of Python that defines a pipeline, a .pt2 or .onnx file of one
     component, or a checkpoint of the built-in appraisal (default: the one that ships with mien). A file of
     Python is your own code and is executed; of the others nothing is. ONNX files reach the TFLite variants
     alone.
@@ -117,21 +117,23 @@ def export(
         return
     from rich.console import Console
 
+    from mien.mobile_reference.output.folder import OutputFolder
+    from mien.mobile_reference.output.text import say
     from mien.mobile_reference.report.progress import one_bar
     from mien.models.sources import Origin
 
     from .exporter import ExportRequest, export_bundle
-    from .packing.packing import check_output
+    from .packing.packing import BUNDLE
     from .search.tables import search_table
 
-    check_output(output)
+    OutputFolder.at(output, BUNDLE)
     chosen = _precision(precision, budget_points, work, output)
     origin = Origin(source, skip_unreadable, trust_pt2)
     request = ExportRequest(origin, calibration, output, chosen, golden, variants)
     with one_bar("running the float pipeline") as progress:
         report = export_bundle(request, progress)
     for warning in report.warnings:
-        click.echo(f"mien: warning: {warning}", err=True)
+        say(f"warning: {warning}")
     for variant, outcome in report.found.items():
         Console().print(search_table(variant, outcome))
     size = sum(file.stat().st_size for file in output.rglob("*") if file.is_file())

@@ -12,12 +12,13 @@ from pathlib import Path
 
 import numpy as np
 
+from mien.mobile_reference.output.folder import OutputFolder
 from mien.models.onnx_module import OnnxModule
 from mien.models.pipeline import Calibration, Pipeline, Sample, to_module
 from mien.models.sources import Source, as_origin, open_pipeline
 
 from .errors import ExportError
-from .packing.packing import CalibrationRecord, check_output, pack, staged
+from .packing.packing import BUNDLE, CalibrationRecord, pack
 from .packing.variant_selection import Judgement, judge
 from .running.plan import (
     TFLITE_VARIANTS,
@@ -71,20 +72,21 @@ def export_bundle(request: ExportRequest, progress: Progress) -> ExportReport:
     """Make a bundle, or leave nothing.
 
     Raises:
-        ExportError: the output folder is not ours, or a conversion failed (``ConversionError``).
+        UsageError: the output folder holds something that is not a bundle as an export wrote it.
+        ExportError: a conversion failed (``ConversionError``), or there are no precisions to begin with.
         ModelsError: the pipeline cannot be opened, or an input cannot be used.
     """
     start = time.monotonic()
-    check_output(request.output)
+    output = OutputFolder.at(request.output, BUNDLE)
     pipeline = open_pipeline(request.source)
     wanted = chosen_variants(request.variants, pipeline)
-    gathered = pipeline.inputs.gather(pipeline, request.calibration, request.golden)
-    pipeline, calibration, goldens = gathered.pipeline, gathered.calibration, gathered.goldens
-    source = as_origin(request.source).of(pipeline)
-    with staged(request.output) as folder, tempfile.TemporaryDirectory() as scratch:
+    with output.staged() as folder, tempfile.TemporaryDirectory() as scratch:
         work = Path(scratch)
         workers = os.cpu_count() or 1
         stored = _stored(request, pipeline, work)
+        gathered = pipeline.inputs.gather(pipeline, request.calibration, request.golden)
+        pipeline, calibration, goldens = gathered.pipeline, gathered.calibration, gathered.goldens
+        source = as_origin(request.source).of(pipeline)
         save_traces(calibration.samples, work / "traces")
         progress("rounding weights", 0, 1)
         round_weights(pipeline, work / "traces")

@@ -8,6 +8,7 @@ MienError
 │   ├── PackageError      a package that is damaged, hostile or no ML Program
 │   ├── UnsupportedError  a program that needs operations or parameters the evaluator has not
 │   └── EvaluationError   a program or inputs that contradict what is declared
+├── ResultError       a result that cannot be written, such as a number that is not finite
 └── UsageError        a request that cannot be met (an unknown variant, an output folder in use)
 
 Each message is one line: what was got, what was expected, what to do next. The command line prints it
@@ -47,6 +48,10 @@ class UnsupportedError(CoreMLError):
 
 class EvaluationError(CoreMLError):
     """A program or its inputs contradict the shapes and types that the program declares."""
+
+
+class ResultError(MienError):
+    """A result holds what no result can be, such as a number that is not finite."""
 
 
 class UsageError(MienError):

@@ -20,14 +20,10 @@ def read_user_file(file: Path) -> Any:
         PipelineError: it cannot be read, raises, or defines no ``pipeline``.
     """
     if not file.is_file():
-        raise PipelineError(
-            f"{file} does not exist; give a file of Python, or write one with 'mien init {file}'"
-        )
+        raise PipelineError(f"{file} does not exist; give a file of Python that defines a pipeline")
     module = _executed(file.resolve())
     if not hasattr(module, _NAME):
-        raise PipelineError(
-            f"{file} defines no {_NAME}; end it with '{_NAME} = Pipeline(...)', or see 'mien init'"
-        )
+        raise PipelineError(f"{file} defines no {_NAME}; end it with '{_NAME} = Pipeline(...)'")
     return getattr(module, _NAME)
 
 

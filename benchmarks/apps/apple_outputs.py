@@ -4,7 +4,6 @@
 macos kept under ``PACKAGE/results/tensors`` and runs the same graphs on the same float tensors here.
 """
 
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -20,6 +19,7 @@ from mien.benchmarks.errors import ReportError
 from mien.mobile_reference.bundle.reader import Bundle, open_bundle
 from mien.mobile_reference.commands.console import run
 from mien.mobile_reference.contract import TensorSpec
+from mien.mobile_reference.output.json_text import json_text
 from mien.mobile_reference.run.models import as_package_has_it, load_model
 
 from .apple_package import core_ml_variants
@@ -92,7 +92,7 @@ def main(bundle: Path, package: Path, as_json: bool) -> None:  # noqa: FBT001 - 
         found = compare_outputs(open_bundle(bundle), package)
     if as_json:
         for agreement in found:
-            click.echo(json.dumps(asdict(agreement)))
+            click.echo(json_text(asdict(agreement)))
         return
     table = Table(title="evaluator against the outputs in the package, largest difference of full scale")
     for heading in ("variant", "units", "graph", "tensor", "difference"):

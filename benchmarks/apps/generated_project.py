@@ -1,9 +1,7 @@
 """Folders that commands generate for other machines: whole or not at all, equal bytes for equal bundles."""
 
 import hashlib
-import json
 import shutil
-import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from importlib.resources import as_file, files
 from pathlib import Path, PurePosixPath
@@ -11,11 +9,14 @@ from typing import Any
 
 from mien.mobile_reference.bundle.reader import Bundle, Variant
 from mien.mobile_reference.errors import UsageError
+from mien.mobile_reference.output.folder import Kind, OutputFolder
+from mien.mobile_reference.output.json_text import json_text
 
 SPEC = "spec.json"
 """The file that says what was generated, and by which a generated folder is known."""
 RESULTS = "results"
 """The folder that only a measurement makes."""
+GENERATED = Kind("generated project")
 
 
 def variants_for(bundle: Bundle, names: Sequence[str], platform: str, takes: str) -> list[Variant]:
@@ -44,7 +45,7 @@ def variants_for(bundle: Bundle, names: Sequence[str], platform: str, takes: str
 
 def spec_text(spec: Mapping[str, Any]) -> str:
     """Return what ``spec.json`` holds."""
-    return json.dumps(spec, indent=1, sort_keys=True) + "\n"
+    return json_text(spec, indent=1, sort_keys=True) + "\n"
 
 
 def identified(spec: Mapping[str, Any]) -> dict[str, Any]:
@@ -73,25 +74,9 @@ def write_folder(folder: Path, spec: PurePosixPath, fill: Callable[[Path], None]
         fill: Writes everything.
 
     Raises:
-        UsageError: the folder holds something else or results, or cannot be made.
+        UsageError: the folder holds results, or anything that was not generated or was changed.
     """
-    _check_replaceable(folder, spec)
-    try:
-        folder.absolute().parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=folder.absolute().parent, prefix=".mien-") as name:
-            part = Path(name) / "part"
-            fill(part)
-            shutil.rmtree(folder, ignore_errors=True)
-            part.rename(folder)
-    except OSError as error:
-        raise UsageError(f"{folder} cannot be made ({error.strerror}); give a folder elsewhere") from error
-
-
-def _check_replaceable(folder: Path, spec: PurePosixPath) -> None:
-    """Refuse to overwrite anything but a folder that nothing was measured with."""
-    if not folder.exists() or (folder.is_dir() and not any(folder.iterdir())):
-        return
-    if not (folder / spec).is_file():
-        raise UsageError(f"{folder} exists and was not made by 'mien bench'; give a new folder")
-    if (folder / RESULTS).exists():
+    if (folder / spec).is_file() and (folder / RESULTS).exists():
         raise UsageError(f"{folder} holds results of a measurement; keep them and give a new folder")
+    with OutputFolder.at(folder, GENERATED).staged() as part:
+        fill(part)

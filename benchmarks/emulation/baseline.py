@@ -20,13 +20,15 @@ from rich.table import Table
 
 from mien.benchmarks.estimates.estimate import times_of_front
 from mien.benchmarks.pipeline import first_given, models_of_app
-from mien.benchmarks.results.records import BenchSpec, Result, Work, write_whole
+from mien.benchmarks.results.records import BenchSpec, Result, Work
 from mien.benchmarks.results.targets_met import Goal
 from mien.benchmarks.targets.arm64 import Arm64Target
 from mien.mobile_reference.bundle.reader import Bundle, open_bundle, sha256
 from mien.mobile_reference.commands.console import run
 from mien.mobile_reference.errors import UsageError
 from mien.mobile_reference.files import default_cache
+from mien.mobile_reference.output.file import OutputFile
+from mien.mobile_reference.output.json_text import json_text
 from mien.mobile_reference.tflite.model_file import DEPTHWISE, TFLiteFile, read_tflite
 
 from .emulator import DEFAULT_PRESET
@@ -54,7 +56,7 @@ def structure(model: Path) -> str:
         [op.name, *([t.shape, t.dtype] for t in (*op.inputs, *op.outputs))]
         for op in read_tflite(model).operators
     ]
-    return hashlib.sha256(json.dumps(operators).encode()).hexdigest()
+    return hashlib.sha256(json_text(operators).encode()).hexdigest()
 
 
 def record(bundle: Bundle, results: Sequence[Result]) -> dict[str, Any]:
@@ -193,7 +195,7 @@ def main(bundle: Path, cache: Path | None, update: bool) -> None:  # noqa: FBT00
     results = count(opened, cache or default_cache(), PRESETS)
     found = record(opened, results)
     if update:
-        write_whole(Path(str(files(__package__).joinpath(STORED))), json.dumps(found, indent=1) + "\n")
+        OutputFile.at(Path(str(files(__package__).joinpath(STORED)))).write(json_text(found, indent=1) + "\n")
     stored = read_stored()
     works = [result.work[-1] for result in results]
     print_counts(stored, found)

@@ -5,7 +5,6 @@ in a process of its own: one that crashes does not take the others along. The em
 up (``mien bench --target arm64 --setup``). Instructions are not a time.
 """
 
-import json
 import shutil
 import tempfile
 from collections.abc import Iterator, Sequence
@@ -21,6 +20,7 @@ from mien.benchmarks.errors import TargetError
 from mien.mobile_reference.commands.console import run
 from mien.mobile_reference.errors import BundleError, UsageError
 from mien.mobile_reference.files import default_cache
+from mien.mobile_reference.output.json_text import json_text
 
 from .emulator import DEFAULT_PRESET, Emulator
 from .sysroot import open_userland
@@ -103,7 +103,7 @@ def main(
     with Console(stderr=True).status("counting"):
         found = list(count(emulator, models, inputs))
     if as_json:
-        click.echo(json.dumps([asdict(one) for one in found], indent=1))
+        click.echo(json_text([asdict(one) for one in found], indent=1))
     else:
         _print(found)
     for one in found:

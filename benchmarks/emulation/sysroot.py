@@ -4,7 +4,6 @@ They are unpacked into a cache folder. The host's own packages are left as they 
 state of its own in that folder, for the architecture arm64, and nothing is installed.
 """
 
-import json
 import os
 import shutil
 import subprocess
@@ -19,6 +18,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from mien.benchmarks.errors import SetupError
+from mien.mobile_reference.output.json_text import json_text
 
 QEMU = "qemu-aarch64"
 _READY = "ready.json"
@@ -110,7 +110,7 @@ def set_up(cache: Path, progress: Callable[[str], None]) -> Userland:
         wheels = _unpack_wheels(part, Path(name) / "pip")
         progress("compiling the instruction counter")
         compile_plugin(part.plugin)
-        (part.folder / _READY).write_text(json.dumps({"packages": packages, "wheels": wheels}, indent=1))
+        (part.folder / _READY).write_text(json_text({"packages": packages, "wheels": wheels}, indent=1))
         shutil.rmtree(folder, ignore_errors=True)
         part.folder.rename(folder)
     return Userland(folder)

@@ -23,6 +23,7 @@ from mien.benchmarks.results.records import (
 )
 from mien.mobile_reference.bundle.reader import FACE_ALIGNMENT, MANIFEST, Bundle, Variant, sha256
 from mien.mobile_reference.contract import PipelineSpec
+from mien.mobile_reference.output.json_text import json_text
 from mien.mobile_reference.tflite.model_file import DEPTHWISE, TFLiteFile, read_tflite
 
 from .fit import CLAIM
@@ -265,7 +266,7 @@ def make_estimate_report(bundle: Bundle, found: Sequence[Estimate]) -> dict[str,
         "claim": f"{CLAIM:g} times the estimate",
         "estimates": [_record(estimate) for estimate in found],
     }
-    plain: dict[str, Any] = json.loads(json.dumps(report))
+    plain: dict[str, Any] = json.loads(json_text(report))
     check_report(plain, ESTIMATE_SCHEMA)
     return plain
 

@@ -5,7 +5,6 @@ fitted to the logarithm of the ratio with a soft-L1 loss, so that ten per cent c
 large networks and one strange network does not decide. Needs scipy, which ``mien[export]`` brings.
 """
 
-import json
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 
@@ -13,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mien.mobile_reference.errors import UsageError
+from mien.mobile_reference.output.json_text import json_text
 
 from .published import Fit, Group, Published, read_groups, sizes_of
 
@@ -32,7 +32,7 @@ def fit_all() -> str:
         UsageError: scipy is not installed.
     """
     fits = {group.name: asdict(fit_group(group)) for group in read_groups()}
-    return json.dumps(fits, indent=1) + "\n"
+    return json_text(fits, indent=1) + "\n"
 
 
 def fit_group(group: Group) -> Fit:

@@ -3,7 +3,6 @@
 ``python -m mien.benchmarks.experiments.figures BUNDLE`` needs the export extra, for the float pipeline.
 """
 
-import json
 import statistics
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -21,6 +20,7 @@ from mien.mobile_reference.bundle.reader import Bundle, open_bundle, size_of
 from mien.mobile_reference.commands.console import run
 from mien.mobile_reference.errors import UsageError
 from mien.mobile_reference.front.photograph import read_photograph
+from mien.mobile_reference.output.json_text import json_text
 from mien.mobile_reference.run.models import timed
 from mien.mobile_reference.run.runner import Appraiser, BundleRunner
 
@@ -90,7 +90,7 @@ def main(bundle: Path, runs: int, as_json: bool) -> None:  # noqa: FBT001 - clic
     found = list(figures(open_bundle(bundle), runs))
     if as_json:
         for figure in found:
-            click.echo(json.dumps(asdict(figure)))
+            click.echo(json_text(asdict(figure)))
         return
     table = Table(title=f"host, one thread, medians of {runs} runs by turns; not a phone")
     for heading in ("", "face to score ms", "photograph to score ms", "times as fast", "one graph MB"):

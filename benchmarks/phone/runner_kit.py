@@ -19,6 +19,7 @@ from pathlib import Path
 from mien.benchmarks.emulation.sysroot import call_tool, unpack_packages, unpack_wheels
 from mien.benchmarks.errors import SetupError
 from mien.mobile_reference.bundle.reader import sha256
+from mien.mobile_reference.output.json_text import json_text
 
 RUNNER = "runner"
 LITERT = "2.1.2"
@@ -108,7 +109,7 @@ def set_up_kit(cache: Path, abi: str, progress: Callable[[str], None]) -> Kit:
         progress(f"{abi}: compiling the runner")
         _compile(ABIS[abi], part)
         hashes = {file.name: sha256(file) for file in sorted(part.iterdir())}
-        (part / _READY).write_text(json.dumps(hashes, indent=1))
+        (part / _READY).write_text(json_text(hashes, indent=1))
         shutil.rmtree(_folder(cache, abi), ignore_errors=True)
         part.rename(_folder(cache, abi))
     return open_kit(cache, abi)

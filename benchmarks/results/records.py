@@ -6,8 +6,6 @@ an emulated processor has no times at all.
 
 import json
 import math
-import os
-import tempfile
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from functools import cache
@@ -21,7 +19,7 @@ from jsonschema import Draft202012Validator
 from mien.benchmarks.errors import ReportError
 from mien.benchmarks.pipeline import Given
 from mien.mobile_reference.bundle.reader import MANIFEST, Bundle, sha256
-from mien.mobile_reference.errors import UsageError
+from mien.mobile_reference.output.json_text import json_text
 
 from .stats import Blocks, Summary, block_spread, summarise
 
@@ -279,7 +277,7 @@ def _record(result: Result) -> dict[str, Any]:
         for stage, entry in zip(result.latency.stages, record["latency"]["stages"], strict=True):
             entry["summary"] = asdict(stage.summary)
     record["verdict"] = {"budget_ms": BUDGET_MS, "p90_ms": result.p90_ms, "state": result.verdict}
-    plain: dict[str, Any] = json.loads(json.dumps(record))
+    plain: dict[str, Any] = json.loads(json_text(record))
     return plain
 
 
@@ -385,29 +383,3 @@ def _latency(record: Mapping[str, Any]) -> Latency:
         first_ms=tuple(record["first_ms"]),
         peak_memory_bytes=record["peak_memory_bytes"],
     )
-
-
-def check_output(path: Path) -> None:
-    """Refuse an output file before minutes are spent on what it shall hold.
-
-    Raises:
-        UsageError: the path is a folder or lies in none.
-    """
-    if path.is_dir():
-        raise UsageError(f"{path} is a folder; give the name of a file")
-    if not path.absolute().parent.is_dir():
-        raise UsageError(f"{path.parent} is not a folder; make it first, or give a file elsewhere")
-
-
-def write_whole(path: Path, text: str) -> None:
-    """Write a file beside its place and move it there, so that it is never half-written."""
-    with tempfile.NamedTemporaryFile("w", dir=path.absolute().parent, delete=False, encoding="utf-8") as part:
-        part.write(text)
-    Path(part.name).chmod(0o666 & ~_umask())
-    Path(part.name).replace(path)
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask

@@ -1,6 +1,5 @@
 """What ``mien export`` does beside exporting: it compares and sets up, and writes no bundle."""
 
-import json
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -16,6 +15,7 @@ from mien.export.errors import ExportError
 from mien.export.running.plan import Progress
 from mien.export.tflite.converters import litert_torch
 from mien.export.tflite.samples import save_traces
+from mien.mobile_reference.output.json_text import json_text
 from mien.mobile_reference.report.progress import one_bar
 from mien.models.sources import Source, as_origin, open_pipeline
 
@@ -145,7 +145,7 @@ def show_table(comparison: Comparison, found: Found) -> None:
 
 def show_json(comparison: Comparison, found: Found) -> None:
     """Print one JSON array."""
-    click.echo(json.dumps([asdict(one) for one in found], indent=1))
+    click.echo(json_text([asdict(one) for one in found], indent=1))
 
 
 def set_up() -> None:

@@ -24,6 +24,7 @@ from mien.export.tflite.quantise import as_statistics
 from mien.export.tflite.ranges import Method, ranges_by, spreads
 from mien.export.tflite.samples import load_samples
 from mien.export.tflite.signature import order_by_signature
+from mien.mobile_reference.output.json_text import json_text
 from mien.models.sources import Source, open_pipeline
 
 from .converters import FAILED, MISSING, WORKS
@@ -246,7 +247,7 @@ def _judge(folder: Path, route: str) -> None:
     errors = np.abs(np.array(scores) - faces[_RATING].reshape(-1))
     if not np.isfinite(errors).all():
         raise ConversionError("the model gives scores that are not numbers")
-    _target(folder, route).with_suffix(".json").write_text(json.dumps(errors.tolist()))
+    _target(folder, route).with_suffix(".json").write_text(json_text(errors.tolist()))
 
 
 def _fed(runner: Runner, face: NDArray[Any]) -> NDArray[Any]:

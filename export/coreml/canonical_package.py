@@ -15,6 +15,7 @@ from typing import Any
 
 from mien.mobile_reference.coreml.package import read_manifest, root_model
 from mien.mobile_reference.coreml.wire import raw_fields
+from mien.mobile_reference.output.json_text import json_text
 
 DATES = frozenset({b"com.github.apple.coremltools.conversion_date"})
 NAMESPACE = uuid.UUID("c3a1f4c2-5f0e-5b8e-9d55-3c9a2f6c7d10")  # an arbitrary constant
@@ -118,7 +119,7 @@ def _manifest(package: Path) -> bytes:
     manifest = json.loads((package / "Manifest.json").read_text(encoding="utf-8"))
     manifest["itemInfoEntries"] = {names[old]: entry for old, entry in entries.items()}
     manifest["rootModelIdentifier"] = names[root]
-    return (json.dumps(manifest, indent=4, sort_keys=True) + "\n").encode()
+    return (json_text(manifest, indent=4, sort_keys=True) + "\n").encode()
 
 
 def _identifier(package: Path, entry: Mapping[str, Any]) -> str:

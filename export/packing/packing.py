@@ -2,11 +2,9 @@
 
 import json
 import math
-import os
 import shutil
 import subprocess
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -15,10 +13,11 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from mien.export.errors import ExportError
 from mien.export.variants import VARIANTS, variant_named
 from mien.mobile_reference.bundle.reader import FORMAT, MANIFEST, manifest_validator, sha256
 from mien.mobile_reference.contract import PipelineSpec
+from mien.mobile_reference.output.folder import Kind, files_of
+from mien.mobile_reference.output.json_text import json_text
 from mien.models.pipeline import Golden, Pipeline
 
 from .variant_selection import Judgement, choose, model_of
@@ -30,34 +29,8 @@ _FORMS = {
 _PACKAGES = ("torch", "onnx", "onnx2tf", "ai-edge-litert", "ai-edge-quantizer", "coremltools", "numpy")
 
 
-def check_output(output: Path) -> None:
-    """Refuse to replace what is not a bundle.
-
-    Raises:
-        ExportError: ``output`` exists and is not a bundle of mien's.
-    """
-    if output.exists() and not output.is_dir():
-        raise ExportError(f"{output} is a file; give a folder for the bundle")
-    if output.is_dir() and any(output.iterdir()) and not (output / MANIFEST).is_file():
-        raise ExportError(f"{output} exists and is not a bundle; give a new folder")
-
-
-@contextmanager
-def staged(output: Path) -> Iterator[Path]:
-    """Give a folder beside ``output`` that takes its place when all went well, and vanishes otherwise."""
-    output.parent.mkdir(parents=True, exist_ok=True)
-    staging = output.with_name(f".{output.name}.{os.getpid()}.partial")
-    shutil.rmtree(staging, ignore_errors=True)
-    staging.mkdir()
-    try:
-        yield staging
-        old = output.with_name(f".{output.name}.{os.getpid()}.old")
-        if output.exists():
-            output.rename(old)
-        staging.rename(output)
-        shutil.rmtree(old, ignore_errors=True)
-    finally:
-        shutil.rmtree(staging, ignore_errors=True)
+BUNDLE = Kind("bundle", MANIFEST)
+"""The manifest lists the files of a bundle, so that it is known what of a folder is ours."""
 
 
 @dataclass(frozen=True)
@@ -109,8 +82,8 @@ def pack(
             "calibration": asdict(calibration) | {"ranges": "ranges"},
         },
     }
-    manifest["files"] = _listing(folder)
-    text = json.dumps(manifest, indent=1, allow_nan=False) + "\n"
+    manifest["files"] = files_of(folder)
+    text = json_text(manifest, indent=1) + "\n"
     manifest_validator().validate(json.loads(text))
     (folder / MANIFEST).write_text(text)
     return tuple(
@@ -188,14 +161,6 @@ def _pack_golden(folder: Path, spec: PipelineSpec, golden: Golden) -> dict[str, 
         "front": dict(golden.found),
         "values": {one: float(tensors[one].reshape(-1)[0]) for one in single},
         "vectors": {tensor: f"golden/{name}/{tensor}.npy" for tensor in tensors},
-    }
-
-
-def _listing(folder: Path) -> dict[str, dict[str, Any]]:
-    files = sorted(file for file in folder.rglob("*") if file.is_file())
-    return {
-        file.relative_to(folder).as_posix(): {"bytes": file.stat().st_size, "sha256": sha256(file)}
-        for file in files
     }
 
 

@@ -16,6 +16,7 @@ from pathlib import Path
 import torch
 
 from mien.export.errors import ConversionError
+from mien.mobile_reference.output.json_text import json_text
 
 _TAIL_LINES = 3
 _USAGE = ".usage"
@@ -107,7 +108,7 @@ def _enter(task: Callable[[], None], log: Path, memory: int) -> None:
     except ConversionError as error:
         log.with_suffix(_REASON).write_text(str(error))
         raise
-    log.with_suffix(_USAGE).write_text(json.dumps(asdict(_used())))
+    log.with_suffix(_USAGE).write_text(json_text(asdict(_used())))
 
 
 def _used() -> Usage:

@@ -17,6 +17,7 @@ from mien.export.errors import ConversionError
 from mien.export.tflite.samples import load_samples, propagate, received
 from mien.export.variants import COREML, COREML_INT8, NAMES, TFLITE, VARIANTS, variant_named
 from mien.mobile_reference.contract import PICTURE, TensorSpec
+from mien.mobile_reference.output.json_text import json_text
 from mien.models.pipeline import Pipeline
 from mien.models.sources import Source, open_pipeline
 
@@ -211,7 +212,7 @@ def convert_tflite(precision: Path, name: str, source: Source, traces: Path, fol
 def write_faults(faults: Sequence[str], file: Path) -> None:
     """Write what is to be said of a graph's ranges."""
     file.parent.mkdir(exist_ok=True)
-    file.write_text(json.dumps(list(faults)))
+    file.write_text(json_text(list(faults)))
 
 
 def read_faults(folder: Path) -> tuple[str, ...]:

@@ -3,7 +3,6 @@
 The one graph is searched; the stages get what it gets.
 """
 
-import json
 import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -19,6 +18,7 @@ from mien.export.running.isolation import Limits, run_isolated
 from mien.export.running.plan import ROUNDINGS, TFLITE_VARIANTS, Progress, float_model
 from mien.export.tflite.precision import stored_assignment, write_assignments
 from mien.export.tflite.samples import load_samples
+from mien.mobile_reference.output.json_text import json_text
 from mien.models.pipeline import Pipeline
 from mien.models.sources import Source, open_pipeline
 
@@ -64,7 +64,7 @@ def find_precision(
     assignments = {variant: outcome.assignment for variant, outcome in found.items()}
     write_assignments(assignments, budget.work / PRECISION)
     rows = {variant: explain(outcome) for variant, outcome in found.items()}
-    (budget.work / TABLE).write_text(json.dumps(rows, indent=1) + "\n")
+    (budget.work / TABLE).write_text(json_text(rows, indent=1) + "\n")
     return found
 
 

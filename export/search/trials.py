@@ -24,6 +24,7 @@ from mien.export.tflite.precision import Assignment
 from mien.export.tflite.quantise import quantise, seen_by_converted
 from mien.export.tflite.ranges import Spreads, read_spreads
 from mien.export.weights.gptq import read_roundings
+from mien.mobile_reference.output.json_text import json_text
 from mien.models.sources import Source, open_pipeline
 
 
@@ -109,7 +110,7 @@ class Bench:
 
     def _file(self, model: Model, faces: tuple[int, ...]) -> Path:
         choices = sorted((block, str(choice)) for block, choice in model.assignment.items())
-        chosen = json.dumps([choices, model.ranges, faces])
+        chosen = json_text([choices, model.ranges, faces])
         return self.subject.work / f"{sha256((self.state + chosen).encode()).hexdigest()}.json"
 
 
@@ -123,7 +124,7 @@ def _measure(subject: Subject, model: Model, faces: tuple[int, ...], file: Path)
     chosen = pictures[list(faces)] if faces else pictures
     scores = [float(runner.run([face[None]])[0][0]) for face in chosen]
     partial = file.with_suffix(f".{os.getpid()}")
-    partial.write_text(json.dumps({"bytes": len(content), "scores": scores}))
+    partial.write_text(json_text({"bytes": len(content), "scores": scores}))
     partial.replace(file)
 
 

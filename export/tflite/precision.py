@@ -11,6 +11,7 @@ from enum import StrEnum
 from pathlib import Path
 
 from mien.export.errors import ExportError
+from mien.mobile_reference.output.json_text import json_text
 
 from .blocks import Block
 from .ranges import Method, Range, Spreads, ranges_by
@@ -92,7 +93,7 @@ def write_assignments(assignments: Mapping[str, Assignment], file: Path) -> None
         variant: {block: str(choice) for block, choice in assignment.items()}
         for variant, assignment in assignments.items()
     }
-    file.write_text(json.dumps(plain, indent=1) + "\n", encoding="utf-8")
+    file.write_text(json_text(plain, indent=1) + "\n", encoding="utf-8")
 
 
 def strangers(blocks: Sequence[Block], assignment: Assignment) -> Iterator[str]:

@@ -16,6 +16,7 @@ from ai_edge_litert.interpreter import OpResolverType
 from numpy.typing import NDArray
 
 from mien.export.component import Component
+from mien.mobile_reference.output.json_text import json_text
 from mien.mobile_reference.tflite.flatbuffer import activation_ranks
 
 from .interpreter import Runner
@@ -161,7 +162,7 @@ def faults(found: Spreads, ranges: Mapping[str, Range]) -> Iterator[str]:
 def write_ranges(ranges: Mapping[str, Range], file: Path) -> None:
     """Write ranges as JSON: [least, greatest] by tensor."""
     file.parent.mkdir(parents=True, exist_ok=True)
-    file.write_text(json.dumps({name: list(ends) for name, ends in sorted(ranges.items())}, indent=1) + "\n")
+    file.write_text(json_text({name: list(ends) for name, ends in sorted(ranges.items())}, indent=1) + "\n")
 
 
 def read_ranges(file: Path) -> dict[str, Range]:
@@ -172,7 +173,7 @@ def read_ranges(file: Path) -> dict[str, Range]:
 def write_spreads(found: Spreads, file: Path) -> None:
     """Write spreads as JSON."""
     file.parent.mkdir(exist_ok=True, parents=True)
-    file.write_text(json.dumps({n: [s.low, s.high, s.counts.tolist()] for n, s in sorted(found.items())}))
+    file.write_text(json_text({n: [s.low, s.high, s.counts.tolist()] for n, s in sorted(found.items())}))
 
 
 def read_spreads(file: Path) -> dict[str, Spread]:

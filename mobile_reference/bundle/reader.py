@@ -70,7 +70,9 @@ class Golden:
             BundleError: the golden input has no source.
         """
         if self.source is None:
-            raise BundleError(f"golden input {self.name} has no photograph: its pipeline has no front")
+            raise BundleError(
+                f"golden input {self.name} has no photograph: its pipeline has no front, or it was packed"
+            )
         return read_photograph(self.source)
 
     def read(self, name: str) -> NDArray[Any]:
@@ -94,13 +96,30 @@ class Golden:
 
 @dataclass(frozen=True)
 class Bundle:
-    """A verified bundle: every file is there and has the hash that the manifest states."""
+    """A verified bundle: every file is there and has the hash that the manifest states.
+
+    ``kept`` are its golden inputs; a bundle that was packed for an app may have none.
+    """
 
     path: Path
     spec: PipelineSpec
     variants: tuple[Variant, ...]
-    goldens: tuple[Golden, ...]
+    kept: tuple[Golden, ...]
     manifest: Mapping[str, Any]
+
+    @property
+    def goldens(self) -> tuple[Golden, ...]:
+        """The golden inputs, by which the bundle is judged: there is at least one.
+
+        Raises:
+            UsageError: the bundle has none, so nothing could be judged, and nothing may seem to have passed.
+        """
+        if not self.kept:
+            raise UsageError(
+                f"{self.path} has no golden inputs to judge it by; give the bundle that it was packed from, "
+                "or pack it with --goldens tensors"
+            )
+        return self.kept
 
     @property
     def name(self) -> str:
@@ -151,7 +170,7 @@ def open_bundle(path: Path) -> Bundle:
         path=path,
         spec=spec,
         variants=tuple(_variant(path, spec, manifest, entry) for entry in manifest["variants"]),
-        goldens=tuple(_golden(path, spec, manifest, entry) for entry in manifest["goldens"]),
+        kept=tuple(_golden(path, spec, manifest, entry) for entry in manifest["goldens"]),
         manifest=manifest,
     )
 

@@ -3,7 +3,9 @@
 import json
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
 from importlib.metadata import entry_points
+from io import TextIOWrapper
 from pathlib import Path
 from typing import Any
 
@@ -13,13 +15,17 @@ from mien.mobile_reference.bundle.reader import face_front, open_bundle
 from mien.mobile_reference.errors import UsageError
 from mien.mobile_reference.front.photograph import Pixels, read_photograph
 from mien.mobile_reference.front.quality import NOTE, REFUSE, Finding, RefusedError
+from mien.mobile_reference.output.folder import Kind, OutputFolder, Writer
+from mien.mobile_reference.output.json_text import json_text
+from mien.mobile_reference.output.text import path_text, shown
 from mien.mobile_reference.report.pictures import write_rating
 from mien.mobile_reference.run.runner import DEFAULT_VARIANT, Appraiser, BundleRunner, Rating
 
 APPRAISERS = "mien.appraisers"
 """Who rates photographs without a bundle."""
 RECORDS = "appraisals.jsonl"
-"""The file that marks a folder as ours: one JSON object for every photograph of the last call."""
+"""One JSON object for every photograph of the last call."""
+APPRAISALS = Kind("folder of appraisals")
 _PATH = click.Path(path_type=Path)
 
 
@@ -55,13 +61,12 @@ def appraise(
     folder = _output_folder(output, photographs)
     show = click.echo if as_json else _table_printer(photographs)
     failed = 0
-    for record in _records(appraiser, rate, photographs, folder):
-        failed += record["error"] is not None
-        line = json.dumps(record)
-        show(line)
-        if folder:
-            with (folder / RECORDS).open("a", encoding="utf-8") as lines:
-                lines.write(line + "\n")
+    with folder.in_place() if folder else nullcontext() as writer, _log(writer) as log:
+        for record in _records(appraiser, rate, photographs, writer):
+            failed += record["error"] is not None
+            line = json_text(record)
+            show(line)
+            log(line)
     if failed:
         raise click.exceptions.Exit(2)
 
@@ -81,32 +86,33 @@ def _appraiser(bundle: Path | None, checkpoint: Path | None, variant: str | None
     return open_checkpoint(checkpoint, threads)
 
 
-def _output_folder(output: Path | None, photographs: Sequence[Path]) -> Path | None:
-    """Make the folder, unless it holds something that is not ours or two results would share a name."""
+@contextmanager
+def _log(writer: Writer | None) -> Iterator[Callable[[str], object]]:
+    """Write lines into the file of records as they come, or nowhere."""
+    if writer is None:
+        yield lambda _: None
+        return
+    with TextIOWrapper(writer.new(RECORDS), encoding="utf-8", line_buffering=True) as lines:
+        yield lambda line: lines.write(line + "\n")
+
+
+def _output_folder(output: Path | None, photographs: Sequence[Path]) -> OutputFolder | None:
+    """Find the folder, unless it holds something that is not ours or two results would share a name."""
     if output is None:
         return None
-    if output.exists() and not output.is_dir():
-        raise UsageError(f"{output} is a file; give a folder for the pictures")
-    if output.exists() and any(output.iterdir()) and not (output / RECORDS).is_file():
-        raise UsageError(f"{output} exists and was not made by 'mien appraise'; give a new folder")
     stem, count = Counter(path.stem for path in photographs).most_common(1)[0]
     if count > 1:
         raise UsageError(
             f"{count} photographs are named {stem}; rate them in calls with folders of their own"
         )
-    try:
-        output.mkdir(parents=True, exist_ok=True)
-        (output / RECORDS).write_text("")
-    except OSError as error:
-        raise UsageError(f"{output} cannot be made ({error.strerror}); give a folder elsewhere") from error
-    return output
+    return OutputFolder.at(output, APPRAISALS)
 
 
 def _records(
     appraiser: Appraiser,
     rate: Callable[[Pixels], Rating],
     photographs: Sequence[Path],
-    folder: Path | None,
+    writer: Writer | None,
 ) -> Iterator[dict[str, Any]]:
     """Rate one photograph after the other; what cannot be rated says why."""
     for path in photographs:
@@ -119,8 +125,8 @@ def _records(
             findings = error.findings if isinstance(error, RefusedError) else ()
             yield _record(path, appraiser, findings, error=str(error))
             continue
-        if folder:
-            write_rating(rating, folder, path.stem)
+        if writer:
+            write_rating(rating, writer, path.stem)
         yield _record(path, appraiser, rating.prepared.findings, rating)
 
 
@@ -132,13 +138,13 @@ def _record(
     error: str | None = None,
 ) -> dict[str, Any]:
     return {
-        "photo": str(path),
+        "photo": path_text(path),
         "score": rating.score if rating else None,
         "variant": appraiser.variant,
         "faces": rating.prepared.faces if rating else 0,
         "alignment": rating.prepared.alignment.tolist() if rating else None,
         "findings": [finding.record() for finding in findings],
-        "error": error,
+        "error": error and shown(error),
     }
 
 
@@ -156,16 +162,14 @@ def _note(record: Mapping[str, Any]) -> str:
 
 def _table_printer(photographs: Sequence[Path]) -> Callable[[str], None]:
     """Print a table line by line: a thousand photographs must not wait for the last one."""
-    width = min(max(len("photograph"), *(len(str(path)) for path in photographs)), 60)
+    width = min(max(len("photograph"), *(len(shown(path)) for path in photographs)), 60)
     click.echo(f"{'photograph':<{width}}  score  note")
 
     def show(line: str) -> None:
         record = json.loads(line)
         score = "    -" if record["score"] is None else f"{record['score']:5.1f}"
-        name = record["photo"]
-        shown = name if len(name) <= width else "..." + name[3 - width :]
-        text = f"{shown:<{width}}  {score}  {_note(record)}".rstrip()
-        # A name of bytes that are not UTF-8 must not stop the table.
-        click.echo(text.encode("utf-8", "replace").decode())
+        name = shown(record["photo"])
+        cut = name if len(name) <= width else "..." + name[3 - width :]
+        click.echo(f"{cut:<{width}}  {score}  {_note(record)}".rstrip())
 
     return show

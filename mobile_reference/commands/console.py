@@ -1,13 +1,26 @@
 """The entry point of the command line: finds the commands of every room, turns errors into exit codes."""
 
+import errno
+import os
+import signal
 import sys
-from collections.abc import Sequence
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from importlib.metadata import entry_points
-from typing import NoReturn
+from io import StringIO
+from pathlib import Path
+from types import FrameType
+from typing import Any, NoReturn
 
 import click
 
+from mien.mobile_reference.output.text import say, shown
+
 COMMANDS = "mien.commands"
+BAD, INTERRUPTED = 2, 130
+"""Exit codes: wrong use, bad input or surroundings; ended by Ctrl-C or SIGTERM."""
+_TERMINATING = (signal.SIGTERM, signal.SIGHUP)
 
 
 # Modules that the light install lacks, and what brings them.
@@ -47,29 +60,130 @@ def root() -> None:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Run the command line and exit: 0 all well, 1 a gate failed, 2 wrong use or bad input."""
+    """Run the command line and exit.
+
+    0: all well. 1: a gate or a converter failed. 2: wrong use, bad input, or the system refused something.
+    130: interrupted, by Ctrl-C or by SIGTERM.
+    """
     run(root, arguments, "mien")
 
 
-def run(command: click.Command, arguments: Sequence[str] | None = None, name: str | None = None) -> None:
+def run(command: click.Command, arguments: Sequence[str] | None = None, name: str | None = None) -> NoReturn:
     """Run any command and exit as ``main`` does.
 
-    Every room's own errors carry ``exit_code`` and a one-line message; anything else is a defect of
-    mien and keeps its traceback.
+    Every room's own errors carry ``exit_code`` and a one-line message, and so has what the system refuses
+    (no permission, no space, a path too long); anything else is a defect of mien and keeps its traceback.
     """
+    with _terminated_as_interrupted():
+        try:
+            left = command.main(args=arguments, prog_name=name, standalone_mode=False)
+            sys.stdout.flush()
+        except (Exception, KeyboardInterrupt, SystemExit) as error:
+            left = _told(error)
+        sys.exit(left or 0)
+
+
+def _told(error: BaseException) -> int:
+    """Say in one line what ended the command, and return the exit code; a defect is raised again."""
+    message, code = next(explain(error) for kind, explain in _ENDS if isinstance(error, kind))
+    with suppress(OSError):  # standard error may be closed or full too
+        if isinstance(error, click.ClickException):
+            _show_usage(error)
+        elif message:
+            say(message)
+    return code
+
+
+def _show_usage(error: click.ClickException) -> None:
+    text = StringIO()
+    error.show(text)
+    for line in text.getvalue().rstrip("\n").split("\n"):
+        click.echo(shown(line), err=True)
+
+
+def _explain_missing_module(error: ModuleNotFoundError) -> tuple[str, int]:
+    extra = _EXTRAS.get((error.name or "").split(".")[0])
+    if extra is None:
+        raise error
+    return f"this needs {error.name}, which is not installed; pip install 'mien[{extra}]'", BAD
+
+
+def _explain_refusal(error: OSError) -> tuple[str, int]:
+    """Tell what the system refused; an error of a library that has no number is a defect."""
+    if error.errno is None:
+        raise error
+    _give_up_output()
+    if not _has_working_directory():
+        return "the working directory was deleted; change to another one", BAD
+    subject = f"{os.fsdecode(error.filename)}: " if isinstance(error.filename, str | bytes) else ""
+    advice = next((text for numbers, text in _ADVICE if error.errno in numbers), "see what the system lacks")
+    return f"{subject}{error.strerror}; {advice}", BAD
+
+
+_ADVICE = (
+    ((errno.ENOSPC, errno.EDQUOT), "free some space, or write elsewhere"),
+    ((errno.EACCES, errno.EPERM, errno.EROFS), "change its permissions, or use another place"),
+    ((errno.ENAMETOOLONG,), "use a shorter path"),
+    ((errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.ELOOP), "give another path"),
+)
+"""What to do about what a system refuses."""
+
+
+def _explain_closed_pipe(_: BaseException) -> tuple[str, int]:
+    """Whoever read standard output has seen enough: nothing is said."""
+    _give_up_output()
+    return "", BAD
+
+
+def _explain(error: Exception) -> tuple[str, int]:
+    code: int | None = getattr(error, "exit_code", None)
+    if code is None:
+        raise error
+    return str(error), code
+
+
+_ENDS: tuple[tuple[Any, Callable[[Any], tuple[str, int]]], ...] = (
+    ((KeyboardInterrupt, click.Abort), lambda _: ("interrupted", INTERRUPTED)),
+    # Tables leave by SystemExit when nobody reads them.
+    ((BrokenPipeError, SystemExit), _explain_closed_pipe),
+    (ModuleNotFoundError, _explain_missing_module),
+    (OSError, _explain_refusal),
+    (Exception, _explain),
+)
+"""What can end a command before it is done; the first that fits gives what is said, and the exit code."""
+
+
+def _give_up_output() -> None:
+    """Let what standard output still holds go nowhere: Python would fail once more with it at its end."""
+    with suppress(OSError, ValueError):
+        sys.stdout.flush()
+        return
+    with suppress(OSError, ValueError):  # ValueError: it has no descriptor, as under a test
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def _has_working_directory() -> bool:
     try:
-        command.main(args=arguments, prog_name=name)
-    except ModuleNotFoundError as error:
-        extra = _EXTRAS.get((error.name or "").split(".")[0])
-        if extra is None:
-            raise
-        _fail(f"this needs {error.name}, which is not installed; pip install 'mien[{extra}]'", 2)
-    except Exception as error:
-        if not hasattr(error, "exit_code"):
-            raise
-        _fail(str(error), error.exit_code)
+        Path.cwd()
+    except OSError:
+        return False
+    return True
 
 
-def _fail(message: str, exit_code: int) -> NoReturn:
-    click.echo(f"mien: {message}", err=True)
-    sys.exit(exit_code)
+@contextmanager
+def _terminated_as_interrupted() -> Iterator[None]:
+    """Treat SIGTERM and a lost terminal as Ctrl-C, so that what runs is ended and nothing is left behind."""
+
+    def interrupt(_number: int, _frame: FrameType | None) -> NoReturn:
+        raise KeyboardInterrupt
+
+    # Whoever ignores a signal, as nohup does, or has a handler of their own, keeps it.
+    here = threading.current_thread() is threading.main_thread()
+    taken = [one for one in _TERMINATING if here and signal.getsignal(one) is signal.SIG_DFL]
+    for one in taken:
+        signal.signal(one, interrupt)
+    try:
+        yield
+    finally:
+        for one in taken:
+            signal.signal(one, signal.SIG_DFL)

@@ -1,6 +1,5 @@
 """The commands ``mien coreml run`` and ``mien coreml check``."""
 
-import json
 import sys
 from contextlib import AbstractContextManager
 from math import isfinite
@@ -10,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from mien.mobile_reference.errors import UsageError
+from mien.mobile_reference.output.json_text import json_text
 
 if TYPE_CHECKING:
     from mien.mobile_reference.coreml import Evaluator, Policy, Program
@@ -224,7 +224,7 @@ def _summary(value: Any) -> dict[str, Any]:
 
 def _print(report: dict[str, Any], columns: tuple[str, ...], *, as_json: bool) -> None:
     if as_json:
-        click.echo(json.dumps(_sayable(report), indent=2, allow_nan=False))
+        click.echo(json_text(_sayable(report), indent=2))
         return
     from rich.console import Console
     from rich.table import Table

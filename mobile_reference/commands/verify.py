@@ -1,6 +1,5 @@
 """The command ``mien verify``."""
 
-import json
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
@@ -16,6 +15,9 @@ from rich.table import Table
 from mien.mobile_reference.bundle.reader import Bundle, open_bundle
 from mien.mobile_reference.coreml import NOT_VALIDATED
 from mien.mobile_reference.errors import UsageError
+from mien.mobile_reference.output.file import OutputFile
+from mien.mobile_reference.output.json_text import json_text
+from mien.mobile_reference.output.text import say
 from mien.mobile_reference.run.models import COREML
 from mien.mobile_reference.verify.held_out import Fidelity, judge_fidelity
 from mien.mobile_reference.verify.held_out_tables import fidelity_tables
@@ -64,7 +66,8 @@ def verify(
     each other.
     """
     opened = open_bundle(bundle)
-    _check_request(faces, (output, page), given=(checkpoint, page))
+    _check_request(faces, given=(checkpoint, page))
+    files = {path: OutputFile.at(path) for path in (output, page) if path}
     with Console(stderr=True).status("verifying") as status:
 
         def progress(deviation: Deviation) -> None:
@@ -73,11 +76,11 @@ def verify(
         found = verify_bundle(opened, progress, threads)
         held_out = _judge_faces(opened, faces, checkpoint, status.update) if faces else Fidelity((), ())
     judged = figures(opened, held_out)
-    report = json.dumps(_verification_record(opened, found, held_out, judged), indent=2)
+    report = json_text(_verification_record(opened, found, held_out, judged), indent=2)
     if output:
-        output.write_text(report + "\n")
+        files[output].write(report + "\n")
     if page:
-        page.write_text(fidelity_page(held_out, judged, opened.name), encoding="utf-8")
+        files[page].write(fidelity_page(held_out, judged, opened.name))
     if as_json:
         click.echo(report)
     else:
@@ -86,11 +89,8 @@ def verify(
     _exit_on_failures(found, judged)
 
 
-def _check_request(faces: Path | None, files: Sequence[Path | None], given: Sequence[Path | None]) -> None:
+def _check_request(faces: Path | None, given: Sequence[Path | None]) -> None:
     """Find out before the work what would fail after it."""
-    for file in files:
-        if file and (file.is_dir() or not file.parent.is_dir()):
-            raise UsageError(f"{file} cannot be written; give a file in a folder that exists")
     if any(given) and not faces:
         raise UsageError("--checkpoint and --page concern held-out faces; give --faces FOLDER with them")
 
@@ -121,7 +121,7 @@ def _judge_faces(
             f"{len(seen)} photographs of {folder} gave the bundle its ranges; give faces that were held out"
         )
     for reason in held_out.skipped:
-        click.echo(f"mien: left out {reason}", err=True)
+        say(f"left out {reason}")
     done = count(1)
     judged = judge_fidelity(
         bundle, held_out.samples(), lambda name: progress(f"face {next(done)} of {held_out.count}: {name}")
@@ -133,13 +133,12 @@ def _judge_faces(
 
 def _exit_on_failures(found: Verification, judged: Sequence[Figure]) -> None:
     for failure in found.failures:
-        click.echo(
-            f"mien: {failure.variant}: stage {failure.stage} moves the score of {failure.face} by "
-            f"{failure.points:.3f} points, at most {failure.gate:g} are allowed",
-            err=True,
+        say(
+            f"{failure.variant}: stage {failure.stage} moves the score of {failure.face} by "
+            f"{failure.points:.3f} points, at most {failure.gate:g} are allowed"
         )
     for line in failures(judged):
-        click.echo(f"mien: {line}", err=True)
+        say(line)
     if found.failures or failures(judged):
         raise click.exceptions.Exit(1)
 

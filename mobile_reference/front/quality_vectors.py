@@ -9,7 +9,6 @@ candidate of the detector that looked at a square turned by so many quarters, co
 in shares of the square itself.
 """
 
-import json
 from collections.abc import Iterator
 from dataclasses import asdict
 from typing import Any
@@ -19,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mien.mobile_reference.contract import RefusalSpec
+from mien.mobile_reference.output.json_text import json_text
 
 from .alignment import AlignedFace, Floats, similarity, turned_back
 from .quality import measure
@@ -96,4 +96,4 @@ def _case(
 
 
 if __name__ == "__main__":
-    click.echo(json.dumps(vectors(), indent=1, allow_nan=False))
+    click.echo(json_text(vectors(), indent=1))

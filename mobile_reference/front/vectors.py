@@ -9,7 +9,6 @@ rounded to ``snap``, and the matrix. Numbers before rounding agree within 0.0000
 where a keypoint counts, and what is rounded agrees exactly.
 """
 
-import json
 from collections.abc import Iterator
 from dataclasses import asdict
 from typing import Any
@@ -17,6 +16,8 @@ from typing import Any
 import click
 import numpy as np
 from numpy.typing import NDArray
+
+from mien.mobile_reference.output.json_text import json_text
 
 from .alignment import (
     EPSILON,
@@ -146,4 +147,4 @@ def _plain(values: Floats) -> Any:
 
 
 if __name__ == "__main__":
-    click.echo(json.dumps(vectors(), indent=1, allow_nan=False))
+    click.echo(json_text(vectors(), indent=1))

@@ -1,7 +1,6 @@
 """What people look at: the views of a pipeline, such as heat over the picture that went in."""
 
 from collections.abc import Callable, Iterable, Mapping
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -10,6 +9,7 @@ from PIL import Image
 
 from mien.mobile_reference.contract import COLOUR, GREY, OVERLAY, PipelineSpec
 from mien.mobile_reference.front.photograph import Pixels
+from mien.mobile_reference.output.folder import Writer
 from mien.mobile_reference.run.models import Arrays
 from mien.mobile_reference.run.runner import Rating
 
@@ -70,16 +70,18 @@ def side_by_side(pictures: Iterable[Pixels]) -> Pixels:
     return np.concatenate(coloured, axis=1)
 
 
-def write_rating(rating: Rating, folder: Path, stem: str) -> None:
+def write_rating(rating: Rating, folder: Writer, stem: str) -> None:
     """Write ``<stem>.<view>.png`` for every view, ``<stem>.panel.png``, and overlaid values."""
     picture = input_picture(rating)
     drawn = views(rating.spec, picture, rating.tensors)
     for kind, pixels in {**drawn, "panel": side_by_side([picture, *drawn.values()])}.items():
-        Image.fromarray(pixels).save(folder / f"{stem}.{kind}.png")
+        with folder.new(f"{stem}.{kind}.png") as stream:
+            Image.fromarray(pixels).save(stream, "PNG")
     for view in rating.spec.views:
         if view.kind == OVERLAY:
             values = rating.tensors[view.tensor][0, ..., 0].astype(np.float32)
-            np.save(folder / f"{stem}.{view.tensor}.npy", values)
+            with folder.new(f"{stem}.{view.tensor}.npy") as stream:
+                np.save(stream, values)
 
 
 def input_picture(rating: Rating) -> Pixels:

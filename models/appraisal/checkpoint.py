@@ -13,6 +13,8 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
+from mien.mobile_reference.output.folder import Kind
+from mien.mobile_reference.output.json_text import json_text
 from mien.models.errors import CheckpointError
 
 from .alignment import AlignmentRule
@@ -23,6 +25,7 @@ from .networks.student import HEAT_SIZE
 CONFIG = "config.json"
 WEIGHTS = "model.safetensors"
 FORMAT = 1
+CHECKPOINT = Kind("checkpoint")
 REFERENCE = Path(__file__).parent / "reference"
 """The checkpoint that ships with mien."""
 TEMPLATE = ((90.0, 100.0), (166.0, 100.0), (128.0, 139.0), (128.0, 179.0))
@@ -70,7 +73,7 @@ class Config:
         values = asdict(self)
         if self.score_fit is None:
             del values["score_fit"]
-        return json.dumps({"format": FORMAT, **values}, indent=2) + "\n"
+        return json_text({"format": FORMAT, **values}, indent=2) + "\n"
 
     @classmethod
     def from_json(cls, text: str) -> Self:

@@ -147,11 +147,10 @@ def evaluate(
     from .evaluation.evaluation_document import Destination
 
     request = Request(faces, checkpoint, split, threads, rated, noise, everyday, also)
-    destination = Destination(output, page, as_json)
     if dump:
         _dump(request, dump, (output, page, ratings, rated, everyday, also, as_json))
         return
-    destination.check()
+    destination = Destination.at(output, page, as_json=as_json)
     if ratings:
         _compare(request, ratings, scale, destination)
     elif scale != _SCALE:
@@ -223,6 +222,7 @@ def fit_score(
     One number is fitted, the evidence at which the score is 50: the order of faces stays as it was. A fit
     that does not hold for people who were left out of it is refused.
     """
+    from mien.mobile_reference.output.text import say
     from mien.mobile_reference.report.progress import bar_per_step
 
     from .evaluation.evaluate import HELD_OUT
@@ -233,7 +233,7 @@ def fit_score(
     with bar_per_step() as progress:
         fit, warnings = fit_score(request, HELD_OUT, progress)
     for warning in warnings:
-        click.echo(f"mien: {warning}", err=True)
+        say(warning)
     click.echo(
         f"{fit.photographs} photographs of {fit.people} people by {fit.raters} raters: tolerated evidence "
         f"{fit.tolerated_before:.4g} -> {fit.tolerated_evidence:.4g}, error on people left out "

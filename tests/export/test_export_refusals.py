@@ -114,4 +114,4 @@ def test_says_when_a_checkpoint_does_not_exist(tmp_path: Path) -> None:
 def test_refuses_a_file_as_output(tmp_path: Path, output: str) -> None:
     target = tmp_path / output
     target.write_text("")
-    assert "is a file" in run_mien("export", "-o", target, expect=2).stderr
+    assert "is not a folder" in run_mien("export", "-o", target, expect=2).stderr

@@ -1,6 +1,5 @@
 """What a command that measures has to say: to a file, to a page, to a terminal."""
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,7 +8,9 @@ from typing import Any
 import click
 from rich.console import Console
 
-from mien.models.appraisal.errors import RequestError
+from mien.mobile_reference.output.file import OutputFile
+from mien.mobile_reference.output.json_text import json_text
+from mien.mobile_reference.output.text import say
 from mien.models.appraisal.evaluation.evaluation_page import Picture, ratings_page, report_page
 from mien.models.appraisal.evaluation.evaluation_parts import Part, Sheet, part_record
 from mien.models.appraisal.evaluation.evaluation_report import (
@@ -40,29 +41,28 @@ class Document:
 class Destination:
     """Where a document goes: files if they are named, and standard output as JSON or as tables."""
 
-    output: Path | None
-    page: Path | None
+    output: OutputFile | None
+    page: OutputFile | None
     as_json: bool
 
-    def check(self) -> None:
-        """Refuse, before hours of work, files that cannot be written.
+    @classmethod
+    def at(cls, output: Path | None, page: Path | None, *, as_json: bool) -> "Destination":
+        """Find out, before hours of work, where files go.
 
         Raises:
-            RequestError: names the first.
+            UsageError: one of them cannot be written.
         """
-        for file in (self.output, self.page):
-            if file and (file.is_dir() or not file.parent.is_dir()):
-                raise RequestError(f"{file} cannot be written; give a file in a folder that exists")
+        return cls(OutputFile.maybe(output), OutputFile.maybe(page), as_json)
 
     def write(self, document: Document) -> None:
         """Write and print a document; warnings go to standard error."""
-        text = json.dumps(document.record, indent=2, allow_nan=False)
+        text = json_text(document.record, indent=2)
         if self.output:
-            self.output.write_text(text + "\n", encoding="utf-8")
+            self.output.write(text + "\n")
         if self.page:
-            self.page.write_text(document.page, encoding="utf-8")
+            self.page.write(document.page)
         for warning in document.warnings:
-            click.echo(f"mien: {warning}", err=True)
+            say(warning)
         if self.as_json:
             click.echo(text)
             return

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.lib.format import open_memmap
 from numpy.typing import NDArray
 
+from mien.mobile_reference.output.folder import Kind, OutputFolder
 from mien.models.appraisal.errors import RequestError
 
 from .evaluation import Case, Cases, Progress, Rating, Verdict
@@ -29,10 +30,11 @@ def write_cases(cases: Cases, folder: Path, progress: Progress) -> None:
     """
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise RequestError(f"{folder} exists; give a new folder for the faces")
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise RequestError(f"{folder} cannot be made ({error.strerror}); give a folder elsewhere") from error
+    with OutputFolder.at(folder, Kind("folder of faces")).staged() as staging:
+        _fill(cases, staging, progress)
+
+
+def _fill(cases: Cases, folder: Path, progress: Progress) -> None:
     side = cases.faces.faces.shape[-1]
     faces = open_memmap(  # type: ignore[no-untyped-call]  # numpy has no types for it
         folder / FACES, "w+", np.uint8, (len(cases), side, side, 3)

@@ -10,9 +10,10 @@ from pathlib import Path
 
 import torch
 
+from mien.mobile_reference.output.folder import OutputFolder
 from mien.mobile_reference.report.progress import Report
 from mien.models.appraisal.checkpoint import (
-    CONFIG,
+    CHECKPOINT,
     REFERENCE,
     Checkpoint,
     Config,
@@ -68,11 +69,12 @@ def follow(recipe: Recipe, report: Report) -> Checkpoint:
 
     Raises:
         ImageSetError: a folder has no usable portraits, or an index that cannot be used.
-        RecipeError: the output is not ours to replace, there is no such device, or no weight is positive.
+        UsageError: the output holds something that is not a checkpoint as training wrote it.
+        RecipeError: there is no such device, or no weight is positive.
         CheckpointError: a file of the frozen parts is not what its package publishes, ``start`` is not a
             checkpoint, or a state is of another training.
     """
-    _check_output(recipe)
+    output = _output(recipe)
     _check_settings(recipe)
     beginning = _begin(recipe, report)
     checkpoint, mixture = beginning.checkpoint, beginning.mixture
@@ -86,7 +88,8 @@ def follow(recipe: Recipe, report: Report) -> Checkpoint:
                 task.parts().load_state_dict(mean_of_states([state, *states]))
     checkpoint.to("cpu").eval()
     calibrate(checkpoint, beginning.untouched, report)
-    save_checkpoint(checkpoint, recipe.output)
+    with output.staged() as folder:
+        save_checkpoint(checkpoint, folder)
     return checkpoint
 
 
@@ -206,15 +209,12 @@ def calibrate(checkpoint: Checkpoint, sets: Sequence[Untouched], report: Report)
     fit_normal(checkpoint.appraisal, sets, progress)
 
 
-def _check_output(recipe: Recipe) -> None:
+def _output(recipe: Recipe) -> OutputFolder:
     """Find out before hours of training what would fail after them."""
     output = recipe.output
-    if output.exists() and not output.is_dir():
-        raise RecipeError(f"{output} is a file; give a folder for the checkpoint")
-    if output.is_dir() and any(output.iterdir()) and not (output / CONFIG).is_file():
-        raise RecipeError(f"{output} exists and is not a checkpoint; give a new folder")
     if recipe.start and output.exists() and recipe.start.resolve() == output.resolve():
         raise RecipeError(f"{output} is what --from names, too; give another folder for the checkpoint")
+    return OutputFolder.at(output, CHECKPOINT)
 
 
 def _check_settings(recipe: Recipe) -> None:

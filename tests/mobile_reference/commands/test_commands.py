@@ -14,6 +14,7 @@ from PIL import Image
 
 from mien.mobile_reference.commands.appraise import RECORDS
 from mien.mobile_reference.commands.console import main
+from mien.mobile_reference.output.folder import LISTING
 from tests.mobile_reference.conftest import FakeBundle
 
 KEYS = {"photo", "score", "variant", "faces", "alignment", "findings", "error"}
@@ -136,7 +137,11 @@ def test_pictures_and_heatmap_are_written(call: Call, bundle: Path, untouched: P
     answer = call("appraise", "--bundle", bundle, "--json", "-o", folder, untouched)
     stem = untouched.stem
     kinds = ("overlay.png", "mask.png", "normalised.png", "panel.png", "heatmap.npy")
-    assert {file.name for file in folder.iterdir()} == {RECORDS, *(f"{stem}.{kind}" for kind in kinds)}
+    assert {file.name for file in folder.iterdir()} == {
+        LISTING,
+        RECORDS,
+        *(f"{stem}.{kind}" for kind in kinds),
+    }
     heatmap = np.load(folder / f"{stem}.heatmap.npy", allow_pickle=False)
     assert (heatmap.shape, heatmap.dtype) == ((256, 256), np.float32)
     assert Image.open(folder / f"{stem}.overlay.png").size == (256, 256)
@@ -154,6 +159,43 @@ def test_a_second_call_replaces_the_records_of_the_first(
     assert (folder / f"{samples[0].stem}.overlay.png").read_bytes() == first
 
 
+def test_a_second_call_leaves_no_picture_beside_a_record_that_failed(
+    call: Call, bundle: Path, untouched: Path, tmp_path: Path
+):
+    folder, photograph = tmp_path / "out", tmp_path / "me.jpg"
+    photograph.write_bytes(untouched.read_bytes())
+    call("appraise", "--bundle", bundle, "-o", folder, photograph)
+    photograph.write_text("not a photograph")
+    answer = call("appraise", "--bundle", bundle, "-o", folder, "--json", photograph)
+    assert (answer.code, answer.records[0]["score"]) == (2, None)
+    assert {file.name for file in folder.iterdir()} == {LISTING, RECORDS}
+
+
+def test_a_link_in_the_output_folder_is_neither_followed_nor_replaced(
+    call: Call, bundle: Path, untouched: Path, tmp_path: Path
+):
+    folder, secret = tmp_path / "out", tmp_path / "secret"
+    secret.write_text("mine")
+    call("appraise", "--bundle", bundle, "-o", folder, untouched)
+    picture = folder / f"{untouched.stem}.overlay.png"
+    picture.unlink()
+    picture.symlink_to(secret)
+    answer = call("appraise", "--bundle", bundle, "-o", folder, untouched)
+    assert_one_line(answer, saying="move it away, or give a new folder")
+    assert picture.is_symlink()
+    assert secret.read_text() == "mine"
+
+
+def test_names_of_photographs_forge_no_rows(call: Call, bundle: Path, tmp_path: Path):
+    name = "a.jpg\n\x1b[2Kb.jpg  99.0\r\u202e"
+    (tmp_path / name).write_text("not a photograph")
+    answer = call("appraise", "--bundle", bundle, tmp_path / name)
+    assert len(answer.out.splitlines()) == 2
+    assert not {"\x1b", "\r", "\u202e"} & set(answer.out)
+    record = call("appraise", "--bundle", bundle, "--json", tmp_path / name).records[0]
+    assert record["photo"] == str(tmp_path / name)
+
+
 def test_an_output_folder_that_is_not_ours_is_left_alone(
     call: Call, bundle: Path, untouched: Path, tmp_path: Path
 ):
@@ -161,7 +203,7 @@ def test_an_output_folder_that_is_not_ours_is_left_alone(
     theirs.mkdir()
     (theirs / "thesis.txt").write_text("years of work")
     answer = call("appraise", "--bundle", bundle, "-o", theirs, untouched)
-    assert_one_line(answer, saying="was not made by 'mien appraise'")
+    assert_one_line(answer, saying="is not a folder of appraisals as mien wrote it")
     assert [file.name for file in theirs.iterdir()] == ["thesis.txt"]
 
 

@@ -1,7 +1,13 @@
 """The entry point: which commands there are, and how errors become exit codes."""
 
+import os
+import signal
+import subprocess
+import sys
+import time
 from importlib.metadata import EntryPoint, entry_points
 from importlib.util import find_spec
+from pathlib import Path
 from typing import Any
 
 import click
@@ -129,3 +135,121 @@ def test_a_defect_keeps_its_traceback(monkeypatch: pytest.MonkeyPatch):
     install(monkeypatch, act)
     with pytest.raises(ZeroDivisionError):
         console.main(["act"])
+
+
+def in_process(body: str, *arguments: str, **options: Any) -> subprocess.CompletedProcess[bytes]:
+    """Run a command of the given body, as the console does, in a process of its own."""
+    done = subprocess.run(
+        [sys.executable, "-c", PROGRAM.format(body=body), *arguments],
+        stderr=subprocess.PIPE,
+        check=False,
+        **options,
+    )
+    assert b"Traceback" not in done.stderr
+    assert b"Exception ignored" not in done.stderr
+    return done
+
+
+PROGRAM = """
+import sys, time, os, threading
+from pathlib import Path
+import click
+from rich.console import Console
+from mien.mobile_reference.commands import console
+@click.command()
+@click.argument("names", nargs=-1)
+def act(names):
+    {body}
+console.run(act)
+"""
+
+
+@pytest.mark.parametrize(
+    ("body", "said"),
+    [
+        ("open('/' + 'x' * 5000)", "File name too long; use a shorter path"),
+        ("Path('/proc/nobody').mkdir()", "/proc/nobody: No such file or directory; give another path"),
+        ("os.rmdir('/proc')", "; "),
+    ],
+)
+def test_what_the_system_refuses_is_one_line(body: str, said: str):
+    done = in_process(body)
+    assert done.returncode == 2
+    (line,) = done.stderr.decode().splitlines()
+    assert line.startswith("mien: ")
+    assert said in line
+    assert len(line) < 1500
+
+
+@pytest.mark.parametrize("body", ["print('x' * 100000)", "click.echo('x')", "Console().print('x')"])
+def test_a_full_standard_output_is_one_line(body: str):
+    with Path("/dev/full").open("wb") as full:
+        done = in_process(body, stdout=full)
+    assert done.returncode == 2
+    assert done.stderr == b"mien: No space left on device; free some space, or write elsewhere\n"
+
+
+@pytest.mark.parametrize("body", ["print('x')", "click.echo('x')", "Console().print('x')"])
+def test_a_reader_that_has_seen_enough_is_not_told(body: str):
+    reader, writer = os.pipe()
+    os.close(reader)
+    with os.fdopen(writer, "wb") as closed:
+        done = in_process(body, stdout=closed)
+    assert (done.returncode, done.stderr) == (2, b"")
+
+
+def test_a_full_standard_error_changes_no_exit_code():
+    with Path("/dev/full").open("wb") as full:
+        command = [sys.executable, "-c", PROGRAM.format(body="open('/nowhere')")]
+        assert subprocess.run(command, stderr=full, check=False).returncode == 2
+
+
+def test_a_deleted_working_directory_is_named(tmp_path: Path):
+    body = "os.rmdir(os.getcwd()); Path('x').absolute()"
+    done = in_process(body, cwd=tmp_path)
+    assert done.returncode == 2
+    assert done.stderr == b"mien: the working directory was deleted; change to another one\n"
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_an_interrupted_command_tidies_up_and_exits_130(number: signal.Signals, tmp_path: Path):
+    body = f"""
+    try:
+        Path({str(tmp_path / "begun")!r}).touch()
+        time.sleep(60)
+    finally:
+        Path({str(tmp_path / "tidied")!r}).touch()"""
+    command = [sys.executable, "-c", PROGRAM.format(body=body)]
+    # Without a terminal that is shared, and with the signals as a shell gives them.
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, start_new_session=True)
+    while not (tmp_path / "begun").exists():
+        time.sleep(0.01)
+    process.send_signal(number)
+    _, said = process.communicate(timeout=30)
+    assert process.returncode == 130
+    assert said.strip() == b"mien: interrupted"
+    assert (tmp_path / "tidied").exists()
+
+
+def test_a_library_s_error_without_a_number_is_a_defect(monkeypatch: pytest.MonkeyPatch):
+    @click.command()
+    def act() -> None:
+        raise OSError("cannot identify image file")
+
+    install(monkeypatch, act)
+    with pytest.raises(OSError, match="cannot identify"):
+        console.main(["act"])
+
+
+def test_foreign_text_in_a_message_forges_nothing(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    @click.command()
+    def act() -> None:
+        raise MienError("face\x1b[2J.jpg\nmien: all gates passed")
+
+    install(monkeypatch, act)
+    assert run("act") == 2
+    assert capsys.readouterr().err == "mien: face\\x1b[2J.jpg\\nmien: all gates passed\n"
+    assert run("act", "--\x1b[2J") == 2
+    assert "\x1b" not in capsys.readouterr().err

@@ -12,8 +12,10 @@ import numpy as np
 import torch
 from scipy.optimize import minimize_scalar
 
+from mien.mobile_reference.output.folder import OutputFolder
 from mien.mobile_reference.report.progress import Report as Progress
 from mien.models.appraisal.checkpoint import (
+    CHECKPOINT,
     Checkpoint,
     ScoreFit,
     checkpoint_hash,
@@ -60,9 +62,9 @@ def fit_score(request: FitRequest, held_out: str, progress: Progress) -> tuple[S
         CheckpointError: the checkpoint cannot be used.
         ImageSetError: no rated photograph shows a usable face.
     """
-    output = request.output
-    if output.exists() or not output.parent.is_dir():
-        raise RequestError(f"{output} cannot be made; give a new folder in one that exists")
+    if request.output.exists() or not request.output.parent.is_dir():
+        raise RequestError(f"{request.output} cannot be made; give a new folder in one that exists")
+    output = OutputFolder.at(request.output, CHECKPOINT)
     ratings, _ = choose_ratings(
         request.photographs,
         request.ratings,
@@ -78,10 +80,9 @@ def fit_score(request: FitRequest, held_out: str, progress: Progress) -> tuple[S
     _check_order(rated)
     fit = _fit(checkpoint, rated, request)
     checkpoint.appraisal.tolerated_evidence.fill_(fit.tolerated_evidence)
-    checkpoint.config = replace(checkpoint.config, name=output.name, score_fit=fit)
-    unfinished = output.with_name(output.name + ".unfinished")
-    save_checkpoint(checkpoint, unfinished)
-    unfinished.rename(output)
+    checkpoint.config = replace(checkpoint.config, name=request.output.name, score_fit=fit)
+    with output.staged() as folder:
+        save_checkpoint(checkpoint, folder)
     return fit, rated.ratings.warnings
 
 

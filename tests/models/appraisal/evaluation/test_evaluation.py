@@ -258,8 +258,8 @@ def test_ratings_of_other_faces_or_out_of_range_are_refused(
     [
         (["--split", "test"], "its splits are val"),
         (["--checkpoint", "nowhere"], "does not exist"),
-        (["-o", "nowhere/report.json"], "cannot be written"),
-        (["--page", "."], "cannot be written"),
+        (["-o", "nowhere/report.json"], "is not a folder"),
+        (["--page", "."], "is a folder"),
         (["--rated", "nowhere"], "have the faces rated first"),
         (["--dump", ".", "--json"], "--dump only writes faces"),
         (["--dump", "new", "--also", "unseen"], "--dump only writes faces"),

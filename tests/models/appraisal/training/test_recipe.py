@@ -425,7 +425,7 @@ def _same_picture(portraits: Path, tmp_path: Path) -> list[object]:
     ("case", "reason"),
     [
         (_nowhere, "is not a folder"),
-        (_output_is_a_file, "is a file"),
+        (_output_is_a_file, "is not a folder"),
         (_output_is_not_ours, "is not a checkpoint"),
         (_device, "no device 'abacus'"),
         (_teacher, "not the weights file"),

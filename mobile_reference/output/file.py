@@ -1,0 +1,76 @@
+"""A file that a command writes: whole or not at all, where the user named it and nowhere else."""
+
+import os
+import shutil
+import stat
+import sys
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from mien.mobile_reference.errors import UsageError
+
+from .unfinished import make_file, sync, unfinished
+
+STDOUT = Path("/dev/stdout")
+
+
+@dataclass(frozen=True)
+class OutputFile:
+    """A file to be written; ``place`` is its path without links, none for standard output."""
+
+    place: Path | None
+
+    @classmethod
+    def at(cls, path: Path) -> "OutputFile":
+        """Find out where ``path`` leads, once, before minutes are spent on what the file shall hold.
+
+        Raises:
+            UsageError: the path is a folder, a device or a FIFO (but ``/dev/stdout``), lies in no folder, or
+                in one that cannot be written to.
+        """
+        if path == STDOUT:
+            return cls(None)
+        # Not Path.resolve, which raises where links go in a circle.
+        place = Path(os.path.realpath(path))
+        _check(path, place)
+        return cls(place)
+
+    @classmethod
+    def maybe(cls, path: Path | None) -> "OutputFile | None":
+        """Return what ``at`` does for a path that was given, and None for none."""
+        return None if path is None else cls.at(path)
+
+    def write(self, content: str | bytes) -> None:
+        """Write the content beside the place and move it there, so that it is never half-written.
+
+        Raises:
+            UsageError: the place became a folder, a device or a FIFO meanwhile.
+        """
+        data = content.encode("utf-8") if isinstance(content, str) else content
+        if self.place is None:
+            sys.stdout.flush()
+            sys.stdout.buffer.write(data)
+            sys.stdout.flush()
+            return
+        _check(self.place, self.place)
+        with unfinished(self.place.parent, make_file) as partial:
+            partial.write_bytes(data)
+            if self.place.exists():
+                shutil.copymode(self.place, partial)
+            sync(partial)
+            partial.replace(self.place)
+        sync(self.place.parent)
+
+
+def _check(typed: Path, place: Path) -> None:
+    with suppress(FileNotFoundError, NotADirectoryError):
+        mode = place.stat(follow_symlinks=False).st_mode
+        if stat.S_ISDIR(mode):
+            raise UsageError(f"{typed} is a folder; give the name of a file")
+        if not stat.S_ISREG(mode):
+            raise UsageError(f"{typed} is a device, a pipe or a circle of links; give the name of a file")
+    if not place.parent.is_dir():
+        raise UsageError(f"{typed.parent} is not a folder; make it first, or give a file elsewhere")
+    if not os.access(place.parent, os.W_OK | os.X_OK):
+        raise UsageError(f"{typed.parent} cannot be written to; give a file elsewhere")
