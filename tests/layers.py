@@ -32,6 +32,7 @@ LAYER_OF: Mapping[str, str] = {
     "tests/calibration": "unit",
     "tests/documents": "unit",
     "tests/export": "converters",
+    "tests/export/tflite/passes/test_layout_operations.py": "unit",
     "tests/export/tflite/test_graph_moments.py": "unit",
     "tests/export/tflite/test_ranges.py": "unit",
     "tests/export/weights": "unit",

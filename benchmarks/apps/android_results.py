@@ -8,23 +8,24 @@ from pathlib import Path
 from typing import Any
 
 from mien.benchmarks.errors import ReportError
-from mien.benchmarks.pipeline import unit_of
+from mien.benchmarks.pipeline import judged_gates, outputs_of, unit_of, unjudged_note, worst
 from mien.benchmarks.reporting.tables import APP
 from mien.benchmarks.results.measurements import read_records
 from mien.benchmarks.results.records import (
     ANDROID,
     ANDROID_EMULATOR,
     MODEL,
+    STEP,
     Device,
     Latency,
     Parity,
     Result,
     Stage,
     stability_notes,
+    sum_behind_front,
 )
 from mien.mobile_reference.bundle.reader import Bundle
 
-from .android_package import picture_model
 from .generated_project import RESULTS
 
 RECORD_SCHEMA = "app_record.schema.json"
@@ -32,7 +33,7 @@ MEASUREMENTS = "measurements.jsonl"
 _CPU, _GPU = "CPU", "GPU"
 _ISA = {"arm64-v8a": "aarch64", "armeabi-v7a": "arm", "x86_64": "x86_64", "x86": "x86"}
 _FACTS = ("device", "android", "abi", "cores", "emulator")
-_NOT_IN_IT = "measured in an app: photograph decoding and alignment are not in it"
+_NOT_IN_IT = "measured in an app: the front is not in it"
 _MEMORY = "peak memory is that of one process for everything before it too"
 _LONGEST_REASON = 200
 Block = Mapping[str, Any]
@@ -67,12 +68,17 @@ def read_results(bundle: Bundle, spec: Mapping[str, Any], folder: Path) -> tuple
 def _check(blocks: Sequence[Block], spec: Mapping[str, Any], log: Path) -> None:
     """Refuse what fits the schema and not the library."""
     known = {entry["name"] for entry in spec["variants"]}
+    models = {entry["name"] for entry in spec["stages"]}
     for block in blocks:
         if block["variant"] not in known:
             raise ReportError(f"{log} names {block['variant']!r}, which the library has not; measure again")
-        if len(block.get("runs_ms", ())) not in (0, spec["runs"]):
-            count = len(block["runs_ms"])
-            raise ReportError(f"{log} has {count} runs of a variant, expected {spec['runs']}; measure again")
+        times = [block["runs_ms"], *block["models_ms"].values()] if "runs_ms" in block else []
+        if wrong := [len(runs) for runs in times if len(runs) != spec["runs"]]:
+            raise ReportError(
+                f"{log} has {wrong[0]} runs of a variant, expected {spec['runs']}; measure again"
+            )
+        if "models_ms" in block and block["models_ms"].keys() != models:
+            raise ReportError(f"{log} times other models than the library has; measure again")
         if any(block[fact] != blocks[0][fact] for fact in _FACTS):
             raise ReportError(f"{log} is of several phones; run measure.sh again on one")
 
@@ -104,9 +110,14 @@ def _runtime(folder: Path) -> str:
 
 
 def _result(bundle: Bundle, blocks: Sequence[Block], refusals: Iterator[str], runtime: str) -> Result:
-    first = blocks[0]
-    whole = picture_model(bundle.spec)
-    stages = (Stage(MODEL, whole.name, tuple(tuple(block["runs_ms"]) for block in blocks)),)
+    first, pipeline = blocks[0], bundle.spec
+    stages = (
+        *(
+            Stage(MODEL, model.name, tuple(tuple(block["models_ms"][model.name]) for block in blocks))
+            for model in pipeline.served
+        ),
+        Stage(STEP, sum_behind_front(pipeline), tuple(tuple(block["runs_ms"]) for block in blocks)),
+    )
     return Result(
         target=f"{APP}{first['unit'].lower()}",
         variant=first["variant"],
@@ -118,12 +129,13 @@ def _result(bundle: Bundle, blocks: Sequence[Block], refusals: Iterator[str], ru
             first_ms=tuple(block["first_ms"] for block in blocks),
             peak_memory_bytes=max(block["peak_memory_bytes"] for block in blocks),
         ),
-        parity=(_parity(bundle, blocks),),
+        parity=tuple(_parity(bundle, blocks)),
         notes=(
-            _NOT_IN_IT,
+            *((_NOT_IN_IT,) if pipeline.front else ()),
             _MEMORY,
             *refusals,
-            *_maps(bundle.spec.map_of(whole).name, blocks),
+            *unjudged_note(pipeline, first["variant"]),
+            *_others(bundle, blocks),
             *stability_notes(stages),
         ),
     )
@@ -140,23 +152,30 @@ def _device(facts: Block, runtime: str) -> Device:
     )
 
 
-def _parity(bundle: Bundle, blocks: Sequence[Block]) -> Parity:
-    """Judge the worst score; a golden face that was not rated, twice or by no number, fails."""
+def _parity(bundle: Bundle, blocks: Sequence[Block]) -> Iterator[Parity]:
+    """Hold the gates; a golden input that was not run, was run twice or gave what is not a number fails."""
+    for gate, limit in judged_gates(bundle.spec, blocks[0]["variant"]):
+        tensor = bundle.spec.tensor(gate.tensor)
+        errors = [_largest(bundle, block, tensor.name) for block in blocks]
+        yield Parity(tensor.name, worst(errors), limit, unit_of(tensor))
+
+
+def _largest(bundle: Bundle, block: Block, tensor: str) -> float:
+    """Return the largest difference over the golden inputs, each of which must be there once."""
     wanted = sorted(golden.name for golden in bundle.goldens)
-    errors = []
-    for block in blocks:
-        points = [score["points"] for score in block["scores"]]
-        complete = sorted(score["golden"] for score in block["scores"]) == wanted and None not in points
-        errors.append(max(points) if complete else math.inf)
-    rating = bundle.spec.tensor(bundle.spec.rating.tensor)
-    tolerance = bundle.variant(blocks[0]["variant"]).tolerance
-    return Parity(rating.name, max(errors), tolerance, unit_of(rating))
+    found = [score["differences"].get(tensor) for score in block["scores"]]
+    complete = sorted(score["golden"] for score in block["scores"]) == wanted
+    return worst([math.inf if one is None else one for one in found]) if complete else math.inf
 
 
-def _maps(name: str, blocks: Sequence[Block]) -> Iterator[str]:
-    """Tell the largest difference of the map, which has no gate."""
-    differences = [score["map"] for block in blocks for score in block["scores"]]
-    if None in differences:
-        yield f"{name} holds what is not a number"
-    else:
-        yield f"{name} differs from the float pipeline's by at most {max(differences):.2g}"
+def _others(bundle: Bundle, blocks: Sequence[Block]) -> Iterator[str]:
+    """Tell the largest difference of the outputs that have no gate here."""
+    held = {gate.tensor for gate, _ in judged_gates(bundle.spec, blocks[0]["variant"])}
+    for tensor in outputs_of(bundle.spec):
+        largest = worst([_largest(bundle, block, tensor.name) for block in blocks])
+        if tensor.name in held:
+            continue
+        if math.isfinite(largest):
+            yield f"{tensor.name} differs from the float pipeline's by at most {largest:.2g}"
+        else:
+            yield f"{tensor.name} holds what is not a number, or is missing"

@@ -18,7 +18,7 @@ from mien.mobile_reference.run.models import COREML, as_package_has_it
 
 from .generated_project import SPEC, copy_sources, identified, spec_text, variants_for, write_folder
 
-PAYLOAD = PurePosixPath("Tests/AppraisalTests/Payload")
+PAYLOAD = PurePosixPath("Tests/MienPipelineTests/Payload")
 PLACE = PAYLOAD / SPEC
 RUNS, WARMUP = 50, 5
 """Of every step in each of the blocks that ``measure.sh`` runs."""

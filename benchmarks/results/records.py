@@ -19,6 +19,7 @@ from jsonschema import Draft202012Validator
 from mien.benchmarks.errors import ReportError
 from mien.benchmarks.pipeline import Given
 from mien.mobile_reference.bundle.reader import MANIFEST, Bundle, sha256
+from mien.mobile_reference.contract import PipelineSpec
 from mien.mobile_reference.output.json_text import json_text
 
 from .stats import Blocks, Summary, block_spread, summarise
@@ -64,10 +65,16 @@ class BenchSpec:
     cpus: tuple[int, ...] = ()
 
 
+def sum_behind_front(spec: PipelineSpec) -> str:
+    """Name the step that is the sum of all from tensors on: the whole way, where there is no front."""
+    return TOTAL if spec.front is None else INFERENCE
+
+
 def sum_of(given: Given) -> str:
     """Name the step that is the sum of all: the whole way, where no front was left out."""
-    skipped = given.golden is not None and given.photograph is None and given.golden.spec.front is not None
-    return INFERENCE if skipped else TOTAL
+    if given.photograph is not None or given.golden is None:
+        return TOTAL
+    return sum_behind_front(given.golden.spec)
 
 
 @dataclass(frozen=True)

@@ -13,11 +13,12 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from mien.export.variants import VARIANTS, variant_named
+from mien.export.variants import TFLITE, VARIANTS, VariantSpec, variant_named
 from mien.mobile_reference.bundle.reader import FORMAT, MANIFEST, manifest_validator, sha256
 from mien.mobile_reference.contract import PipelineSpec
 from mien.mobile_reference.output.folder import Kind, files_of
 from mien.mobile_reference.output.json_text import json_text
+from mien.mobile_reference.tflite.model_file import read_tflite
 from mien.models.pipeline import Golden, Pipeline
 
 from .variant_selection import Judgement, choose, model_of
@@ -132,9 +133,21 @@ def _pack_variant(folder: Path, made: Path, spec: PipelineSpec, judgement: Judge
         "precision": variant.precision,
         "files": {m.name: f"models/{variant.name}/{m.name}{variant.suffix}" for m in spec.models},
         "minimum": variant.minimum,
-        "products_int8": None,
+        "products_int8": products_int8(made, spec, variant),
         "runtime": None,
     }
+
+
+def products_int8(made: Path, spec: PipelineSpec, variant: VariantSpec) -> float | None:
+    """Return the share of multiplications of what an app runs that are of int8; None where none are counted.
+
+    Counted are TFLite models, with the end-to-end one or else all stages.
+    """
+    if variant.platform != TFLITE:
+        return None
+    files = [read_tflite(model_of(made, variant.name, model.name)) for model in spec.served]
+    macs = sum(file.macs.total() for file in files)
+    return round(sum(file.integer_macs for file in files) / macs, 4) if macs else 0.0
 
 
 def _measured(judgement: Judgement) -> dict[str, Any]:

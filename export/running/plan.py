@@ -164,14 +164,16 @@ def float_model(one: Component, source: Source, samples: Sequence[Mapping[str, A
 def convert_tflite(precision: Path, name: str, source: Source, traces: Path, folder: Path) -> None:
     """Make the three TFLite variants of a model, the float one checked against the traces.
 
-    The folder of traces holds the rounded weights of the pipeline's net too; without a net they are made
-    here. A stage leaves in ``folder`` what its int8 model makes, for the ranges of the next one.
+    Where ``precision`` chooses nothing for int8, what holds is chosen here, and lies with the ranges. The
+    folder of traces holds the rounded weights of the pipeline's net too; without a net they are made here.
+    A stage leaves in ``folder`` what its int8 model makes, for the ranges of the next one.
     """
     from mien.export.tflite import quantise as tflite
     from mien.export.tflite.blocks import find_blocks
     from mien.export.tflite.graph_moments import round_graph
+    from mien.export.tflite.holding import holding_assignment
     from mien.export.tflite.passes.deduplicate_buffers import share_constants
-    from mien.export.tflite.precision import stored_assignment, strangers
+    from mien.export.tflite.precision import stored_assignment, strangers, write_assignments
     from mien.export.tflite.products import KINDS
     from mien.export.tflite.ranges import write_ranges
     from mien.export.weights.gptq import read_roundings, write_roundings
@@ -185,6 +187,10 @@ def convert_tflite(precision: Path, name: str, source: Source, traces: Path, fol
     rounded = read_roundings(stored)
     half, eight = (stored_assignment(variant, precision) for variant in TFLITE_VARIANTS[1:])
     behind = received(pipeline.spec.before(name), samples, folder / _PROPAGATED)
+    faults: list[str] = []
+    if not eight:  # nobody has chosen
+        eight, faults = holding_assignment(one, model, rounded, samples, behind)
+        write_assignments({TFLITE_VARIANTS[2]: eight}, folder / "ranges" / f"{name}.precision.json")
     found = tflite.seen_by_converted(one, model, eight, rounded, samples, behind)
     made = (
         share_constants(model.read_bytes()),
@@ -194,7 +200,7 @@ def convert_tflite(precision: Path, name: str, source: Source, traces: Path, fol
     write_ranges(tflite.chosen_ranges(model, eight, found), folder / "ranges" / f"{name}.json")
     # Of a pipeline's net the dense convolutions are rounded.
     expected = {"CONV_2D"} if pipeline.net else KINDS
-    faults = tflite.faults_of(model, eight, found)
+    faults += tflite.faults_of(model, eight, found)
     faults += tflite.left_to_the_nearest(model, eight, rounded, expected)
     whole = pipeline.end_to_end
     if eight and whole and name == whole.name:  # which has every block; the stages have some

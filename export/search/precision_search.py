@@ -58,7 +58,7 @@ def find_precision(
     subject = _subject(source, pipeline, traces, budget.work, progress)
     _, half, eight = TFLITE_VARIANTS
     found = {
-        half: search_halves(subject, HALF_BUDGET, workers, progress),
+        half: search_halves(subject, HALF_BUDGET, stored_assignment(half, stored), workers, progress),
         eight: search_precision(subject, budget.points, stored_assignment(eight, stored), workers, progress),
     }
     assignments = {variant: outcome.assignment for variant, outcome in found.items()}

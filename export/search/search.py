@@ -14,12 +14,11 @@ import numpy as np
 
 from mien.export.running.plan import Progress
 from mien.export.tflite.blocks import Block, find_blocks
-from mien.export.tflite.precision import BYTES, HALF, Assignment, Choice, Precision
+from mien.export.tflite.precision import BYTES, HALF, REST, WHOLE, Assignment, Choice, Precision
 from mien.export.tflite.ranges import Method
 
 from .trials import Bench, Measured, Model, Ranges, Subject
 
-WHOLE = Choice(Precision.FLOAT32)
 WEIGHTS = Choice(Precision.WEIGHTS)
 EIGHTS = tuple(Choice(Precision.INT8, method) for method in Method)
 SIXTEEN = Choice(Precision.INT16)
@@ -89,15 +88,22 @@ class Outcome:
 
 
 class Search:
-    """One search: ``budget`` is the largest error of the score over the faces, in points."""
+    """One search: ``budget`` is the largest error of the score over the faces, in points.
 
-    def __init__(self, subject: Subject, bench: Bench, budget: float, progress: Progress) -> None:
-        self.blocks = find_blocks(subject.model.read_bytes())
+    Of a ``known`` assignment the choice for what is not named is kept.
+    """
+
+    def __init__(
+        self, subject: Subject, bench: Bench, budget: float, progress: Progress, known: Assignment
+    ) -> None:
+        # The others follow these.
+        self.blocks = [block for block in find_blocks(subject.model.read_bytes()) if block.weights]
         self.bench = bench
         self.budget = budget
         self.progress = progress
-        self.whole: Assignment = {block.name: WHOLE for block in self.blocks}
-        self.halved: Assignment = {block.name: HALF for block in self.blocks}
+        rest = {name: choice for name, choice in known.items() if name == REST}
+        self.whole: Assignment = {block.name: WHOLE for block in self.blocks} | rest
+        self.halved: Assignment = {block.name: HALF for block in self.blocks} | rest
         both = [Model(self.whole), Model(self.halved)]
         exact, halved = self._scores(both, "rating in float32 and in float16")
         self.exact = np.array(exact.scores)
@@ -257,7 +263,7 @@ def search_precision(
     Steps that each gain most may miss the best end, so a ``known`` assignment is given a chance too.
     """
     with Bench(subject, workers) as bench:
-        search = Search(subject, bench, budget, progress)
+        search = Search(subject, bench, budget, progress, known)
         base, _ = search.halves(_HALF_SHARE * budget)
         base, trials = search.eights(base)
         base, wide = search.sixteens(base)
@@ -266,10 +272,12 @@ def search_precision(
         return search.outcome(found, (*trials, *wide, *weights))
 
 
-def search_halves(subject: Subject, budget: float, workers: int, progress: Progress) -> Outcome:
+def search_halves(
+    subject: Subject, budget: float, known: Assignment, workers: int, progress: Progress
+) -> Outcome:
     """Find which weights can be float16 when the largest score error is at most ``budget`` points."""
     with Bench(subject, workers) as bench:
-        search = Search(subject, bench, budget, progress)
+        search = Search(subject, bench, budget, progress, known)
         assignment, trials = search.halves(budget)
         return search.outcome(assignment, trials)
 

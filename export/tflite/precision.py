@@ -60,6 +60,7 @@ def read_choice(text: str) -> Choice:
 
 
 HALF = Choice(Precision.FLOAT16)
+WHOLE = Choice(Precision.FLOAT32)
 BYTES: Mapping[Precision, int] = {
     Precision.INT8: 1,
     Precision.INT16: 1,
@@ -69,7 +70,26 @@ BYTES: Mapping[Precision, int] = {
 }
 """Bytes of one weight, but for the few depthwise ones of ``WEIGHTS`` blocks."""
 Assignment = Mapping[str, Choice]
-"""Choices by block. A block that is not named has float16 weights."""
+"""Choices by block, and by ``REST`` for those with weights that are not named: else float16 weights."""
+REST = "*"
+"""The name by which an assignment chooses for all blocks that it does not name."""
+
+
+def choices(blocks: Sequence[Block], assignment: Assignment) -> dict[str, Choice]:
+    """Give every block its choice.
+
+    A block without weights that is not named computes in int8 where all blocks that it reads do, unless
+    ``REST`` says that what is not named is float; else it computes in float32.
+    """
+    rest = assignment.get(REST)
+    found = {one.name: assignment.get(one.name, rest or HALF) for one in blocks if one.weights}
+    makers = {name: one.name for one in blocks for name in one.outputs}
+    for block in (one for one in blocks if not one.weights):
+        read = [found.get(makers.get(name, ""), WHOLE) for name in sorted(block.inputs)]
+        follows = rest is None or rest.ranged
+        eight = follows and bool(read) and all(one.precision is Precision.INT8 for one in read)
+        found[block.name] = assignment.get(block.name, read[0] if eight else WHOLE)
+    return found
 
 
 def stored_assignment(variant: str, file: Path) -> dict[str, Choice]:
@@ -93,15 +113,17 @@ def write_assignments(assignments: Mapping[str, Assignment], file: Path) -> None
         variant: {block: str(choice) for block, choice in assignment.items()}
         for variant, assignment in assignments.items()
     }
+    file.parent.mkdir(parents=True, exist_ok=True)
     file.write_text(json_text(plain, indent=1) + "\n", encoding="utf-8")
 
 
 def strangers(blocks: Sequence[Block], assignment: Assignment) -> Iterator[str]:
     """Say which blocks the assignment does not know, and which it knows that are not there."""
     names = {block.name for block in blocks}
-    for name in sorted(names - assignment.keys()):
+    unnamed = {block.name for block in blocks if block.weights} - assignment.keys()
+    for name in sorted(unnamed if not assignment.get(REST, HALF).ranged else ()):
         yield f"no precision is stored for {name}, it keeps float16 weights; search with --precision auto"
-    for name in sorted(assignment.keys() - names):
+    for name in sorted(assignment.keys() - names - {REST}):
         yield f"a precision is stored for {name}, which is not there; search with --precision auto"
 
 
@@ -113,7 +135,8 @@ def tensor_ranges(blocks: Sequence[Block], assignment: Assignment, found: Spread
     """
     by_method = {method: ranges_by(method, found) for method in Method}
     chosen = dict(by_method[Method.MIN_MAX])
-    eight = [(block, c.method) for block in blocks if (c := assignment.get(block.name, HALF)).ranged]
+    settled = choices(blocks, assignment)
+    eight = [(block, c.method) for block in blocks if (c := settled[block.name]).ranged]
     for names in ("inputs", "outputs"):
         for block, method in eight:
             chosen |= {name: by_method[method][name] for name in getattr(block, names)}

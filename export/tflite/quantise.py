@@ -19,11 +19,14 @@ from mien.mobile_reference.contract import TensorSpec
 from mien.mobile_reference.tflite.flatbuffer import activation_ranks
 
 from .blocks import find_blocks
+from .check_parameters import check_parameters
 from .interpreter import Runner
 from .passes.deduplicate_buffers import share_constants
+from .passes.floor_steps import floor_steps
 from .passes.gptq_weights import unrounded, with_rounded
+from .passes.int8_activations import stay_int8
 from .passes.xnnpack_rewrites import halve_biases, widen_by_float
-from .precision import BYTES, HALF, Assignment, Precision, tensor_ranges
+from .precision import BYTES, Assignment, Precision, choices, tensor_ranges
 from .ranges import Arrays, Range, Spread, Spreads, faults, spreads, widened
 
 # A float32 graph differs from PyTorch by the order of sums alone.
@@ -72,17 +75,22 @@ def quantise(model: Path, assignment: Assignment, found: Spreads, rounded: Round
     content = model.read_bytes()
     blocks = find_blocks(content)
     outputs: dict[Precision, list[str]] = {precision: [] for precision in Precision}
+    settled = choices(blocks, assignment)
     for block in blocks:
-        outputs[assignment.get(block.name, HALF).precision] += block.outputs
+        outputs[settled[block.name].precision] += block.outputs
     eight = frozenset(name for precision, names in outputs.items() if BYTES[precision] == 1 for name in names)
-    job = quantizer.Quantizer(bytearray(with_rounded(content, eight, rounded)))
+    exact = with_rounded(content, eight, rounded)
+    job = quantizer.Quantizer(bytearray(exact))
     for precision, ask in _RECIPES.items():
         if outputs[precision]:
             ask(job, _exactly(outputs[precision]))
     if job.get_quantization_recipe():
+        _keep_outputs(job)
         ranges = tensor_ranges(blocks, assignment, found)
         made = bytes(job.quantize(as_statistics(content, ranges)).quantized_model)
-        content = widen_by_float(halve_biases(made))
+        made = stay_int8(made, frozenset(outputs[Precision.INT8]), ranges)
+        content = floor_steps(widen_by_float(halve_biases(made)), exact)
+        check_parameters(content, exact)
     return share_constants(content)
 
 
@@ -112,7 +120,8 @@ def chosen_ranges(model: Path, assignment: Assignment, found: Spreads) -> dict[s
 def faults_of(model: Path, assignment: Assignment, found: Spreads) -> list[str]:
     """Say what is wrong with the ranges of the tensors that int8 blocks of a graph read or make."""
     blocks = find_blocks(model.read_bytes())
-    ranged = [block for block in blocks if assignment.get(block.name, HALF).ranged]
+    settled = choices(blocks, assignment)
+    ranged = [block for block in blocks if settled[block.name].ranged]
     names = {name for block in ranged for name in (*block.inputs, *block.outputs)}
     return list(faults({name: found[name] for name in names}, tensor_ranges(blocks, assignment, found)))
 
@@ -125,12 +134,9 @@ def left_to_the_nearest(
     These are the ones that were not rounded by what they are multiplied with.
     """
     content = model.read_bytes()
-    names = {
-        name
-        for block in find_blocks(content)
-        if BYTES[assignment.get(block.name, HALF).precision] == 1
-        for name in block.outputs
-    }
+    blocks = find_blocks(content)
+    settled = choices(blocks, assignment)
+    names = {name for block in blocks if BYTES[settled[block.name].precision] == 1 for name in block.outputs}
     return [
         f"int8 weights of {one.made} are rounded to the nearest step, not by what they are multiplied with"
         for one in unrounded(content, names, rounded)
@@ -151,8 +157,19 @@ def as_statistics(model: bytes, ranges: Mapping[str, Range]) -> dict[str, Any]:
 
 
 def _exactly(names: Sequence[str]) -> str:
-    """Match operations by the outputs that they have; the quantiser adds a semicolon to each name."""
-    return f"^(?:{'|'.join(map(re.escape, names))});$"
+    """Match operations by the outputs that they have; the quantiser puts a semicolon behind each name."""
+    return f"^(?:(?:{'|'.join(map(re.escape, names))});)+$"
+
+
+def _keep_outputs(job: Any) -> None:
+    """Ask that the file's outputs keep their types, whatever makes them."""
+    from ai_edge_quantizer import qtyping, quantizer
+
+    job.update_quantization_recipe(
+        regex=".*",
+        operation_name=qtyping.TFLOperationName.OUTPUT,
+        algorithm_key=quantizer.AlgorithmName.NO_QUANTIZE,
+    )
 
 
 def _quantise_all(activation_bits: int, job: Any, regex: str) -> None:

@@ -88,6 +88,8 @@ def widened(found: Spreads, others: Spreads) -> dict[str, Spread]:
 def _spread(values: NDArray[np.float32]) -> Spread:
     low, high = float(values.min()), float(values.max())
     some = values[:: -(-values.size // _VALUES)]
+    if 0 < high - low < _BINS * np.spacing(np.float32(max(abs(low), abs(high)))):
+        some = some.astype(np.float64)  # whose numbers lie closer, so that every bin has borders
     counts, _ = np.histogram(some, _BINS, (low, high) if high > low else (low, low + 1))
     return Spread(low, high, counts / len(some))
 

@@ -2,6 +2,7 @@
 
 import sys
 from contextlib import AbstractContextManager
+from dataclasses import asdict
 from math import isfinite
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,6 +14,8 @@ from mien.mobile_reference.output.json_text import json_text
 
 if TYPE_CHECKING:
     from mien.mobile_reference.coreml import Evaluator, Policy, Program
+    from mien.mobile_reference.coreml.parity import Difference
+    from mien.mobile_reference.coreml.sources import SourceModel
 
 MAX_INPUT_BYTES = 2**30
 RELATIVE_FLOAT32 = 1e-5  # the size of PyTorch's own float32 rounding: 4e-7 to 5e-6 over 12 networks
@@ -90,23 +93,43 @@ def check(
     """Compare PACKAGE with its source model (.onnx or .pt2), output by output in order.
 
     A float32 package must agree to 1e-5 of the largest value. What a float16 or compressed package
-    may lose depends on the model: without --tolerance differences are shown and nothing is judged.
+    may lose depends on the model: without --tolerance its differences are shown and not judged. NaN,
+    another shape or type, other whole numbers, and infinities at other places always fail.
+
+    Without --input the package is tried on pixels, signed, wide and outlying numbers, and on whole
+    numbers that the source takes; shown is the worst.
     """
-    from mien.mobile_reference.coreml.parity import reference_outputs, sample_inputs
+    from mien.mobile_reference.coreml.sources import SourceModel
 
     with _busy("comparing"):
         evaluator = _evaluator(package, policy, function)
-        inputs = _read_inputs(given, evaluator) or sample_inputs(
-            evaluator.function, evaluator.interface, seed
-        )
-        expected = reference_outputs(against, inputs)
-        rows = _compared(evaluator(**inputs), expected)
+        inputs, source = _read_inputs(given, evaluator), SourceModel(against)
+        if inputs:
+            tried, worst = "given", _compared(evaluator(**inputs), source(inputs))
+        else:
+            tried, worst = _probed(evaluator, source, seed)
     limit = RELATIVE_FLOAT32 if tolerance is None and _is_float32(evaluator) else tolerance
-    failed = limit is not None and any(not row["relative"] <= limit for row in rows.values())
-    verdict = "not judged" if limit is None else ("failed" if failed else "passed")
-    report = _report(evaluator) | {"tolerance": limit, "verdict": verdict, "outputs": rows}
-    _print(report, ("output", "largest", "relative", "snr"), as_json=as_json)
+    failed = not all(one.passes(limit) for one in worst)
+    verdict = "failed" if failed else "not judged" if limit is None else "passed"
+    rows = {one.output: _row(one) for one in worst}
+    report = _report(evaluator) | {"inputs": tried, "tolerance": limit, "verdict": verdict}
+    _print(report | {"outputs": rows}, ("output", "largest", "relative", "snr", "fault"), as_json=as_json)
     sys.exit(1 if failed else 0)
+
+
+def _row(one: "Difference") -> dict[str, Any]:
+    return {name: value for name, value in asdict(one).items() if name != "output"}
+
+
+def _probed(evaluator: "Evaluator", source: "SourceModel", seed: int) -> tuple[str, list["Difference"]]:
+    """Compare on all default inputs that the source takes: which these are, and the worst of each output."""
+    from mien.mobile_reference.coreml.probes import Probes
+
+    probes = Probes(evaluator.function, evaluator.interface, source, seed)
+    found = {probe.name: _compared(evaluator(state=None, **probe.inputs), probe.expected) for probe in probes}
+    worst = [max(ones, key=lambda one: one.badness) for ones in zip(*found.values(), strict=True)]
+    left_out = [f"not {name} ({reason})" for name, reason in probes.left_out.items()]
+    return ", ".join([*found, *left_out]), worst
 
 
 def _busy(what: str) -> AbstractContextManager[Any]:
@@ -116,14 +139,13 @@ def _busy(what: str) -> AbstractContextManager[Any]:
     return Console(stderr=True).status(what)
 
 
-def _compared(results: dict[str, Any], expected: list[Any]) -> dict[str, dict[str, Any]]:
+def _compared(results: dict[str, Any], expected: list[Any]) -> list["Difference"]:
     from mien.mobile_reference.coreml.parity import difference
 
     if len(results) != len(expected):
         raise UsageError(f"the package has {len(results)} outputs, the source model {len(expected)}")
     pairs = zip(results.items(), expected, strict=True)
-    found = [difference(name, got, want) for (name, got), want in pairs]
-    return {d.output: {"largest": d.largest, "relative": d.relative, "snr": d.snr} for d in found}
+    return [difference(name, got, want) for (name, got), want in pairs]
 
 
 def _is_float32(evaluator: "Evaluator") -> bool:

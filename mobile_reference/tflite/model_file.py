@@ -15,6 +15,7 @@ from ai_edge_litert import schema_py_generated as schema
 from mien.mobile_reference.errors import BundleError
 
 DEPTHWISE = "DEPTHWISE_CONV_2D"
+_TRANSPOSED = "TRANSPOSE_CONV"
 _MAX_BYTES = 512 << 20
 
 
@@ -60,7 +61,9 @@ class Operator:
     @property
     def is_integer(self) -> bool:
         """Tell whether it takes int8 and gives int8."""
-        return self.inputs[0].dtype == self.outputs[0].dtype == "INT8"
+        # A transposed convolution is given the shape of its output first.
+        taken = self.inputs[2] if self.name == _TRANSPOSED else self.inputs[0]
+        return taken.dtype == self.outputs[0].dtype == "INT8"
 
     @property
     def macs(self) -> int:
@@ -89,11 +92,19 @@ def _transposed_macs(operator: Operator) -> int:
     return operator.inputs[2].elements * math.prod(operator.inputs[1].shape[:3])
 
 
+def _product_macs(operator: Operator) -> int:
+    # Matrices [.., rows, inner] and [.., inner, columns], or turned: the inner length follows from the sizes.
+    rows, columns = operator.outputs[0].shape[-2:]
+    left, right = (math.prod(tensor.shape[-2:]) for tensor in operator.inputs[:2])
+    return operator.outputs[0].elements * math.isqrt(left * right // (rows * columns))
+
+
 _MACS: Mapping[str, Callable[[Operator], int]] = {
+    "BATCH_MATMUL": _product_macs,
     "CONV_2D": _convolution_macs,
     "FULLY_CONNECTED": _convolution_macs,
     DEPTHWISE: _depthwise_macs,
-    "TRANSPOSE_CONV": _transposed_macs,
+    _TRANSPOSED: _transposed_macs,
 }
 
 

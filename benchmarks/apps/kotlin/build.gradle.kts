@@ -7,7 +7,7 @@ plugins {
 val litert = "1.4.2"
 
 android {
-    namespace = "mien.appraisal"
+    namespace = "mien.pipeline"
     compileSdk = 35
     defaultConfig {
         minSdk = 23

@@ -13,4 +13,4 @@ dependencyResolutionManagement {
     }
 }
 
-rootProject.name = "appraisal"
+rootProject.name = "mien-pipeline"

@@ -5,10 +5,11 @@ than a hundred of them in our graph, and outputs in one layout or the other by a
 channels-first tensor is turned once and for all, so that the bridges join equal things and go, as do
 poolings that change nothing.
 
-The pass is all or nothing: a graph with an operation that is not in its tables is returned as it was.
+An operation that is not in the tables keeps its layout between two bridges of its own, and the log names it.
 """
 
-from collections.abc import Callable
+import logging
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -24,6 +25,7 @@ from mien.mobile_reference.tflite.flatbuffer import (
     serialise,
 )
 
+_LOG = logging.getLogger(__name__)
 _TO_LAST = (0, 2, 3, 1)
 _TO_FIRST = (0, 3, 1, 2)
 # Where an axis of a channels-first tensor lies once the channels are last.
@@ -35,26 +37,26 @@ _NUMPY = {
 }
 
 # Operations that treat all axes alike: layout flows through them.
-_UNARY = frozenset(["ABS", "CAST", "EXP", "LOGISTIC", "NEG", "RSQRT", "SQRT", "SQUARE", "TANH"])
-_ACTIVATIONS = frozenset(["RELU", "RELU6", "RELU_0_TO_1"])
-_BINARY = frozenset(["ADD", "DIV", "MAXIMUM", "MINIMUM", "MUL", "POW", "SUB"])
+_UNARY = frozenset(["ABS", "CAST", "EXP", "FLOOR", "LOGISTIC", "NEG", "RSQRT", "SQRT", "SQUARE", "TANH"])
+_ACTIVATIONS = frozenset(
+    ["ELU", "GELU", "HARD_SWISH", "LEAKY_RELU", "RELU", "RELU6", "RELU_0_TO_1", "RELU_N1_TO_1"]
+)
+_BINARY = frozenset(["ADD", "DIV", "MAXIMUM", "MINIMUM", "MUL", "POW", "PRELU", "SQUARED_DIFFERENCE", "SUB"])
 _ELEMENTWISE = _UNARY | _ACTIVATIONS | _BINARY
+_REDUCTIONS = frozenset(["MEAN", "REDUCE_MAX", "REDUCE_MIN", "SUM"])
 # Operations that name axes: layout flows through them, and the axes move.
-_AXES = frozenset(["CONCATENATION", "GATHER", "MEAN", "PAD", "SLICE", "SUM"])
+_AXES = _REDUCTIONS | {"CONCATENATION", "GATHER", "MIRROR_PAD", "PAD", "SLICE", "SPLIT"}
 
 
 class _UnsupportedError(Exception):
-    """The graph has something that the pass does not know."""
+    """An operation cannot compute the same on turned tensors."""
 
 
 def channels_last_model(model: bytes) -> bytes:
-    """Return the TFLite ``model`` with every 4-D tensor channels last, or unchanged if it cannot be."""
+    """Return the TFLite ``model`` with 4-D tensors channels last wherever its operations allow it."""
     parsed = parse(model)
-    try:
-        for graph in parsed.subgraphs:
-            _Pass(parsed, graph).run()
-    except _UnsupportedError:
-        return model
+    for graph in parsed.subgraphs:
+        _Pass(parsed, graph).run()
     return serialise(parsed)
 
 
@@ -81,20 +83,24 @@ class _Pass:
     def run(self) -> None:
         """Find the channels-first tensors, turn them, and drop the bridges."""
         self._spread()
-        bridging = [bridge.operator for bridge in self.bridges]
+        bridging = {id(bridge.operator) for bridge in self.bridges}
+        operators: list[Any] = []
         for operator in self.graph.operators:
-            if not any(operator is other for other in bridging):
-                self._rewrite(operator)
+            operators += [operator] if id(operator) in bridging else self._rewritten(operator)
+        self.graph.operators = operators
         for index in self.first:
             tensor = self.graph.tensors[index]
-            if self._constant(index) is None:
+            if not self._is_stored(index):
                 tensor.shape = [tensor.shape[axis] for axis in _TO_LAST]
                 tensor.shapeSignature = None
-        self._drop(bridging)
+        self._drop()
 
     def name(self, operator: Any) -> str:
         """Return the operation's name."""
         return operation_name(self.model, operator)
+
+    def _is_stored(self, index: int) -> bool:
+        return constant_data(self.model, self.graph.tensors[index]) is not None
 
     def _constant(self, index: int) -> NDArray[Any] | None:
         tensor = self.graph.tensors[index]
@@ -126,15 +132,15 @@ class _Pass:
         return None
 
     def _permutation(self, operator: Any, source: int, target: int) -> tuple[int, ...] | None:
-        """Return how a TRANSPOSE permutes, or a RESHAPE of a single channel that amounts to one."""
+        """Return how a TRANSPOSE permutes, or a RESHAPE of one channel or one place that amounts to one."""
         if self.name(operator) == "TRANSPOSE":
             order = self._constant(int(operator.inputs[1]))
             return None if order is None else tuple(int(axis) for axis in order)
         before, after = self._shape(source), self._shape(target)
         if len(before) != 4 or len(after) != 4 or before == after:
             return None
-        for turn, channels in ((_TO_FIRST, before[3]), (_TO_LAST, before[1])):
-            if channels == 1 and tuple(before[axis] for axis in turn) == after:
+        for turn, last in ((_TO_FIRST, before), (_TO_LAST, after)):
+            if _is_vector(last) and tuple(before[axis] for axis in turn) == after:
                 return turn
         return None
 
@@ -143,7 +149,7 @@ class _Pass:
         if self.name(operator) not in _ELEMENTWISE | _AXES:
             return []
         ends = [int(i) for i in (*operator.inputs, *operator.outputs) if i >= 0]
-        return [i for i in ends if len(self._shape(i)) == 4 and self._constant(i) is None]
+        return [i for i in ends if len(self._shape(i)) == 4 and not self._is_stored(i)]
 
     def _spread(self) -> None:
         """Let channels-first flow through operations until nothing changes."""
@@ -156,31 +162,143 @@ class _Pass:
                     self.first.update(group)
                     grown = True
 
-    def _rewrite(self, operator: Any) -> None:
-        """Make an operation compute the same on turned tensors."""
-        name = self.name(operator)
+    def _rewritten(self, operator: Any) -> list[Any]:
+        """Make an operation compute the same on turned tensors, or else put it between bridges."""
         ends = [int(i) for i in (*operator.inputs, *operator.outputs) if i >= 0]
-        touched = not self.first.isdisjoint(ends)
-        if not touched:
-            return
-        if name in _ELEMENTWISE:
-            self._turn_constants(operator)
-        elif name in ("CONCATENATION", "GATHER"):
-            operator.builtinOptions.axis = _MOVED_AXIS[operator.builtinOptions.axis % 4]
-        elif name in ("SUM", "MEAN"):
-            self._replace(operator, 1, lambda axes: _moved_axes(operator, axes))
-        elif name in ("PAD", "SLICE"):
-            for position in range(1, len(operator.inputs)):
-                self._replace(operator, position, lambda rows: rows[list(_TO_LAST)])
-        else:
+        if self.first.isdisjoint(ends):
+            return [operator]
+        before = list(operator.inputs)
+        try:
+            self._rewrite(operator)
+        except _UnsupportedError:
+            operator.inputs = before
+            return self._bridged(operator)
+        return [operator]
+
+    def _rewrite(self, operator: Any) -> None:
+        """Make an operation compute the same on turned tensors.
+
+        Raises:
+            _UnsupportedError: it cannot; its inputs may have been changed.
+        """
+        name = self.name(operator)
+        if name not in _REWRITES:
             raise _UnsupportedError
+        _REWRITES[name](self, operator)
+
+    def _concatenate(self, operator: Any) -> None:
+        self._turn_constants(operator)
+        self._move_axis(operator)
+
+    def _move_axis(self, operator: Any) -> None:
+        operator.builtinOptions.axis = _MOVED_AXIS[operator.builtinOptions.axis % 4]
+
+    def _reduce(self, operator: Any) -> None:
+        self._replace(operator, 1, lambda axes: _moved_axes(operator, axes))
+
+    def _move_rows(self, operator: Any) -> None:
+        for position in range(1, len(operator.inputs)):
+            self._replace(operator, position, lambda rows: rows[list(_TO_LAST)])
+
+    def _split(self, operator: Any) -> None:
+        def moved(axis: NDArray[Any]) -> NDArray[Any]:
+            return np.full(axis.shape, _MOVED_AXIS[int(axis.item()) % 4], axis.dtype)
+
+        self._replace(operator, 0, moved)
+
+    def _permute(self, operator: Any) -> None:
+        self._replace(operator, 1, lambda order: self._moved_order(operator, order))
+
+    def _moved_order(self, operator: Any, order: NDArray[Any]) -> NDArray[Any]:
+        """Return the permutation that does on turned tensors what ``order`` did."""
+        source, target = int(operator.inputs[0]), int(operator.outputs[0])
+        turned = [_TO_FIRST[axis] for axis in order] if source in self.first else list(order)
+        return np.array([turned[axis] for axis in _TO_LAST] if target in self.first else turned, order.dtype)
+
+    def _reshape(self, operator: Any) -> None:
+        """Reshape a turned tensor whose values lie in the same order as before."""
+        source, target = int(operator.inputs[0]), int(operator.outputs[0])
+        for index in {source, target} & self.first:
+            shape = self._shape(index)
+            if not _is_vector([shape[axis] for axis in _TO_LAST]):
+                raise _UnsupportedError
+        if target in self.first:
+            turned = [self._shape(target)[axis] for axis in _TO_LAST]
+            self._replace(operator, 1, lambda _: np.array(turned, np.int32))
+            if operator.builtinOptions is not None:
+                operator.builtinOptions.newShape = turned
+
+    def _bridged(self, operator: Any) -> list[Any]:
+        """Let an operation keep its layout: turn what it takes in before it, and what it makes behind it."""
+        made = self.graph.tensors[operator.outputs[0]].name.decode()
+        _LOG.warning("%s, which makes %s, keeps its channels first", self.name(operator), made)
+        before: list[Any] = []
+        behind: list[Any] = []
+        for position, index in enumerate(map(int, operator.inputs)):
+            if index in self.first:
+                copy = self._copied(index)
+                before.append(self._transpose(index, copy, _TO_FIRST))
+                operator.inputs = [copy if n == position else int(i) for n, i in enumerate(operator.inputs)]
+        for position, index in enumerate(map(int, operator.outputs)):
+            if index in self.first:
+                copy = self._copied(index)
+                behind.append(self._transpose(copy, index, _TO_LAST))
+                operator.outputs = [copy if n == position else int(i) for n, i in enumerate(operator.outputs)]
+        return [*before, operator, *behind]
+
+    def _copied(self, index: int) -> int:
+        """Add a tensor like one that is computed, in the layout that it has now."""
+        source, tensor = self.graph.tensors[index], schema.TensorT()
+        tensor.name = source.name + b"_first_%d" % len(self.graph.tensors)
+        tensor.type, tensor.shape, tensor.buffer = source.type, list(source.shape), 0
+        self.graph.tensors.append(tensor)
+        return len(self.graph.tensors) - 1
+
+    def _stored(self, name: bytes, values: NDArray[Any]) -> int:
+        """Add a stored tensor of int32."""
+        tensor = schema.TensorT()
+        tensor.name = name + b"_%d" % len(self.graph.tensors)
+        tensor.type, tensor.shape = schema.TensorType.INT32, list(values.shape)
+        tensor.buffer = self._buffer(values)
+        self.graph.tensors.append(tensor)
+        return len(self.graph.tensors) - 1
+
+    def _buffer(self, values: NDArray[Any]) -> int:
+        buffer = schema.BufferT()
+        buffer.data = np.frombuffer(values.tobytes(), np.uint8)
+        self.model.buffers.append(buffer)
+        return len(self.model.buffers) - 1
+
+    def _transpose(self, source: int, target: int, order: tuple[int, ...]) -> Any:
+        step = self._operator("TRANSPOSE")
+        step.inputs = [source, self._stored(b"order", np.array(order, np.int32))]
+        step.outputs = [target]
+        step.builtinOptionsType = schema.BuiltinOptions.TransposeOptions
+        step.builtinOptions = schema.TransposeOptionsT()
+        return step
+
+    def _operator(self, name: str) -> Any:
+        """Return a new operation without tensors, its code added to the model's where it is not there."""
+        number = getattr(schema.BuiltinOperator, name)
+        codes = [code.builtinCode for code in self.model.operatorCodes]
+        if number not in codes:
+            code = schema.OperatorCodeT()
+            code.builtinCode = code.deprecatedBuiltinCode = number
+            code.version = 1
+            self.model.operatorCodes.append(code)
+        step = schema.OperatorT()
+        step.opcodeIndex = codes.index(number) if number in codes else len(codes)
+        return step
 
     def _turn_constants(self, operator: Any) -> None:
-        """Turn constants that are broadcast against a channels-first tensor."""
-        for position, index in enumerate(operator.inputs):
-            constant = self._constant(int(index))
-            if constant is not None and constant.size > 1:
-                self._replace(operator, position, _turned)
+        """Turn constants that are broadcast against a channels-first tensor, or stand beside it."""
+        for position, index in enumerate(map(int, operator.inputs)):
+            if self._is_stored(index):
+                constant = self._constant(index)
+                if constant is not None and constant.size > 1:
+                    self._replace(operator, position, _turned)
+            elif len(self._shape(index)) in (1, 2, 3) and max(self._shape(index)) > 1:
+                raise _UnsupportedError  # broadcast by its last axes, and computed
 
     def _replace(self, operator: Any, position: int, change: Callable[[Any], NDArray[Any]]) -> None:
         """Give an operation a changed constant; readers that want no change keep the old one.
@@ -200,38 +318,65 @@ class _Pass:
         """Return the number of the tensor that holds ``new`` in the place of constant ``index``."""
         key = (index, new.tobytes())
         if key not in self.changed:
-            buffer = schema.BufferT()
-            buffer.data = np.frombuffer(new.tobytes(), np.uint8)
-            self.model.buffers.append(buffer)
             tensor = schema.TensorT()
             versions = sum(known == index for known, _ in self.changed)
             tensor.name = self.graph.tensors[index].name + b"_last" + b"_again" * versions
             tensor.type = self.graph.tensors[index].type
             tensor.shape = list(new.shape)
-            tensor.buffer = len(self.model.buffers) - 1
+            tensor.buffer = self._buffer(new)
             self.graph.tensors.append(tensor)
             self.changed[key] = len(self.graph.tensors) - 1
         return self.changed[key]
 
-    def _drop(self, bridging: list[Any]) -> None:
+    def _drop(self) -> None:
         """Remove the bridges, letting readers of each target read its source.
 
-        Where the target is an output of the graph, its producer writes it instead.
+        Where the target is an output of the graph, its producer writes it instead; if the graph gives the
+        source itself as well, the bridge becomes a copy.
         """
-        outputs = {int(i) for i in self.graph.outputs}
+        inputs, outputs = ({int(i) for i in ends} for ends in (self.graph.inputs, self.graph.outputs))
         renamed: dict[int, int] = {}
+        copies: dict[int, Any] = {}
         for bridge in self.bridges:
             source = _follow(renamed, bridge.source)
-            if bridge.target in outputs and source not in {int(i) for i in self.graph.inputs} | outputs:
-                renamed[source] = bridge.target
-            else:
+            if bridge.target not in outputs:
                 renamed[bridge.target] = source
-        if any(_follow(renamed, index) != index for index in outputs):
-            raise _UnsupportedError
-        self.graph.operators = [op for op in self.graph.operators if not any(op is b for b in bridging)]
+            elif source in inputs | outputs:
+                copies[id(bridge.operator)] = self._copy(source, bridge.target)
+            else:
+                renamed[source] = bridge.target
+        bridging = {id(bridge.operator) for bridge in self.bridges}
+        kept = [copies.get(id(one), one) for one in self.graph.operators]
+        self.graph.operators = [one for one in kept if id(one) not in bridging]
         for operator in self.graph.operators:
             operator.inputs = [_follow(renamed, int(i)) for i in operator.inputs]
             operator.outputs = [_follow(renamed, int(i)) for i in operator.outputs]
+
+    def _copy(self, source: int, target: int) -> Any:
+        """Return an operation that gives a tensor once more: a RESHAPE to its own shape."""
+        step, shape = self._operator("RESHAPE"), np.array(self._shape(target), np.int32)
+        step.inputs, step.outputs = [source, self._stored(b"shape", shape)], [target]
+        step.builtinOptionsType = schema.BuiltinOptions.ReshapeOptions
+        step.builtinOptions = schema.ReshapeOptionsT()
+        step.builtinOptions.newShape = [int(size) for size in shape]
+        return step
+
+
+def _is_vector(last: Sequence[int]) -> bool:
+    """Tell whether a channels-last shape has one channel or one place: then both layouts have one order."""
+    return last[3] == 1 or last[1] == last[2] == 1
+
+
+_REWRITES: Mapping[str, Callable[[_Pass, Any], None]] = {
+    **dict.fromkeys(_ELEMENTWISE, _Pass._turn_constants),
+    **dict.fromkeys(_REDUCTIONS, _Pass._reduce),
+    **dict.fromkeys(("MIRROR_PAD", "PAD", "SLICE"), _Pass._move_rows),
+    "CONCATENATION": _Pass._concatenate,
+    "GATHER": _Pass._move_axis,
+    "RESHAPE": _Pass._reshape,
+    "SPLIT": _Pass._split,
+    "TRANSPOSE": _Pass._permute,
+}
 
 
 def _changes_nothing(pool: Any) -> bool:
@@ -249,11 +394,12 @@ def _follow(renamed: dict[int, int], index: int) -> int:
 
 
 def _moved_axes(operator: Any, axes: NDArray[Any]) -> NDArray[Any]:
-    """Move the axes of a reduction; one that drops axes must drop all but the batch, or keep them all."""
-    moved = np.array([_MOVED_AXIS[int(axis) % 4] for axis in np.atleast_1d(axes)], axes.dtype)
-    if not operator.builtinOptions.keepDims and sorted(moved) not in ([1, 2, 3], [0, 1, 2, 3]):
+    """Move the axes of a reduction; where it drops them, the others must stay in their order."""
+    reduced = [int(axis) % 4 for axis in np.atleast_1d(axes)]
+    kept = [_MOVED_AXIS[axis] for axis in range(4) if axis not in reduced]
+    if not operator.builtinOptions.keepDims and kept != sorted(kept):
         raise _UnsupportedError
-    return moved
+    return np.array([_MOVED_AXIS[axis] for axis in reduced], axes.dtype)
 
 
 def _turned(constant: NDArray[Any]) -> NDArray[Any]:

@@ -8,12 +8,14 @@ from ai_edge_litert import schema_py_generated as schema
 
 from mien.mobile_reference.tflite.flatbuffer import constant_data, operation_name, parse, serialise
 
-_CONVOLUTIONS = frozenset(["CONV_2D", "DEPTHWISE_CONV_2D"])
-_FILTER, _BIAS = 1, 2
+# Operations with weights, and where they have their bias.
+_BIASED = {"CONV_2D": 2, "DEPTHWISE_CONV_2D": 2, "FULLY_CONNECTED": 2, "TRANSPOSE_CONV": 3}
+_FUSING = frozenset(["CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED"])
+_FILTER = 1
 
 
 def fuse_relu(model: bytes) -> bytes:
-    """Let a convolution that only a RELU reads do it itself.
+    """Let a convolution or fully connected layer that only a RELU reads do it itself.
 
     XNNPACK takes no integer RELU of its own: left apart, they were a fifth of the int8 graph's work.
     """
@@ -36,16 +38,16 @@ def fuse_relu(model: bytes) -> bytes:
 
 
 def _plain(parsed: Any, operator: Any) -> bool:
-    """Tell whether an operation is a convolution without an activation."""
-    if operator is None or operation_name(parsed, operator) not in _CONVOLUTIONS:
+    """Tell whether an operation could have an activation and has none."""
+    if operator is None or operation_name(parsed, operator) not in _FUSING:
         return False
     return bool(operator.builtinOptions.fusedActivationFunction == schema.ActivationFunctionType.NONE)
 
 
 def halve_biases(model: bytes) -> bytes:
-    """Store the biases of convolutions of float16 weights in float16 too, each brought back by a DEQUANTIZE.
+    """Store the biases of layers of float16 weights in float16 too, each brought back by a DEQUANTIZE.
 
-    XNNPACK refuses a convolution whose weights are float16 and whose bias is float32, and the model then
+    XNNPACK refuses a layer whose weights are float16 and whose bias is float32, and the model then
     runs three times as long.
     """
     parsed = parse(model)
@@ -53,11 +55,12 @@ def halve_biases(model: bytes) -> bytes:
         halved = _brought_back(parsed, graph)
         operators = []
         for operator in graph.operators:
-            if operation_name(parsed, operator) in _CONVOLUTIONS and len(operator.inputs) > _BIAS:
-                bias = graph.tensors[operator.inputs[_BIAS]]
+            place = _BIASED.get(operation_name(parsed, operator), len(operator.inputs))
+            if place < len(operator.inputs) and operator.inputs[place] >= 0:
+                bias = graph.tensors[operator.inputs[place]]
                 plain = constant_data(parsed, bias) is not None and bias.type == schema.TensorType.FLOAT32
                 if plain and int(operator.inputs[_FILTER]) in halved:
-                    operators.append(_halved(parsed, graph, operator))
+                    operators.append(_halved(parsed, graph, operator, place))
             operators.append(operator)
         graph.operators = operators
     return serialise(parsed)
@@ -84,9 +87,9 @@ def _bring_back(parsed: Any, source: int, target: int) -> Any:
     return step
 
 
-def _halved(parsed: Any, graph: Any, operator: Any) -> Any:
-    """Give a convolution a float16 copy of its bias, and return the operation that brings it back."""
-    index = int(operator.inputs[_BIAS])
+def _halved(parsed: Any, graph: Any, operator: Any, place: int) -> Any:
+    """Give a layer a float16 copy of its bias at ``place``, and return the operation that brings it back."""
+    index = int(operator.inputs[place])
     values = np.frombuffer(bytes(parsed.buffers[graph.tensors[index].buffer].data), np.float32)
     name = graph.tensors[index].name
     half = _add_tensor(graph, name + b"_half", schema.TensorType.FLOAT16, values.shape)
@@ -94,7 +97,7 @@ def _halved(parsed: Any, graph: Any, operator: Any) -> Any:
     parsed.buffers[-1].data = np.frombuffer(values.astype(np.float16).tobytes(), np.uint8)
     graph.tensors[half].buffer = len(parsed.buffers) - 1
     whole = _add_tensor(graph, name + b"_whole", schema.TensorType.FLOAT32, values.shape)
-    operator.inputs = [whole if position == _BIAS else int(i) for position, i in enumerate(operator.inputs)]
+    operator.inputs = [whole if position == place else int(i) for position, i in enumerate(operator.inputs)]
     return _bring_back(parsed, half, whole)
 
 

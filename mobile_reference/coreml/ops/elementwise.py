@@ -120,8 +120,12 @@ def inverse(x: Array, epsilon: float = 1e-4) -> Any:
 
 @op("log")
 def log(x: Array, epsilon: float = 1e-45) -> Any:
-    """ln(x + epsilon)."""
-    return np.log(x + x.dtype.type(epsilon))
+    """ln(x + epsilon), without an epsilon that float32 has as a denormal number alone.
+
+    Metal may take such a number for 0 (Metal Shading Language Specification, flush to zero mode).
+    coremltools writes the least one, 1e-45, where PyTorch has no epsilon: ln 0 is -inf, not -103.
+    """
+    return np.log(x + x.dtype.type(epsilon if epsilon >= np.finfo(np.float32).tiny else 0))
 
 
 @op("rsqrt")

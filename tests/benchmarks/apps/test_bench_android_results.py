@@ -13,17 +13,20 @@ from mien.benchmarks.apps.android_results import MEASUREMENTS, RECORD_SCHEMA
 from mien.benchmarks.apps.generated_project import RESULTS
 from mien.benchmarks.results import measurements
 from mien.benchmarks.results.records import read_report
+from mien.mobile_reference.contract import PipelineSpec
 from tests.benchmarks.apps.test_bench_apple import bench
+from tests.benchmarks.pipelines import EDGES, GRADER, make_bundle
 
-VARIANTS = ("tflite-fp32", "tflite-fp16", "tflite-int8")
+VARIANTS = ("tflite-fp32", "tflite-int8")
+LAST = VARIANTS[-1]
 KOTLIN = (
-    Path(measurements.__file__).parents[1] / "apps/kotlin/src/androidTest/kotlin/mien/appraisal/BenchTest.kt"
+    Path(measurements.__file__).parents[1] / "apps/kotlin/src/androidTest/kotlin/mien/pipeline/BenchTest.kt"
 )
 Change = Callable[[dict[str, Any]], Any]
 
 
 class Library:
-    """A generated library and made-up measurements of it; the GPU refuses the int8 variant."""
+    """A generated library and made-up measurements of it; the GPU refuses the last variant."""
 
     def __init__(self, folder: Path, bundle: Path) -> None:
         self.folder = folder
@@ -33,11 +36,14 @@ class Library:
         self.log.parent.mkdir()
 
     def record(self, variant: str, unit: str) -> dict[str, Any]:
-        scores = [{"golden": g["name"], "points": 0.001, "map": 0.02} for g in self.spec["goldens"]]
+        found = {"score": 0.001, "heatmap": 0.02}
+        scores = [{"golden": g["name"], "differences": dict(found)} for g in self.spec["goldens"]]
+        runs = [float(30 + n % 5) for n in range(self.spec["runs"])]
         measured = {
             "load_ms": 10.5,
             "first_ms": 50,
-            "runs_ms": [float(30 + n % 5) for n in range(self.spec["runs"])],
+            "models_ms": {stage["name"]: runs for stage in self.spec["stages"]},
+            "runs_ms": runs,
             "peak_memory_bytes": 123 << 20,
             "scores": scores,
         }
@@ -51,7 +57,7 @@ class Library:
             "abi": "arm64-v8a",
             "cores": 8,
             "emulator": False,
-            **(refused if (variant, unit) == ("tflite-int8", "GPU") else measured),
+            **(refused if (variant, unit) == (LAST, "GPU") else measured),
         }
 
     def lines(self, change: Change = lambda _: None) -> list[str]:
@@ -69,16 +75,16 @@ class Library:
 
 
 @pytest.fixture
-def library(exported: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Library:
+def library(bundle: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Library:
     folder = tmp_path / "library"
-    bench(capsys, exported, "--target", "android", "--generate", folder)
-    return Library(folder, exported)
+    bench(capsys, bundle, "--target", "android", "--generate", folder)
+    return Library(folder, bundle)
 
 
 def test_a_measurement_becomes_a_report(library: Library, capsys: pytest.CaptureFixture[str]) -> None:
     library.write()
     out = " ".join(library.read(capsys).split())
-    assert "tflite-int8 cpu: no evidence of the whole way; from the face p90 34.0 ms on this android" in out
+    assert "tflite-int8 cpu: no evidence of the whole way; all models p90 34.0 ms on this android" in out
     assert "made up, for [/a] test" in out
     assert "no [/kernel] for [2J this" in out
     assert "\x1b[2J" not in out
@@ -86,17 +92,16 @@ def test_a_measurement_becomes_a_report(library: Library, capsys: pytest.Capture
     assert [(r["target"], r["variant"]) for r in results] == [
         ("android-app-cpu", "tflite-fp32"),
         ("android-app-gpu", "tflite-fp32"),
-        ("android-app-cpu", "tflite-fp16"),
-        ("android-app-gpu", "tflite-fp16"),
         ("android-app-cpu", "tflite-int8"),
     ]
     for result in results:
         assert result["kind"] == "android"
         assert result["verdict"] == {"budget_ms": 1000, "p90_ms": None, "state": "no evidence"}
         assert [(p["error"], p["passed"]) for p in result["parity"]] == [(0.001, True)]
-        (stage,) = result["latency"]["stages"]
-        assert (stage["part"], stage["name"], len(stage["blocks"][0])) == ("model", "appraisal", 50)
-        assert any("alignment are not in it" in note for note in result["notes"])
+        stages = [(s["part"], s["name"], len(s["blocks"][0])) for s in result["latency"]["stages"]]
+        assert stages == [("model", "appraisal", 50), ("step", "inference", 50)]
+        assert any("the front is not in it" in note for note in result["notes"])
+        assert any("heatmap differs from the float pipeline's by at most 0.02" in n for n in result["notes"])
     assert [n for n in results[-1]["notes"] if n.startswith("GPU refused it: IllegalArgument")]
     assert results[0]["device"]["runtime"] == "LiteRT 1.4.2 in an app"
     page = library.folder / "report.html"
@@ -121,8 +126,9 @@ def test_an_emulator_is_called_one(library: Library, capsys: pytest.CaptureFixtu
 @pytest.mark.parametrize(
     "change",
     [
-        lambda s: s[0].update(points=3.5),
-        lambda s: s[0].update(points=None),
+        lambda s: s[0]["differences"].update(score=3.5),
+        lambda s: s[0]["differences"].update(score=None),
+        lambda s: s[0]["differences"].pop("score"),
         lambda s: s[0].update(golden="nobody"),
         lambda s: s.append(dict(s[0])),
     ],
@@ -135,11 +141,11 @@ def test_a_wrong_or_missing_score_fails(
 
 
 def test_what_was_not_measured_is_named(library: Library, capsys: pytest.CaptureFixture[str]) -> None:
-    library.log.write_text("\n".join(library.lines()[:4]) + "\n")
+    library.log.write_text("\n".join(library.lines()[:2]) + "\n")
     out = library.read(capsys, expect=1)
     assert "not measured: tflite-int8 on CPU, tflite-int8 on GPU" in out
     results = read_report(library.folder / "report.json")["results"]
-    assert [r["variant"] for r in results] == ["tflite-fp32"] * 2 + ["tflite-fp16"] * 2
+    assert [r["variant"] for r in results] == ["tflite-fp32"] * 2
 
 
 def _with(**changes: Any) -> Change:
@@ -165,6 +171,7 @@ def _with(**changes: Any) -> Change:
         (lambda r: r.update(refused="no") if r["unit"] == "CPU" else None, "damaged"),
         (_with(variant="tflite-none"), "which the library has not"),
         (lambda r: r.update(runs_ms=[1.0]) if "runs_ms" in r else None, "1 runs of a variant, expected 50"),
+        (lambda r: r.update(models_ms={"other": [1.0] * 50}) if "runs_ms" in r else None, "other models"),
         (lambda r: r.update(cores=len(r["variant"]) + len(r)), "several phones"),
     ],
 )
@@ -221,4 +228,26 @@ def test_a_library_of_other_variants_keeps_its_results(
 def test_the_kotlin_writes_the_keys_that_are_read() -> None:
     schema = json.loads((Path(measurements.__file__).parent / RECORD_SCHEMA).read_text())
     wanted = {*schema["properties"], *schema["properties"]["scores"]["items"]["properties"]}
+    assert "models_ms" in wanted
     assert set(re.findall(r'\.put\("(\w+)"', KOTLIN.read_text())) == wanted
+
+
+@pytest.mark.parametrize("spec", [GRADER, EDGES], ids=lambda spec: spec.name)
+def test_a_pipeline_without_a_front_is_timed_as_a_whole(
+    spec: PipelineSpec, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    made, folder = make_bundle(tmp_path / "made", spec), tmp_path / "library"
+    bench(capsys, made, "--target", "android", "--generate", folder)
+    library = Library(folder, made)
+    records = [library.record(variant, "CPU") for variant in ("tflite-fp32", "tflite-fp16")]
+    for record in records:
+        record["scores"] = [{"golden": "one", "differences": dict.fromkeys(library.spec["outputs"], 0.0)}]
+    library.log.write_text("\n".join(map(json.dumps, records)))
+    out = library.read(capsys, expect=1)  # the GPU was not measured
+    assert "tflite-fp32: under 1000 ms met on this android (p90 34.0 ms)" in " ".join(out.split())
+    result = read_report(folder / "report.json")["results"][0]
+    assert [(s["part"], s["name"]) for s in result["latency"]["stages"]] == [
+        *(("model", stage.name) for stage in spec.stages),
+        ("step", "total"),
+    ]
+    assert [(p["name"], p["passed"]) for p in result["parity"]] == [(spec.rating.tensor, True)]

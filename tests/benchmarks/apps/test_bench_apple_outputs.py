@@ -17,7 +17,7 @@ def one_face(exported: Path) -> Bundle:
     """The smallest graph and one golden face: the evaluator takes its time."""
     opened = open_bundle(exported)
     mask = replace(opened.spec, front=None, whole=None, stages=(opened.spec.model("mask"),))
-    return replace(opened, spec=mask, goldens=opened.goldens[:1])
+    return replace(opened, spec=mask, kept=opened.kept[:1])
 
 
 @pytest.fixture

@@ -10,9 +10,11 @@ import pytest
 import tree_sitter
 import tree_sitter_kotlin
 
-from mien.benchmarks.apps.android_package import APP_ASSETS, TEST_ASSETS
-from mien.mobile_reference.bundle.reader import Bundle, open_bundle
+from mien.benchmarks.apps.android_package import APP_ASSETS, TEST_ASSETS, tflite_variants
+from mien.benchmarks.model_names import SIGNATURE
+from mien.mobile_reference.bundle.reader import open_bundle
 from tests.benchmarks.apps.test_bench_apple import bench, contents
+from tests.benchmarks.pipelines import EDGES, GRADER, SENSORS, make_bundle
 
 PARSER = tree_sitter.Parser(tree_sitter.Language(tree_sitter_kotlin.language()))
 TEMPLATES = Path(__file__).parents[3] / "benchmarks" / "apps" / "kotlin"
@@ -24,10 +26,15 @@ def is_kotlin(source: bytes) -> bool:
     return not PARSER.parse(source).root_node.has_error
 
 
+@pytest.fixture(params=[GRADER, SENSORS, EDGES], ids=lambda spec: spec.name)
+def made(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
+    return make_bundle(tmp_path / "made", request.param)
+
+
 @pytest.fixture
-def library(exported: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Path:
+def library(made: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Path:
     folder = tmp_path / "library"
-    out = bench(capsys, exported, "--target", "android", "--generate", folder)
+    out = bench(capsys, made, "--target", "android", "--generate", folder)
     assert "nothing was measured" in out
     return folder
 
@@ -35,7 +42,7 @@ def library(exported: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) 
 def test_every_kotlin_file_of_the_library_parses(library: Path) -> None:
     written = {f.relative_to(library) for suffix in ("*.kt", "*.kts") for f in library.rglob(suffix)}
     assert written == {source.relative_to(TEMPLATES) for source in SOURCES}
-    assert {f.name for f in written} >= {"Appraiser.kt", "BenchTest.kt", "build.gradle.kts"}
+    assert {f.name for f in written} >= {"Pipeline.kt", "BenchTest.kt", "build.gradle.kts"}
     for source in written:
         assert is_kotlin((library / source).read_bytes()), source
 
@@ -57,59 +64,52 @@ def test_the_manifest_is_xml_and_the_script_runs(library: Path) -> None:
 
 
 def test_the_same_bundle_gives_the_same_bytes(
-    exported: Path, library: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    made: Path, library: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     again = tmp_path / "again"
-    record = json.loads(bench(capsys, exported, "--target", "android", "--generate", again, "--json"))
+    record = json.loads(bench(capsys, made, "--target", "android", "--generate", again, "--json"))
     assert record["measured"] is False
     assert contents(again) == contents(library)
     assert json.loads((library / SPEC).read_text())["id"] == record["id"]
 
 
-def test_the_assets_are_the_bundles(exported: Path, library: Path) -> None:
-    opened, spec = open_bundle(exported), json.loads((library / SPEC).read_text())
-    assert [v["name"] for v in spec["variants"]] == ["tflite-fp32", "tflite-fp16", "tflite-int8"]
+def test_the_assets_are_the_bundles(made: Path, library: Path) -> None:
+    opened, spec = open_bundle(made), json.loads((library / SPEC).read_text())
+    assert [v["name"] for v in spec["variants"]] == ["tflite-fp32", "tflite-fp16"]
+    assert [stage["name"] for stage in spec["stages"]] == [stage.name for stage in opened.spec.stages]
     for entry in spec["variants"]:
         variant = opened.variant(entry["name"])
-        model = library / APP_ASSETS / entry["model"]
-        assert (entry["gate"], model.read_bytes()) == (
-            variant.tolerance,
-            variant.files["appraisal"].read_bytes(),
-        )
-    check_goldens(opened, library, spec)
-
-
-def check_goldens(opened: Bundle, library: Path, spec: dict[str, list[dict[str, str]]]) -> None:
-    for golden, entry in zip(opened.goldens, spec["goldens"], strict=True):
-        assert entry["rating"] == golden.rating
-        for role, name, dtype in (("input", "face", np.uint8), ("map", "heatmap", "<f4")):
-            data = np.fromfile(library / TEST_ASSETS / entry[role], dtype)
-            np.testing.assert_array_equal(data, golden.read(name).reshape(-1))
+        assert entry["limits"] == {opened.spec.rating.tensor: variant.tolerance}
+        for stage in opened.spec.stages:
+            model = library / APP_ASSETS / entry["models"][stage.name]
+            assert model.read_bytes() == variant.files[stage.name].read_bytes()
+    (golden,), (entry,) = opened.goldens, spec["goldens"]
+    assert {*entry["tensors"]} == {tensor.name for tensor in opened.spec.tensors}
+    for name, asset in entry["tensors"].items():
+        expected = golden.read(name)
+        stored = np.fromfile(library / TEST_ASSETS / asset, expected.dtype.newbyteorder("<"))
+        np.testing.assert_array_equal(stored, expected.reshape(-1))
 
 
 def test_the_kotlin_reads_what_the_generator_wrote(library: Path) -> None:
     """Names that stand on both sides: keys of the spec, and its place."""
-    reader = (library / "src/androidTest/kotlin/mien/appraisal/Spec.kt").read_text()
+    reader = (library / "src/androidTest/kotlin/mien/pipeline/Spec.kt").read_text()
     spec = json.loads((library / SPEC).read_text())
-    known = {*spec, *spec["tensors"], *spec["variants"][0], *spec["goldens"][0]}
+    known = {*spec, *spec["stages"][0], *spec["variants"][0], *spec["goldens"][0]}
     wanted = set(re.findall(r'get(?:String|Int|Double|JSONArray|JSONObject)\("(\w+)"\)', reader))
-    assert {"id", "variants", "model", "tensors", "map"} <= wanted <= known
+    assert {"id", "variants", "models", "limits", "tensors", "stages"} <= wanted <= known
     assert f'"{SPEC.relative_to(TEST_ASSETS)}"' in reader
-    assert spec["tensors"] == {"input": "face", "rating": "score", "map": "heatmap"}
+    assert {*spec["outputs"].values()} <= set(re.findall(r'"(\w+)" ->', reader))
 
 
-def test_the_exported_models_have_the_signature_that_the_kotlin_names(exported: Path, library: Path) -> None:
-    from ai_edge_litert.interpreter import Interpreter
+def test_the_kotlin_asks_for_the_signature_that_converters_write() -> None:
+    pipeline = (TEMPLATES / "src/main/kotlin/mien/pipeline/Pipeline.kt").read_text()
+    assert dict(re.findall(r'const val (\w+) = "(\w+)"', pipeline)) == {"SIGNATURE": SIGNATURE}
 
-    appraiser = (TEMPLATES / "src/main/kotlin/mien/appraisal/Appraiser.kt").read_text()
-    names = dict(re.findall(r'const val (\w+) = "(\w+)"', appraiser))
-    tensors = json.loads((library / SPEC).read_text())["tensors"]
-    for variant in open_bundle(exported).variants:
-        if variant.platform == "tflite":
-            (signature,) = Interpreter(str(variant.files["appraisal"])).get_signature_list().items()
-            assert signature[0] == names["SIGNATURE"]
-            assert signature[1]["inputs"] == [tensors["input"]]
-            assert {tensors["rating"], tensors["map"]} <= set(signature[1]["outputs"])
+
+def test_exported_models_have_the_names_that_the_kotlin_asks_for(exported: Path) -> None:
+    opened = open_bundle(exported)
+    assert [one.name for one in tflite_variants(opened, ())] == ["tflite-fp32", "tflite-fp16", "tflite-int8"]
 
 
 @pytest.mark.parametrize(
@@ -117,12 +117,12 @@ def test_the_exported_models_have_the_signature_that_the_kotlin_names(exported: 
     [("results/measurements.jsonl", "holds no measurement"), ("notes.txt", "give a new folder")],
 )
 def test_what_is_not_replaceable_is_left_alone(
-    exported: Path, library: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], keep: str, message: str
+    made: Path, library: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], keep: str, message: str
 ) -> None:
     folder = library if keep.startswith("results") else tmp_path / "mine"
     (folder / keep).parent.mkdir(parents=True, exist_ok=True)
     (folder / keep).write_text("mine")
-    out = bench(capsys, exported, "--target", "android", "--generate", folder, expect=2)
+    out = bench(capsys, made, "--target", "android", "--generate", folder, expect=2)
     assert message in out
     assert (folder / keep).read_text() == "mine"
 
@@ -141,7 +141,7 @@ def test_what_is_not_replaceable_is_left_alone(
     ],
 )
 def test_what_cannot_be_generated_is_said(
-    exported: Path, capsys: pytest.CaptureFixture[str], arguments: list[str], message: str
+    made: Path, capsys: pytest.CaptureFixture[str], arguments: list[str], message: str
 ) -> None:
-    assert message in bench(capsys, exported, *arguments, expect=2)
+    assert message in bench(capsys, made, *arguments, expect=2)
     assert not Path("x").exists()

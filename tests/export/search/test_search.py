@@ -70,7 +70,7 @@ def started(bench: Any, tmp_path: Path, budget: float) -> Search:
     model = tmp_path / "model"
     model.write_bytes(b"")
     subject = Subject(None, "appraisal", model, model, model, model, tmp_path)
-    return Search(subject, bench, budget, lambda title, done, total: None)
+    return Search(subject, bench, budget, lambda title, done, total: None, {})
 
 
 def eights(found: Assignment) -> set[str]:

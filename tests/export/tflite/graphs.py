@@ -1,5 +1,6 @@
 """TFLite graphs of one operation, built by hand, for tests that need no converter."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -62,7 +63,19 @@ class GraphBuilder:
         self.graph.operators.append(operator)
         return output
 
+    def _named(self, indices: Sequence[int]) -> list[Any]:
+        maps = []
+        for index in indices:
+            entry = schema.TensorMapT()
+            entry.name, entry.tensorIndex = self.graph.tensors[index].name, index
+            maps.append(entry)
+        return maps
+
     def build(self, *outputs: int) -> bytes:
         """Return the file, with these outputs."""
         self.graph.outputs = list(outputs)
+        signature = schema.SignatureDefT()
+        signature.signatureKey, signature.subgraphIndex = b"serving_default", 0
+        signature.inputs, signature.outputs = map(self._named, (self.graph.inputs, outputs))
+        self.model.signatureDefs = [signature]
         return serialise(self.model)

@@ -6,7 +6,16 @@ from pathlib import Path
 
 import numpy as np
 
-CODES = {"bool": 1, "string": 2, "float16": 10, "float32": 11, "int8": 21, "int32": 23, "uint8": 31}
+CODES = {
+    "bool": 1,
+    "string": 2,
+    "float16": 10,
+    "float32": 11,
+    "int8": 21,
+    "int16": 22,
+    "int32": 23,
+    "uint8": 31,
+}
 BLOB_CODES = {"float16": 1, "float32": 2, "uint8": 3, "int8": 4, "int32": 14}
 
 

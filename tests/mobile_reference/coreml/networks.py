@@ -31,8 +31,9 @@ import torchvision
 from mien.export.tflite.converters.onnx_graph import to_onnx
 from mien.mobile_reference.bundle.reader import open_bundle
 from mien.mobile_reference.coreml import DECLARED, NOT_VALIDATED, POLICIES, Evaluator, load_package
-from mien.mobile_reference.coreml.parity import difference, reference_outputs
+from mien.mobile_reference.coreml.parity import difference
 from mien.mobile_reference.coreml.registry import OPERATIONS
+from mien.mobile_reference.coreml.sources import SourceModel
 from tests.export.components import shipped
 
 NETWORKS = {
@@ -144,7 +145,7 @@ def third_opinion(net, x, folder):
         warnings.simplefilter("ignore")
         names = {"input_names": ["x"], "output_names": ["y"]}
         torch.onnx.export(net, (x,), str(source), dynamo=False, opset_version=17, **names)
-    (result,) = reference_outputs(source, {"x": x.numpy()})
+    (result,) = SourceModel(source)({"x": x.numpy()})
     return result
 
 

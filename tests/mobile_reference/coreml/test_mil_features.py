@@ -7,7 +7,9 @@ torch = pytest.importorskip("torch")  # before coremltools: the other order can 
 ct = pytest.importorskip("coremltools")
 
 from mien.mobile_reference.coreml import Evaluator, load_package  # noqa: E402
-from mien.mobile_reference.coreml.parity import difference, sample_inputs  # noqa: E402
+from mien.mobile_reference.coreml.parity import difference  # noqa: E402
+from mien.mobile_reference.coreml.probes import Probes  # noqa: E402
+from mien.mobile_reference.coreml.sources import SourceInput  # noqa: E402
 from mien.mobile_reference.errors import EvaluationError  # noqa: E402
 
 GENERATOR = np.random.default_rng(5)
@@ -102,8 +104,18 @@ def test_flexible_shapes(flexible, good, bad, tmp_path):
         assert difference("y", evaluator(x=x)["y"], expected).relative <= 1e-5
     with pytest.raises(EvaluationError, match="allowed"):
         evaluator(x=np.zeros((1, 3, *bad), np.float32))
-    (sample,) = sample_inputs(evaluator.function, evaluator.interface, 0).values()
-    assert sample.shape == (1, 3, 12, 16)
+    probe = next(iter(Probes(evaluator.function, evaluator.interface, Anything(), seed=0)))
+    assert probe.inputs["x"].shape == (1, 3, 12, 16)
+
+
+class Anything:
+    """A source model that takes any x."""
+
+    def takes(self, names):
+        return {"x": SourceInput("x", "float32", (None, None, None, None))}
+
+    def __call__(self, given):
+        return list(given.values())
 
 
 @pytest.mark.parametrize("labels", [["cat", "dog", "cow"], [7, 8, 9]])

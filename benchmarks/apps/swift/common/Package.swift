@@ -2,12 +2,12 @@
 import PackageDescription
 
 let package = Package(
-    name: "Appraisal",
+    name: "MienPipeline",
     platforms: [.macOS(.v13), .iOS(.v16)],
-    products: [.library(name: "Appraisal", targets: ["Appraisal"])],
+    products: [.library(name: "MienPipeline", targets: ["MienPipeline"])],
     targets: [
-        .target(name: "Appraisal"),
+        .target(name: "MienPipeline"),
         // Copied and not processed: a command line build would not compile the models in it.
-        .testTarget(name: "AppraisalTests", dependencies: ["Appraisal"], resources: [.copy("Payload")]),
+        .testTarget(name: "MienPipelineTests", dependencies: ["MienPipeline"], resources: [.copy("Payload")]),
     ]
 )

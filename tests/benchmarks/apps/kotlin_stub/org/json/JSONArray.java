@@ -11,5 +11,7 @@ public class JSONArray {
 
     public native JSONObject getJSONObject(int index) throws JSONException;
 
+    public native String getString(int index) throws JSONException;
+
     public native JSONArray put(Object value);
 }

@@ -1,11 +1,15 @@
 package org.json;
 
+import java.util.Iterator;
+
 public class JSONObject {
     public static final Object NULL = new Object();
 
     public JSONObject() {}
 
     public JSONObject(String text) throws JSONException {}
+
+    public native Iterator<String> keys();
 
     public native Object get(String name) throws JSONException;
 

@@ -14,6 +14,8 @@ public final class Interpreter implements AutoCloseable {
 
     public native String[] getSignatureInputs(String signature);
 
+    public native String[] getSignatureOutputs(String signature);
+
     public native Tensor getInputTensorFromSignature(String name, String signature);
 
     public native Tensor getOutputTensorFromSignature(String name, String signature);

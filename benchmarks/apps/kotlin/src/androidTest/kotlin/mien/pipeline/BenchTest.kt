@@ -1,4 +1,4 @@
-package mien.appraisal
+package mien.pipeline
 
 import android.os.Build
 import android.os.SystemClock
@@ -6,6 +6,7 @@ import android.util.Log
 import androidx.test.ext.junit.runners.AndroidJUnit4
 import androidx.test.platform.app.InstrumentationRegistry
 import java.io.File
+import java.nio.ByteBuffer
 import kotlin.math.abs
 import org.json.JSONArray
 import org.json.JSONObject
@@ -14,10 +15,10 @@ import org.junit.Test
 import org.junit.runner.RunWith
 
 /**
- * Measures every variant on every unit of this phone, and checks the ratings of the golden inputs.
+ * Measures every variant on every unit of this phone, and checks what it makes of the golden inputs.
  *
- * Each measurement is one line of the log with the tag MIEN, a JSON object. Times are in milliseconds, from the
- * input's bytes to rating and map.
+ * Each measurement is one line of the log with the tag MIEN, a JSON object. Times are in milliseconds: of each model,
+ * and from the bytes of the inputs to all outputs.
  */
 @RunWith(AndroidJUnit4::class)
 class BenchTest {
@@ -32,60 +33,81 @@ class BenchTest {
         assertTrue(wrong.joinToString("; "), wrong.isEmpty())
     }
 
-    /** Measure, report, and say which ratings are off by more than the gate. */
+    /** Measure, report, and say which tensors are off by more than their gate. */
     private fun measure(variant: Variant, unit: ComputeUnit): List<String> {
         val record = about(variant, unit)
         if (!unit.isAvailable()) return report(record.put("refused", "not known to work on this phone"))
-        val model = spec.direct(variant.model)
+        val models = spec.models(variant)
         val start = SystemClock.elapsedRealtimeNanos()
-        val appraiser =
+        val pipeline =
             try {
-                Appraiser(model, spec.tensors, unit)
+                Pipeline(models, unit)
             } catch (error: IllegalArgumentException) {
                 // A GPU may refuse a graph; a processor must not.
                 if (unit == ComputeUnit.CPU) throw error
                 return report(record.put("refused", error.toString()))
             }
         record.put("load_ms", since(start))
-        return appraiser.use {
+        return pipeline.use {
             time(it, record)
             record.put("peak_memory_bytes", peakMemory())
             compare(it, variant, record).also { report(record) }
         }
     }
 
-    private fun time(appraiser: Appraiser, record: JSONObject) {
-        val input = spec.bytes(spec.goldens.first().input)
-        val times = List(1 + spec.warmup + spec.runs) {
-            val start = SystemClock.elapsedRealtimeNanos()
-            appraiser.rate(input)
-            since(start)
+    private fun time(pipeline: Pipeline, record: JSONObject) {
+        val inputs = spec.inputs(spec.goldens.first())
+        val runs = List(1 + spec.warmup + spec.runs) { timedRun(pipeline, inputs) }
+        val measured = runs.drop(1 + spec.warmup)
+        val models = JSONObject()
+        for ((place, graph) in pipeline.graphs.withIndex()) {
+            models.put(graph.model.name, JSONArray(measured.map { it[place] }))
         }
-        record.put("first_ms", times.first()).put("runs_ms", JSONArray(times.drop(1 + spec.warmup)))
+        record
+            .put("first_ms", runs.first().last())
+            .put("models_ms", models)
+            .put("runs_ms", JSONArray(measured.map { it.last() }))
     }
 
-    /** Compare with the float pipeline: ratings, which have a gate, and the map's largest difference. */
-    private fun compare(appraiser: Appraiser, variant: Variant, record: JSONObject): List<String> {
+    /** Times of every model in one run, and of the whole run. */
+    private fun timedRun(pipeline: Pipeline, inputs: Map<String, ByteBuffer>): List<Double> {
+        val known = inputs.toMutableMap()
+        val begin = SystemClock.elapsedRealtimeNanos()
+        val times =
+            pipeline.graphs.map {
+                val start = SystemClock.elapsedRealtimeNanos()
+                known += it.run(known)
+                since(start)
+            }
+        return times + since(begin)
+    }
+
+    /** Compare with the float pipeline: the largest difference of each output; some have a gate. */
+    private fun compare(pipeline: Pipeline, variant: Variant, record: JSONObject): List<String> {
         val wrong = mutableListOf<String>()
         val scores = JSONArray()
         for (golden in spec.goldens) {
-            val found = appraiser.rate(spec.bytes(golden.input))
-            val points = abs(found.rating - golden.rating)
-            val known = spec.floats(golden.map)
-            val worst = known.indices.maxOf { abs(found.map[it] - known[it]) }
-            scores.put(
-                JSONObject()
-                    .put("golden", golden.name)
-                    .put("points", number(points))
-                    .put("map", number(worst.toDouble()))
-            )
-            // A rating that is no number is never within the gate.
-            if (!(points <= variant.gate)) {
-                wrong += "${variant.name} on ${record.get("unit")}, ${golden.name}: off by $points points"
+            val found = pipeline.run(spec.inputs(golden))
+            val differences = JSONObject()
+            for (name in spec.outputs.keys) {
+                val largest = difference(spec.expected(golden, name), spec.numbers(name, found.getValue(name)))
+                differences.put(name, number(largest))
+                val limit = variant.limits[name] ?: continue
+                // What is not a number is never within the gate.
+                if (!(largest <= limit)) {
+                    wrong += "${variant.name} on ${record.get("unit")}, ${golden.name}: $name is off by $largest"
+                }
             }
+            scores.put(JSONObject().put("golden", golden.name).put("differences", differences))
         }
         record.put("scores", scores)
         return wrong
+    }
+
+    /** The largest difference; NaN where one is not a number, which maxOf keeps. */
+    private fun difference(expected: DoubleArray, found: DoubleArray): Double {
+        require(expected.size == found.size) { "${found.size} values, expected ${expected.size}" }
+        return expected.indices.maxOf { abs(expected[it] - found[it]) }
     }
 
     private fun about(variant: Variant, unit: ComputeUnit) =

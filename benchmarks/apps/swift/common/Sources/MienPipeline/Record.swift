@@ -28,7 +28,7 @@ public struct ScoreError: Encodable {
     public let points: Double?
 
     init(golden: Golden, from: String, rating: Value?) throws {
-        guard let found = rating?.numbers.first else { throw AppraisalError("\(from) gave no rating") }
+        guard let found = rating?.numbers.first else { throw PipelineError("\(from) gave no rating") }
         let error = abs(Double(found) - golden.rating)
         self.golden = golden.name
         self.from = from

@@ -51,7 +51,7 @@ public struct Golden: Decodable {
 }
 
 /// Something that cannot be measured, and why.
-public struct AppraisalError: Error, CustomStringConvertible {
+public struct PipelineError: Error, CustomStringConvertible {
     public let description: String
 
     public init(_ description: String) {

@@ -13,7 +13,7 @@ public enum Value {
         let count = spec.shape.reduce(1, *)
         let size = spec.image ? count : count * MemoryLayout<Float>.size
         guard data.count == size else {
-            throw AppraisalError("\(file.lastPathComponent) has \(data.count) bytes, expected \(size)")
+            throw PipelineError("\(file.lastPathComponent) has \(data.count) bytes, expected \(size)")
         }
         if spec.image {
             return .pixels([UInt8](data), width: spec.shape[1], height: spec.shape[0])
@@ -26,7 +26,7 @@ public enum Value {
     /// Read what a model gave; accelerators pad rows, so places follow from the strides.
     public init(_ array: MLMultiArray) throws {
         guard array.dataType == .float32 else {
-            throw AppraisalError("an output has type \(array.dataType.rawValue), expected float32")
+            throw PipelineError("an output has type \(array.dataType.rawValue), expected float32")
         }
         let shape = array.shape.map { $0.intValue }
         let strides = array.strides.map { $0.intValue }
@@ -79,12 +79,12 @@ public func pixelBuffer(_ rgb: [UInt8], width: Int, height: Int) throws -> CVPix
     let status = CVPixelBufferCreate(
         kCFAllocatorDefault, width, height, kCVPixelFormatType_32BGRA, attributes, &made)
     guard status == kCVReturnSuccess, let buffer = made else {
-        throw AppraisalError("no pixel buffer of \(width) x \(height) (status \(status))")
+        throw PipelineError("no pixel buffer of \(width) x \(height) (status \(status))")
     }
     CVPixelBufferLockBaseAddress(buffer, [])
     defer { CVPixelBufferUnlockBaseAddress(buffer, []) }
     guard let base = CVPixelBufferGetBaseAddress(buffer) else {
-        throw AppraisalError("a pixel buffer without memory")
+        throw PipelineError("a pixel buffer without memory")
     }
     let stride = CVPixelBufferGetBytesPerRow(buffer)
     for row in 0..<height {

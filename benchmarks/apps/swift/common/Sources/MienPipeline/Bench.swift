@@ -90,7 +90,7 @@ public final class Bench {
         var found = [String: Value]()
         for tensor in spec.graphs.values.flatMap({ $0.inputs }) where found[tensor.name] == nil {
             guard let path = golden.vectors[tensor.name] else {
-                throw AppraisalError("\(golden.name) has no tensor \(tensor.name)")
+                throw PipelineError("\(golden.name) has no tensor \(tensor.name)")
             }
             found[tensor.name] = try Value.read(folder.appendingPathComponent(path), tensor)
         }

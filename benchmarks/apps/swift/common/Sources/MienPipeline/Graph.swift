@@ -19,7 +19,7 @@ public final class Graph {
         var features = [String: MLFeatureValue]()
         for tensor in spec.inputs {
             guard let value = known[tensor.name] else {
-                throw AppraisalError("the tensor \(tensor.name) is not known")
+                throw PipelineError("the tensor \(tensor.name) is not known")
             }
             features[tensor.name] = try value.feature()
         }
@@ -37,11 +37,11 @@ public final class Graph {
         var outputs = [String: Value]()
         for tensor in spec.outputs {
             guard let array = found.featureValue(for: tensor.name)?.multiArrayValue else {
-                throw AppraisalError("the model gave no array \(tensor.name)")
+                throw PipelineError("the model gave no array \(tensor.name)")
             }
             let value = try Value(array)
             guard value.numbers.count == tensor.shape.reduce(1, *) else {
-                throw AppraisalError("\(tensor.name) has \(value.numbers.count) numbers, not \(tensor.shape)")
+                throw PipelineError("\(tensor.name) has \(value.numbers.count) numbers, not \(tensor.shape)")
             }
             outputs[tensor.name] = value
         }
@@ -59,7 +59,7 @@ public final class Appraiser {
     public init(_ spec: Spec, compiled: [String: URL], units: MLComputeUnits) throws {
         var loaded = [String: Graph]()
         for (name, graph) in spec.graphs {
-            guard let model = compiled[name] else { throw AppraisalError("there is no model \(name)") }
+            guard let model = compiled[name] else { throw PipelineError("there is no model \(name)") }
             loaded[name] = try Graph(compiled: model, spec: graph, units: units)
         }
         graphs = loaded
@@ -69,7 +69,7 @@ public final class Appraiser {
 
     /// Find a graph.
     public func graph(_ name: String) throws -> Graph {
-        guard let graph = graphs[name] else { throw AppraisalError("there is no graph \(name)") }
+        guard let graph = graphs[name] else { throw PipelineError("there is no graph \(name)") }
         return graph
     }
 

@@ -3,7 +3,7 @@ import XCTest
 
 // The Xcode project for iPhones compiles the library's files into the tests.
 #if SWIFT_PACKAGE
-    import Appraisal
+    import MienPipeline
 #endif
 
 /// Measures every variant on every choice of compute units, and checks the ratings.

@@ -1,0 +1,94 @@
+"""Which blocks of a model hold in int8, where nobody has chosen precisions.
+
+All of them, if what the model gives then stays near what it gives in float. Else the last ones stay float, as
+few as are needed: nothing behind them evens their errors out.
+"""
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mien.export.component import Component
+from mien.export.weights.gptq import Roundings
+
+from .blocks import find_blocks
+from .interpreter import Runner
+from .precision import HALF, REST, Assignment, Choice, Precision
+from .quantise import quantise, seen_by_converted
+from .ranges import Arrays, Method
+
+# Of an output's span, and its correlation with float's: half of what gates allow int8 that state no limit,
+# since other inputs err more than those that gave the ranges.
+_ERROR, _CORRELATION = 0.025, 0.995
+
+
+def holding_assignment(
+    component: Component,
+    model: Path,
+    rounded: Roundings,
+    samples: Sequence[Arrays],
+    behind: Sequence[Arrays],
+) -> tuple[dict[str, Choice], list[str]]:
+    """Choose the precisions of a model's int8 variant, and say which blocks stay float.
+
+    Of the methods by which ranges are chosen the one that errs least is taken. ``behind`` is what the model
+    is given behind the converted stages before it.
+    """
+    if not component.quantise:
+        return {REST: HALF}, []
+    tried = {}
+    for method in Method:
+        alike = {REST: Choice(Precision.INT8, method)}
+        tried[method] = _excess(component, model, alike, rounded, samples, behind)
+    best = min(tried, key=lambda method: tried[method])
+    everywhere = {REST: Choice(Precision.INT8, best)}
+    if tried[best] <= 1:
+        return everywhere, []
+    weighted = [block.name for block in find_blocks(model.read_bytes()) if block.weights]
+    for count in _doubled(len(weighted)):
+        floats = weighted[-count:]
+        assignment = {**everywhere, **dict.fromkeys(floats, HALF)}
+        if _excess(component, model, assignment, rounded, samples, behind) <= 1:
+            break
+    return assignment, [f"{name} stays float: in int8 it costs the outputs too much" for name in floats]
+
+
+def _doubled(most: int) -> Iterator[int]:
+    count = 1
+    while count < most:
+        yield count
+        count *= 2
+    yield most
+
+
+def _excess(
+    component: Component,
+    model: Path,
+    assignment: Assignment,
+    rounded: Roundings,
+    samples: Sequence[Arrays],
+    behind: Sequence[Arrays],
+) -> float:
+    """Return the largest error of any output in units of what is allowed; infinity if it is not a number."""
+    found = seen_by_converted(component, model, assignment, rounded, samples, behind)
+    runner = Runner(quantise(model, assignment, found, rounded))
+    made = [runner.run([sample[name] for name in component.inputs]) for sample in samples]
+    errors = []
+    for position, name in enumerate(component.outputs):
+        exact = np.concatenate([sample[name].ravel() for sample in samples]).astype(np.float64)
+        other = np.concatenate([outputs[position].ravel() for outputs in made]).astype(np.float64)
+        errors.append(_error(exact, other))
+    worst = max(errors)
+    return worst if np.isfinite(worst) else np.inf
+
+
+def _error(exact: NDArray[np.float64], other: NDArray[np.float64]) -> float:
+    span = float(np.ptp(exact))
+    if span == 0:
+        return 0.0 if np.array_equal(exact, other) else float(np.abs(exact - other).max() / 1e-6)
+    apart = float(np.abs(exact - other).max()) / span / _ERROR
+    if exact.size < 3 or not np.ptp(other):
+        return apart
+    return max(apart, (1 - float(np.corrcoef(exact, other)[0, 1])) / (1 - _CORRELATION))
