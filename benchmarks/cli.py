@@ -1,5 +1,6 @@
 """The commands ``mien bench BUNDLE`` and ``mien bench compare A B``."""
 
+import math
 import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, replace
@@ -389,11 +390,26 @@ def _specs(bundle: Bundle, variants: Sequence[str], photo: Path | None, options:
     return [BenchSpec(bundle, name, given, blocks=blocks, **counts) for name in names]
 
 
+def _finite(_: click.Context, parameter: click.Parameter, value: float) -> float:
+    """Refuse a share that nothing would ever exceed."""
+    if not 0 <= value < math.inf:
+        raise UsageError(f"--{parameter.name} is {value}, expected a number of at least 0".replace("_", "-"))
+    return value
+
+
 @bench.command(name="compare")
 @click.argument("before", type=_PATH)
 @click.argument("after", type=_PATH)
-@click.option("--threshold", default=5.0, show_default=True, help="Percent of time that may be lost.")
-@click.option("--work-threshold", default=2.0, show_default=True, help="Percent of instructions, likewise.")
+@click.option(
+    "--threshold", default=5.0, show_default=True, callback=_finite, help="Percent of time that may be lost."
+)
+@click.option(
+    "--work-threshold",
+    default=2.0,
+    show_default=True,
+    callback=_finite,
+    help="Percent of instructions, likewise.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print the comparison as JSON.")
 def compare_reports(
     before: Path,

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 if TYPE_CHECKING:
+    from .running.isolation import Limits
     from .search.precision_search import Budget
 
 _PATH = click.Path(path_type=Path)
@@ -51,6 +52,15 @@ worst that was searched with."""
     "--work", type=_PATH, help="With --precision auto: folder of what was measured (default: OUTPUT.search)."
 )
 @click.option(
+    "--converter-cpu",
+    type=click.FloatRange(1, 1e6),
+    help="Seconds of processor time that a converter may use (default: 1200). One that uses none hangs and "
+    "is ended.",
+)
+@click.option(
+    "--converter-memory", type=click.FloatRange(0.5, 1024), help="GB of memory, likewise (default: 4.3)."
+)
+@click.option(
     "--compare-converters",
     "comparison",
     flag_value="converters",
@@ -86,6 +96,8 @@ def export(
     precision: str | None,
     budget_points: float | None,
     work: Path | None,
+    converter_cpu: float | None,
+    converter_memory: float | None,
     comparison: str | None,
     graphs: tuple[str, ...],
     faces: Path | None,
@@ -110,6 +122,8 @@ def export(
         "--work": work,
         "--golden": golden,
         "--variant": variants,
+        "--converter-cpu": converter_cpu,
+        "--converter-memory": converter_memory,
     }
     _check_options(output, set_up, comparison, given)
     if set_up or comparison or output is None:
@@ -129,7 +143,8 @@ def export(
     OutputFolder.at(output, BUNDLE)
     chosen = _precision(precision, budget_points, work, output)
     origin = Origin(source, skip_unreadable, trust_pt2)
-    request = ExportRequest(origin, calibration, output, chosen, golden, variants)
+    limits = _limits(converter_cpu, converter_memory)
+    request = ExportRequest(origin, calibration, output, chosen, limits, golden, variants)
     with one_bar("running the float pipeline") as progress:
         report = export_bundle(request, progress)
     for warning in report.warnings:
@@ -155,6 +170,8 @@ _SERVES = {
     "--work": (_BUNDLE,),
     "--golden": (_BUNDLE,),
     "--variant": (_BUNDLE,),
+    "--converter-cpu": (_BUNDLE,),
+    "--converter-memory": (_BUNDLE,),
 }
 
 
@@ -199,6 +216,13 @@ def _other_than_export(
         raise ExportError("the pipeline comes with no samples; give a folder with --faces")
     subject = tasks.Subject(checkpoint, calibration, graphs, held_out)
     tasks.compare(comparison, subject, tasks.show_json if as_json else tasks.show_table)
+
+
+def _limits(seconds: float | None, gigabytes: float | None) -> "Limits":
+    from .running.isolation import Limits
+
+    usual = Limits()
+    return Limits(seconds or usual.seconds, int(gigabytes * 1e9) if gigabytes else usual.memory)
 
 
 def _precision(

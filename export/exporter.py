@@ -2,11 +2,10 @@
 
 import os
 import shutil
-import tempfile
 import time
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from hashlib import sha256
 from pathlib import Path
 
@@ -18,18 +17,19 @@ from mien.models.pipeline import Calibration, Pipeline, Sample, to_module
 from mien.models.sources import Source, as_origin, open_pipeline
 
 from .errors import ExportError
-from .packing.packing import BUNDLE, CalibrationRecord, pack
+from .packing.packing import BUNDLE, CalibrationRecord, manifest_head, pack
 from .packing.variant_selection import Judgement, judge
+from .running.isolation import Limits
+from .running.jobs import Progress, run_jobs
 from .running.plan import (
     TFLITE_VARIANTS,
-    Progress,
     palette_job,
     plan,
     read_faults,
     round_weights,
-    run_jobs,
 )
 from .running.threads import one_thread
+from .running.work_folder import work_folder
 from .search.precision_search import PRECISION, Budget, find_precision
 from .search.search import Outcome
 from .tflite.precision import stored_assignment, write_assignments
@@ -42,13 +42,15 @@ class ExportRequest:
     """What is exported: a ``source`` as ``open_pipeline`` takes it, and files or folders of inputs.
 
     No inputs stand for those that come with the pipeline. ``precision`` is a file of assignments by variant,
-    or the budget of a search for them. ``variants`` are the names of those to make, none for all.
+    or the budget of a search for them; ``limits`` are those of every converter. ``variants`` are the names of
+    those to make, none for all.
     """
 
     source: Source
     calibration: Sequence[Path]
     output: Path
     precision: Path | Budget | None = None
+    limits: Limits = field(default_factory=Limits)
     golden: Sequence[Path] = ()
     variants: Sequence[str] = ()
 
@@ -80,8 +82,7 @@ def export_bundle(request: ExportRequest, progress: Progress) -> ExportReport:
     output = OutputFolder.at(request.output, BUNDLE)
     pipeline = open_pipeline(request.source)
     wanted = chosen_variants(request.variants, pipeline)
-    with output.staged() as folder, tempfile.TemporaryDirectory() as scratch:
-        work = Path(scratch)
+    with output.staged() as folder, work_folder(output.place) as work:
         workers = os.cpu_count() or 1
         stored = _stored(request, pipeline, work)
         gathered = pipeline.inputs.gather(pipeline, request.calibration, request.golden)
@@ -90,12 +91,14 @@ def export_bundle(request: ExportRequest, progress: Progress) -> ExportReport:
         save_traces(calibration.samples, work / "traces")
         progress("rounding weights", 0, 1)
         round_weights(pipeline, work / "traces")
-        found, precision = _precision(request.precision, source, pipeline, stored, work, workers, progress)
-        peak = run_jobs(plan(source, pipeline, work / "traces", work, precision, wanted), workers, progress)
+        head = manifest_head(pipeline, goldens, _record(calibration, pipeline))
+        request = replace(request, source=source, variants=wanted)
+        found, precision = _precision(request, pipeline, stored, work / "traces", workers, progress)
+        jobs = plan(source, pipeline, work / "traces", work, precision, wanted)
+        peak = run_jobs(jobs, workers, progress, request.limits)
         shutil.copy(precision, work / "ranges" / PRECISION)
-        samples = pipeline.inputs.judging(pipeline, goldens)
-        judged = _judged(source, work, pipeline, samples, wanted, progress)
-        repeated = pack(folder, work, pipeline, goldens, _record(calibration, pipeline), judged)
+        judged = _judged(request, work, pipeline, pipeline.inputs.judging(pipeline, goldens), progress)
+        repeated = pack(folder, work, pipeline, goldens, head, judged)
         warnings = calibration.warnings + read_faults(work) + repeated
     return ExportReport(time.monotonic() - start, peak, warnings, found)
 
@@ -135,54 +138,48 @@ def _stored(request: ExportRequest, pipeline: Pipeline, work: Path) -> Path:
 
 
 def _precision(
-    asked: Path | Budget | None,
-    source: Source,
-    pipeline: Pipeline,
-    stored: Path,
-    work: Path,
-    workers: int,
-    progress: Progress,
+    request: ExportRequest, pipeline: Pipeline, stored: Path, traces: Path, workers: int, progress: Progress
 ) -> tuple[Mapping[str, Outcome], Path]:
     """Return what a search found, nothing without one, and the file of assignments."""
-    if not isinstance(asked, Budget):
+    if not isinstance(request.precision, Budget):
         return {}, stored
-    found = find_precision(source, pipeline, stored, work / "traces", asked, workers, progress)
-    return found, asked.work / PRECISION
+    budget = request.precision
+    found = find_precision(
+        request.source, pipeline, stored, traces, budget, workers, progress, request.limits
+    )
+    return found, budget.work / PRECISION
 
 
 def _judged(
-    source: Source,
-    work: Path,
-    pipeline: Pipeline,
-    samples: Sequence[Sample],
-    wanted: Sequence[str],
-    progress: Progress,
+    request: ExportRequest, work: Path, pipeline: Pipeline, samples: Sequence[Sample], progress: Progress
 ) -> list[Judgement]:
     """Rate every variant that was made, and make the palettes that pass."""
-    made = [name for name in wanted if variant_named(name).bits is None]
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
+    made = [name for name in request.variants if variant_named(name).bits is None]
+    pool = ThreadPoolExecutor(os.cpu_count())
+    try:
         judged = list(pool.map(lambda variant: judge(work, variant, pipeline.spec, samples), made))
-    return judged + _try_palettes(source, work, pipeline, samples, wanted, progress)
+    finally:
+        # An interrupt does not wait for a judgement.
+        pool.shutdown(wait=False, cancel_futures=True)
+    return judged + _try_palettes(request, work, pipeline, samples, progress)
 
 
 def _try_palettes(
-    source: Source,
-    work: Path,
-    pipeline: Pipeline,
-    samples: Sequence[Sample],
-    wanted: Sequence[str],
-    progress: Progress,
+    request: ExportRequest, work: Path, pipeline: Pipeline, samples: Sequence[Sample], progress: Progress
 ) -> list[Judgement]:
     """Make variants of ever smaller palettes until one fails its tolerance, which the next would too."""
     judged = []
     served = {model.name for model in pipeline.spec.served}
-    for variant in (name for name in wanted if variant_named(name).bits is not None):
-        jobs = {model.name: palette_job(variant, model.name, source, work) for model in pipeline.models}
-        run_jobs([job for name, job in jobs.items() if name in served], 1, progress)
+    for variant in (name for name in request.variants if variant_named(name).bits is not None):
+        jobs = {
+            model.name: palette_job(variant, model.name, request.source, work) for model in pipeline.models
+        }
+        run_jobs([job for name, job in jobs.items() if name in served], 1, progress, request.limits)
         judged.append(judge(work, variant, pipeline.spec, samples))
         if not judged[-1].passed:
             break
-        run_jobs([job for name, job in jobs.items() if name not in served], os.cpu_count() or 1, progress)
+        others = [job for name, job in jobs.items() if name not in served]
+        run_jobs(others, os.cpu_count() or 1, progress, request.limits)
     return judged
 
 

@@ -69,17 +69,17 @@ def _differences(
 ) -> Iterator[tuple[str, float]]:
     for tensor in tensors:
         expected = as_package_has_it(ours[tensor.name], tensor).astype(np.float64)
-        theirs = _read(folder / f"{tensor.name}.bin", expected.size)
+        theirs = _read(folder / f"{tensor.name}.bin", expected.size, tensor.dtype)
         largest = float(np.abs(theirs - expected.reshape(-1)).max()) / tensor.full_scale
         yield tensor.name, largest if np.isfinite(largest) else float("inf")
 
 
-def _read(file: Path, count: int) -> NDArray[np.float64]:
-    """Read little-endian float32; the size is checked before anything is read."""
+def _read(file: Path, count: int, dtype: str) -> NDArray[np.float64]:
+    """Read little-endian numbers of 4 bytes; the size is checked before anything is read."""
     size = file.stat().st_size if file.is_file() else -1
     if size != 4 * count:
         raise ReportError(f"{file} is missing or not of {4 * count} bytes; run measure.sh again")
-    return np.fromfile(file, "<f4").astype(np.float64)
+    return np.fromfile(file, np.dtype(dtype).newbyteorder("<")).astype(np.float64)
 
 
 @click.command()

@@ -11,8 +11,9 @@ from typing import Any
 
 import numpy as np
 
+from mien.benchmarks.pipeline import judged_gates
 from mien.mobile_reference.bundle.reader import MANIFEST, Bundle, Golden, Variant, sha256
-from mien.mobile_reference.contract import PICTURE, TensorSpec
+from mien.mobile_reference.contract import PICTURE, PipelineSpec, TensorSpec
 from mien.mobile_reference.errors import UsageError
 from mien.mobile_reference.run.models import COREML, as_package_has_it
 
@@ -22,7 +23,9 @@ PAYLOAD = PurePosixPath("Tests/MienPipelineTests/Payload")
 PLACE = PAYLOAD / SPEC
 RUNS, WARMUP = 50, 5
 """Of every step in each of the blocks that ``measure.sh`` runs."""
-_FORMAT = 2
+_FORMAT = 3
+_NUMBERS = ("float32", "int32")
+_CHANNELS = (1, 3)
 
 
 def core_ml_variants(bundle: Bundle, names: Sequence[str]) -> list[Variant]:
@@ -36,13 +39,9 @@ def make_spec(bundle: Bundle, variants: Sequence[Variant]) -> dict[str, Any]:
     The rest names the manifest's hash, and the manifest that of every model and golden tensor.
 
     Raises:
-        UsageError: the pipeline has no end-to-end model, or tensors that the package does not read.
+        UsageError: the pipeline has tensors that Core ML does not take.
     """
     pipeline = bundle.spec
-    if pipeline.whole is None:
-        raise UsageError(
-            f"pipeline {pipeline.name} has no end-to-end model, which the package times; add one"
-        )
     graphs = {
         model.name: {
             "inputs": [_tensor(t) for t in pipeline.tensors_of(model.inputs)],
@@ -56,11 +55,11 @@ def make_spec(bundle: Bundle, variants: Sequence[Variant]) -> dict[str, Any]:
         "manifest_sha256": sha256(bundle.path / MANIFEST),
         "warmup": WARMUP,
         "runs": RUNS,
-        "rating": pipeline.rating.tensor,
-        "whole": pipeline.whole.name,
+        "inputs": list(pipeline.inputs),
+        "served": [model.name for model in pipeline.served],
         "stages": [stage.name for stage in pipeline.stages],
         "graphs": graphs,
-        "variants": [_variant(variant) for variant in variants],
+        "variants": [_variant(pipeline, variant) for variant in variants],
         "goldens": [_golden(golden) for golden in bundle.goldens],
     }
     return identified(spec)
@@ -96,24 +95,29 @@ def _write_payload(bundle: Bundle, spec: Mapping[str, Any], payload: Path) -> No
 
 
 def package_bytes(golden: Golden, name: str) -> bytes:
-    """Return a golden tensor as the Swift package reads it: RGB rows, or float32 channels second."""
+    """Return a golden tensor as the Swift package reads it: pixels by rows; numbers, maps channels second."""
     array = as_package_has_it(golden.read(name), golden.spec.tensor(name))
     return np.ascontiguousarray(array, array.dtype.newbyteorder("<")).tobytes()
 
 
 def _tensor(tensor: TensorSpec) -> dict[str, Any]:
     image = (tensor.layout, tensor.dtype) == (PICTURE, "uint8")
-    if not image and tensor.dtype != "float32":
-        raise UsageError(f"{tensor.name} is {tensor.dtype}; the package reads float32, and pictures of uint8")
+    if not image and tensor.dtype not in _NUMBERS:
+        raise UsageError(
+            f"{tensor.name} is {tensor.dtype}; Core ML takes {' and '.join(_NUMBERS)}, and pictures of uint8"
+        )
     shape = as_package_has_it(np.broadcast_to(np.zeros((), tensor.dtype), tensor.shape), tensor).shape
-    return {"name": tensor.name, "shape": list(shape), "image": image}
+    if image and shape[-1] not in _CHANNELS:
+        raise UsageError(f"{tensor.name} has {shape[-1]} channels; Core ML takes RGB and grey pictures")
+    return {"name": tensor.name, "shape": list(shape), "kind": "image" if image else tensor.dtype}
 
 
-def _variant(variant: Variant) -> dict[str, Any]:
+def _variant(pipeline: PipelineSpec, variant: Variant) -> dict[str, Any]:
     models = {graph: f"models/{variant.name}/{graph}.mlpackage" for graph in sorted(variant.files)}
-    return {"name": variant.name, "gate": variant.tolerance, "models": models}
+    limits = {gate.tensor: limit for gate, limit in judged_gates(pipeline, variant.name)}
+    return {"name": variant.name, "limits": limits, "models": models}
 
 
 def _golden(golden: Golden) -> dict[str, Any]:
     vectors = {name: f"golden/{golden.name}/{name}.bin" for name in sorted(golden.vectors)}
-    return {"name": golden.name, "rating": golden.rating, "vectors": vectors}
+    return {"name": golden.name, "vectors": vectors}

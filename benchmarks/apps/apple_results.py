@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from mien.benchmarks.errors import ReportError, TargetError
-from mien.benchmarks.pipeline import unit_of
+from mien.benchmarks.pipeline import judged_gates, unit_of, unjudged_note, worst
 from mien.benchmarks.reporting.tables import APPLE
 from mien.benchmarks.results.measurements import read_records
 from mien.benchmarks.results.records import (
@@ -18,6 +18,7 @@ from mien.benchmarks.results.records import (
     IPHONE,
     MAC,
     MODEL,
+    PIXELS,
     STEP,
     Device,
     Latency,
@@ -25,16 +26,18 @@ from mien.benchmarks.results.records import (
     Result,
     Stage,
     stability_notes,
+    sum_behind_front,
 )
 from mien.mobile_reference.bundle.reader import Bundle
+from mien.mobile_reference.contract import PipelineSpec
 
 from .generated_project import RESULTS
 
 RECORD_SCHEMA = "apple_record.schema.json"
 _MARK = "MIEN {"
-_PIXELS = "pixels"
 _TIME_LIMIT_S = 3600
-_NOT_IN_IT = "photograph decoding and alignment are not in it; Core ML chooses its threads"
+_NOT_IN_IT = "the front is not in it"
+_THREADS = "Core ML chooses its threads"
 Block = Mapping[str, Any]
 
 
@@ -73,20 +76,26 @@ def read_results(bundle: Bundle, spec: Mapping[str, Any], folder: Path) -> tuple
         raise ReportError(f"{folder / RESULTS} holds no measurement; read its logs, and run measure.sh again")
     if any(block["device"] != blocks[0]["device"] for block in blocks):
         raise ReportError(f"{folder / RESULTS} is of several devices; run measure.sh again on one")
-    steps = [_PIXELS, spec["whole"]]
-    if any(sorted(block["chain"]) != sorted(steps) for block in blocks):
-        raise ReportError(
-            f"{folder / RESULTS} is damaged: the steps are not {' and '.join(steps)}; measure again"
-        )
+    for block in blocks:
+        _check(block, spec, folder / RESULTS)
     groups: dict[tuple[str, str], list[Block]] = {}
     for block in blocks:
         groups.setdefault((block["variant"], block["units"]), []).append(block)
-    return tuple(_result(bundle, steps, group) for group in groups.values())
+    return tuple(_result(bundle, group) for group in groups.values())
 
 
-def _result(bundle: Bundle, steps: Sequence[str], blocks: Sequence[Block]) -> Result:
-    first = blocks[0]
-    stages = tuple(_stages(steps, blocks))
+def _check(block: Block, spec: Mapping[str, Any], place: Path) -> None:
+    """Refuse what fits the schema and not the package."""
+    alone = spec["graphs"].keys() - set(spec["served"])
+    for key, wanted in (("models_ms", set(spec["served"])), ("graphs", alone)):
+        if block[key].keys() != wanted:
+            names = ", ".join(sorted(wanted)) or "none"
+            raise ReportError(f"{place} is damaged: {key} are not of {names}; measure again")
+
+
+def _result(bundle: Bundle, blocks: Sequence[Block]) -> Result:
+    first, pipeline = blocks[0], bundle.spec
+    stages = tuple(_stages(pipeline, blocks))
     notes = dict.fromkeys(note for block in blocks for note in block["notes"])
     return Result(
         target=f"{APPLE}{first['units']}",
@@ -100,7 +109,13 @@ def _result(bundle: Bundle, steps: Sequence[str], blocks: Sequence[Block]) -> Re
             peak_memory_bytes=max(block["peak_memory_bytes"] for block in blocks),
         ),
         parity=tuple(_parity(bundle, blocks)),
-        notes=(_NOT_IN_IT, *notes, *stability_notes(stages)),
+        notes=(
+            *((_NOT_IN_IT,) if pipeline.front else ()),
+            _THREADS,
+            *unjudged_note(pipeline, first["variant"]),
+            *notes,
+            *stability_notes(stages),
+        ),
     )
 
 
@@ -116,22 +131,37 @@ def _device(facts: Mapping[str, Any]) -> Device:
     )
 
 
-def _stages(steps: Sequence[str], blocks: Sequence[Block]) -> Iterator[Stage]:
-    for key in ("chain", "graphs"):
-        for name in steps if key == "chain" else sorted(blocks[0][key]):
-            part = GRAPH if key == "graphs" else STEP if name == _PIXELS else MODEL
-            yield Stage(part, name, tuple(tuple(block[key].get(name, ())) for block in blocks))
+def _stages(pipeline: PipelineSpec, blocks: Sequence[Block]) -> Iterator[Stage]:
+    yield Stage(STEP, PIXELS, tuple(tuple(block["inputs_ms"]) for block in blocks))
+    for model in pipeline.served:
+        yield Stage(MODEL, model.name, tuple(tuple(block["models_ms"][model.name]) for block in blocks))
+    yield Stage(STEP, sum_behind_front(pipeline), tuple(tuple(block["runs_ms"]) for block in blocks))
+    for name in sorted(blocks[0]["graphs"]):
+        yield Stage(GRAPH, name, tuple(tuple(block["graphs"][name]) for block in blocks))
 
 
 def _parity(bundle: Bundle, blocks: Sequence[Block]) -> Iterator[Parity]:
-    """Judge the worst score from each graph on; a golden face that was not measured fails."""
-    tolerance = bundle.variant(blocks[0]["variant"]).tolerance
-    rating = bundle.spec.tensor(bundle.spec.rating.tensor)
-    wanted = {golden.name for golden in bundle.goldens}
-    for graph in (model.name for model in (*bundle.spec.served, *bundle.spec.stages)):
-        errors = []
-        for block in blocks:
-            points = {s["golden"]: s.get("points") for s in block["scores"] if s["from"] == graph}
-            complete = points.keys() == wanted and None not in points.values()
-            errors.append(max(points.values()) if complete else math.inf)
-        yield Parity(f"{rating.name} from {graph} on", max(errors), tolerance, unit_of(rating))
+    """Hold the gates from each graph on that leads to their tensor; a missing golden input fails."""
+    pipeline = bundle.spec
+    for gate, limit in judged_gates(pipeline, blocks[0]["variant"]):
+        tensor = pipeline.tensor(gate.tensor)
+        for start in _starts(pipeline, tensor.name):
+            errors = [_largest(bundle, block, start, tensor.name) for block in blocks]
+            yield Parity(f"{tensor.name} from {start} on", worst(errors), limit, unit_of(tensor))
+
+
+def _starts(pipeline: PipelineSpec, tensor: str) -> Iterator[str]:
+    """Name the graphs from which on a tensor is made: the end-to-end one, and stages up to its maker."""
+    if pipeline.whole is not None and tensor in pipeline.whole.outputs:
+        yield pipeline.whole.name
+    for stage in pipeline.stages:
+        if any(tensor in one.outputs for one in (stage, *pipeline.after(stage.name))):
+            yield stage.name
+
+
+def _largest(bundle: Bundle, block: Block, start: str, tensor: str) -> float:
+    wanted = sorted(golden.name for golden in bundle.goldens)
+    scores = [score for score in block["scores"] if score["from"] == start]
+    found = [score["differences"].get(tensor) for score in scores]
+    complete = sorted(score["golden"] for score in scores) == wanted
+    return worst([math.inf if one is None else one for one in found]) if complete else math.inf

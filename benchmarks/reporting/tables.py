@@ -66,11 +66,11 @@ def print_latency(results: Iterable[Result]) -> None:
         table.add_column(heading, justify="left" if heading in ("variant", "stage") else "right")
     for result in measured:
         for row in _rows(result):
-            table.add_row(*row)
+            table.add_row(*map(escape, row))
         table.add_section()
     Console().print(table)
     for result in measured:
-        Console().print(verdict_line(result), highlight=False)
+        Console().print(verdict_line(result), highlight=False, markup=False)
     for note, variants in _notes(measured).items():
         Console().print(f"note ({', '.join(variants)}): {note}", highlight=False, markup=False)
 
@@ -80,17 +80,17 @@ def print_reported(results: Iterable[Result]) -> None:
     measured = list(results)
     device = measured[0].device
     table = Table(
-        title=f"{measured[0].target}: averages in ms as the program reports them",
-        caption=f"{device.name}\nn processes, medians over them; each graph alone, so no verdict",
+        title=f"{escape(measured[0].target)}: averages in ms as the program reports them",
+        caption=f"{escape(device.name)}\nn processes, medians over them; each graph alone, so no verdict",
     )
     for heading in ("variant", "graph", "n", *REPORTED):
         table.add_column(heading, justify="left" if heading in ("variant", "graph") else "right")
     for result in measured:
         for entry in result.reported:
-            table.add_row(result.variant, entry.graph, *reported_cells(entry))
+            table.add_row(*map(escape, (result.variant, entry.graph, *reported_cells(entry))))
     Console().print(table)
     for result in measured:
-        Console().print(verdict_line(result), highlight=False)
+        Console().print(verdict_line(result), highlight=False, markup=False)
     for note, variants in _notes(measured).items():
         Console().print(f"note ({', '.join(variants)}): {note}", highlight=False, markup=False)
 
@@ -111,13 +111,13 @@ def print_work(results: Iterable[Result]) -> None:
         title=f"{first.kind}: ARM64 instructions of one run, no time",
         caption="dot: share of int8 dot products; error: against the host, of the largest value;\n"
         "of full scale where int8 and float are mixed\n"
-        f"{first.system.split(',')[0]}, {first.runtime}; an emulator is not a phone",
+        f"{escape(first.system.split(',')[0])}, {escape(first.runtime)}; an emulator is not a phone",
     )
     for heading in ("processor", "variant", "graph", "instructions", "dot", "error"):
         table.add_column(heading, justify="left" if heading in ("processor", "variant", "graph") else "right")
     for result in measured:
         for row in _work_rows(result):
-            table.add_row(*row)
+            table.add_row(*map(escape, row))
         table.add_section()
     Console().print(table)
     for result in measured:
@@ -134,10 +134,10 @@ def _work_rows(result: Result) -> Iterator[tuple[str, ...]]:
 
 
 def _print_kernels(result: Result, work: Work) -> None:
-    Console().print(f"{result.target}, {result.variant}, {work.graph}:", highlight=False)
+    Console().print(f"{result.target}, {result.variant}, {work.graph}:", highlight=False, markup=False)
     for name, share in list(work.kernels.items())[:_SHOWN]:
         short = name.removeprefix("xnn_").replace("_ukernel", "")
-        Console().print(f"  {share:4.0%} {short[:70]}", highlight=False)
+        Console().print(f"  {share:4.0%} {short[:70]}", highlight=False, markup=False)
 
 
 def _notes(results: Iterable[Result]) -> dict[str, list[str]]:
@@ -201,7 +201,7 @@ def print_changes(changes: Iterable[Change]) -> None:
     for heading in ("variant", "what", "before", "after", "ratio", "interval", ""):
         table.add_column(heading, justify="left" if heading in ("variant", "what", "") else "right")
     for change in changes:
-        table.add_row(*_change_row(change))
+        table.add_row(*map(escape, _change_row(change)))
     Console().print(table)
 
 
@@ -229,7 +229,7 @@ def print_estimates(found: Iterable[Estimate]) -> None:
     for heading in ("phones", "unit", "precision", "estimate", "p90", "claim", f"< {BUDGET_MS:.0f} ms"):
         table.add_column(heading, justify="right" if heading in ("estimate", "p90", "claim") else "left")
     for estimate in estimates:
-        table.add_row(*_estimate_row(estimate))
+        table.add_row(*map(escape, _estimate_row(estimate)))
     Console().print(table)
     for estimate in estimates:
         _print_bracket(estimate)

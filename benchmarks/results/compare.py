@@ -1,5 +1,6 @@
 """Two reports side by side: is the second one slower, and can chance be ruled out?"""
 
+import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
@@ -112,6 +113,16 @@ def _identities(before: Result, after: Result) -> Iterator[tuple[str, object, ob
 
 
 def _time_change(variant: str, before: Stage, after: Stage) -> Change:
+    """Compare times, none of which may be other than a finite number: no ratio could be told of it.
+
+    Raises:
+        ReportError: a time is not a finite number, or the times are too short to tell a ratio.
+    """
+    times = [time for stage in (before, after) for block in stage.blocks for time in block]
+    if not all(map(math.isfinite, times)):
+        raise ReportError(f"{variant}: {before.title} has a time that is not a finite number; measure again")
+    if not min(before.summary.p50, after.summary.p50) > 0:
+        raise ReportError(f"{variant}: {before.title} took 0 ms, so no ratio can be told; measure again")
     return Change(
         variant=variant,
         what=before.title,

@@ -43,7 +43,7 @@ from .host import gate_parity, unjudged_notes
 _UPRIGHT, _ORIENTATION = (None, 1), 0x0112
 _KIT, _INPUT = "kit", "input"
 # Fields of the rule by which the runner finds and frames a face, beside the template.
-_RULE = ("size", "detector_size", "score", "overlap", "second_look", "smallest")
+_RULE = ("size", "detector_size", "score", "overlap", "second_look", "smallest", "sure")
 
 
 class AndroidTarget:

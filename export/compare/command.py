@@ -12,7 +12,7 @@ from rich.table import Table
 
 from mien.export.component import component
 from mien.export.errors import ExportError
-from mien.export.running.plan import Progress
+from mien.export.running.jobs import Progress
 from mien.export.tflite.converters import litert_torch
 from mien.export.tflite.samples import save_traces
 from mien.mobile_reference.output.json_text import json_text

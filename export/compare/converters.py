@@ -9,7 +9,7 @@ from pathlib import Path
 from mien.export.component import Component, component
 from mien.export.errors import ConversionError
 from mien.export.running.isolation import Usage, run_isolated
-from mien.export.running.plan import Progress
+from mien.export.running.jobs import Progress
 from mien.export.tflite.conversion import convert_float
 from mien.export.tflite.converters import FRONT_ENDS, Convert, FrontEnd
 from mien.export.tflite.interpreter import Runner

@@ -15,7 +15,8 @@ from safetensors.numpy import load_file, save_file
 from mien.export.component import Component, component
 from mien.export.errors import ConversionError
 from mien.export.running.isolation import Limits, run_isolated
-from mien.export.running.plan import Progress, convert_tflite, float_file, round_weights
+from mien.export.running.jobs import Progress
+from mien.export.running.plan import convert_tflite, float_file, round_weights
 from mien.export.tflite.converters import FRONT_ENDS, tf_converter
 from mien.export.tflite.converters.onnx2tf_call import run_onnx2tf
 from mien.export.tflite.converters.onnx_graph import to_onnx

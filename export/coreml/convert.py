@@ -104,7 +104,7 @@ def _chosen(roundings: Roundings, pattern: str) -> dict[str, Rounded]:
 
 def _traced(component: Component, rounded: Roundings | None = None) -> Any:
     examples = tuple(torch.rand(spec.channels_second) for spec in component.specs(component.inputs))
-    folded = fold_batch_norm(component.module)
+    folded = fold_batch_norm(component.module, examples)
     round_in_place(folded, rounded or {})
     module = _Single(folded)
     with warnings.catch_warnings():

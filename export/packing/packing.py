@@ -4,7 +4,7 @@ import json
 import math
 import shutil
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from mien.export.errors import ExportError
 from mien.export.variants import TFLITE, VARIANTS, VariantSpec, variant_named
 from mien.mobile_reference.bundle.reader import FORMAT, MANIFEST, manifest_validator, sha256
 from mien.mobile_reference.contract import PipelineSpec
@@ -27,6 +28,7 @@ _FORMS = {
     "tflite": {"layout": "NHWC", "pixels": "uint8 tensors, RGB"},
     "coreml": {"layout": "NCHW", "pixels": "images, RGB"},
 }
+_PHOTOGRAPH = "photograph.png"
 _PACKAGES = ("torch", "onnx", "onnx2tf", "ai-edge-litert", "ai-edge-quantizer", "coremltools", "numpy")
 
 
@@ -43,12 +45,53 @@ class CalibrationRecord:
     images: tuple[str, ...]
 
 
+def manifest_head(
+    pipeline: Pipeline, goldens: Sequence[Golden], calibration: CalibrationRecord
+) -> dict[str, Any]:
+    """Return the manifest as far as it is known before the first conversion.
+
+    Raises:
+        ExportError: it is not as the schema says, so that no bundle could be made: a name with a space, a
+            threshold out of its range.
+        ResultError: it holds a number that is not finite.
+    """
+    head = {
+        "format": FORMAT,
+        **pipeline.spec.record(),
+        "platforms": _platforms(),
+        **_AFTERWARDS,
+        "agreement": pipeline.agreement,
+        "goldens": [_golden(pipeline.spec, golden) for golden in goldens],
+        "record": dict(pipeline.record),
+        "provenance": {
+            "mien": version("mien"),
+            "commit": source_commit(),
+            "versions": {name: version(name) for name in _PACKAGES},
+            "checkpoint": pipeline.weights,
+            "calibration": asdict(calibration) | {"ranges": "ranges"},
+        },
+    }
+    read = json.loads(json_text(head))
+    for problem in manifest_validator().iter_errors(read):
+        if problem.path and problem.path[0] not in _AFTERWARDS:
+            where = "/".join(str(part) for part in problem.path)
+            raise ExportError(
+                f"pipeline {pipeline.name}: {where} in the manifest: {problem.message[:200]}; "
+                "change it where the pipeline says so"
+            )
+    return head
+
+
+_AFTERWARDS: Mapping[str, Any] = {"variants": [], "choice": {}, "left_out": []}
+"""What the conversions tell, at its place in the manifest."""
+
+
 def pack(
     folder: Path,
     made: Path,
     pipeline: Pipeline,
     goldens: Sequence[Golden],
-    calibration: CalibrationRecord,
+    head: Mapping[str, Any],
     judged: Sequence[Judgement],
 ) -> tuple[str, ...]:
     """Fill ``folder`` with what the conversions ``made``, the golden inputs and the manifest.
@@ -61,10 +104,9 @@ def pack(
     complete = [judgement for judgement in complete if judgement.name not in repeated]
     variants = [_pack_variant(folder, made, pipeline.spec, judgement) for judgement in complete]
     shutil.copytree(made / "ranges", folder / "ranges")
-    manifest = {
-        "format": FORMAT,
-        **pipeline.spec.record(),
-        "platforms": _platforms(),
+    for golden in goldens:
+        _pack_golden(folder, golden)
+    manifest = dict(head) | {
         "variants": variants,
         "choice": choose(complete),
         "left_out": [
@@ -72,18 +114,8 @@ def pack(
             for judgement in judged
             if judgement not in complete
         ],
-        "agreement": pipeline.agreement,
-        "goldens": [_pack_golden(folder, pipeline.spec, golden) for golden in goldens],
-        "record": dict(pipeline.record),
-        "provenance": {
-            "mien": version("mien"),
-            "commit": source_commit(),
-            "versions": {name: version(name) for name in _PACKAGES},
-            "checkpoint": pipeline.weights,
-            "calibration": asdict(calibration) | {"ranges": "ranges"},
-        },
+        "files": files_of(folder),
     }
-    manifest["files"] = files_of(folder)
     text = json_text(manifest, indent=1) + "\n"
     manifest_validator().validate(json.loads(text))
     (folder / MANIFEST).write_text(text)
@@ -156,21 +188,22 @@ def _measured(judgement: Judgement) -> dict[str, Any]:
     return {"name": judgement.name, "measured": {"bytes": judgement.bytes, "points": points}}
 
 
-def _pack_golden(folder: Path, spec: PipelineSpec, golden: Golden) -> dict[str, Any]:
+def _pack_golden(folder: Path, golden: Golden) -> None:
     """Store the photograph without loss, so that every platform decodes the same pixels."""
-    name, tensors = golden.sample.name, golden.sample.tensors
-    place = folder / "golden" / name
+    place = folder / "golden" / golden.sample.name
     place.mkdir(parents=True)
-    source = None
     if golden.source is not None:
-        source = f"golden/{name}/photograph.png"
-        Image.fromarray(golden.source).save(folder / source)
-    for tensor, value in tensors.items():
+        Image.fromarray(golden.source).save(place / _PHOTOGRAPH)
+    for tensor, value in golden.sample.tensors.items():
         np.save(place / f"{tensor}.npy", value)
+
+
+def _golden(spec: PipelineSpec, golden: Golden) -> dict[str, Any]:
+    name, tensors = golden.sample.name, golden.sample.tensors
     single = [one for one in (spec.rating.tensor,) if tensors[one].size == 1]
     return {
         "name": name,
-        "source": source,
+        "source": None if golden.source is None else f"golden/{name}/{_PHOTOGRAPH}",
         "front": dict(golden.found),
         "values": {one: float(tensors[one].reshape(-1)[0]) for one in single},
         "vectors": {tensor: f"golden/{name}/{tensor}.npy" for tensor in tensors},

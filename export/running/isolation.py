@@ -8,8 +8,10 @@ import resource
 import signal
 import sys
 import tempfile
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass
+from multiprocessing import connection
 from multiprocessing.context import ForkServerContext
 from pathlib import Path
 
@@ -21,17 +23,22 @@ from mien.mobile_reference.output.json_text import json_text
 _TAIL_LINES = 3
 _USAGE = ".usage"
 _REASON = ".reason"
+_PROC = Path("/proc")
+_LOOK_EVERY = 1.0
 
 
 @dataclass(frozen=True)
 class Limits:
-    """What a converter may use: seconds of time, and bytes of memory of its own.
+    """What a converter and the programs that it starts may use.
 
-    A program that it starts has the same limit of memory, and ends when the time does.
+    ``seconds`` of processor time, not of the clock: on a busy machine work takes longer, and is as sound.
+    ``memory`` in bytes, of each process. Whoever uses no second of processor time in ``idle`` seconds of the
+    clock hangs (where the system tells: Linux).
     """
 
-    seconds: float = 600.0
+    seconds: float = 1200.0
     memory: int = 4 << 30
+    idle: float = 120.0
 
 
 @dataclass(frozen=True)
@@ -61,44 +68,127 @@ def run_isolated(task: Callable[[], None], log: Path, limits: Limits, title: str
         ConversionError: the task says why it failed, or the process was killed, exceeded a limit, or ended
             otherwise, and the message has the end of its log.
     """
-    process = converter_context().Process(target=_enter, args=(task, log, limits.memory))
-    process.start()
-    process.join(limits.seconds)
-    late = process.is_alive()
-    # By itself too: it may not have made its group yet.
-    process.kill()
-    _end_group(process.pid)
-    process.join()
-    if late:
-        raise ConversionError(f"{title}: the converter took over {limits.seconds:.0f} s; its log: {log}")
-    if process.exitcode:
-        raise ConversionError(f"{title}: {_reason(process.exitcode, log)}")
-    return Usage(**json.loads(log.with_suffix(_USAGE).read_text()))
+    conversion = Conversion(task, log, limits, title)
+    try:
+        while not finished([conversion]):
+            pass
+        return conversion.result()
+    finally:
+        conversion.end()
 
 
-def _end_group(leader: int | None) -> None:
-    """End the process and every program that it started and left behind."""
-    if leader is not None:
-        with contextlib.suppress(ProcessLookupError, PermissionError):
-            os.killpg(leader, signal.SIGKILL)
+class Watch:
+    """Tells from processor seconds, looked at again and again, whether limits of time are exceeded."""
+
+    def __init__(self, limits: Limits, now: float) -> None:
+        self._limits = limits
+        self._worked = 0.0
+        self._worked_at = now
+
+    def excess(self, used: float, now: float) -> str | None:
+        """Say which limit is exceeded, if one is, when ``used`` processor seconds were used until ``now``."""
+        if used >= self._worked + 1:
+            self._worked, self._worked_at = used, now
+        if used > self._limits.seconds:
+            return _over_time(self._limits)
+        if now - self._worked_at > self._limits.idle:
+            return f"the converter hangs: no second of processor time in {self._limits.idle:.0f} s"
+        return None
 
 
-def _reason(exitcode: int, log: Path) -> str:
-    said = log.with_suffix(_REASON)
-    if said.is_file():
-        return said.read_text()
-    how = f"signal {-exitcode}" if exitcode < 0 else f"exit {exitcode}"
-    lines = log.read_text(errors="replace").strip().splitlines() if log.is_file() else []
-    return f"the converter ended with {how}: {' | '.join(lines[-_TAIL_LINES:])[-500:]}"
+def _over_time(limits: Limits) -> str:
+    return (
+        f"the converter used over {limits.seconds:.0f} s of processor time; allow more with --converter-cpu"
+    )
 
 
-def _enter(task: Callable[[], None], log: Path, memory: int) -> None:
-    """Become the converter's process: a group of its own, output to the log, memory limited."""
+class Conversion:
+    """A task that runs in a process of its own; whoever starts one ends it."""
+
+    def __init__(self, task: Callable[[], None], log: Path, limits: Limits, title: str) -> None:
+        self.title = title
+        self._log = log
+        self._limits = limits
+        self._process = converter_context().Process(target=_enter, args=(task, log, limits))
+        self._process.start()
+        self._watch = Watch(limits, time.monotonic())
+        self.excess: str | None = None
+        """Which limit was exceeded, once one is."""
+
+    @property
+    def sentinel(self) -> int:
+        """What is ready when the process has ended."""
+        return self._process.sentinel
+
+    def look(self) -> None:
+        """Find out whether a limit is exceeded."""
+        used = _processor_seconds(self._process.pid)
+        if used is not None:
+            self.excess = self._watch.excess(used, time.monotonic())
+
+    def end(self) -> None:
+        """End the process and every program that it started and left behind."""
+        # By itself too: it may not have made its group yet.
+        self._process.kill()
+        if self._process.pid is not None:
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.killpg(self._process.pid, signal.SIGKILL)
+        self._process.join()
+
+    def result(self) -> Usage:
+        """Return what was used, after the process has ended or a limit was exceeded.
+
+        Raises:
+            ConversionError: as ``run_isolated`` says.
+        """
+        self.end()
+        if self.excess or self._process.exitcode:
+            raise ConversionError(f"{self.title}: {self.excess or self._reason()}; log: {self._log.name}")
+        return Usage(**json.loads(self._log.with_suffix(_USAGE).read_text()))
+
+    def _reason(self) -> str:
+        said, code = self._log.with_suffix(_REASON), self._process.exitcode or 0
+        if said.is_file():
+            return said.read_text()
+        if code == -signal.SIGXCPU:
+            return _over_time(self._limits)
+        how = f"signal {-code}" if code < 0 else f"exit {code}"
+        lines = self._log.read_text(errors="replace").strip().splitlines() if self._log.is_file() else []
+        return f"the converter ended with {how}: {' | '.join(lines[-_TAIL_LINES:])[-500:]}"
+
+
+def finished(running: Iterable[Conversion]) -> list[Conversion]:
+    """Wait a moment, and return those of the conversions that ended or exceeded a limit."""
+    running = list(running)
+    pause = min([_LOOK_EVERY, *(one._limits.idle / 4 for one in running)])
+    ready = connection.wait([one.sentinel for one in running], pause)
+    for one in running:
+        one.look()
+    return [one for one in running if one.sentinel in ready or one.excess]
+
+
+def own_group() -> None:
+    """Lead a group of processes, which ends when the process that asked for this one has gone.
+
+    Another process of the group waits for that: it is not held up by what a converter does, and the group is
+    ended even if nobody else can do it any more.
+    """
     os.setsid()
+    parent = multiprocessing.parent_process()
+    if parent is not None and os.fork() == 0:
+        connection.wait([parent.sentinel])
+        os.killpg(0, signal.SIGKILL)
+
+
+def _enter(task: Callable[[], None], log: Path, limits: Limits) -> None:
+    """Become the converter's process: a group of its own, output to the log, time and memory limited."""
+    own_group()
     stream = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
     os.dup2(stream, sys.stdout.fileno())
     os.dup2(stream, sys.stderr.fileno())
-    resource.setrlimit(resource.RLIMIT_DATA, (memory, memory))
+    resource.setrlimit(resource.RLIMIT_DATA, (limits.memory, limits.memory))
+    seconds = int(limits.seconds) + 1
+    resource.setrlimit(resource.RLIMIT_CPU, (seconds, seconds + 1))
     # What a converter leaves behind goes with the export's own scratch folder.
     tempfile.tempdir = str(log.parent)
     # One thread for each converter: as many converters run as there are cores.
@@ -117,3 +207,19 @@ def _used() -> Usage:
     # Linux counts in kilobytes.
     peak = max(part.ru_maxrss for part in parts) * 1024
     return Usage(sum(part.ru_utime + part.ru_stime for part in parts), peak)
+
+
+def _processor_seconds(leader: int | None) -> float | None:
+    """Return what the processes of a group used, those included that they waited for; None if unknown."""
+    if leader is None or not _PROC.is_dir():
+        return None
+    ticks = 0
+    for folder in _PROC.iterdir():
+        if not folder.name.isdecimal():
+            continue
+        with contextlib.suppress(OSError, ValueError):  # it has just ended
+            # Behind the name in brackets, which may hold anything: proc(5).
+            fields = (folder / "stat").read_text(errors="replace").rpartition(")")[2].split()
+            if int(fields[2]) == leader:
+                ticks += sum(map(int, fields[11:15]))
+    return ticks / os.sysconf("SC_CLK_TCK")

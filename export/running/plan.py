@@ -2,8 +2,6 @@
 
 import json
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor, as_completed
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -13,7 +11,6 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from mien.export.component import Component, component, components
-from mien.export.errors import ConversionError
 from mien.export.tflite.samples import load_samples, propagate, received
 from mien.export.variants import COREML, COREML_INT8, NAMES, TFLITE, VARIANTS, variant_named
 from mien.mobile_reference.contract import PICTURE, TensorSpec
@@ -21,33 +18,17 @@ from mien.mobile_reference.output.json_text import json_text
 from mien.models.pipeline import Pipeline
 from mien.models.sources import Source, open_pipeline
 
-from .isolation import Limits, run_isolated
+from .jobs import Job
 from .threads import one_thread
 
 Route = Callable[[str, Source, Path, Path], None]
 """Converts the model of a name: source, folder of traces, folder of results."""
-Progress = Callable[[str, int, int], None]
-"""Told what was finished, how many steps are done, and of how many."""
 TFLITE_VARIANTS = tuple(variant.name for variant in VARIANTS if variant.platform == TFLITE)
 FAULTS = "faults"
 _PROPAGATED = "propagated"
 # In a folder of its own: beside the traces it would be taken for one.
 ROUNDINGS = Path("rounded") / "weights.safetensors"
 """Where in a folder of traces the rounded weights lie."""
-
-
-@dataclass(frozen=True)
-class Job:
-    """One conversion: ``work`` runs it in the current process, once the jobs titled ``after`` have ended."""
-
-    title: str
-    log: Path
-    work: Callable[[], None]
-    after: tuple[str, ...] = ()
-
-    def run(self) -> int:
-        """Run the conversion in a process of its own, and return its peak memory in bytes."""
-        return run_isolated(self.work, self.log, Limits(), self.title).peak_memory
 
 
 def plan(
@@ -82,42 +63,6 @@ def plan(
             jobs.append(job("coreml", one, convert_coreml, *after))
     eights = [one for one in models if one.quantise and COREML_INT8 in variants]
     return jobs + [job("coreml-w8a8", one, convert_coreml_int8, f"tflite {one.name}") for one in eights]
-
-
-def run_jobs(jobs: Sequence[Job], workers: int, progress: Progress) -> int:
-    """Run conversions, ``workers`` at a time, and return the peak memory of the largest in bytes.
-
-    A job stands behind those that it comes after, so that whoever waits for one waits for a running one.
-
-    Raises:
-        ConversionError: converters failed; raised after the others ended, and says what was lost.
-    """
-    lost: dict[str, ConversionError] = {}
-    peaks = [0]
-    running: dict[str, Future[int]] = {}
-    with ThreadPoolExecutor(workers) as pool:
-        for job in jobs:
-            earlier = {title: running[title] for title in job.after}
-            running[job.title] = pool.submit(_run_after, job, earlier)
-        titles = {future: title for title, future in running.items()}
-        for done, future in enumerate(as_completed(titles), start=1):
-            try:
-                peaks.append(future.result())
-            except ConversionError as error:
-                lost[titles[future]] = error
-            else:
-                progress(titles[future], done, len(jobs))
-    if lost:
-        reasons = "; ".join(str(lost[title]) for title in sorted(lost))
-        raise ConversionError(f"{len(lost)} of {len(jobs)} conversions lost, no bundle is made: {reasons}")
-    return max(peaks)
-
-
-def _run_after(job: Job, earlier: Mapping[str, Future[int]]) -> int:
-    for title, future in earlier.items():
-        if future.exception():
-            raise ConversionError(f"{job.title}: needs what {title} makes, which was lost")
-    return job.run()
 
 
 @one_thread()

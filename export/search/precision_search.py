@@ -15,7 +15,8 @@ import numpy as np
 from mien.export.component import component
 from mien.export.errors import ExportError
 from mien.export.running.isolation import Limits, run_isolated
-from mien.export.running.plan import ROUNDINGS, TFLITE_VARIANTS, Progress, float_model
+from mien.export.running.jobs import Progress
+from mien.export.running.plan import ROUNDINGS, TFLITE_VARIANTS, float_model
 from mien.export.tflite.precision import stored_assignment, write_assignments
 from mien.export.tflite.samples import load_samples
 from mien.mobile_reference.output.json_text import json_text
@@ -49,13 +50,14 @@ def find_precision(
     budget: Budget,
     workers: int,
     progress: Progress,
+    limits: Limits,
 ) -> Mapping[str, Outcome]:
     """Search the assignments of the variants below float32, and write them into the folder ``work``.
 
     Raises:
         ConversionError: the float model could not be made.
     """
-    subject = _subject(source, pipeline, traces, budget.work, progress)
+    subject = _subject(source, pipeline, traces, budget.work, progress, limits)
     _, half, eight = TFLITE_VARIANTS
     found = {
         half: search_halves(subject, HALF_BUDGET, stored_assignment(half, stored), workers, progress),
@@ -68,7 +70,9 @@ def find_precision(
     return found
 
 
-def _subject(source: Source, pipeline: Pipeline, traces: Path, work: Path, progress: Progress) -> Subject:
+def _subject(
+    source: Source, pipeline: Pipeline, traces: Path, work: Path, progress: Progress, limits: Limits
+) -> Subject:
     """Make the float model and watch its tensors, unless that was done in a search before.
 
     Raises:
@@ -96,7 +100,7 @@ def _subject(source: Source, pipeline: Pipeline, traces: Path, work: Path, progr
         shutil.copy(traces / ROUNDINGS, subject.roundings)
         progress("converting to float32", 0, 1)
         job = partial(_watch, source, traces, subject)
-        run_isolated(job, folder / "convert.log", Limits(), f"tflite {whole.name}")
+        run_isolated(job, folder / "convert.log", limits, f"tflite {whole.name}")
     return subject
 
 

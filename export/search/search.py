@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from mien.export.running.plan import Progress
+from mien.export.running.jobs import Progress
 from mien.export.tflite.blocks import Block, find_blocks
 from mien.export.tflite.precision import BYTES, HALF, REST, WHOLE, Assignment, Choice, Precision
 from mien.export.tflite.ranges import Method

@@ -4,6 +4,7 @@ Everything measured is kept in a folder by content, so that a search goes on whe
 """
 
 import json
+import multiprocessing
 import os
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
@@ -18,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mien.export.component import component
-from mien.export.running.isolation import converter_context
+from mien.export.running.isolation import converter_context, own_group
 from mien.export.tflite.interpreter import Runner
 from mien.export.tflite.precision import Assignment
 from mien.export.tflite.quantise import quantise, seen_by_converted
@@ -76,7 +77,7 @@ class Bench:
 
     def __init__(self, subject: Subject, workers: int) -> None:
         self.subject = subject
-        self.pool = ProcessPoolExecutor(workers, converter_context())
+        self.pool = ProcessPoolExecutor(workers, converter_context(), own_group)
         files = (subject.model, subject.faces, subject.spreads, subject.roundings)
         parts = [path.read_bytes() for path in files]
         parts.append(version("ai-edge-quantizer").encode())
@@ -86,7 +87,10 @@ class Bench:
     def __enter__(self) -> "Bench":
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        if kind is not None:  # nobody waits for what is being measured
+            for child in multiprocessing.active_children():
+                child.kill()
         self.pool.shutdown(cancel_futures=True)
 
     def measure(

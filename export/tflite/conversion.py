@@ -8,6 +8,7 @@ from mien.models.sources import Source
 
 from .converters import Convert
 from .interpreter import Runner
+from .passes.connect_products import connect_products
 from .passes.ends import with_own_ends
 from .passes.layout import channels_last_model
 from .passes.xnnpack_rewrites import fuse_relu
@@ -29,7 +30,7 @@ def convert_float(
     made = convert(component, source, folder)
     Runner(made)  # LiteRT finds a damaged file before our own passes stumble over it
     model = folder / f"{component.name}.tflite"
-    model.write_bytes(with_own_ends(component, fuse_relu(channels_last_model(made))))
+    model.write_bytes(with_own_ends(component, fuse_relu(connect_products(channels_last_model(made)))))
     check_contract(component, model)
     check_float(component, model, samples)
     return model

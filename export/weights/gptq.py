@@ -81,7 +81,7 @@ def round_convolutions(net: nn.Module, samples: Sequence[Sequence[Tensor]]) -> R
 
     The net is not changed.
     """
-    folded = fold_batch_norm(net)
+    folded = fold_batch_norm(net, [tensor.float() for tensor in samples[0]])
     return round_with(folded, convolution_moments(folded, samples))
 
 

@@ -80,6 +80,8 @@ def run(command: click.Command, arguments: Sequence[str] | None = None, name: st
             sys.stdout.flush()
         except (Exception, KeyboardInterrupt, SystemExit) as error:
             left = _told(error)
+        if left == INTERRUPTED and threading.active_count() > 1:
+            os._exit(INTERRUPTED)  # Python would wait for threads that still compute
         sys.exit(left or 0)
 
 

@@ -16,13 +16,15 @@ from numpy.typing import NDArray
 from mien.mobile_reference.contract import ABOVE, LimitSpec, RefusalSpec
 from mien.mobile_reference.errors import FaceError
 
-from .alignment import AlignedFace, Floats
+from .alignment import EPSILON, AlignedFace, Floats
 from .photograph import Pixels
 
 OK, NOTE, REFUSE = "ok", "note", "refuse"
 _LUMA = np.array([0.299, 0.587, 0.114])
 """Shares of red, green and blue in brightness, by ITU-R BT.601."""
 _FLAT = 1e-6
+_EYES_APART = 76.0
+"""Of the face, in pixels, by which the patches about eyes and mouth are measured."""
 _BLACK, _BURNT = 12, 250
 """A pixel is black where no colour is brighter, and burnt out where none is darker."""
 
@@ -80,6 +82,18 @@ MEASURES = (
         "share of the face region that lies beyond the border of the photograph",
         "the border cuts the face",
         "give a photograph that shows the whole face",
+    ),
+    Measure(
+        "eyes_shown",
+        "mean brightness beneath the brighter eye, by that of nose and cheeks",
+        "the eyes seem to be covered",
+        "take sunglasses off, and hair and hands out of the face",
+    ),
+    Measure(
+        "mouth_shown",
+        "standard deviation of the brightness about the mouth, by that about the eyes",
+        "the mouth seems to be covered",
+        "take masks, scarves and hands out of the face",
     ),
     Measure(
         "sharpness",
@@ -172,6 +186,7 @@ def measure(
     keypoints = face.keypoints @ face.matrix[:, :2].T + face.matrix[:, 2]
     inside = face_region(region, len(face.pixels))
     apart = np.linalg.norm(keypoints[:4] - goal, axis=1)
+    brightness = face.pixels @ _LUMA
     return {
         "detector_score": face.score,
         "faces": float(face.faces),
@@ -180,7 +195,9 @@ def measure(
         "turn": turn(keypoints),
         "misfit": float(np.sqrt((apart**2).mean()) / np.linalg.norm(goal[1] - goal[0])),
         "outside": float(_beyond(face.matrix, len(face.pixels), width, height)[inside].mean()),
-        **_light(face.pixels, inside),
+        **_shown(brightness, goal),
+        **_light(brightness, inside),
+        **_clipped(face.pixels[inside]),
     }
 
 
@@ -211,19 +228,50 @@ def _beyond(matrix: Floats, size: int, width: int, height: int) -> NDArray[np.bo
     return np.asarray((x < -0.5) | (y < -0.5) | (x > width - 0.5) | (y > height - 0.5))
 
 
-def _light(pixels: Pixels, inside: NDArray[np.bool_]) -> dict[str, float]:
-    brightness = pixels @ _LUMA
+def _shown(brightness: Floats, goal: Floats) -> dict[str, float]:
+    """Tell whether eyes and mouth are seen; lengths are those of a face of 76 pixels between the eyes."""
+    unit = float(np.linalg.norm(goal[1] - goal[0])) / _EYES_APART
+
+    def patch(centre: Floats, right: float, down: float, across: float, tall: float) -> Floats:
+        return _patch(brightness, centre + np.array([right, down]) * unit, (across * unit, tall * unit))
+
+    right_eye, left_eye, nose, mouth = goal
+    beneath = max(float(patch(eye, 0, 17, 12, 5).mean()) for eye in (right_eye, left_eye))
+    cheeks = [float(patch(eye, side, 50, 8, 8).mean()) for eye, side in ((right_eye, -6), (left_eye, 6))]
+    skin = (float(patch(nose, 0, -15, 8, 10).mean()) + sum(cheeks)) / 3
+    eyes = float(patch((right_eye + left_eye) / 2, 0, 0, 48, 30).std())
+    return {
+        "eyes_shown": beneath / max(skin, 1.0),
+        "mouth_shown": float(patch(mouth, 0, 3, 40, 14).std()) / eyes if eyes > _FLAT else 0.0,
+    }
+
+
+def _patch(brightness: Floats, centre: Floats, half: tuple[float, float]) -> Floats:
+    """Return the pixels about a place (x, y), at least one: those within ``half`` across and down."""
+    at = centre.clip(0, len(brightness) - 1)
+    columns, rows = (
+        np.abs(np.arange(len(brightness)) - place) <= max(reach, 0.5) + EPSILON
+        for place, reach in zip(at, half, strict=True)
+    )
+    return np.asarray(brightness[rows][:, columns])
+
+
+def _light(brightness: Floats, inside: NDArray[np.bool_]) -> dict[str, float]:
     within = brightness[inside]
     contrast = float(within.std())
     edges = 4 * brightness[1:-1, 1:-1] - brightness[:-2, 1:-1] - brightness[2:, 1:-1]
     edges -= brightness[1:-1, :-2] + brightness[1:-1, 2:]
     change = float(np.abs(edges)[inside[1:-1, 1:-1]].mean())
-    colours = pixels[inside]
     return {
         # A face of one colour has no edges, but for last bits.
         "sharpness": change / contrast if contrast > _FLAT else 0.0,
         "contrast": contrast,
         "brightness": float(within.mean()),
+    }
+
+
+def _clipped(colours: Pixels) -> dict[str, float]:
+    return {
         "black": float((colours <= _BLACK).all(axis=1).mean()),
         "burnt": float((colours >= _BURNT).all(axis=1).mean()),
     }

@@ -67,6 +67,8 @@ LIMITS = (
     LimitSpec("turn", ABOVE, note=0.6, refuse=0.9),
     LimitSpec("misfit", ABOVE, note=0.14, refuse=0.2),
     LimitSpec("outside", ABOVE, note=0.01, refuse=0.05),
+    LimitSpec("eyes_shown", BELOW, note=0.63, refuse=0.4),
+    LimitSpec("mouth_shown", BELOW, note=0.42, refuse=0.33),
     LimitSpec("roll", ABOVE, note=30, refuse=None),
     LimitSpec("faces", ABOVE, note=1, refuse=None),
     LimitSpec("eye_distance", BELOW, note=40, refuse=24),

@@ -159,17 +159,17 @@ def test_the_kotlin_library_needs_the_contracts_names_in_the_models(
 
 def test_the_swift_package_is_of_the_contracts_models(mine: Path) -> None:
     spec = apple_package.make_spec(open_bundle(mine), ())
-    assert (spec["rating"], spec["whole"]) == ("my-score", "my-appraisal")
+    assert (spec["inputs"], spec["served"]) == (["my-face"], ["my-appraisal"])
     assert spec["stages"] == ["my-heatmap", "my-compare"]
     assert spec["graphs"]["my-compare"] == {
-        "inputs": [{"name": "my-heat", "shape": [1, 1, 128, 128], "image": False}],
+        "inputs": [{"name": "my-heat", "shape": [1, 1, 128, 128], "kind": "float32"}],
         "outputs": [
-            {"name": "my-score", "shape": [1], "image": False},
-            {"name": "my-heatmap", "shape": [1, 1, 128, 128], "image": False},
+            {"name": "my-score", "shape": [1], "kind": "float32"},
+            {"name": "my-heatmap", "shape": [1, 1, 128, 128], "kind": "float32"},
         ],
     }
     assert spec["graphs"]["my-appraisal"]["inputs"] == [
-        {"name": "my-face", "shape": [256, 256, 3], "image": True}
+        {"name": "my-face", "shape": [256, 256, 3], "kind": "image"}
     ]
 
 
@@ -218,15 +218,22 @@ def test_the_runner_on_phones_is_told_a_graph_of_stages(tmp_path: Path) -> None:
     ]
 
 
-def test_the_swift_package_refuses_tensors_that_it_would_misread(bundle: Path) -> None:
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"dtype": "uint8", "layout": "any"}, "heat is uint8; Core ML takes float32 and int32"),
+        ({"dtype": "uint8", "shape": (1, 8, 8, 2)}, "heat has 2 channels; Core ML takes RGB and grey"),
+    ],
+)
+def test_the_swift_package_refuses_tensors_that_it_would_misread(
+    bundle: Path, change: dict[str, Any], message: str
+) -> None:
     opened = open_bundle(bundle)
     tensors = tuple(
-        replace(tensor, dtype="int32") if tensor.name == "heat" else tensor for tensor in PIPELINE.tensors
+        replace(tensor, **change) if tensor.name == "heat" else tensor for tensor in PIPELINE.tensors
     )
-    with pytest.raises(UsageError, match="heat is int32"):
+    with pytest.raises(UsageError, match=message):
         apple_package.make_spec(replace(opened, spec=replace(PIPELINE, tensors=tensors)), ())
-    with pytest.raises(UsageError, match="no end-to-end model"):
-        apple_package.make_spec(replace(opened, spec=STAGES_ALONE), ())
 
 
 def test_what_an_emulator_is_given_is_what_the_host_ran(mine: Path) -> None:

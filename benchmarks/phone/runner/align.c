@@ -142,12 +142,36 @@ static size_t merge(Candidate *c, size_t count, double limit) {
 
 static double area(const Candidate *face) { return face->values[3] * face->values[4]; }
 
-/* Detect inside a square; returns whether there is a face, and the largest one in pixels. */
-static int look(const Picture *photograph, Square square, const Front *front, const Rule *rule, Candidate *largest) {
+/* Turn a square picture, [size, size, 3], counter-clockwise by a quarter. */
+static void turn_picture(uint8_t *picture, int size) {
+  size_t bytes = (size_t)size * size * 3;
+  uint8_t *before = allocate(bytes);
+  memcpy(before, picture, bytes);
+  for (int row = 0; row < size; row++)
+    for (int column = 0; column < size; column++)
+      memcpy(picture + 3 * (row * size + column), before + 3 * (column * size + size - 1 - row), 3);
+  free(before);
+}
+
+/* Take a candidate in shares of a square that was turned counter-clockwise by quarters back to the square. */
+static void turn_back(double *values, int turn) {
+  for (; turn > 0; turn--)
+    for (int k = 1; k < CANDIDATE; k += 2) {
+      double x = values[k];
+      values[k] = k == 3 ? values[k + 1] : 1 - values[k + 1]; /* width and height only change places */
+      values[k + 1] = x;
+    }
+}
+
+/* Detect inside a square that is turned counter-clockwise by quarters; returns how many faces there are, and the
+ * largest one in pixels. */
+static size_t look(const Picture *photograph, Square square, int turn, const Front *front, const Rule *rule,
+                   Candidate *largest) {
   double zoom = rule->detector_size / square.side;
   double corner[2] = {square.x - square.side / 2, square.y - square.side / 2};
   Map map = {zoom, 0, (0.5 - corner[0]) * zoom - 0.5, 0, zoom, (0.5 - corner[1]) * zoom - 0.5};
   warp(photograph, map, rule->detector_size, front->picture->values);
+  for (int quarter = 0; quarter < turn; quarter++) turn_picture(front->picture->values, rule->detector_size);
   run_graph(front->detector);
   size_t count = front->found->bytes / (CANDIDATE * sizeof(float)), likely = 0;
   const float *raw = (const float *)front->found->values;
@@ -156,17 +180,18 @@ static int look(const Picture *photograph, Square square, const Front *front, co
     const float *from = raw + n * CANDIDATE;
     if (!(from[0] >= rule->score)) continue;
     Candidate *to = &found[likely++];
-    to->values[0] = from[0];
+    for (int k = 0; k < CANDIDATE; k++) to->values[k] = from[k];
+    turn_back(to->values, turn);
     for (int k = 1; k < CANDIDATE; k++) {
       int is_size = k == 3 || k == 4;
-      to->values[k] = from[k] * square.side + (is_size ? 0 : corner[(k + 1) % 2] - 0.5);
+      to->values[k] = to->values[k] * square.side + (is_size ? 0 : corner[(k + 1) % 2] - 0.5);
     }
   }
   size_t faces = merge(found, likely, rule->overlap);
   for (size_t n = 0; n < faces; n++)
     if (n == 0 || area(&found[n]) > area(largest)) *largest = found[n];
   free(found);
-  return faces > 0;
+  return faces;
 }
 
 /* The turn, scale and shift that takes the keypoints to the template best. */
@@ -194,13 +219,37 @@ void check_front(const Front *front, const Rule *rule) {
     die("the front's tensors are not of the sizes of its rule; export the bundle again");
 }
 
-void align(const Picture *p, const Front *front, const Rule *rule) {
-  Candidate found, closer;
+/* What two looks saw of the largest face. */
+typedef struct {
+  size_t faces;
+  double score, side;
+  Candidate closest;
+} Sighting;
+
+/* Look twice at a photograph that is turned by so many quarters. */
+static Sighting sight(const Picture *p, int turn, const Front *front, const Rule *rule) {
+  Sighting seen = {0};
+  Candidate face, closer;
   Square whole = {p->width / 2.0, p->height / 2.0, p->width > p->height ? p->width : p->height};
-  if (!look(p, whole, front, rule, &found)) die("no face found; give a photograph with one upright, frontal face");
-  double side = fmax(found.values[3], found.values[4]);
-  if (side < rule->smallest) die("the largest face is %.0f pixels wide, %.0f are needed", side, rule->smallest);
-  Square about = {found.values[1] + 0.5, found.values[2] + 0.5, rule->second_look * side};
-  const Candidate *used = look(p, about, front, rule, &closer) ? &closer : &found;
-  warp(p, similarity(used->values + 5, rule->template_), rule->size, front->face->values);
+  seen.faces = look(p, whole, turn, front, rule, &face);
+  if (!seen.faces) return seen;
+  seen.side = fmax(face.values[3], face.values[4]);
+  Square about = {face.values[1] + 0.5, face.values[2] + 0.5, rule->second_look * seen.side};
+  int again = look(p, about, turn, front, rule, &closer) > 0;
+  seen.closest = again ? closer : face;
+  seen.score = again ? closer.values[0] : 0;
+  return seen;
+}
+
+void align(const Picture *p, const Front *front, const Rule *rule) {
+  static const int turns[] = {2, 1, 3};
+  Sighting best = sight(p, 0, front, rule);
+  if (rule->sure > 0 && (!best.faces || best.score < rule->sure))
+    for (size_t n = 0; n < sizeof turns / sizeof *turns; n++) {
+      Sighting other = sight(p, turns[n], front, rule);
+      if (other.faces && (!best.faces || other.score > best.score)) best = other;
+    }
+  if (!best.faces) die("no face found; give a photograph with one upright, frontal face");
+  if (best.side < rule->smallest) die("the largest face is %.0f pixels wide, %.0f are needed", best.side, rule->smallest);
+  warp(p, similarity(best.closest.values + 5, rule->template_), rule->size, front->face->values);
 }

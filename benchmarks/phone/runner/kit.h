@@ -22,7 +22,7 @@ typedef struct {
 /* How a face is found and framed: the rule of the manifest's front. */
 typedef struct {
   int size, detector_size;
-  double score, overlap, second_look, smallest;
+  double score, overlap, second_look, smallest, sure;
   double template_[POINTS][2];
 } Rule;
 

@@ -7,6 +7,8 @@ static const double LUMA[3] = {0.299, 0.587, 0.114};
 static const double PI = 3.14159265358979323846;
 /* A face of one colour has no edges, but for last bits. */
 static const double FLAT = 1e-6;
+/* Of the face, in pixels, by which the patches about eyes and mouth are measured. */
+static const double EYES_APART = 76, BIT = 1e-6;
 enum { BLACK = 12, BURNT = 250 };
 
 static double brightness(const uint8_t *pixel) {
@@ -66,6 +68,46 @@ static void measure_light(const FoundFace *face, const Region *region, double *v
   values[BURNT_SHARE] = (double)burnt / count;
 }
 
+/* Mean and standard deviation of the brightness about a place of the template; lengths in units of ``unit``. */
+static void patch(const FoundFace *face, const double *place, const double *from, const double *half, double unit,
+                  double *mean, double *deviation) {
+  double at[2], reach[2], sum = 0, squares = 0;
+  int count = 0;
+  for (int axis = 0; axis < 2; axis++) {
+    at[axis] = fmin(fmax(place[axis] + from[axis] * unit, 0), face->size - 1);
+    reach[axis] = fmax(half[axis] * unit, 0.5) + BIT;
+  }
+  for (int pass = 0; pass < 2; pass++) {
+    for (int row = 0; row < face->size; row++)
+      for (int column = 0; column < face->size; column++) {
+        if (fabs(column - at[0]) > reach[0] || fabs(row - at[1]) > reach[1]) continue;
+        double light = brightness(face->pixels + 3 * (row * face->size + column));
+        if (pass) squares += (light - *mean) * (light - *mean);
+        else sum += light, count++;
+      }
+    *mean = sum / count;
+  }
+  *deviation = sqrt(squares / count);
+}
+
+static void measure_shown(const FoundFace *face, const double template_[POINTS][2], double *values) {
+  double unit = distance(template_[0], template_[1]) / EYES_APART, mean, deviation, eyes;
+  double beneath = 0, skin = 0, middle[2];
+  for (int eye = 0; eye < 2; eye++) {
+    patch(face, template_[eye], (double[]){0, 17}, (double[]){12, 5}, unit, &mean, &deviation);
+    beneath = fmax(beneath, mean);
+    patch(face, template_[eye], (double[]){eye ? 6 : -6, 50}, (double[]){8, 8}, unit, &mean, &deviation);
+    skin += mean / 3;
+    middle[eye] = (template_[0][eye] + template_[1][eye]) / 2;
+  }
+  patch(face, template_[2], (double[]){0, -15}, (double[]){8, 10}, unit, &mean, &deviation);
+  skin += mean / 3;
+  patch(face, middle, (double[]){0, 0}, (double[]){48, 30}, unit, &mean, &eyes);
+  patch(face, template_[3], (double[]){0, 3}, (double[]){40, 14}, unit, &mean, &deviation);
+  values[EYES_SHOWN] = beneath / fmax(skin, 1);
+  values[MOUTH_SHOWN] = eyes > FLAT ? deviation / eyes : 0;
+}
+
 void measure_quality(const FoundFace *face, const double template_[POINTS][2], const Region *region,
                      double values[MEASURES]) {
   const double *m = face->matrix;
@@ -84,6 +126,7 @@ void measure_quality(const FoundFace *face, const double template_[POINTS][2], c
   values[ROLL] = fabs(atan2(m[3], m[0])) * 180 / PI;
   values[TURN] = fabs((nose - right) - (left - nose)) / fmax(left - right, 1);
   values[MISFIT] = sqrt(squares / POINTS) / distance(template_[0], template_[1]);
+  measure_shown(face, template_, values);
   measure_light(face, region, values);
 }
 

@@ -84,6 +84,7 @@ static int read_single(const char *key, const char *value) {
       {"size", 0, &settings.rule.size, 0},        {"detector_size", 0, &settings.rule.detector_size, 0},
       {"score", 0, 0, &settings.rule.score},      {"overlap", 0, 0, &settings.rule.overlap},
       {"second_look", 0, 0, &settings.rule.second_look}, {"smallest", 0, 0, &settings.rule.smallest},
+      {"sure", 0, 0, &settings.rule.sure},
       {"x0", 0, 0, points},     {"y0", 0, 0, points + 1}, {"x1", 0, 0, points + 2}, {"y1", 0, 0, points + 3},
       {"x2", 0, 0, points + 4}, {"y2", 0, 0, points + 5}, {"x3", 0, 0, points + 6}, {"y3", 0, 0, points + 7},
   };

@@ -26,6 +26,7 @@ from mien.models.appraisal.evaluation.ratings.rating_agreement import (
     choose_ratings,
     rate_photographs,
 )
+from mien.models.appraisal.evaluation.refusals import measure_refusals
 from mien.models.appraisal.evaluation.robustness import measure_nuisances, measure_retest
 from mien.models.appraisal.evaluation.statistics import Values
 from mien.models.appraisal.portraits import INDEX, Portrait, cut_faces, read_portraits
@@ -150,12 +151,12 @@ def _further(
 def _everyday(
     request: Request, bench: Bench, folder: Path, portraits: Sequence[Portrait], progress: Progress
 ) -> list[Part]:
-    """Measure everyday faces: untouched, drawn on, and what else was asked for but nuisances."""
+    """Measure everyday faces: untouched, drawn on, refused, and what else was asked for but nuisances."""
     told = _told(progress, folder.name)
     faces = cut_faces(portraits, bench.checkpoint, told)
     canvas = Canvas(faces, bench.checkpoint.config.alignment.template, request.noise)
     part, untouched = measure_everyday(folder, bench, canvas, told)
-    parts = [part]
+    parts = [part, measure_refusals(folder, bench, portraits, told)]
     if UNSEEN in request.also:
         parts.append(measure_unseen(folder.name, bench, canvas, untouched, 1, told))
     if RETEST in request.also:

@@ -14,6 +14,8 @@ from mien.benchmarks.apps.apple_package import PAYLOAD
 from mien.benchmarks.apps.generated_project import SPEC
 from mien.mobile_reference.bundle.reader import open_bundle
 from mien.mobile_reference.commands.console import main
+from mien.mobile_reference.contract import PipelineSpec
+from tests.benchmarks.pipelines import EDGES, GRADER, SENSORS, make_bundle
 
 PARSER = tree_sitter.Parser(tree_sitter.Language(tree_sitter_swift.language()))
 
@@ -63,14 +65,13 @@ def test_the_payload_is_the_bundles(exported: Path, package: Path) -> None:
         assert contents(payload / model) == contents(bundle.variant("coreml-fp16").files[graph])
     shapes = {t["name"]: t for g in spec["graphs"].values() for t in (*g["inputs"], *g["outputs"])}
     for golden, entry in zip(bundle.goldens, spec["goldens"], strict=True):
-        assert entry["rating"] == golden.rating
         for name, file in entry["vectors"].items():
             tensor = shapes[name]
-            data = np.fromfile(payload / file, np.uint8 if tensor["image"] else "<f4").reshape(
+            data = np.fromfile(payload / file, np.uint8 if tensor["kind"] == "image" else "<f4").reshape(
                 tensor["shape"]
             )
             expected = golden.read(name)
-            if tensor["image"]:
+            if tensor["kind"] == "image":
                 expected = expected[0]
             elif expected.ndim == 4:
                 expected = expected.transpose(0, 3, 1, 2)
@@ -118,3 +119,44 @@ def test_what_cannot_be_generated_is_said(
 ) -> None:
     assert message in bench(capsys, bundle, *arguments, expect=2)
     assert not Path("x").exists()
+
+
+@pytest.mark.parametrize("platform", ["macos", "ios"])
+@pytest.mark.parametrize("spec", [GRADER, SENSORS, EDGES], ids=lambda spec: spec.name)
+def test_any_pipeline_has_a_package(
+    spec: PipelineSpec, platform: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    made = make_bundle(tmp_path / "made", spec)
+    bench(capsys, made, "--target", platform, "-o", tmp_path / "package")
+    payload = tmp_path / "package" / PAYLOAD
+    described = json.loads((payload / SPEC).read_text())
+    assert described["inputs"] == list(spec.inputs)
+    assert described["served"] == described["stages"] == [stage.name for stage in spec.stages]
+    assert described["variants"][0]["limits"].keys() == {spec.rating.tensor}
+    kinds = {
+        t["name"]: t["kind"] for g in described["graphs"].values() for t in (*g["inputs"], *g["outputs"])
+    }
+    golden = open_bundle(made).goldens[0]
+    assert kinds.keys() == golden.vectors.keys()
+    for name, file in described["goldens"][0]["vectors"].items():
+        expected = golden.read(name)
+        assert kinds[name] == ("image" if expected.dtype == np.uint8 else expected.dtype.name)
+        if expected.ndim != 4:
+            stored = np.fromfile(payload / file, expected.dtype.newbyteorder("<"))
+            np.testing.assert_array_equal(stored, expected.reshape(-1))
+    for source in (tmp_path / "package").rglob("*.swift"):
+        assert not PARSER.parse(source.read_bytes()).root_node.has_error, source
+
+
+def test_the_swift_reads_the_kinds_and_keys_that_are_written(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    made = make_bundle(tmp_path / "made", SENSORS)
+    bench(capsys, made, "--target", "macos", "-o", tmp_path / "package")
+    described = json.loads((tmp_path / "package" / PAYLOAD / SPEC).read_text())
+    source = (tmp_path / "package/Sources/MienPipeline/Spec.swift").read_text()
+    assert "case image, float32, int32" in source
+    declared = set(re.findall(r"public let (\w+):", source))
+    for record in (described["graphs"]["mlp"], described["variants"][0], described["goldens"][0]):
+        assert {*record} <= declared
+    assert {*described} - {"format", "bundle", "manifest_sha256"} <= declared

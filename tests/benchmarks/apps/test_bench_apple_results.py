@@ -14,6 +14,7 @@ from mien.benchmarks.apps.generated_project import RESULTS, SPEC
 from mien.benchmarks.results.records import read_report
 from mien.mobile_reference.bundle.reader import open_bundle
 from mien.mobile_reference.commands.console import main
+from tests.benchmarks.pipelines import GRADER, make_bundle
 
 UNITS = ("cpuOnly", "cpuAndGPU", "cpuAndNeuralEngine", "all")
 Change = Callable[[dict[str, Any]], None]
@@ -47,12 +48,14 @@ class Package:
             "device": device | {"simulator": False},
             "load_ms": 10.5,
             "first_ms": 5,
-            "chain": {"pixels": [0.1, 0.2], "appraisal": [12.5, 12.6]},
+            "inputs_ms": [0.1, 0.2],
+            "models_ms": {"appraisal": [12.4, 12.4]},
+            "runs_ms": [12.5, 12.6],
             "graphs": graphs,
             "peak_memory_bytes": 1000,
             "notes": ["thermal state after: fair"],
             "scores": [
-                {"golden": golden["name"], "from": start, "points": 0.01}
+                {"golden": golden["name"], "from": start, "differences": {"score": 0.01}}
                 for golden in self.spec["goldens"]
                 for start in starts
             ],
@@ -89,8 +92,13 @@ def test_a_measurement_becomes_a_report(package: Package, capsys: pytest.Capture
         assert result["verdict"] == {"budget_ms": 1000, "p90_ms": None, "state": "no evidence"}
         assert result["threads"] is None
         assert [p["error"] for p in result["parity"]] == [0.01] * 5
-        assert result["latency"]["stages"][1]["blocks"] == [[12.5, 12.6]] * 2
-        assert any("alignment are not in it" in note for note in result["notes"])
+        assert [(s["part"], s["name"]) for s in result["latency"]["stages"]][:3] == [
+            ("step", "pixels"),
+            ("model", "appraisal"),
+            ("step", "inference"),
+        ]
+        assert result["latency"]["stages"][2]["blocks"] == [[12.5, 12.6]] * 2
+        assert any("the front is not in it" in note for note in result["notes"])
     report = package.folder / "report.json"
     bench(capsys, "page", report, "-o", package.folder / "report.html")
     assert "12.6" in (package.folder / "report.html").read_text()
@@ -119,9 +127,9 @@ def _drop_a_face(record: dict[str, Any]) -> None:
 @pytest.mark.parametrize(
     "change",
     [
-        lambda r: r["scores"][0].update(points=0.2),
-        lambda r: r["scores"][0].update(points=None),
-        lambda r: r["scores"][0].pop("points"),
+        lambda r: r["scores"][0]["differences"].update(score=0.2),
+        lambda r: r["scores"][0]["differences"].update(score=None),
+        lambda r: r["scores"][0]["differences"].pop("score"),
         _drop_a_face,
     ],
 )
@@ -138,8 +146,8 @@ def test_a_wrong_or_missing_score_fails(
         (lambda r: r.update(id="0" * 64), "measured another bundle"),
         (lambda r: r.update(extra=1), "damaged"),
         (lambda r: r.update(load_ms=float("nan")), "damaged"),
-        (lambda r: r["chain"].update(appraisal=[float("inf")]), "damaged"),
-        (lambda r: r["chain"].update(other=r["chain"].pop("appraisal")), "damaged"),
+        (lambda r: r["models_ms"].update(appraisal=[float("inf")]), "damaged"),
+        (lambda r: r["models_ms"].update(other=r["models_ms"].pop("appraisal")), "damaged"),
         (lambda r: r["device"].update(system="Debian"), "damaged"),
         (lambda r: r.update(variant="coreml-none"), "has no variant"),
         (lambda r: r["device"].update(cores=len(r["units"])), "several devices"),
@@ -183,3 +191,43 @@ def test_an_empty_log_says_so(package: Package, capsys: pytest.CaptureFixture[st
     (package.folder / RESULTS / "block-1.log").write_text("error: it does not build\n")
     assert "holds no measurement" in package.read(capsys, expect=2)
     assert len(open_bundle(package.bundle).goldens) > 1
+
+
+@pytest.mark.parametrize(
+    ("damage", "code", "message"),
+    [
+        (lambda _: None, 0, "under 1000 ms met on this mac (p90 12.6 ms)"),
+        (lambda r: r["scores"][0]["differences"].update(grade=7.0), 1, "grade from segment on is off by 7"),
+        (lambda r: r["scores"][1]["differences"].update(grade=None), 1, "grade from rate on is off by inf"),
+        (lambda r: r["scores"].pop(), 1, "grade from rate on is off by inf"),
+        (lambda r: r["models_ms"].pop("rate"), 2, "models_ms are not of rate, segment"),
+        (lambda r: r["graphs"].update(other=[1.0]), 2, "graphs are not of none"),
+        (lambda r: r.update(runs_ms=[]), 2, "damaged"),
+    ],
+)
+def test_stages_of_a_pipeline_without_a_front_are_read(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], damage: Change, code: int, message: str
+) -> None:
+    made, folder = make_bundle(tmp_path / "made", GRADER), tmp_path / "package"
+    bench(capsys, made, "--target", "macos", "-o", folder)
+    package = Package(folder, made)
+    record = package.record("all") | {
+        "models_ms": {"segment": [6.0, 6.0], "rate": [6.4, 6.4]},
+        "graphs": {},
+        "scores": [
+            {"golden": "one", "from": start, "differences": {"mask": 0.0, "grade": 0.01}}
+            for start in ("segment", "rate")
+        ],
+    }
+    damage(record)
+    (folder / RESULTS / "block-1.log").write_text("MIEN " + json.dumps(record) + "\n")
+    assert message in " ".join(package.read(capsys, expect=code).split())
+    if code:
+        return
+    (result,) = read_report(folder / "report.json")["results"]
+    assert [(stage["part"], stage["name"]) for stage in result["latency"]["stages"]] == [
+        ("step", "pixels"),
+        ("model", "segment"),
+        ("model", "rate"),
+        ("step", "total"),
+    ]

@@ -167,3 +167,88 @@ def test_what_is_no_report_is_refused(
         main(["bench", "compare", str(file), str(file)])
     assert end.value.code == 2
     assert str(file) in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), 0.0])
+def test_what_is_not_a_time_is_never_no_difference(make: Callable[..., dict[str, Any]], value: float) -> None:
+    good, bad = make(host_result(1, 100)), make(host_result(2, 100))
+    stage = bad["results"][0]["latency"]["stages"][1]
+    stage["blocks"] = [[value] * len(block) for block in stage["blocks"]]
+    for before, after in ((good, bad), (bad, good)):
+        with pytest.raises(ReportError, match=r"total (has a time that is not a finite number|took 0 ms)"):
+            compare(before, after)
+
+
+@pytest.mark.parametrize("option", ["--threshold", "--work-threshold"])
+@pytest.mark.parametrize("value", ["nan", "inf", "-1"])
+def test_a_threshold_that_nothing_exceeds_is_refused(
+    make: Callable[..., dict[str, Any]],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    option: str,
+    value: str,
+) -> None:
+    report = write(tmp_path, "report.json", make(host_result(1, 100)))
+    with pytest.raises(SystemExit) as end:
+        main(["bench", "compare", report, report, option, value])
+    assert end.value.code == 2
+    assert f"{option} is {float(value)}, expected a number" in capsys.readouterr().err
+
+
+def _no_results(report: dict[str, Any]) -> None:
+    report["results"] = []
+
+
+def _only_graphs(report: dict[str, Any]) -> None:
+    for stage in report["results"][0]["latency"]["stages"]:
+        stage["part"] = "graph"
+
+
+def _no_loading(report: dict[str, Any]) -> None:
+    report["results"][0]["latency"]["load_ms"] = []
+
+
+def _empty_block(report: dict[str, Any]) -> None:
+    report["results"][0]["latency"]["stages"][0]["blocks"][0] = []
+
+
+def _endless(report: dict[str, Any]) -> None:
+    report["results"][0]["latency"]["stages"][0]["blocks"][0][0] = 10**400
+
+
+def _many_cores(report: dict[str, Any]) -> None:
+    report["results"][0]["device"]["cores"] = 10**400
+
+
+@pytest.mark.parametrize(
+    "damage", [_no_results, _only_graphs, _no_loading, _empty_block, _endless, _many_cores]
+)
+def test_a_damaged_report_is_one_line(
+    make: Callable[..., dict[str, Any]],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    damage: Callable[[dict[str, Any]], None],
+) -> None:
+    report = make(host_result(1, 100))
+    damage(report)
+    file = write(tmp_path, "report.json", report)
+    for words in (["compare", file, file], ["page", file, "-o", str(tmp_path / "page.html")]):
+        with pytest.raises(SystemExit) as end:
+            main(["bench", *words])
+        assert end.value.code == 2
+        captured = capsys.readouterr()
+        assert len(captured.err.splitlines()) == 1
+        assert "report.json" in captured.err
+    assert not (tmp_path / "page.html").exists()
+
+
+def test_names_are_not_markup(
+    make: Callable[..., dict[str, Any]], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    report = make(host_result(1, 100))
+    report["results"][0]["variant"] = "[/x]"
+    file = write(tmp_path, "report.json", report)
+    with pytest.raises(SystemExit) as end:
+        main(["bench", "compare", file, file])
+    assert not end.value.code
+    assert "[/x]" in capsys.readouterr().out

@@ -64,8 +64,8 @@ def test_folding_computes_the_same_and_leaves_the_module_alone() -> None:
     torch.manual_seed(0)
     net = nn.Sequential(nn.Conv2d(3, 4, 3, bias=False), nn.BatchNorm2d(4), nn.ReLU(), nn.BatchNorm2d(4))
     net(torch.rand(4, 3, 8, 8))  # statistics that are not those of birth
-    folded = fold_batch_norm(net.eval())
     x = torch.rand(1, 3, 8, 8)
+    folded = fold_batch_norm(net.eval(), [x])
     # float32 products in another order.
     torch.testing.assert_close(folded(x), net(x), atol=1e-6, rtol=1e-5)
     assert [type(m) for m in net] == [nn.Conv2d, nn.BatchNorm2d, nn.ReLU, nn.BatchNorm2d]
@@ -169,7 +169,8 @@ def test_int8_weights_are_dense_ones_and_spare_what_decides(bundle: Bundle) -> N
 
 def test_int8_weights_are_the_rounded_ones(bundle: Bundle, checkpoint: Checkpoint) -> None:
     # Whatever faces they were rounded for, rounding to the nearest step gives others.
-    convolution = fold_batch_norm(checkpoint.appraisal).student.stages[2][1].layers[0]
+    folded = fold_batch_norm(checkpoint.appraisal, [torch.rand(1, 3, 256, 256)])
+    convolution = folded.student.stages[2][1].layers[0]
     weight = convolution.weight.detach().numpy()[:, :, 0, 0]
     steps = np.abs(weight).max(axis=1, keepdims=True) / 127
     (stored,) = (

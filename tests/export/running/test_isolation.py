@@ -1,6 +1,12 @@
 """Converters that fail: each costs one conversion, and says why."""
 
+# ruff: noqa: PT012 - what is raised at the end of a context is meant
+
+import contextlib
 import os
+import signal
+import subprocess
+import sys
 import time
 from functools import partial
 from pathlib import Path
@@ -8,8 +14,12 @@ from pathlib import Path
 import pytest
 
 from mien.export.errors import ConversionError
-from mien.export.running.isolation import Limits, run_isolated
-from mien.export.running.plan import Job, plan, run_jobs
+from mien.export.running.isolation import Limits, Watch, run_isolated
+from mien.export.running.jobs import Job, run_jobs
+from mien.export.running.plan import plan
+from mien.export.running.work_folder import work_folder
+from mien.mobile_reference.errors import UsageError
+from mien.mobile_reference.output.unfinished import sweep
 from mien.models.sources import open_pipeline
 
 
@@ -27,6 +37,29 @@ def _crash() -> None:
 
 def _hang() -> None:
     time.sleep(600)
+
+
+def _compute() -> None:
+    while True:
+        pass
+
+
+def _start_and_hang(file: Path) -> None:
+    program = subprocess.Popen(["sleep", "600"])
+    file.write_text(str(program.pid))
+    time.sleep(600)
+
+
+def _ends(process: int) -> bool:
+    """Tell whether a process is gone, or soon will be."""
+    for _ in range(100):
+        stat = Path(f"/proc/{process}/stat")
+        with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+            if stat.read_text().rpartition(")")[2].split()[0] != "Z":
+                time.sleep(0.1)
+                continue
+        return True
+    return False
 
 
 def _devour() -> None:
@@ -49,8 +82,38 @@ def test_a_crash_is_told_by_its_signal(tmp_path: Path) -> None:
 
 
 def test_a_hang_is_ended(tmp_path: Path) -> None:
-    with pytest.raises(ConversionError, match="took over 1 s"):
-        run_isolated(_hang, tmp_path / "log", Limits(seconds=1), "hang")
+    with pytest.raises(ConversionError, match="hangs: no second of processor time in 2 s; log: log"):
+        run_isolated(_hang, tmp_path / "log", Limits(idle=2), "hang")
+
+
+def test_work_that_goes_on_for_too_long_is_ended(tmp_path: Path) -> None:
+    with pytest.raises(ConversionError, match="over 1 s of processor time; allow more with --converter-cpu"):
+        run_isolated(_compute, tmp_path / "log", Limits(seconds=1), "loop")
+
+
+def test_work_on_a_busy_machine_is_let_go_on() -> None:
+    """An hour on the clock, of which it has one part in a hundred."""
+    watch = Watch(Limits(seconds=100, idle=120), 0.0)
+    assert not [now for now in range(3600) if watch.excess(now / 100, now)]
+
+
+def test_no_second_of_work_in_all_the_time_is_a_hang() -> None:
+    watch = Watch(Limits(seconds=100, idle=120), 0.0)
+    assert watch.excess(5.0, 60) is None
+    assert watch.excess(5.9, 180) is None
+    assert "hangs" in str(watch.excess(5.9, 181))
+
+
+def test_the_limit_is_in_seconds_of_the_processor() -> None:
+    watch = Watch(Limits(seconds=100, idle=120), 0.0)
+    assert watch.excess(100.0, 10) is None
+    assert "over 100 s of processor time" in str(watch.excess(100.1, 10))
+
+
+def test_programs_that_a_converter_started_end_with_it(tmp_path: Path) -> None:
+    with pytest.raises(ConversionError, match="hangs"):
+        run_isolated(partial(_start_and_hang, tmp_path / "pid"), tmp_path / "log", Limits(idle=2), "hang")
+    assert _ends(int((tmp_path / "pid").read_text()))
 
 
 def test_memory_is_capped(tmp_path: Path) -> None:
@@ -111,3 +174,83 @@ def test_every_stage_comes_after_the_converted_stage_before_it(tmp_path: Path) -
     }
     titles = list(jobs)
     assert all(titles.index(title) < titles.index(job.title) for job in jobs.values() for title in job.after)
+
+
+INTERRUPTED = """
+import multiprocessing, sys, time
+from functools import partial
+from pathlib import Path
+import click
+from mien.export.running.jobs import run_jobs
+from mien.export.running.work_folder import work_folder
+from mien.mobile_reference.commands import console
+from mien.mobile_reference.output.folder import Kind, OutputFolder
+from tests.export.running.test_isolation import Job, begin
+@click.command()
+def export():
+    place = Path(sys.argv.pop())
+    with OutputFolder.at(place / "out", Kind("x")).staged(), work_folder(place / "out") as work:
+        jobs = [Job(f"{n}", work / f"{n}.log", partial(begin, place / f"begun{n}")) for n in range(6)]
+        run_jobs(jobs, 2, lambda *_: None)
+if __name__ == "__main__":
+    console.run(export, [])
+"""
+
+
+def begin(file: Path) -> None:
+    """Start a program, say its process and one's own, and go on for long."""
+    program = subprocess.Popen(["sleep", "600"])
+    part = file.with_suffix(".part")
+    part.write_text(f"{os.getpid()} {program.pid}")
+    part.rename(file)
+    time.sleep(600)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+def test_an_interrupted_export_ends_what_runs_and_begins_nothing(tmp_path: Path, number: int) -> None:
+    script = tmp_path / "script.py"
+    script.write_text(INTERRUPTED)
+    (tmp_path / "place").mkdir()
+    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[3])}
+    command = [sys.executable, str(script), str(tmp_path / "place")]
+    export = subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, start_new_session=True)
+    while len(begun := sorted((tmp_path / "place").glob("begun?"))) < 2:
+        assert export.poll() is None
+        time.sleep(0.1)
+    export.send_signal(number)
+    # The pipe is open for as long as anybody whom the export started has it.
+    _, said = export.communicate(timeout=60)
+    left = sorted(path.name for path in (tmp_path / "place").iterdir())
+    if number == signal.SIGKILL:
+        assert export.returncode == -signal.SIGKILL
+        sweep(tmp_path / "place")
+        left = sorted(path.name for path in (tmp_path / "place").iterdir())
+    else:
+        assert (export.returncode, said.strip().decode()) == (130, "mien: interrupted")
+    assert left == ["begun0", "begun1"]
+    assert all(_ends(int(process)) for file in begun for process in file.read_text().split())
+
+
+def test_lost_conversions_leave_logs_and_what_was_finished(tmp_path: Path) -> None:
+    output = tmp_path / "out"
+    for _ in range(2):  # what an export left is taken away by the next one
+        with pytest.raises(ConversionError, match=r"lie in .*out\.work"), work_folder(output) as work:
+            jobs = [
+                Job("good", work / "good.log", partial(_write, work / "made")),
+                Job("bad", work / "bad.log", _raise),
+            ]
+            run_jobs(jobs, 2, lambda *_: None)
+        assert "no kernel for this" in (tmp_path / "out.work" / "bad.log").read_text()
+        assert (tmp_path / "out.work" / "made").read_text() == "done"
+        assert [path.name for path in tmp_path.iterdir()] == ["out.work"]
+    with work_folder(output):
+        assert not (tmp_path / "out.work").exists()
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_folder_of_the_user_s_is_not_taken_for_that_of_lost_conversions(tmp_path: Path) -> None:
+    (tmp_path / "out.work").mkdir()
+    (tmp_path / "out.work" / "thesis").write_text("mine")
+    with pytest.raises(UsageError, match="move it away"), work_folder(tmp_path / "out"):
+        pass
+    assert (tmp_path / "out.work" / "thesis").exists()

@@ -47,7 +47,7 @@ def main(portraits: Path) -> None:
     checkpoint = load_checkpoint(REFERENCE)
     traces = gather(read_portraits(portraits), [], checkpoint, appraisal(checkpoint)).samples
     faces = [torch.from_numpy(one.tensors["face"]).permute(0, 3, 1, 2).contiguous() for one in traces]
-    net = fold_batch_norm(checkpoint.appraisal)
+    net = fold_batch_norm(checkpoint.appraisal, [faces[0].float()])
     exact = scores(net, faces)
     moments = convolution_moments(net, [[face] for face in faces])
     table = Table(title=f"score error over {len(faces)} faces, mean / worst, points")

@@ -173,3 +173,26 @@ def test_the_c_runner_follows_the_vectors(case: dict[str, Any], harness: Path):
     np.testing.assert_allclose(found[12:].reshape(2, 3), case["alignment"]["matrix"], rtol=0, atol=CLOSE)
     face = np.frombuffer(done.stdout[18 * 8 :], np.uint8).reshape(RULE.size, RULE.size, 3)
     assert_same_pixels(face, cut(case))
+
+
+@pytest.mark.parametrize(
+    "scores", [(0.6, 0.9, 0.7, 0.65), (0.6, 0.7, 0.9, 0.65), (0.6, 0.5, 0.55, 0.9), (0.6,) * 4]
+)
+def test_the_c_runner_turns_a_photograph_as_the_runner_does(scores: tuple[float, ...], harness: Path):
+    """The surest of the four is framed; of the same places each turn makes another face."""
+    case = VECTORS["cases"][7]
+    first, second = answers(case)
+    said = [np.array([score, *one[0, 1:]], np.float32) for score in scores for one in (first, second)]
+    pixels, looks = photograph(case), iter(said)
+    expected = numpy_side.align(pixels, lambda picture: next(looks)[None], RULE)
+    sizes = np.array([pixels.shape[1], pixels.shape[0], RULE.size, RULE.detector_size], np.int32)
+    rule = np.array([RULE.score, RULE.overlap, RULE.second_look, RULE.smallest, *np.ravel(RULE.template)])
+    given = b"".join(a.tobytes() for a in (sizes, rule, np.zeros(6), *said, pixels))
+    done = subprocess.run([harness, str(RULE.sure)], input=given, capture_output=True, check=True)
+    face = np.frombuffer(done.stdout, np.uint8).reshape(RULE.size, RULE.size, 3)
+    assert_same_pixels(face, expected.pixels)
+    turn = (0, 2, 1, 3)[scores.index(max(scores))]
+    roll = np.degrees(np.arctan2(expected.matrix[1, 0], expected.matrix[0, 0]))
+    upright = np.array(case["alignment"]["matrix"])
+    tilt = np.degrees(np.arctan2(upright[1, 0], upright[0, 0]))
+    assert (roll - tilt + 90 * turn + 180) % 360 - 180 == pytest.approx(0, abs=1)

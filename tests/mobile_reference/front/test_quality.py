@@ -104,6 +104,30 @@ def test_a_case_follows_the_meaning_of_the_measures(case: dict[str, Any]):
         math.degrees(abs(math.atan2(matrix[1, 0], matrix[0, 0]))), abs=1e-6
     )
     assert (values["detector_score"], values["faces"]) == (case["score"], case["faces"])
+    unit = math.dist(*template[:2].tolist()) / 76
+
+    def about(place: Any, right: float, down: float, across: float, tall: float) -> list[float]:
+        x, y = place[0] + right * unit, place[1] + down * unit
+        return [
+            light[row, column]
+            for row in range(size)
+            for column in range(size)
+            if abs(column - x) <= max(across * unit, 0.5) + 1e-6
+            and abs(row - y) <= max(tall * unit, 0.5) + 1e-6
+        ]
+
+    beneath = max(np.mean(about(eye, 0, 17, 12, 5)) for eye in template[:2])
+    skin = [
+        about(template[2], 0, -15, 8, 10),
+        about(template[0], -6, 50, 8, 8),
+        about(template[1], 6, 50, 8, 8),
+    ]
+    assert values["eyes_shown"] == pytest.approx(
+        beneath / max(np.mean([np.mean(s) for s in skin]), 1), abs=1e-6
+    )
+    eyes = np.std(about((template[0] + template[1]) / 2, 0, 0, 48, 30))
+    mouth = np.std(about(template[3], 0, 3, 40, 14))
+    assert values["mouth_shown"] == pytest.approx(mouth / eyes if eyes > 1e-6 else 0, abs=1e-6)
     back = np.linalg.inv(np.vstack([matrix, [0, 0, 1]]))
     places = [(back @ [column, row, 1])[:2] for row, column in inside]
     width, height = case["photograph"]["width"], case["photograph"]["height"]
@@ -163,6 +187,31 @@ def test_blur_is_less_sharp_whatever_the_brightness():
     blurred = sum(np.roll(sharp, shift, axis) for shift in (-1, 0, 1) for axis in (0, 1)) / 6
     assert sharpness(blurred) < 0.7 * sharpness(sharp)
     assert sharpness(sharp // 2) == pytest.approx(sharpness(sharp), rel=0.05)
+
+
+def with_patch(place: tuple[float, float], half: tuple[float, float], level: int) -> NDArray[np.uint8]:
+    """A noisy face with a patch of one level."""
+    pixels = np.random.default_rng(6).integers(100, 200, (SIZE, SIZE, 1)).repeat(3, axis=2).astype(np.uint8)
+    rows, columns = np.mgrid[0:SIZE, 0:SIZE]
+    pixels[(abs(columns - place[0]) <= half[0]) & (abs(rows - place[1]) <= half[1])] = level
+    return pixels
+
+
+def test_dark_lenses_and_a_plain_mask_are_seen_each_by_its_own_measure():
+    bare = measured(with_patch((0, 0), (0, 0), 150))
+    glasses = measured(with_patch((8, 6.6), (5, 1.5), 20))
+    mask = measured(with_patch((8, 11.4), (5, 2), 150))
+    one_eye = measured(with_patch((5.6, 6.6), (2, 1.5), 20))
+    assert (
+        glasses["eyes_shown"] < 0.3 < 0.8 < min(bare["eyes_shown"], mask["eyes_shown"], one_eye["eyes_shown"])
+    )
+    assert mask["mouth_shown"] < 0.3 < 0.8 < bare["mouth_shown"]
+
+
+def test_a_template_beyond_the_picture_still_has_patches():
+    far = [(x + 99, y - 99) for x, y in TEMPLATE]
+    values = measure(AlignedFace(grey(50), np.eye(2, 3), 1, 0.8, FACE), 9, 9, far, REGION)
+    assert all(map(math.isfinite, values.values()))
 
 
 UP, DOWN = LimitSpec("turn", ABOVE, 0.6, 0.9), LimitSpec("contrast", BELOW, 14, 7)

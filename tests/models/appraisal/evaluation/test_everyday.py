@@ -115,7 +115,12 @@ def test_everyday_faces_stand_beside_the_studios(
     )
     assert code == 0
     record = json.loads((tmp_path / "r.json").read_text())
-    (part,) = record["parts"]
+    part, refusals = record["parts"]
+    assert (refusals["part"], refusals["portraits"]) == ("refusals", 5)
+    shares = {(f["measure"], f["kind"]): f["estimate"] for f in refusals["figures"] if f["group"] == EVERYONE}
+    assert shares["refused", "untouched"] == 0
+    sure = ("upside down", "sideways", "cut by the border", "sunglasses")
+    assert {shares["flagged", kind] for kind in sure} == {1}
     assert (part["part"], part["faces"], part["portraits"]) == ("everyday", "everyday", 5)
     groups = {f["group"] for f in part["figures"] if f["measure"] == "untouched_p5"}
     assert groups == {EVERYONE, "glasses", "turn 0 to 0.1"}
@@ -123,7 +128,9 @@ def test_everyday_faces_stand_beside_the_studios(
     page = (tmp_path / "p.html").read_text()
     for text in ("everyday, everyday: untouched", "glasses (4)", "worst group"):
         assert text in page
-    assert "everyday, everyday: 5 faces, median" in capsys.readouterr().out
+    out = capsys.readouterr().out
+    assert "everyday, everyday: 5 faces, median" in out
+    assert "refusals, everyday: 0.0 % of 5 frontal" in out
     assert run("evaluate", studio, "--everyday", studio, "-o", tmp_path / "no.json") == 2
     assert "also stands in the evaluation" in capsys.readouterr().err
     assert not (tmp_path / "no.json").exists()

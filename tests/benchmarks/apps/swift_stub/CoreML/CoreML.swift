@@ -11,7 +11,7 @@ public final class MLModelConfiguration {
     public init() {}
 }
 
-public enum MLMultiArrayDataType: Int { case float32 = 65568, float16 = 65552 }
+public enum MLMultiArrayDataType: Int { case float32 = 65568, float16 = 65552, int32 = 131104 }
 
 public final class MLMultiArray {
     public let dataType: MLMultiArrayDataType

@@ -7,6 +7,7 @@ public typealias CVReturn = Int32
 public typealias OSType = UInt32
 
 public let kCVPixelBufferIOSurfacePropertiesKey: NSString = "IOSurfaceProperties"
+public let kCVPixelFormatType_OneComponent8: OSType = 0x4C30_3038
 public let kCVPixelFormatType_32BGRA: OSType = 0x4247_5241
 public let kCVReturnSuccess: CVReturn = 0
 public let kCFAllocatorDefault: Int? = nil

@@ -27,60 +27,82 @@ public final class Bench {
     /// Measure on a choice of compute units; `output` is where tensors are kept, if anywhere.
     public func measure(_ name: String, _ units: MLComputeUnits, output: URL?) throws -> Record {
         let before = conditions("before")
-        let (appraiser, load) = try timed { try Appraiser(spec, compiled: compiled, units: units) }
+        let (pipeline, load) = try timed { try Pipeline(spec, compiled: compiled, units: units) }
         let golden = try tensors(spec.goldens[0])
-        let (_, first) = try timed { try appraiser.rate(golden) }
+        let (_, first) = try timed { try oneRun(pipeline, golden) }
+        let runs = try chain(pipeline, golden)
         return Record(
             id: spec.id, variant: variant.name, units: name, device: .current, load_ms: load, first_ms: first,
-            chain: try chain(appraiser, golden), graphs: try graphs(appraiser, golden),
+            inputs_ms: runs.map { $0.inputs },
+            models_ms: Dictionary(
+                uniqueKeysWithValues: spec.served.enumerated().map { place, model in
+                    (model, runs.map { $0.models[place] })
+                }),
+            runs_ms: runs.map { $0.all }, graphs: try graphs(pipeline, golden),
             peak_memory_bytes: peakMemory(), notes: before + conditions("after"),
             scores: try spec.goldens.flatMap {
-                try scores(appraiser, $0, output?.appendingPathComponent("\(variant.name)/\(name)"))
+                try scores(pipeline, $0, output?.appendingPathComponent("\(variant.name)/\(name)"))
             })
     }
 
-    /// Time the way from the inputs' bytes to the rating: pixel buffer, then the end-to-end model.
-    private func chain(_ appraiser: Appraiser, _ known: [String: Value]) throws -> [String: [Double]] {
-        let graph = try appraiser.graph(spec.whole)
-        var times: [String: [Double]] = ["pixels": [], spec.whole: []]
-        for run in 0..<spec.warmup + spec.runs {
-            let (inputs, pixels) = try timed { try graph.inputs(known) }
-            let (_, whole) = try timed {
-                try graph.predict(inputs).featureValue(for: spec.rating)?.multiArrayValue?[0].floatValue
-            }
-            if run >= spec.warmup {
-                times["pixels"]?.append(pixels)
-                times[spec.whole]?.append(whole)
-            }
-        }
-        return times
+    /// The times of one run.
+    private struct Times {
+        let inputs: Double
+        let models: [Double]
+        let all: Double
     }
 
-    /// Time every graph but the end-to-end one alone, fed by float tensors.
-    private func graphs(_ appraiser: Appraiser, _ known: [String: Value]) throws -> [String: [Double]] {
+    /// Go from the inputs' bytes to all outputs: features, then every model that an app runs.
+    private func oneRun(_ pipeline: Pipeline, _ known: [String: Value]) throws -> Times {
+        let ((inputs, models), all) = try timed { () throws -> (Double, [Double]) in
+            let (made, inputs) = try timed { try features(spec.inputs, known) }
+            var found = made
+            var models = [Double]()
+            for name in spec.served {
+                let (outputs, spent) = try timed { try pipeline.graph(name).predict(found) }
+                found.merge(outputs) { $1 }
+                models.append(spent)
+            }
+            return (inputs, models)
+        }
+        return Times(inputs: inputs, models: models, all: all)
+    }
+
+    /// Time the way that an app goes, after runs to warm up.
+    private func chain(_ pipeline: Pipeline, _ known: [String: Value]) throws -> [Times] {
+        for _ in 0..<spec.warmup { _ = try oneRun(pipeline, known) }
+        return try (0..<spec.runs).map { _ in try oneRun(pipeline, known) }
+    }
+
+    /// Time every graph that an app does not run behind the front alone, fed by float tensors.
+    private func graphs(_ pipeline: Pipeline, _ known: [String: Value]) throws -> [String: [Double]] {
         var times = [String: [Double]]()
-        for (name, graph) in appraiser.graphs where name != spec.whole {
-            let inputs = try graph.inputs(known)
+        for (name, graph) in pipeline.graphs where !spec.served.contains(name) {
+            let inputs = try features(try names(name), known)
             for _ in 0..<spec.warmup { _ = try graph.predict(inputs) }
             times[name] = try (0..<spec.runs).map { _ in try timed { try graph.predict(inputs) }.1 }
         }
         return times
     }
 
-    /// Compare ratings with the float pipeline's: of the end-to-end model, and of the stages from each one on.
-    private func scores(_ appraiser: Appraiser, _ golden: Golden, _ output: URL?) throws -> [ScoreError] {
+    /// Compare outputs with the float pipeline's: of what an app runs, and of the stages from each one on.
+    private func scores(_ pipeline: Pipeline, _ golden: Golden, _ output: URL?) throws -> [ScoreError] {
         let known = try tensors(golden)
+        let inputs = try features(Array(known.keys), known)
         if let output = output {
-            for (name, graph) in appraiser.graphs {
-                try save(try graph.run(known), output.appendingPathComponent("\(golden.name)/\(name)"))
+            for (name, graph) in pipeline.graphs {
+                let found = try graph.read(try graph.predict(inputs))
+                try save(found, output.appendingPathComponent("\(golden.name)/\(name)"))
             }
         }
-        var found = [
-            try ScoreError(golden: golden, from: spec.whole, rating: try appraiser.rate(known)[spec.rating])
-        ]
+        var found = [ScoreError]()
+        if spec.served != spec.stages {
+            let outputs = try pipeline.run(inputs)
+            found.append(try ScoreError(golden: golden, from: spec.served[0], expected: known, found: outputs))
+        }
         for (place, stage) in spec.stages.enumerated() {
-            let finished = try appraiser.finish(from: place, known)
-            found.append(try ScoreError(golden: golden, from: stage, rating: finished[spec.rating]))
+            let outputs = try pipeline.run(spec.stages[place...], inputs)
+            found.append(try ScoreError(golden: golden, from: stage, expected: known, found: outputs))
         }
         return found
     }
@@ -88,13 +110,29 @@ public final class Bench {
     /// Read all float tensors of a golden input.
     private func tensors(_ golden: Golden) throws -> [String: Value] {
         var found = [String: Value]()
-        for tensor in spec.graphs.values.flatMap({ $0.inputs }) where found[tensor.name] == nil {
+        for tensor in spec.graphs.values.flatMap({ $0.inputs + $0.outputs }) where found[tensor.name] == nil {
             guard let path = golden.vectors[tensor.name] else {
                 throw PipelineError("\(golden.name) has no tensor \(tensor.name)")
             }
             found[tensor.name] = try Value.read(folder.appendingPathComponent(path), tensor)
         }
         return found
+    }
+
+    /// Make what models take of known tensors.
+    private func features(_ names: [String], _ known: [String: Value]) throws -> [String: MLFeatureValue] {
+        var made = [String: MLFeatureValue]()
+        for name in names {
+            guard let value = known[name] else { throw PipelineError("the tensor \(name) is not known") }
+            made[name] = try value.feature()
+        }
+        return made
+    }
+
+    /// Name the tensors that a graph reads.
+    private func names(_ graph: String) throws -> [String] {
+        guard let found = spec.graphs[graph] else { throw PipelineError("there is no graph \(graph)") }
+        return found.inputs.map { $0.name }
     }
 
     private func save(_ outputs: [String: Value], _ folder: URL) throws {

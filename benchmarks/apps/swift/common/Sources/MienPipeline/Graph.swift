@@ -14,29 +14,31 @@ public final class Graph {
         self.spec = spec
     }
 
-    /// Gather the graph's inputs from the tensors that are known.
-    public func inputs(_ known: [String: Value]) throws -> MLFeatureProvider {
-        var features = [String: MLFeatureValue]()
+    /// Run the model once on those of the known features that it reads; returns what it makes, by name.
+    public func predict(_ known: [String: MLFeatureValue]) throws -> [String: MLFeatureValue] {
+        var inputs = [String: MLFeatureValue]()
         for tensor in spec.inputs {
             guard let value = known[tensor.name] else {
                 throw PipelineError("the tensor \(tensor.name) is not known")
             }
-            features[tensor.name] = try value.feature()
+            inputs[tensor.name] = value
         }
-        return try MLDictionaryFeatureProvider(dictionary: features)
+        let found = try model.prediction(from: MLDictionaryFeatureProvider(dictionary: inputs))
+        var outputs = [String: MLFeatureValue]()
+        for tensor in spec.outputs {
+            guard let value = found.featureValue(for: tensor.name) else {
+                throw PipelineError("the model gave no tensor \(tensor.name)")
+            }
+            outputs[tensor.name] = value
+        }
+        return outputs
     }
 
-    /// Run the model once.
-    public func predict(_ inputs: MLFeatureProvider) throws -> MLFeatureProvider {
-        try model.prediction(from: inputs)
-    }
-
-    /// Run the model on known tensors and read all it gives.
-    public func run(_ known: [String: Value]) throws -> [String: Value] {
-        let found = try predict(inputs(known))
+    /// Read what the model gave, shaped as the package says.
+    public func read(_ found: [String: MLFeatureValue]) throws -> [String: Value] {
         var outputs = [String: Value]()
         for tensor in spec.outputs {
-            guard let array = found.featureValue(for: tensor.name)?.multiArrayValue else {
+            guard let array = found[tensor.name]?.multiArrayValue else {
                 throw PipelineError("the model gave no array \(tensor.name)")
             }
             let value = try Value(array)
@@ -50,10 +52,9 @@ public final class Graph {
 }
 
 /// The graphs of one variant on one choice of compute units.
-public final class Appraiser {
+public final class Pipeline {
     public let graphs: [String: Graph]
-    private let whole: String
-    private let stages: [String]
+    private let served: [String]
 
     /// Load models that were compiled before.
     public init(_ spec: Spec, compiled: [String: URL], units: MLComputeUnits) throws {
@@ -63,8 +64,7 @@ public final class Appraiser {
             loaded[name] = try Graph(compiled: model, spec: graph, units: units)
         }
         graphs = loaded
-        whole = spec.whole
-        stages = spec.stages
+        served = spec.served
     }
 
     /// Find a graph.
@@ -73,17 +73,20 @@ public final class Appraiser {
         return graph
     }
 
-    /// Run the end-to-end model on the pipeline's inputs.
-    public func rate(_ inputs: [String: Value]) throws -> [String: Value] {
-        try graph(whole).run(inputs)
+    /// Run what an app runs on the pipeline's inputs, each model fed by those before it; returns all outputs.
+    public func run(_ inputs: [String: MLFeatureValue]) throws -> [String: Value] {
+        try run(served[...], inputs)
     }
 
-    /// Run the stages from `first` on, each fed by those before it; returns all that is known then.
-    public func finish(from first: Int, _ known: [String: Value]) throws -> [String: Value] {
-        var tensors = known
-        for stage in stages[first...] {
-            tensors.merge(try graph(stage).run(tensors)) { $1 }
+    /// Run graphs in a row, each fed by those before it; returns all that they make.
+    public func run(_ names: ArraySlice<String>, _ known: [String: MLFeatureValue]) throws -> [String: Value] {
+        var features = known
+        var outputs = [String: Value]()
+        for name in names {
+            let found = try graph(name).predict(features)
+            features.merge(found) { $1 }
+            outputs.merge(try graph(name).read(found)) { $1 }
         }
-        return tensors
+        return outputs
     }
 }

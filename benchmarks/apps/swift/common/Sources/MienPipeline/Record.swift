@@ -9,8 +9,10 @@ public struct Record: Encodable {
     public let device: Device
     public let load_ms: Double
     public let first_ms: Double
-    /// Every timed run: the way from the inputs' bytes to the rating, by its steps.
-    public let chain: [String: [Double]]
+    /// Every timed run: making the features of the inputs, each model, and from the inputs' bytes to all outputs.
+    public let inputs_ms: [Double]
+    public let models_ms: [String: [Double]]
+    public let runs_ms: [Double]
     /// Every timed run of each graph alone, its inputs made before.
     public let graphs: [String: [Double]]
     public let peak_memory_bytes: Int
@@ -18,21 +20,32 @@ public struct Record: Encodable {
     public let scores: [ScoreError]
 }
 
-/// How far a rating is from the float pipeline's, in its own units.
+/// How far the outputs are from the float pipeline's, each in its own units.
 ///
-/// `from` is the first graph that ran here: the end-to-end one, or a stage that was fed float tensors, after
-/// which all others followed. `points` is nil when the rating is no number.
+/// `from` is the first graph that ran here: of those that an app runs, or a stage that was fed float tensors, after
+/// which all others followed. A difference is nil when it is not a finite number.
 public struct ScoreError: Encodable {
     public let golden: String
     public let from: String
-    public let points: Double?
+    public let differences: [String: Double?]
 
-    init(golden: Golden, from: String, rating: Value?) throws {
-        guard let found = rating?.numbers.first else { throw PipelineError("\(from) gave no rating") }
-        let error = abs(Double(found) - golden.rating)
+    init(golden: Golden, from: String, expected: [String: Value], found: [String: Value]) throws {
+        var differences = [String: Double?]()
+        for (name, value) in found {
+            guard let known = expected[name]?.numbers, known.count == value.numbers.count else {
+                throw PipelineError("\(golden.name) has no tensor \(name) of \(value.numbers.count) numbers")
+            }
+            var largest = 0.0
+            for (one, other) in zip(known, value.numbers) {
+                let error = abs(one - other)
+                // Once NaN, always NaN: no comparison with it holds.
+                if !(error <= largest) { largest = largest.isNaN ? largest : error }
+            }
+            differences.updateValue(largest.isFinite ? largest : nil, forKey: name)
+        }
         self.golden = golden.name
         self.from = from
-        points = error.isFinite ? error : nil
+        self.differences = differences
     }
 }
 

@@ -7,11 +7,11 @@ public struct Spec: Decodable {
     /// Untimed and timed runs of each step.
     public let warmup: Int
     public let runs: Int
-    /// The tensor by which variants are compared.
-    public let rating: String
-    /// The end-to-end model.
-    public let whole: String
-    /// The models that do its work one after the other, in the order of the data.
+    /// The pipeline's inputs.
+    public let inputs: [String]
+    /// The models that an app runs, in their order: the end-to-end one, or all stages.
+    public let served: [String]
+    /// The models that do the work one after the other, in their order.
     public let stages: [String]
     public let graphs: [String: GraphSpec]
     public let variants: [Variant]
@@ -29,24 +29,27 @@ public struct GraphSpec: Decodable {
     public let outputs: [TensorSpec]
 }
 
-/// A tensor as the Core ML package has it: RGB bytes [height, width, 3], or float32 channels second.
+/// A tensor as the Core ML package has it: bytes of a picture [height, width, 1 or 3], or numbers, maps channels second.
 public struct TensorSpec: Decodable {
     public let name: String
     public let shape: [Int]
-    public let image: Bool
+    public let kind: Kind
+
+    public enum Kind: String, Decodable {
+        case image, float32, int32
+    }
 }
 
-/// One precision. `gate` is the largest error of the rating allowed, in its own units.
+/// One precision. `limits` are the largest errors of the gated tensors, in their own units.
 public struct Variant: Decodable {
     public let name: String
-    public let gate: Double
+    public let limits: [String: Double]
     public let models: [String: String]
 }
 
-/// A golden input: its float rating, and files with the float tensors of every stage.
+/// A golden input: files with the float tensors of every stage.
 public struct Golden: Decodable {
     public let name: String
-    public let rating: Double
     public let vectors: [String: String]
 }
 

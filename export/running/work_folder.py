@@ -1,0 +1,34 @@
+"""The folder in which an export works: gone with it, but kept where a conversion was lost."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from mien.export.errors import ConversionError
+from mien.mobile_reference.output.folder import Kind, OutputFolder
+from mien.mobile_reference.output.unfinished import remove, unfinished
+
+WORK = Kind("folder of lost conversions")
+
+
+@contextmanager
+def work_folder(output: Path) -> Iterator[Path]:
+    """Give an empty folder beside ``output``.
+
+    When a conversion is lost, logs and finished conversions are kept in ``output``.work until the next export
+    to the same place.
+
+    Raises:
+        UsageError: there is a folder of this name that holds something else.
+        ConversionError: what was raised inside, with the name of the folder.
+    """
+    kept = OutputFolder.at(output.with_name(f"{output.name}.work"), WORK)
+    remove(kept.place)
+    with unfinished(output.parent, Path.mkdir) as scratch:
+        try:
+            yield scratch
+        except ConversionError as error:
+            with kept.staged() as staging:
+                for entry in scratch.iterdir():
+                    entry.rename(staging / entry.name)
+            raise ConversionError(f"{error}; logs and finished conversions lie in {kept.place}") from error

@@ -1,0 +1,76 @@
+"""Matrix products with stored weights as fully connected layers.
+
+LiteRT stores float16 weights, and int8 ones with a step for each channel, for FULLY_CONNECTED and not for
+BATCH_MATMUL; converters write the latter for a linear layer of more than one row.
+"""
+
+from collections import Counter
+from typing import Any
+
+import numpy as np
+from ai_edge_litert import schema_py_generated as schema
+
+from mien.export.tflite.products import Product, products
+from mien.mobile_reference.tflite.flatbuffer import constant_data, operation_name, parse, serialise
+
+
+def connect_products(model: bytes) -> bytes:
+    """Turn products [.., in] x [in, out] with stored weights into fully connected layers, bias and all."""
+    parsed = parse(model)
+    found = [
+        one for one in products(parsed) if one.kind == "BATCH_MATMUL" and not one.operator.builtinOptions.adjX
+    ]
+    for one in found:
+        _connect(parsed, one)
+    return serialise(parsed) if found else model
+
+
+def _connect(parsed: Any, product: Product) -> None:
+    graph, operator = product.graph, product.operator
+    weights = schema.TensorT()
+    weights.name = graph.tensors[operator.outputs[0]].name + b"_fc_weights"
+    weights.type, weights.shape = schema.TensorType.FLOAT32, list(product.weight.shape)
+    buffer = schema.BufferT()
+    buffer.data = np.frombuffer(np.ascontiguousarray(product.weight).tobytes(), np.uint8)
+    parsed.buffers.append(buffer)
+    weights.buffer = len(parsed.buffers) - 1
+    graph.tensors.append(weights)
+    operator.inputs = [int(operator.inputs[0]), len(graph.tensors) - 1]
+    operator.opcodeIndex = _code(parsed)
+    operator.builtinOptionsType = schema.BuiltinOptions.FullyConnectedOptions
+    operator.builtinOptions = schema.FullyConnectedOptionsT()
+    operator.builtinOptions.keepNumDims = True
+    _take_bias(parsed, graph, operator, len(product.weight))
+
+
+def _take_bias(parsed: Any, graph: Any, operator: Any, size: int) -> None:
+    """Let a layer add a stored vector itself, where an ADD that alone reads the layer does."""
+    made = int(operator.outputs[0])
+    readers = Counter(int(index) for one in graph.operators for index in one.inputs)
+    readers.update(int(index) for index in graph.outputs)
+    for one in graph.operators:
+        inputs = [int(index) for index in one.inputs]
+        if operation_name(parsed, one) != "ADD" or made not in inputs or readers[made] > 1:
+            continue
+        (other,) = (index for index in inputs if index != made)
+        tensor = graph.tensors[other]
+        plain = one.builtinOptions.fusedActivationFunction == schema.ActivationFunctionType.NONE
+        if plain and constant_data(parsed, tensor) is not None and list(tensor.shape) == [size]:
+            operator.inputs = [*operator.inputs, other]
+            operator.outputs = one.outputs
+            graph.operators = [kept for kept in graph.operators if kept is not one]
+            return
+
+
+def _code(parsed: Any) -> int:
+    """Return the place of the layer's code among the model's, adding it where it is not there."""
+    number = schema.BuiltinOperator.FULLY_CONNECTED
+    for place, code in enumerate(parsed.operatorCodes):
+        if code.builtinCode == number:
+            code.version = max(code.version, 5)  # the first that keeps the axes of its input
+            return place
+    code = schema.OperatorCodeT()
+    code.builtinCode = code.deprecatedBuiltinCode = number
+    code.version = 5
+    parsed.operatorCodes.append(code)
+    return len(parsed.operatorCodes) - 1
