@@ -17,10 +17,10 @@ from mien.mobile_reference.front.photograph import read_photograph
 from mien.mobile_reference.output.file import OutputFile
 from mien.mobile_reference.output.json_text import json_text
 from mien.mobile_reference.output.text import say
-from mien.mobile_reference.run.models import timed
+from mien.mobile_reference.run.models import TFLITE, timed
 
 from .apps import android_package, android_results, apple_package, apple_results
-from .apps.generated_project import measured
+from .apps.generated_project import measured, variants_for
 from .emulation.emulator import DEFAULT_PRESET, PRESETS
 from .emulation.sysroot import open_userland, set_up
 from .errors import DeviceLost
@@ -233,7 +233,8 @@ def _estimate(
     """Print what published times say about a bundle."""
     file = OutputFile.maybe(output)
     opened = open_bundle(_named(bundle))
-    variants = [opened.variant(name) for name in names] or chosen_variants(opened)
+    tflite = variants_for(opened, names, TFLITE, "An estimate counts TFLite models")
+    variants = tflite if names else chosen_variants(opened)
     found = [estimate for variant in variants for estimate in estimates(opened, variant)]
     made = make_estimate_report(opened, found)
     report = json_text(made, indent=1) + "\n"

@@ -39,8 +39,6 @@ def appraise(
         >>> rating = mien.appraise("photo.jpg", "bundle")
         >>> 0 <= rating.score <= 100
         True
-        >>> rating.tensors["mask"].shape
-        (1, 256, 256, 1)
     """
     pixels = read_photograph(Path(photograph)) if isinstance(photograph, str | Path) else photograph
     return BundleRunner(_opened(bundle), variant, threads).appraise(pixels)

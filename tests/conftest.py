@@ -1,5 +1,6 @@
 """Real parts that many tests share: the shipped checkpoint and the sample portraits."""
 
+import signal
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,6 +16,11 @@ if TYPE_CHECKING:
     from mien.models.appraisal.checkpoint import Checkpoint
 
 pytest_plugins = ["tests.layers"]
+
+# What a shell or nohup lets its background ignore, every program that a test interrupts would ignore too.
+for number, handler in ((signal.SIGINT, signal.default_int_handler), (signal.SIGHUP, signal.SIG_DFL)):
+    if signal.getsignal(number) is signal.SIG_IGN:
+        signal.signal(number, handler)
 
 SAMPLES = Path(mien.models.appraisal.__file__).parent / "samples"
 

@@ -69,6 +69,7 @@ def read_results(bundle: Bundle, spec: Mapping[str, Any], folder: Path) -> tuple
 
     Raises:
         ReportError: there are none, a log is damaged, or they are of another package or of several devices.
+        UsageError: one is of a variant that the bundle has not.
     """
     logs = sorted((folder / RESULTS).glob("block-*.log"))
     blocks = [block for log in logs for block in read_records(log, _MARK, RECORD_SCHEMA, spec["id"])]
@@ -77,6 +78,7 @@ def read_results(bundle: Bundle, spec: Mapping[str, Any], folder: Path) -> tuple
     if any(block["device"] != blocks[0]["device"] for block in blocks):
         raise ReportError(f"{folder / RESULTS} is of several devices; run measure.sh again on one")
     for block in blocks:
+        bundle.variant(block["variant"])
         _check(block, spec, folder / RESULTS)
     groups: dict[tuple[str, str], list[Block]] = {}
     for block in blocks:

@@ -30,7 +30,7 @@ from .fit import CLAIM
 from .published import ATTENTION, Fit, Group, Published, Size, read_fits, read_groups, sizes_of
 
 LOOKS = {FACE_ALIGNMENT: 2}
-"""How often a front runs its models, by its kind: the alignment of faces asks the detector twice."""
+"""How often a front runs its models, by its kind: aligning faces asks the detector twice; others ask once."""
 FLOAT, INT8 = "float", "int8"
 _TFLITE = "tflite"
 _BRACKET = 3
@@ -141,7 +141,7 @@ def estimates(bundle: Bundle, variant: Variant) -> Iterator[Estimate]:
 
 def times_of_front(spec: PipelineSpec) -> dict[str, int]:
     """Return how often one rating runs each model of the front."""
-    return {model.name: LOOKS[spec.front.kind] for model in spec.front.models} if spec.front else {}
+    return {model.name: LOOKS.get(spec.front.kind, 1) for model in spec.front.models} if spec.front else {}
 
 
 def _served_precision(spec: PipelineSpec, models: Mapping[str, TFLiteFile]) -> str:

@@ -32,7 +32,7 @@ class Figure:
     """One way to rate a face on this host, on one thread: medians in milliseconds, megabytes of the models.
 
     ``face_ms`` is the way from the aligned face to the score, ``photograph_ms`` from the encoded
-    photograph. ``speedup`` is how many times as fast as the float pipeline the former is.
+    photograph. ``speedup`` is the float pipeline's time by that of a variant, from face to score.
     """
 
     name: str
@@ -93,7 +93,7 @@ def main(bundle: Path, runs: int, as_json: bool) -> None:  # noqa: FBT001 - clic
             click.echo(json_text(asdict(figure)))
         return
     table = Table(title=f"host, one thread, medians of {runs} runs by turns; not a phone")
-    for heading in ("", "face to score ms", "photograph to score ms", "times as fast", "one graph MB"):
+    for heading in ("", "face to score ms", "photograph to score ms", "speed-up", "one graph MB"):
         table.add_column(heading, justify="right" if heading else "left")
     for figure in found:
         size = f"{figure.megabytes:.2f}" if figure.megabytes else ""

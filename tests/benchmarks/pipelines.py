@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from mien.mobile_reference.bundle.reader import FORMAT, open_bundle
 from mien.mobile_reference.contract import PICTURE, SCALAR, GateSpec, PipelineSpec, StageSpec, TensorSpec
 from mien.mobile_reference.run.models import TFLiteModel
-from tests.benchmarks.tinymodels import Maker, list_files
+from tests.benchmarks.tinymodels import PROVENANCE, Maker, list_files
 
 _OPERATOR = schema.BuiltinOperator
 _OPTIONS = schema.BuiltinOptions
@@ -237,11 +237,5 @@ def _manifest(spec: PipelineSpec, tensors: Mapping[str, NDArray[Any]]) -> dict[s
             }
         ],
         "files": {},
-        "provenance": {
-            "mien": "0",
-            "commit": "unknown",
-            "versions": {},
-            "checkpoint": "0" * 64,
-            "calibration": {"inputs": 1, "sha256": "0" * 64, "ranges": "none"},
-        },
+        "provenance": PROVENANCE,
     }

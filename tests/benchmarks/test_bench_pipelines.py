@@ -252,3 +252,28 @@ def test_a_difference_has_the_unit_of_its_tensor() -> None:
     score = PIPELINE.tensor("score")
     assert unit_of(score) == "points"
     assert unit_of(replace(score, full_scale=0.5)) == "of 0.5"
+
+
+@pytest.mark.parametrize(
+    ("spec", "refused"), [(GRADER, None), (SENSORS, None), (EDGES, "written by operators that")]
+)
+def test_any_pipeline_is_estimated_or_refused_by_name(
+    spec: PipelineSpec, refused: str | None, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    made = make_bundle(tmp_path / "made", spec)
+    report = json.loads(bench(capsys, made, "--estimate", "--json"))
+    for estimate in report["estimates"]:
+        assert [part["graph"] for part in estimate["parts"]] == [stage.name for stage in spec.stages]
+        assert (estimate["estimate_ms"] is None) == (refused is not None)
+        assert (refused or "") in (estimate["refused"] or "")
+
+
+def test_an_estimate_needs_tflite_models(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    made = make_bundle(tmp_path / "made", GRADER)
+    assert "counts TFLite models, got coreml-fp16" in bench(
+        capsys, made, "--estimate", "--variant", "coreml-fp16", expect=2
+    )
+    manifest = json.loads((made / MANIFEST).read_text())
+    manifest["variants"] = [one for one in manifest["variants"] if one["platform"] == "coreml"]
+    (made / MANIFEST).write_text(json.dumps(manifest))
+    assert "got a bundle without any" in bench(capsys, made, "--estimate", expect=2)

@@ -284,6 +284,14 @@ _RULE = {
     "resampling": "bilinear",
     "snap": 0.125,
 }
+PROVENANCE = {
+    "mien": "0",
+    "commit": "unknown",
+    "versions": {},
+    "checkpoint": "0" * 64,
+    "calibration": {"inputs": 1, "sha256": "0" * 64, "ranges": "none"},
+}
+"""What the manifest of a bundle says that no export made."""
 TOLERANCES = {"tflite-fp32": 0.01, "tflite-int8": 2.0}
 PIPELINE = PipelineSpec(
     name="tiny",
@@ -329,13 +337,7 @@ def _manifest(spec: PipelineSpec, score: float) -> dict[str, Any]:
             }
         ],
         "files": {},
-        "provenance": {
-            "mien": "0",
-            "commit": "unknown",
-            "versions": {},
-            "checkpoint": "0" * 64,
-            "calibration": {"inputs": 1, "sha256": "0" * 64, "ranges": "none"},
-        },
+        "provenance": PROVENANCE,
     }
 
 

@@ -126,7 +126,7 @@ def test_the_command_reports_counts(
     assert not end.value.code
     out = capsys.readouterr().out
     assert max(map(len, out.splitlines())) <= 80
-    assert "no phone" in out
+    assert "not a phone" in out
     (record,) = json.loads((tmp_path / "bench.json").read_text())["results"]
     assert record["kind"] == "arm64-emulation"
     assert record["latency"] is None

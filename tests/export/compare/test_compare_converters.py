@@ -16,10 +16,9 @@ from mien.export.compare.converters import FAILED, MISSING, WORKS, Attempt, comp
 from mien.export.component import Component
 from mien.export.running.isolation import Limits
 from mien.export.tflite.converters import DEFAULT, FRONT_ENDS, Convert, FrontEnd
-from mien.mobile_reference.tflite.flatbuffer import parse, serialise
 from mien.models.appraisal.checkpoint import REFERENCE
 from tests.commands import run_mien
-from tests.export.components import shipped
+from tests.export.components import shipped, with_larger_constant
 
 MASK = shipped("mask")
 
@@ -45,12 +44,7 @@ def _stored(file: Path, share: float, graph: Component, source: Path | None, fol
 
 
 def _altered(file: Path, graph: Component, source: Path | None, folder: Path) -> bytes:
-    """Give a finished model whose largest constant is a hundredth too large."""
-    parsed = parse(file.read_bytes())
-    largest = max((b for b in parsed.buffers if b.data is not None), key=lambda b: len(b.data))
-    values = np.frombuffer(bytes(largest.data), np.float32) * np.float32(1.01)
-    largest.data = np.frombuffer(values.tobytes(), np.uint8)
-    return serialise(parsed)
+    return with_larger_constant(file.read_bytes())
 
 
 def _front_end(name: str, convert: Convert, limits: Limits, *, installed: bool = True) -> FrontEnd:
@@ -69,7 +63,7 @@ def attempts(exported: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[s
     limits = Limits()
     front_ends = (
         _front_end("crash", _crash, limits),
-        _front_end("hang", _hang, Limits(seconds=2)),
+        _front_end("hang", _hang, Limits(idle=2)),
         _front_end("devour", _devour, Limits(memory=2 << 30)),
         _front_end("other graph", partial(_stored, models / "heatmap.tflite", 1), limits),
         _front_end("altered", partial(_altered, models / "mask.tflite"), limits),
@@ -87,7 +81,7 @@ def attempts(exported: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[s
     ("front_end", "reason"),
     [
         ("crash", "signal 11"),
-        ("hang", "took over 2 s"),
+        ("hang", "no second of processor time in 2 s"),
         ("devour", "MemoryError"),
         ("other graph", "the converter made tensors"),
         ("altered", "is off by"),

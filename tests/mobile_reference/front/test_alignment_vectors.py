@@ -1,7 +1,6 @@
 """The vectors for alignment alone: runner, float pipeline and C runner follow them."""
 
 import json
-import shutil
 import subprocess
 from importlib.resources import files
 from pathlib import Path
@@ -16,6 +15,7 @@ from mien.mobile_reference.front import alignment as numpy_side
 from mien.mobile_reference.front.vectors import RULE, vectors
 from mien.models.appraisal import alignment as torch_side
 from mien.models.appraisal.checkpoint import Checkpoint
+from tests.mobile_reference.front.harness import compiled
 
 FILE = files("mien.mobile_reference.front") / "alignment_vectors.json"
 VECTORS = json.loads(FILE.read_text())
@@ -148,13 +148,7 @@ def test_the_float_pipeline_follows_the_vectors(case: dict[str, Any], monkeypatc
 
 @pytest.fixture(scope="module")
 def harness(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    if not (compiler := shutil.which("gcc")):
-        pytest.skip("there is no gcc to compile benchmarks/phone/runner/align.c with")
-    program = tmp_path_factory.mktemp("harness") / "align"
-    source = Path(__file__).with_name("align_harness.c")
-    sources = ["-I", ROOT / "benchmarks/phone/runner", source]
-    subprocess.run([compiler, "-O2", "-Wall", "-Werror", *sources, "-o", program, "-lm"], check=True)
-    return program
+    return compiled("align", tmp_path_factory.mktemp("harness"))
 
 
 @pytest.mark.parametrize("case", CASES)

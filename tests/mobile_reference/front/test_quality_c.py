@@ -1,6 +1,5 @@
 """The measures in C follow the vectors, and its limits those of the runner."""
 
-import shutil
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -10,6 +9,7 @@ import pytest
 
 from mien.mobile_reference.contract import ABOVE, BELOW, LimitSpec
 from mien.mobile_reference.front.quality import MEASURES, NOTE, OK, REFUSE, judge
+from tests.mobile_reference.front.harness import compiled
 from tests.mobile_reference.front.test_quality import CASES, TWO_PIXELS, VECTORS
 
 ROOT = Path(__file__).parents[3]
@@ -24,13 +24,7 @@ LIMITS = [
 
 @pytest.fixture(scope="module")
 def harness(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    if not (compiler := shutil.which("gcc")):
-        pytest.skip("there is no gcc to compile benchmarks/phone/runner/quality.c with")
-    program = tmp_path_factory.mktemp("harness") / "quality"
-    source = Path(__file__).with_name("quality_harness.c")
-    flags = ["-O2", "-Wall", "-Werror", "-I", ROOT / "benchmarks/phone/runner"]
-    subprocess.run([compiler, *flags, source, "-o", program, "-lm"], check=True)
-    return program
+    return compiled("quality", tmp_path_factory.mktemp("harness"))
 
 
 def _nan(bound: float | None) -> float:

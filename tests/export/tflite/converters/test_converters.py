@@ -96,13 +96,14 @@ def test_an_output_read_inside_keeps_data_and_layout(tmp_path: Path, scripts_on_
     guarded = Runner(channels_last_model(made)).run([nhwc_input()])
     assert [output.shape for output in guarded] == [(1, 12, 16, 4)] * 2
     expected = module(torch.from_numpy(nhwc_input()).permute(0, 3, 1, 2))
-    for output, reference in zip(guarded, expected, strict=True):
-        # Sums of 36 products in another order.
-        np.testing.assert_allclose(output, reference.detach().permute(0, 2, 3, 1).numpy(), atol=1e-5)
-    # Without the guards they come channels first, which the pass over layouts cannot turn: it is what they
-    # are for.
-    bare = Runner(channels_last_model(convert(file, tmp_path / "bare"))).run([nhwc_input()])
-    assert [output.shape for output in bare] == [(1, 4, 12, 16)] * 2
+    # Without the guards they come channels first, and the pass over layouts turns them.
+    made = convert(file, tmp_path / "bare")
+    assert [output.shape for output in Runner(made).run([nhwc_input()])] == [(1, 4, 12, 16)] * 2
+    bare = Runner(channels_last_model(made)).run([nhwc_input()])
+    for outputs in (guarded, bare):
+        for output, reference in zip(outputs, expected, strict=True):
+            # Sums of 36 products in another order.
+            np.testing.assert_allclose(output, reference.detach().permute(0, 2, 3, 1).numpy(), atol=1e-5)
 
 
 def _outputs_shielded_alone(model: onnx.ModelProto) -> None:
