@@ -15,8 +15,7 @@ from mien.models.pipeline import Pipeline, Stage
 class Component:
     """A module in evaluation mode, its inputs and outputs by name, and whether any of it may be quantised.
 
-    ``keep_float`` names modules in it that may not be. ``onnx`` is the file that the module runs, where it is
-    one that PyTorch cannot look into.
+    ``onnx`` is the file that the module runs, where it is one that PyTorch cannot look into.
     """
 
     name: str
@@ -25,7 +24,6 @@ class Component:
     outputs: tuple[str, ...]
     quantise: bool
     tensors: Mapping[str, TensorSpec]
-    keep_float: tuple[str, ...] = ()
     onnx: Path | None = None
 
     def specs(self, names: tuple[str, ...]) -> tuple[TensorSpec, ...]:
@@ -47,6 +45,4 @@ def _component(pipeline: Pipeline, model: Stage) -> Component:
     tensors = {tensor.name: tensor for tensor in pipeline.spec.tensors}
     inputs, outputs = tuple(model.inputs), tuple(model.outputs)
     file = model.module.file if isinstance(model.module, OnnxModule) else None
-    return Component(
-        model.name, model.module, inputs, outputs, model.quantise, tensors, tuple(model.keep_float), file
-    )
+    return Component(model.name, model.module, inputs, outputs, model.quantise, tensors, file)

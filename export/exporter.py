@@ -17,7 +17,7 @@ from mien.models.pipeline import Calibration, Pipeline, Sample, to_module
 from mien.models.sources import Source, as_origin, open_pipeline
 
 from .errors import ExportError
-from .packing.packing import BUNDLE, CalibrationRecord, manifest_head, pack
+from .packing.packing import BUNDLE, CalibrationRecord, check_said, manifest_head, pack
 from .packing.variant_selection import Judgement, judge
 from .running.isolation import Limits
 from .running.jobs import Progress, run_jobs
@@ -82,6 +82,7 @@ def export_bundle(request: ExportRequest, progress: Progress) -> ExportReport:
     output = OutputFolder.at(request.output, BUNDLE)
     pipeline = open_pipeline(request.source)
     wanted = chosen_variants(request.variants, pipeline)
+    check_said(pipeline)
     with output.staged() as folder, work_folder(output.place) as work:
         workers = os.cpu_count() or 1
         stored = _stored(request, pipeline, work)
@@ -98,8 +99,8 @@ def export_bundle(request: ExportRequest, progress: Progress) -> ExportReport:
         peak = run_jobs(jobs, workers, progress, request.limits)
         shutil.copy(precision, work / "ranges" / PRECISION)
         judged = _judged(request, work, pipeline, pipeline.inputs.judging(pipeline, goldens), progress)
-        repeated = pack(folder, work, pipeline, goldens, head, judged)
-        warnings = calibration.warnings + read_faults(work) + repeated
+        left_out = pack(folder, work, pipeline, goldens, head, judged)
+        warnings = calibration.warnings + read_faults(work) + left_out
     return ExportReport(time.monotonic() - start, peak, warnings, found)
 
 

@@ -3,8 +3,8 @@
 from dataclasses import dataclass
 
 TFLITE, COREML = "tflite", "coreml"
-COREML_INT8 = "coreml-w8a8"
-"""The variant of Core ML whose activations are int8."""
+TFLITE_INT8, COREML_INT8 = "tflite-int8", "coreml-w8a8"
+"""The variant of each platform whose activations are int8."""
 SUFFIXES = {TFLITE: ".tflite", COREML: ".mlpackage"}
 
 
@@ -41,7 +41,7 @@ class VariantSpec:
 VARIANTS: tuple[VariantSpec, ...] = (
     VariantSpec("tflite-fp32", "LiteRT 2.1", 0.01),
     VariantSpec("tflite-fp16", "LiteRT 2.1", 0.1),
-    VariantSpec("tflite-int8", "LiteRT 2.1", 1.0),
+    VariantSpec(TFLITE_INT8, "LiteRT 2.1", 1.0),
     VariantSpec("coreml-fp32", "iOS16", 0.01),
     VariantSpec("coreml-fp16", "iOS16", 0.1),
     VariantSpec("coreml-int8w", "iOS16", 0.5),

@@ -49,7 +49,7 @@ class Stage:
     """A module with the tensors that it reads and makes, by name, in the order of its arguments and results.
 
     ``source`` is the module, or a ``.pt2`` or ``.onnx`` file to make one of. ``quantise`` tells whether any
-    of it may be quantised, and ``keep_float`` names modules in it that may not.
+    of it may be quantised; a composed end-to-end model may be where all stages may.
     """
 
     name: str
@@ -57,7 +57,6 @@ class Stage:
     inputs: Sequence[str]
     outputs: Sequence[str]
     quantise: bool = True
-    keep_float: Sequence[str] = ()
 
     @cached_property
     def module(self) -> nn.Module:
@@ -260,7 +259,9 @@ class Pipeline:
         if isinstance(self.whole, nn.Module):
             return Stage(WHOLE, self.whole, inputs, outputs)
         specs, modules = [stage.spec for stage in self.stages], [stage.module for stage in self.stages]
-        return Stage(WHOLE, Composed(modules, specs, inputs, outputs).eval(), inputs, outputs)
+        # One graph has what its most delicate stage needs.
+        quantise = all(stage.quantise for stage in self.stages)
+        return Stage(WHOLE, Composed(modules, specs, inputs, outputs).eval(), inputs, outputs, quantise)
 
     def _ends(self) -> tuple[tuple[str, ...], tuple[str, ...]]:
         """Name what no stage makes, and what an app wants: what no stage reads, is gated, or is shown."""
@@ -304,6 +305,11 @@ class Pipeline:
         for problem in problems(spec):
             raise PipelineError(f"pipeline {self.name}: {problem}")
         return spec
+
+    @property
+    def declared(self) -> PipelineSpec:
+        """The contract as far as it is known before anything runs: without tensors."""
+        return self._spec(())
 
     def _spec(self, tensors: tuple[TensorSpec, ...]) -> PipelineSpec:
         front = (

@@ -1,10 +1,14 @@
 """What is wrong with the stages of a pipeline by their names alone, before anything runs."""
 
+import math
 import re
 from collections.abc import Iterator, Sequence
+from itertools import chain
+
+from mien.mobile_reference.contract import AS_IT_IS, PICTURE
 
 from .errors import PipelineError
-from .pipeline import Pipeline, Stage
+from .pipeline import WHOLE, Pipeline, Stage
 
 _MODEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 _TENSOR = re.compile(r"[A-Za-z]\w{0,99}", re.ASCII)
@@ -22,7 +26,7 @@ def check_structure(pipeline: Pipeline) -> None:
     Raises:
         PipelineError: it says in one line what is wrong.
     """
-    for problem in _problems(pipeline.stages):
+    for problem in chain(_problems(pipeline.stages), _asked(pipeline)):
         raise PipelineError(f"pipeline {pipeline.name}: {problem}")
     if not _MODEL.fullmatch(pipeline.name):
         raise PipelineError(
@@ -36,6 +40,8 @@ def _problems(stages: Sequence[Stage]) -> Iterator[str]:
     for stage in stages:
         yield from _names(stage)
     names = [stage.name for stage in stages]
+    if WHOLE in names:
+        yield f"a stage is named {WHOLE}, which is the name of the end-to-end model; give it another"
     yield from (f"two stages are named {name}" for name in sorted(names) if names.count(name) > 1)
     makers: dict[str, str] = {}
     for stage in stages:
@@ -44,6 +50,30 @@ def _problems(stages: Sequence[Stage]) -> Iterator[str]:
                 yield f"stages {makers[name]} and {stage.name} both make {name}; give each tensor one name"
             makers[name] = stage.name
     yield from _order(stages, makers)
+
+
+def _asked(pipeline: Pipeline) -> Iterator[str]:
+    """Find what is said of tensors that there are not, and what cannot be taken as it is said."""
+    before = pipeline.front.models if pipeline.front else ()
+    tensors = {name for stage in (*before, *pipeline.stages) for name in (*stage.inputs, *stage.outputs)}
+    said = {
+        "a gate": [gate.tensor for gate in pipeline.gates],
+        "a view": [view.tensor for view in pipeline.views],
+        "layout": pipeline.layout,
+        "scale": pipeline.scale,
+    }
+    there = ", ".join(sorted(tensors))
+    for what, names in said.items():
+        unknown = (name for name in names if name not in tensors)
+        yield from (
+            f"{what} names {name}, which no stage reads or makes; there are {there}" for name in unknown
+        )
+    for name, scale in pipeline.scale.items():
+        if not (math.isfinite(scale) and scale > 0):
+            yield f"the scale of {name} is {scale}, expected a number above 0"
+    for name, layout in pipeline.layout.items():
+        if layout not in (PICTURE, AS_IT_IS):
+            yield f"the layout of {name} is {layout!r:.40}, expected {PICTURE!r} or {AS_IT_IS!r}"
 
 
 def _names(stage: Stage) -> Iterator[str]:

@@ -14,7 +14,7 @@ import numpy as np
 from PIL import Image
 
 from mien.export.errors import ExportError
-from mien.export.variants import TFLITE, VARIANTS, VariantSpec, variant_named
+from mien.export.variants import TFLITE, TFLITE_INT8, VARIANTS, VariantSpec, variant_named
 from mien.mobile_reference.bundle.reader import FORMAT, MANIFEST, manifest_validator, sha256
 from mien.mobile_reference.contract import PipelineSpec
 from mien.mobile_reference.output.folder import Kind, files_of
@@ -45,6 +45,16 @@ class CalibrationRecord:
     images: tuple[str, ...]
 
 
+def check_said(pipeline: Pipeline) -> None:
+    """Check what a pipeline says of itself for the manifest, before anything of it runs.
+
+    Raises:
+        ExportError: it is not as the schema says, so that no bundle could be made.
+        ResultError: it holds a number that is not finite.
+    """
+    _checked(_said(pipeline, pipeline.declared), found_later=frozenset({"tensors", *_AFTERWARDS, *_BY_RUNS}))
+
+
 def manifest_head(
     pipeline: Pipeline, goldens: Sequence[Golden], calibration: CalibrationRecord
 ) -> dict[str, Any]:
@@ -56,13 +66,8 @@ def manifest_head(
         ResultError: it holds a number that is not finite.
     """
     head = {
-        "format": FORMAT,
-        **pipeline.spec.record(),
-        "platforms": _platforms(),
-        **_AFTERWARDS,
-        "agreement": pipeline.agreement,
+        **_said(pipeline, pipeline.spec),
         "goldens": [_golden(pipeline.spec, golden) for golden in goldens],
-        "record": dict(pipeline.record),
         "provenance": {
             "mien": version("mien"),
             "commit": source_commit(),
@@ -71,12 +76,29 @@ def manifest_head(
             "calibration": asdict(calibration) | {"ranges": "ranges"},
         },
     }
+    return _checked(head, found_later=frozenset(_AFTERWARDS))
+
+
+def _said(pipeline: Pipeline, spec: PipelineSpec) -> dict[str, Any]:
+    """Return what is not found by running anything."""
+    return {
+        "format": FORMAT,
+        **spec.record(),
+        "platforms": _platforms(),
+        **_AFTERWARDS,
+        **_BY_RUNS,
+        "agreement": pipeline.agreement,
+        "record": dict(pipeline.record),
+    }
+
+
+def _checked(head: dict[str, Any], found_later: frozenset[str]) -> dict[str, Any]:
     read = json.loads(json_text(head))
     for problem in manifest_validator().iter_errors(read):
-        if problem.path and problem.path[0] not in _AFTERWARDS:
+        if problem.path and problem.path[0] not in found_later:
             where = "/".join(str(part) for part in problem.path)
             raise ExportError(
-                f"pipeline {pipeline.name}: {where} in the manifest: {problem.message[:200]}; "
+                f"pipeline {head['name']}: {where} in the manifest: {problem.message[:200]}; "
                 "change it where the pipeline says so"
             )
     return head
@@ -84,6 +106,8 @@ def manifest_head(
 
 _AFTERWARDS: Mapping[str, Any] = {"variants": [], "choice": {}, "left_out": []}
 """What the conversions tell, at its place in the manifest."""
+_BY_RUNS: Mapping[str, Any] = {"goldens": [], "provenance": {}}
+"""What the inputs tell."""
 
 
 def pack(
@@ -97,11 +121,11 @@ def pack(
     """Fill ``folder`` with what the conversions ``made``, the golden inputs and the manifest.
 
     A variant that has not all models, as a palette that failed its tolerance, is left out, and so is one that
-    computes what a milder one computes; the manifest says so. What is returned says which are of these.
+    promises more by its name than it does; the manifest says so. What is returned says why.
     """
     complete = [judgement for judgement in judged if _is_complete(made, pipeline.spec, judgement)]
-    repeated = _repeated(made, pipeline.spec, [judgement.name for judgement in complete])
-    complete = [judgement for judgement in complete if judgement.name not in repeated]
+    broken = _broken_promises(made, pipeline.spec, [judgement.name for judgement in complete])
+    complete = [judgement for judgement in complete if judgement.name not in broken]
     variants = [_pack_variant(folder, made, pipeline.spec, judgement) for judgement in complete]
     shutil.copytree(made / "ranges", folder / "ranges")
     for golden in goldens:
@@ -119,21 +143,20 @@ def pack(
     text = json_text(manifest, indent=1) + "\n"
     manifest_validator().validate(json.loads(text))
     (folder / MANIFEST).write_text(text)
-    return tuple(
-        f"{name} is left out: it computes what {other} does, under a name that promises more"
-        for name, other in repeated.items()
-    )
+    return tuple(f"{name} is left out: {reason}" for name, reason in broken.items())
 
 
-def _repeated(made: Path, spec: PipelineSpec, variants: Sequence[str]) -> dict[str, str]:
-    """Find variants whose models are those of a variant before them, which is given as well."""
+def _broken_promises(made: Path, spec: PipelineSpec, variants: Sequence[str]) -> dict[str, str]:
+    """Say of variants why they do less than their names promise; judged is what an app runs."""
     found: dict[str, str] = {}
     seen: dict[tuple[str, ...], str] = {}
     for variant in variants:
-        content = tuple(_content(model_of(made, variant, model.name)) for model in spec.models)
-        if content in seen:
-            found[variant] = seen[content]
-        seen.setdefault(content, variant)
+        content = tuple(_content(model_of(made, variant, model.name)) for model in spec.served)
+        milder = seen.setdefault(content, variant)
+        if milder != variant:
+            found[variant] = f"it computes what {milder} does"
+        elif variant == TFLITE_INT8 and not products_int8(made, spec, variant_named(variant)):
+            found[variant] = "none of its multiplications are int8"
     return found
 
 

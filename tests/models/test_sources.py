@@ -181,11 +181,39 @@ STRUCTURE = {
         '"segment", segment, inputs=["image"]',
         '"segment", segment, inputs=["image", "grade"]',
     ),
+    "a stage is named whole": ('Stage("rate"', 'Stage("whole"'),
     "two stages are named segment": ('Stage("rate"', 'Stage("segment"'),
     "expected a list": ('inputs=["image"]', 'inputs="image"'),
     "letters, digits and underscores": ('outputs=["grade"]', 'outputs=["the grade"]'),
     "stage rate has no outputs": ('outputs=["grade"]', "outputs=[]"),
 }
+
+
+SAID = {
+    "a gate names mark, which no stage reads or makes; there are grade, image, mask": 'scalar("mark", any=1)',
+    "scale names mark": 'scalar("grade", any=1)], scale={"mark": 1}, views=[',
+    "the scale of grade is 0, expected": 'scalar("grade", any=1)], scale={"grade": 0}, views=[',
+    "the scale of grade is nan, expected": 'scalar("grade", any=1)], scale={"grade": float("nan")}, views=[',
+    "the layout of mask is 'NCHW', expected": 'scalar("grade", any=1)], layout={"mask": "NCHW"}, views=[',
+}
+
+
+@pytest.mark.parametrize("said", SAID)
+def test_what_is_said_of_no_tensor_is_refused(write: Callable[..., Path], said: str) -> None:
+    with pytest.raises(PipelineError, match=said):
+        open_pipeline(write(pipeline=PIPELINE.replace('scalar("grade", any=1)', SAID[said])))
+
+
+def test_a_composed_model_is_quantised_if_every_stage_may_be(
+    write: Callable[..., Path], pictures: Path
+) -> None:
+    plain = gathered(write(), pictures).pipeline.end_to_end
+    kept = gathered(
+        write("stages[0] = Stage('segment', segment, ['image'], ['mask'], quantise=False)"), pictures
+    ).pipeline.end_to_end
+    assert plain is not None
+    assert kept is not None
+    assert (plain.quantise, kept.quantise) == (True, False)
 
 
 @pytest.mark.parametrize("said", STRUCTURE)

@@ -9,7 +9,7 @@ import pytest
 from torch import Tensor, nn
 
 from mien.export.errors import ExportError
-from mien.export.packing.packing import CalibrationRecord, manifest_head
+from mien.export.packing.packing import CalibrationRecord, check_said, manifest_head
 from mien.mobile_reference.errors import ResultError
 from mien.models.pipeline import Front, Golden, Inputs, Pipeline, Sample, Stage, scalar
 
@@ -48,6 +48,17 @@ def test_a_name_that_the_schema_refuses_is_refused(name: str):
     one = pipeline(name)
     with pytest.raises(ExportError, match=r"name in the manifest: .* does not match"):
         manifest_head(one, [golden(one)], CALIBRATION)
+
+
+def test_what_a_pipeline_says_is_checked_before_anything_runs():
+    silent = replace(pipeline(), example=None)
+    check_said(silent)
+    with pytest.raises(ExportError, match="name in the manifest"):
+        check_said(replace(silent, name="my model"))
+    with pytest.raises(ResultError, match="record/evidence"):
+        check_said(replace(silent, record={"evidence": float("inf")}))
+    with pytest.raises(ExportError, match="gates/0/limits/fp32 in the manifest: -1 is less"):
+        check_said(replace(silent, gates=(scalar("grade", fp32=-1),)))
 
 
 def test_the_name_of_a_golden_input_is_checked_too():
