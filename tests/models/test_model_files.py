@@ -197,7 +197,7 @@ def test_a_hostile_pickle_of_an_old_protocol_is_refused_too(program: Path, tmp_p
 HOSTILE = {
     "operation 'torch.os.system'": ("torch.ops.aten.relu.default", "torch.os.system"),
     "operation 'math.sqrt'": ("torch.ops.aten.relu.default", "math.sqrt"),
-    "name 'a=open": ('"name": "image"', "\"name\": \"a=open('x', 'w')\""),
+    'name "a=open': ('"name": "image"', "\"name\": \"a=open('x', 'w')\""),
     "name 'conv weight'": ('"parameter_name": "conv.weight"', '"parameter_name": "conv weight"'),
     "axes without a fixed length": ('"range_constraints": {}', '"range_constraints": {"s0": {"min_val": 1}}'),
     r"custom objects": ('"tensor_constant_name": ', '"custom_obj_name": '),
