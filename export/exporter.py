@@ -18,15 +18,18 @@ from mien.models.sources import Source, as_origin, open_pipeline
 
 from .errors import ExportError
 from .packing.packing import BUNDLE, CalibrationRecord, check_said, manifest_head, pack
-from .packing.variant_selection import Judgement, judge
+from .packing.promises import broken_promises, lacks
+from .packing.variant_selection import Judgement, judge, model_of
 from .running.isolation import Limits
 from .running.jobs import Progress, run_jobs
 from .running.plan import (
+    FAULTS,
     TFLITE_VARIANTS,
     palette_job,
     plan,
     read_faults,
     round_weights,
+    write_faults,
 )
 from .running.threads import one_thread
 from .running.work_folder import work_folder
@@ -99,8 +102,8 @@ def export_bundle(request: ExportRequest, progress: Progress) -> ExportReport:
         peak = run_jobs(jobs, workers, progress, request.limits)
         shutil.copy(precision, work / "ranges" / PRECISION)
         judged = _judged(request, work, pipeline, pipeline.inputs.judging(pipeline, goldens), progress)
-        left_out = pack(folder, work, pipeline, goldens, head, judged)
-        warnings = calibration.warnings + read_faults(work) + left_out
+        pack(folder, work, pipeline, goldens, head, judged)
+        warnings = calibration.warnings + read_faults(work)
     return ExportReport(time.monotonic() - start, peak, warnings, found)
 
 
@@ -155,7 +158,9 @@ def _judged(
     request: ExportRequest, work: Path, pipeline: Pipeline, samples: Sequence[Sample], progress: Progress
 ) -> list[Judgement]:
     """Rate every variant that was made, and make the palettes that pass."""
-    made = [name for name in request.variants if variant_named(name).bits is None]
+    broken = broken_promises(work, pipeline.spec, request.variants)
+    write_faults(sorted(broken.values()), work / FAULTS / "variants.json")
+    made = [name for name in request.variants if variant_named(name).bits is None and name not in broken]
     pool = ThreadPoolExecutor(os.cpu_count())
     try:
         judged = list(pool.map(lambda variant: judge(work, variant, pipeline.spec, samples), made))
@@ -173,9 +178,16 @@ def _try_palettes(
     served = {model.name for model in pipeline.spec.served}
     for variant in (name for name in request.variants if variant_named(name).bits is not None):
         jobs = {
-            model.name: palette_job(variant, model.name, request.source, work) for model in pipeline.models
+            model.name: palette_job(variant, model.name, request.source, work / "traces", work)
+            for model in pipeline.models
         }
         run_jobs([job for name, job in jobs.items() if name in served], 1, progress, request.limits)
+        if not all(model_of(work, variant, name).exists() for name in served):
+            break  # it does not compute what the pipeline does
+        lack = lacks(work, pipeline.spec, variant_named(variant))
+        if lack is not None:
+            write_faults([f"{variant} is left out: {lack}"], work / FAULTS / f"{variant}.json")
+            break
         judged.append(judge(work, variant, pipeline.spec, samples))
         if not judged[-1].passed:
             break

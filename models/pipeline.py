@@ -136,15 +136,23 @@ class HeldOut:
 class CoreMLChoices:
     """What the parts of a pipeline are in Core ML, by regular expressions that match from the start.
 
-    ``single`` matches paths of modules that stay float32 in a float16 package, as well as maps of
-    ``largest_map`` pixels and more a side; ``weights`` matches convolutions that have int8 weights in
-    ``coreml-int8w``, ``activations`` those that have int8 weights and activations in ``coreml-w8a8``.
+    By default everything is float16, and all weights of products are eight bits. ``single`` matches paths of
+    modules that stay float32 in a float16 package, as well as maps of ``largest_map`` pixels and more a side,
+    maps of up to ``narrow`` channels, and tensors of up to as many numbers. ``weights`` matches parameters
+    that have int8 weights in ``coreml-int8w``, ``activations`` those that have palettes, or int8 weights and
+    activations in ``coreml-w8a8``; empty ones match all.
     """
 
-    single: str = "$^"
+    single: str = "(?!)"
     weights: str = ""
     activations: str = ""
     largest_map: int = 1 << 30
+    narrow: int = 0
+
+    @property
+    def by_name(self) -> bool:
+        """Tell whether weights are chosen by the names of parameters."""
+        return bool(self.weights or self.activations)
 
 
 class Inputs:
@@ -299,7 +307,7 @@ class Pipeline:
             for name, made in self._made(model, known, tensors).items():
                 _check_made(model, name, made)
                 layout = self.layout.get(name, AS_IT_IS)
-                known[name] = _as_contract(made, layout)
+                known[name] = as_contract(made, layout)
                 tensors[name] = self._described(name, known[name], layout)
         spec = self._spec(tuple(tensors.values()))
         for problem in problems(spec):
@@ -366,7 +374,7 @@ class Pipeline:
 
     def _checked(self, model: Stage, name: str, made: Tensor) -> NDArray[Any]:
         tensor = self.spec.tensor(name)
-        array = _as_contract(made, tensor.layout)
+        array = as_contract(made, tensor.layout)
         if (array.shape, array.dtype.name) != (tensor.shape, tensor.dtype):
             raise PipelineError(
                 f"stage {model.name} made {name} of shape {list(array.shape)} of {array.dtype}, first it was "
@@ -415,7 +423,7 @@ def to_module(array: NDArray[Any], tensor: TensorSpec) -> Tensor:
     return value.clone(memory_format=torch.contiguous_format)
 
 
-def _as_contract(made: Tensor, layout: str) -> NDArray[Any]:
+def as_contract(made: Tensor, layout: str) -> NDArray[Any]:
     """Give the contract what a module made: pictures and maps channels last."""
     value = made.permute(0, 2, 3, 1) if layout == PICTURE and made.ndim == 4 else made
     return np.asarray(value.contiguous().numpy())

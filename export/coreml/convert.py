@@ -6,111 +6,204 @@ Nothing of Apple's runs on Linux: ``mien verify`` executes what is made here wit
 import math
 import re
 import shutil
+import tempfile
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from mien.export.component import Component
-from mien.export.tflite.ranges import Range, write_ranges
+from mien.export.errors import ConversionError
+from mien.export.tflite.ranges import write_ranges
 from mien.export.variants import COREML, VARIANTS, variant_named
 from mien.export.weights.fold_batch_norm import fold_batch_norm
-from mien.export.weights.gptq import Rounded, Roundings, round_in_place
-from mien.mobile_reference.contract import TensorSpec
+from mien.export.weights.gptq import Roundings
+from mien.mobile_reference.contract import PICTURE, TensorSpec
+from mien.mobile_reference.coreml import load_package
+from mien.mobile_reference.coreml.products import Product, products
 from mien.models.modules import as_tuple
-from mien.models.pipeline import CoreMLChoices
+from mien.models.pipeline import CoreMLChoices, to_module
 
-from .activations import quantise_activations, ranges_of_tensors
+from .activations import WeightsRange, quantise_activations, ranges_of_products
 from .canonical_package import canonicalise
+from .proof import prove
+from .rounding import store_rounded
 from .weights import int8_weights, palette_weights
 
 FP32, FP16, INT8_WEIGHTS, INT8 = (v.name for v in VARIANTS if v.platform == COREML and v.bits is None)
 
+Samples = Sequence[Mapping[str, NDArray[Any]]]
+"""Tensors by name as the contract has them, of inputs that went through the float pipeline."""
+# Core ML's arrays have no other whole numbers.
+_ARRAYS = {"float32": np.float32, "float16": np.float32, "float64": np.float32}
 
-def to_coreml(component: Component, choices: CoreMLChoices, roundings: Roundings, folder: Path) -> None:
+
+_COLOURS = {3: "RGB", 1: "GRAYSCALE"}
+
+
+def package_of(folder: Path, variant: str, component: Component) -> Path:
+    """Say where a package lies under the folder of an export's conversions."""
+    return folder / variant / f"{component.name}.mlpackage"
+
+
+def to_coreml(
+    component: Component, choices: CoreMLChoices, roundings: Roundings, samples: Samples, folder: Path
+) -> Sequence[str]:
     """Make the variants of a graph whose activations are float: ``folder``/<variant>/<graph>.mlpackage.
 
-    uint8 inputs become RGB images, so that an app passes pixels; the other tensors are float32 arrays,
+    uint8 pictures are images, so that an app passes pixels; the other tensors are arrays of float32 or int32,
     channels second. A graph that is not worth quantising is the same float32 package in all variants.
+
+    Returns:
+        What was left out because it does not compute what the module does, and why.
+
+    Raises:
+        ConversionError: the float32 package does not.
     """
     import coremltools as ct
 
-    packages = {
-        variant: folder / variant / f"{component.name}.mlpackage"
-        for variant in (FP32, FP16, INT8_WEIGHTS, INT8)
-    }
-    traced = _traced(component)
-    single = packages[FP32]
+    traced = _traced(component, choices, samples)
+    single = package_of(folder, FP32, component)
     _save(_converted(component, traced, ct.precision.FLOAT32, FP32), single)
+    prove(component, single, FP32, samples)
     if not component.quantise:
-        for package in packages.values():
-            if package != single:
-                shutil.copytree(single, package)
-        return
-    _save(_converted(component, traced, _mostly_float16(choices), FP16), packages[FP16])
-    rounded = _chosen(roundings, choices.weights)
-    model = _converted(component, _traced(component, rounded), _mostly_float16(choices), INT8_WEIGHTS)
-    names = [_in_package(f"{name}.weight") for name in rounded]
-    _save(int8_weights(model, names), packages[INT8_WEIGHTS])
+        for variant in (FP16, INT8_WEIGHTS, INT8):
+            shutil.copytree(single, package_of(folder, variant, component))
+        return ()
+    half = package_of(folder, FP16, component)
+    _save(_converted(component, traced, _mostly_float16(choices), FP16), half)
+    _compress(half, package_of(folder, INT8_WEIGHTS, component), component, choices.weights, roundings)
+    return _unproven(component, (FP16, INT8_WEIGHTS), samples, folder)
+
+
+def _compress(source: Path, target: Path, component: Component, pattern: str, roundings: Roundings) -> None:
+    """Store the weights of a float package's products in eight bits, those rounded that can be."""
+    names = _weights(source, component, pattern)
+    with tempfile.TemporaryDirectory() as scratch:
+        rounded = Path(scratch) / source.name
+        shutil.copytree(source, rounded)
+        store_rounded(rounded, names, roundings)
+        _save(int8_weights(_loaded(rounded), names), target)
 
 
 def to_int8(
     component: Component,
     choices: CoreMLChoices,
     roundings: Roundings,
-    ranges: Mapping[str, Range],
+    known: Sequence[WeightsRange],
+    samples: Samples,
     folder: Path,
-) -> None:
-    """Make the variant of a graph whose int8 parts have int8 weights and activations.
+) -> Sequence[str]:
+    """Make the variant of a graph whose products have int8 weights and read int8 activations.
 
-    ``ranges`` are those of what the convolutions read, by their names in the pipeline's net. Written beside
-    the variant are those that it took, by the names of the package's tensors.
+    ``known`` are the ranges of what the products read, by their weights. A product without one stays float.
+    Written beside the variant are the ranges that it took, by the names of the package's tensors.
+
+    Returns:
+        What stays float, and why, and what was left out.
     """
-    package = folder / INT8 / f"{component.name}.mlpackage"
-    weights = _eight(component, choices)
-    traced = _traced(component, _chosen(roundings, choices.activations))
-    model = _converted(component, traced, _mostly_float16(choices), INT8)
-    _save(int8_weights(model, weights), package)
-    named = {_in_package(f"net.{name}.weight"): reach for name, reach in ranges.items()}
-    taken = ranges_of_tensors(package, weights, named)
+    target = package_of(folder, INT8, component)
+    with tempfile.TemporaryDirectory() as scratch:
+        plain = Path(scratch) / "plain.mlpackage"
+        traced = _traced(component, choices, samples)
+        _save(_converted(component, traced, _mostly_float16(choices), INT8), plain)
+        chosen = _weights(plain, component, choices.activations)
+        found = [one for one in _products(plain) if one.stored is not None and one.stored.name in chosen]
+        ranges = ranges_of_products(found, known)
+        ranged = frozenset(one.stored.name for one in found if one.stored and one.operation.name in ranges)
+        rounded = Path(scratch) / "rounded.mlpackage"
+        shutil.copytree(plain, rounded)
+        store_rounded(rounded, ranged, roundings)
+        _save(int8_weights(_loaded(rounded), ranged), target)
+    taken = quantise_activations(target, ranges)
+    canonicalise(target)
     write_ranges(taken, folder / "ranges" / f"{component.name}.coreml.json")
-    quantise_activations(package, taken)
-    canonicalise(package)
+    lost = [
+        f"{one.operation.name} stays float in {INT8}: no range; the TFLite graph has no such weights"
+        for one in found
+        if one.operation.name not in ranges
+    ]
+    return [*lost, *_unproven(component, (INT8,), samples, folder)]
 
 
-def to_palettes(component: Component, choices: CoreMLChoices, variant: str, folder: Path) -> None:
-    """Make a palette ``variant`` of a component from its float16 package under ``folder``."""
-    import coremltools as ct
+def to_palettes(
+    component: Component, choices: CoreMLChoices, variant: str, samples: Samples, folder: Path
+) -> Sequence[str]:
+    """Make a palette ``variant`` of a component from its float16 package under ``folder``.
 
-    source = folder / FP16 / f"{component.name}.mlpackage"
-    target = folder / variant / source.name
+    Returns:
+        What was left out, and why.
+    """
+    source, target = (package_of(folder, name, component) for name in (FP16, variant))
+    if not source.exists():
+        return [f"{variant} is left out with {FP16}, which it is made of"]
     if not component.quantise:
         shutil.copytree(source, target)
-        return
-    model = ct.models.MLModel(str(source), skip_model_load=True)
-    _save(palette_weights(model, _eight(component, choices), variant_named(variant).bits or 8), target)
+        return ()
+    names = _weights(source, component, choices.activations)
+    _save(palette_weights(_loaded(source), names, variant_named(variant).bits or 8), target)
+    return _unproven(component, (variant,), samples, folder)
 
 
-def _chosen(roundings: Roundings, pattern: str) -> dict[str, Rounded]:
-    """Take the roundings of the convolutions that are int8, by their names in a graph's module."""
-    named = {f"net.{name}": rounded for name, rounded in roundings.items()}
-    return {name: rounded for name, rounded in named.items() if re.match(pattern, f"{name}.")}
+def _unproven(component: Component, variants: Sequence[str], samples: Samples, folder: Path) -> Sequence[str]:
+    """Remove the packages that do not compute what the module does, and say why."""
+    faults = []
+    for variant in variants:
+        package = package_of(folder, variant, component)
+        try:
+            prove(component, package, variant, samples)
+        except ConversionError as error:
+            shutil.rmtree(package)
+            faults.append(f"left out: {error}")
+    return faults
 
 
-def _traced(component: Component, rounded: Roundings | None = None) -> Any:
-    examples = tuple(torch.rand(spec.channels_second) for spec in component.specs(component.inputs))
-    folded = fold_batch_norm(component.module, examples)
-    round_in_place(folded, rounded or {})
-    module = _Single(folded)
+def _products(package: Path) -> Iterator[Product]:
+    program = load_package(package)
+    return products(program.functions[program.default_function])
+
+
+def _weights(package: Path, component: Component, pattern: str) -> frozenset[str]:
+    """Name the constants of a float package that its products multiply by.
+
+    With a ``pattern`` only those of the parameters whose names it matches.
+    """
+    found = frozenset(
+        one.stored.name for one in _products(package) if one.weight() is not None and one.stored
+    )
+    if not pattern:
+        return found
+    named = {_in_package(n) for n, _ in component.module.named_parameters() if re.match(pattern, n)}
+    return frozenset(name for name in found if name.removesuffix("_to_fp16") in named)
+
+
+def _loaded(package: Path) -> Any:
+    import coremltools as ct
+
+    return ct.models.MLModel(str(package), skip_model_load=True)
+
+
+def _traced(component: Component, choices: CoreMLChoices, samples: Samples) -> Any:
+    examples = tuple(_example(spec, samples) for spec in component.specs(component.inputs))
+    # The converter folds batch normalisation too, and then names the weights anew.
+    module = _Single(fold_batch_norm(component.module, examples) if choices.by_name else component.module)
     with warnings.catch_warnings():
         # Tracing warns of shapes taken as constants, which is what a graph of fixed size wants.
         warnings.simplefilter("ignore")
         return torch.jit.trace(module.eval(), examples)  # type: ignore[no-untyped-call]
+
+
+def _example(spec: TensorSpec, samples: Samples) -> Tensor:
+    """Give what a module is traced with: whole numbers of a sample, since they may be indices."""
+    if spec.dtype in _ARRAYS or _is_picture(spec):
+        return torch.rand(spec.channels_second)
+    return to_module(np.ascontiguousarray(samples[0][spec.name]), spec).to(torch.int32)
 
 
 def _converted(component: Component, traced: Any, precision: Any, variant: str) -> Any:
@@ -122,7 +215,9 @@ def _converted(component: Component, traced: Any, precision: Any, variant: str) 
         minimum_deployment_target=getattr(ct.target, variant_named(variant).minimum),
         compute_precision=precision,
         inputs=[_input(spec) for spec in component.specs(component.inputs)],
-        outputs=[ct.TensorType(name=name, dtype=np.float32) for name in component.outputs],
+        outputs=[
+            ct.TensorType(name=one.name, dtype=_array(one)) for one in component.specs(component.outputs)
+        ],
         skip_model_load=True,
     )
 
@@ -140,31 +235,18 @@ def _mostly_float16(choices: CoreMLChoices) -> Any:
 
 
 def _fits_float16(choices: CoreMLChoices, operation: Any) -> bool:
-    """Keep sensitive parts, single numbers, maps of one channel, and maps as large as the face, in float32.
-
-    A float16 score near 100 has steps of a sixteenth of a point. The square of a heat of 0.007 lies below
-    float16's normal numbers, and a typical face has little more: its score erred by up to 0.1 points. And
-    where nothing is masked, the composite must give back the photograph's own pixels, or the comparison sees
-    a change.
-    """
+    """Keep in float32 what the pipeline chooses: modules, single numbers and narrow maps, and large maps."""
     from coremltools.converters.mil.mil.scope import ScopeSource
 
     shapes = [output.shape for output in operation.outputs]
     module = ".".join(operation.scopes.get(ScopeSource.TORCHSCRIPT_MODULE_NAME, ()))
     return (
         not re.match(choices.single, module)
-        and any(math.prod(shape) != 1 for shape in shapes)
+        and any(math.prod(shape) > choices.narrow for shape in shapes)
         and not any(
-            len(shape) == 4 and (shape[1] == 1 or shape[-1] >= choices.largest_map) for shape in shapes
+            len(shape) == 4 and (shape[1] <= choices.narrow or shape[-1] >= choices.largest_map)
+            for shape in shapes
         )
-    )
-
-
-def _eight(component: Component, choices: CoreMLChoices) -> frozenset[str]:
-    """Name the weights of the parts whose activations may be int8, as the package has them."""
-    parameters = component.module.named_parameters()
-    return frozenset(
-        _in_package(name) for name, p in parameters if p.ndim == 4 and re.match(choices.activations, name)
     )
 
 
@@ -186,9 +268,19 @@ class _Single(nn.Module):
         return outputs[0] if len(outputs) == 1 else outputs
 
 
+def _is_picture(spec: TensorSpec) -> bool:
+    """Tell whether an app passes a tensor as an image: pixels of three colours or grey."""
+    return spec.layout == PICTURE and spec.dtype == "uint8" and spec.shape[3] in _COLOURS
+
+
+def _array(spec: TensorSpec) -> Any:
+    return _ARRAYS.get(spec.dtype, np.int32)
+
+
 def _input(spec: TensorSpec) -> Any:
     import coremltools as ct
 
-    if spec.dtype == "uint8":
-        return ct.ImageType(name=spec.name, shape=spec.channels_second, color_layout=ct.colorlayout.RGB)
-    return ct.TensorType(name=spec.name, shape=spec.channels_second, dtype=np.float32)
+    if _is_picture(spec):
+        colours = getattr(ct.colorlayout, _COLOURS[spec.shape[3]])
+        return ct.ImageType(name=spec.name, shape=spec.channels_second, color_layout=colours)
+    return ct.TensorType(name=spec.name, shape=spec.channels_second, dtype=_array(spec))

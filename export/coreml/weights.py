@@ -12,33 +12,26 @@ _TURNS = 100  # of Lloyd's algorithm, at most: a few dozen settle every tensor h
 
 
 def int8_weights(model: Any, names: Collection[str]) -> Any:
-    """Quantise the weights ``names`` symmetrically per channel; activations stay float."""
+    """Quantise the constants ``names`` symmetrically per channel; activations stay float."""
     import coremltools.optimize as cto
 
     config = cto.coreml.OpLinearQuantizerConfig(mode="linear_symmetric", weight_threshold=0)
-    return cto.coreml.linear_quantize_weights(model, _for_weights(model, names, config))
+    return cto.coreml.linear_quantize_weights(model, _for_weights(names, config))
 
 
 def palette_weights(model: Any, names: Collection[str], bits: int) -> Any:
-    """Let each of the weights ``names`` index 2 ** ``bits`` values of its own; activations stay float."""
+    """Let each of the constants ``names`` index 2 ** ``bits`` values of its own; activations stay float."""
     import coremltools.optimize as cto
 
     # A palette of our own: coremltools' k-means needs a scikit-learn that Python 3.13 does not have.
     config = cto.coreml.OpPalettizerConfig(mode="custom", lut_function=_palette(bits), weight_threshold=0)
-    return cto.coreml.palettize_weights(model, _for_weights(model, names, config))
+    return cto.coreml.palettize_weights(model, _for_weights(names, config))
 
 
-def _for_weights(model: Any, names: Collection[str], config: Any) -> Any:
+def _for_weights(names: Collection[str], config: Any) -> Any:
     import coremltools.optimize as cto
 
-    function = model.get_spec().mlProgram.functions["main"]
-    constants = [
-        operation.outputs[0].name
-        for operation in function.block_specializations[function.opset].operations
-        if operation.type == "const"
-    ]
-    chosen = {name: config for name in constants if name.removesuffix("_to_fp16") in names}
-    return cto.coreml.OptimizationConfig(op_name_configs=chosen)
+    return cto.coreml.OptimizationConfig(op_name_configs=dict.fromkeys(sorted(names), config))
 
 
 def _palette(bits: int) -> Callable[[NDArray[Any]], Palette]:

@@ -14,15 +14,15 @@ import numpy as np
 from PIL import Image
 
 from mien.export.errors import ExportError
-from mien.export.variants import TFLITE, TFLITE_INT8, VARIANTS, VariantSpec, variant_named
-from mien.mobile_reference.bundle.reader import FORMAT, MANIFEST, manifest_validator, sha256
+from mien.export.variants import VARIANTS, variant_named
+from mien.mobile_reference.bundle.reader import FORMAT, MANIFEST, manifest_validator
 from mien.mobile_reference.contract import PipelineSpec
 from mien.mobile_reference.output.folder import Kind, files_of
 from mien.mobile_reference.output.json_text import json_text
-from mien.mobile_reference.tflite.model_file import read_tflite
 from mien.models.pipeline import Golden, Pipeline
 
-from .variant_selection import Judgement, choose, model_of
+from .promises import is_complete, share_of_int8
+from .variant_selection import Judgement, choose
 
 _FORMS = {
     "tflite": {"layout": "NHWC", "pixels": "uint8 tensors, RGB"},
@@ -117,15 +117,13 @@ def pack(
     goldens: Sequence[Golden],
     head: Mapping[str, Any],
     judged: Sequence[Judgement],
-) -> tuple[str, ...]:
+) -> None:
     """Fill ``folder`` with what the conversions ``made``, the golden inputs and the manifest.
 
-    A variant that has not all models, as a palette that failed its tolerance, is left out, and so is one that
-    promises more by its name than it does; the manifest says so. What is returned says why.
+    A variant that has not all models, as a palette that failed its tolerance, is left out; the manifest says
+    so.
     """
-    complete = [judgement for judgement in judged if _is_complete(made, pipeline.spec, judgement)]
-    broken = _broken_promises(made, pipeline.spec, [judgement.name for judgement in complete])
-    complete = [judgement for judgement in complete if judgement.name not in broken]
+    complete = [judgement for judgement in judged if is_complete(made, judgement.name, pipeline.spec)]
     variants = [_pack_variant(folder, made, pipeline.spec, judgement) for judgement in complete]
     shutil.copytree(made / "ranges", folder / "ranges")
     for golden in goldens:
@@ -143,29 +141,6 @@ def pack(
     text = json_text(manifest, indent=1) + "\n"
     manifest_validator().validate(json.loads(text))
     (folder / MANIFEST).write_text(text)
-    return tuple(f"{name} is left out: {reason}" for name, reason in broken.items())
-
-
-def _broken_promises(made: Path, spec: PipelineSpec, variants: Sequence[str]) -> dict[str, str]:
-    """Say of variants why they do less than their names promise; judged is what an app runs."""
-    found: dict[str, str] = {}
-    seen: dict[tuple[str, ...], str] = {}
-    for variant in variants:
-        content = tuple(_content(model_of(made, variant, model.name)) for model in spec.served)
-        milder = seen.setdefault(content, variant)
-        if milder != variant:
-            found[variant] = f"it computes what {milder} does"
-        elif variant == TFLITE_INT8 and not products_int8(made, spec, variant_named(variant)):
-            found[variant] = "none of its multiplications are int8"
-    return found
-
-
-def _content(model: Path) -> str:
-    """Return a hash of a file, or of a folder's files by their names."""
-    if model.is_file():
-        return sha256(model)
-    files = sorted(file for file in model.rglob("*") if file.is_file())
-    return " ".join(f"{file.relative_to(model)} {sha256(file)}" for file in files)
 
 
 def _platforms() -> dict[str, dict[str, str]]:
@@ -176,10 +151,6 @@ def _platforms() -> dict[str, dict[str, str]]:
     return {name: {**form, "minimum": least[name]} for name, form in _FORMS.items()}
 
 
-def _is_complete(made: Path, spec: PipelineSpec, judgement: Judgement) -> bool:
-    return all(model_of(made, judgement.name, model.name).exists() for model in spec.models)
-
-
 def _pack_variant(folder: Path, made: Path, spec: PipelineSpec, judgement: Judgement) -> dict[str, Any]:
     variant = variant_named(judgement.name)
     shutil.copytree(made / variant.name, folder / "models" / variant.name)
@@ -188,21 +159,9 @@ def _pack_variant(folder: Path, made: Path, spec: PipelineSpec, judgement: Judge
         "precision": variant.precision,
         "files": {m.name: f"models/{variant.name}/{m.name}{variant.suffix}" for m in spec.models},
         "minimum": variant.minimum,
-        "products_int8": products_int8(made, spec, variant),
+        "products_int8": round(share_of_int8(made, spec, variant), 4),
         "runtime": None,
     }
-
-
-def products_int8(made: Path, spec: PipelineSpec, variant: VariantSpec) -> float | None:
-    """Return the share of multiplications of what an app runs that are of int8; None where none are counted.
-
-    Counted are TFLite models, with the end-to-end one or else all stages.
-    """
-    if variant.platform != TFLITE:
-        return None
-    files = [read_tflite(model_of(made, variant.name, model.name)) for model in spec.served]
-    macs = sum(file.macs.total() for file in files)
-    return round(sum(file.integer_macs for file in files) / macs, 4) if macs else 0.0
 
 
 def _measured(judgement: Judgement) -> dict[str, Any]:

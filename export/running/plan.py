@@ -173,38 +173,43 @@ def read_faults(folder: Path) -> tuple[str, ...]:
 
 
 def convert_coreml(name: str, source: Source, traces: Path, folder: Path) -> None:
-    """Make the Core ML variants of a model whose activations are float."""
+    """Make the Core ML variants of a model whose activations are float, each proven on the traces."""
     from mien.export.coreml.convert import to_coreml
     from mien.export.weights.gptq import read_roundings
 
     pipeline = open_pipeline(source)
     rounded = read_roundings(model_roundings(pipeline, traces, folder, name))
-    to_coreml(component(pipeline, name), pipeline.coreml, rounded, folder)
+    faults = to_coreml(component(pipeline, name), pipeline.coreml, rounded, load_samples(traces), folder)
+    write_faults(faults, folder / FAULTS / f"{name}.coreml.json")
 
 
 def convert_coreml_int8(name: str, source: Source, traces: Path, folder: Path) -> None:
     """Make the Core ML variant of a model whose activations are int8, with the ranges that TFLite has."""
-    from mien.export.coreml.convert import to_int8
-    from mien.export.tflite.convolutions import convolution_ranges
+    from mien.export.coreml.activations import weights_ranges
+    from mien.export.coreml.convert import INT8, to_int8
     from mien.export.tflite.ranges import read_ranges
     from mien.export.weights.gptq import read_roundings
 
     pipeline = open_pipeline(source)
     model = float_file(folder, name).read_bytes()
-    ranges = convolution_ranges(model, read_ranges(folder / "ranges" / f"{name}.json"))
+    known = weights_ranges(model, read_ranges(folder / "ranges" / f"{name}.json"))
     roundings = read_roundings(model_roundings(pipeline, traces, folder, name))
-    to_int8(component(pipeline, name), pipeline.coreml, roundings, ranges, folder)
+    one = component(pipeline, name)
+    faults = to_int8(one, pipeline.coreml, roundings, known, load_samples(traces), folder)
+    write_faults(faults, folder / FAULTS / f"{name}.{INT8}.json")
 
 
-def palette_job(variant: str, name: str, source: Source, folder: Path) -> Job:
+def palette_job(variant: str, name: str, source: Source, traces: Path, folder: Path) -> Job:
     """Return the conversion of one model to a variant whose weights are palettes."""
-    work = partial(convert_palettes, variant, name, source, folder)
+    work = partial(convert_palettes, variant, name, source, traces, folder)
     return Job(f"{variant} {name}", folder / f"{variant}-{name}.log", work)
 
 
-def convert_palettes(variant: str, name: str, source: Source, folder: Path) -> None:
+def convert_palettes(variant: str, name: str, source: Source, traces: Path, folder: Path) -> None:
     """Make a Core ML variant of a model from its float16 one."""
     from mien.export.coreml.convert import to_palettes
 
     pipeline = open_pipeline(source)
-    to_palettes(component(pipeline, name), pipeline.coreml, variant, folder)
+    one = component(pipeline, name)
+    faults = to_palettes(one, pipeline.coreml, variant, load_samples(traces), folder)
+    write_faults(faults, folder / FAULTS / f"{name}.{variant}.json")

@@ -13,7 +13,6 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from safetensors.numpy import load_file, save_file
 from torch import Tensor, nn
@@ -59,7 +58,7 @@ def find_rounded(
     bias [out] are taken, where it is given.
     """
     flat = weight.reshape(len(weight), -1)
-    matching = [one for one in roundings.values() if _are_equal(flat, one.source)]
+    matching = [one for one in roundings.values() if same_weights(flat, one.source)]
 
     def distance(one: Rounded) -> tuple[float, float]:
         apart = 0.0 if bias is None else float(np.abs(one.source_bias - bias).max())
@@ -68,7 +67,7 @@ def find_rounded(
     return min(matching, key=distance, default=None)
 
 
-def _are_equal(flat: NDArray[np.float32], source: NDArray[np.float32]) -> bool:
+def same_weights(flat: NDArray[np.float32], source: NDArray[np.float32]) -> bool:
     """Tell whether weights [out, n] are equal but for how they were folded."""
     if source.size != flat.size or len(source) != len(flat):
         return False
@@ -145,15 +144,6 @@ def _share_of_errors(covariance: NDArray[np.float64]) -> NDArray[np.float64]:
     # An input that never varies at all would leave nothing to divide by.
     damped = covariance + np.eye(size) * max(_DAMPING * np.trace(covariance) / size, 1e-12)
     return np.linalg.cholesky(np.linalg.inv(damped)).T
-
-
-def round_in_place(module: nn.Module, roundings: Roundings) -> None:
-    """Give the convolutions of ``module``, batch normalisation folded, that it has their rounded weights."""
-    convolutions = dense_convolutions(module)
-    for name in convolutions.keys() & roundings.keys():
-        convolution, rounded = convolutions[name], roundings[name]
-        convolution.weight = nn.Parameter(torch.from_numpy(rounded.weight), requires_grad=False)
-        convolution.bias = nn.Parameter(torch.from_numpy(rounded.bias), requires_grad=False)
 
 
 def write_roundings(roundings: Roundings, file: Path) -> None:

@@ -88,10 +88,12 @@ class CoreMLModel:
 
 
 def as_package_has_it(array: NDArray[Any], tensor: TensorSpec) -> NDArray[Any]:
-    """Turn pixels [1, H, W, 3] into a picture [H, W, 3], and other maps channels second."""
+    """Turn pixels [1, H, W, 3] into a picture [H, W, 3] or [H, W], and other maps channels second."""
     if tensor.layout != PICTURE:
         return array
-    return np.asarray(array[0]) if array.dtype == np.uint8 else array.transpose(0, 3, 1, 2)
+    if array.dtype != np.uint8 or array.shape[3] not in (1, 3):
+        return array.transpose(0, 3, 1, 2)
+    return np.asarray(array[0, :, :, 0] if array.shape[3] == 1 else array[0])
 
 
 def _as_manifest_has_it(array: NDArray[Any], tensor: TensorSpec) -> NDArray[Any]:

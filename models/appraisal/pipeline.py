@@ -113,12 +113,17 @@ _SINGLE = (
 
 # Found by the score as well. Rounded weights of the teacher cost most of what all would: with its last stage
 # one held-out face erred by 0.75 points. Those of the head and of the student's first stages are few and cost
-# 0.4; depthwise ones are few, and their errors cannot cancel.
-_WEIGHTS = r"net\.(student\.stages\.2|inpainter)\."
+# 0.4; depthwise ones (layers.3 of a block, spatial) are few, and their errors cannot cancel.
+_WEIGHTS = r"net\.(student\.stages\.2\.\d+\.layers\.(0|6)|inpainter(?!.*\.spatial))\."
 # Of int8 activations the teacher's, whose linear outputs span ten times what eight bits resolve, cost three
 # quarters of the error, those of the student's first stages and of the refinement's large maps the most of
 # the rest.
 _EIGHT = r"net\.(student\.stages\.2|inpainter\.(coarse\.(down|context|up\.0)|refine\.context))\."
+# Single numbers and maps of one channel stay float32. A float16 score near 100 has steps of a sixteenth of a
+# point. The square of a heat of 0.007 lies below float16's normal numbers, and a typical face has little
+# more: its score erred by up to 0.1 points. Maps as large as the face do too: where nothing is masked, the
+# composite must give back the photograph's own pixels, or the comparison sees a change.
+_NARROW = 1
 PRECISION = Path(__file__).parent / "precision.json"
 """The precision of every block, found by a search and by trials after it (docs/quantisation.md)."""
 
@@ -212,7 +217,7 @@ def appraisal(checkpoint: Checkpoint) -> Pipeline:
         record=_record(checkpoint),
         agreement=AGREEMENT,
         precision=PRECISION,
-        coreml=CoreMLChoices(_SINGLE, _WEIGHTS, _EIGHT, FACE_SIZE),
+        coreml=CoreMLChoices(_SINGLE, _WEIGHTS, _EIGHT, FACE_SIZE, _NARROW),
         refusals=RefusalSpec(
             checkpoint.config.appraisal.region_centre,
             checkpoint.config.appraisal.region_radii,

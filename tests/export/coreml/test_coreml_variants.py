@@ -10,15 +10,21 @@ import torch
 from torch import nn
 
 import tests.mobile_reference.coreml.mil_packages as build
-from mien.export.coreml.activations import quantise_activations, ranges_of_tensors, scale_and_zero
+from mien.export.coreml.activations import (
+    WeightsRange,
+    quantise_activations,
+    ranges_of_products,
+    scale_and_zero,
+    weights_ranges,
+)
 from mien.export.coreml.convert import FP16, FP32, INT8, INT8_WEIGHTS
 from mien.export.coreml.weights import palette
-from mien.export.errors import ConversionError
 from mien.export.packing.variant_selection import Judgement, choose
-from mien.export.tflite.convolutions import convolution_ranges
+from mien.export.tflite.ranges import hulls
 from mien.export.weights.fold_batch_norm import fold_batch_norm
 from mien.mobile_reference.bundle.reader import Bundle, open_bundle, size_of
 from mien.mobile_reference.coreml import FLOAT32, Evaluator, load_package
+from mien.mobile_reference.coreml.products import products
 from mien.mobile_reference.coreml.program import BlobValue, Constant, Operation, Reference
 from mien.models.appraisal.checkpoint import Checkpoint
 
@@ -109,9 +115,7 @@ def test_a_convolution_reads_uint8_and_others_what_was_there(tmp_path: Path) -> 
     x = np.random.default_rng(3).uniform(-1, 2, (1, 2, 4, 4)).astype(np.float32)
     before = Evaluator(load_package(package), FLOAT32).tensors({"x": x})
     largest_input = float(x.max())
-    ranges = ranges_of_tensors(package, ["w", "v"], {"w": (0.0, largest_input), "u": (0.0, 1.0)})
-    assert ranges == {"r": (0.0, largest_input)}
-    quantise_activations(package, ranges)
+    assert quantise_activations(package, {"y": (0.0, largest_input)}) == {"r": (0.0, largest_input)}
     program = load_package(package)
     kinds = [o.type for o in program.functions["main"].body.operations if o.type != "const"]
     assert kinds == ["relu", "quantize", "dequantize", "conv", "square"]
@@ -123,9 +127,20 @@ def test_a_convolution_reads_uint8_and_others_what_was_there(tmp_path: Path) -> 
     assert 0 < np.abs(after["y"] - before["y"]).max() <= largest
 
 
-def test_a_convolution_without_a_range_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(ConversionError, match=r"w of .* has no range"):
-        ranges_of_tensors(_convolution(tmp_path), ["w"], {"v": (0.0, 1.0)})
+def test_ranges_are_found_by_weights(tmp_path: Path) -> None:
+    function = load_package(_convolution(tmp_path)).functions["main"]
+    (one,) = products(function)
+    weight = one.weight()
+    assert weight is not None
+    flat = weight.reshape(2, 2)
+    # Folded by another program, and read again in another run.
+    known = [
+        WeightsRange(flat * np.float32(1.0001), (0.0, 1.0)),
+        WeightsRange(flat, (-1.0, 0.5)),
+        WeightsRange(flat * 2, (0.0, 9.0)),
+    ]
+    assert ranges_of_products([one], known) == {"y": (-1.0, 1.0)}
+    assert ranges_of_products([one], known[2:]) == {}
 
 
 @pytest.fixture(scope="module")
@@ -243,7 +258,9 @@ def test_ranges_are_stored_and_are_those_in_the_package(bundle: Bundle) -> None:
     # One set for both platforms; a convolution that runs again has one range for all runs.
     tflite = json.loads((bundle.path / "ranges" / "appraisal.json").read_text())
     graph = bundle.variant("tflite-fp32").files["appraisal"].read_bytes()
-    assert {tuple(ends) for ends in stored.values()} <= set(convolution_ranges(graph, tflite).values())
+    assert {tuple(ends) for ends in stored.values()} <= set(
+        hulls((one.weight.tobytes(), one.reach) for one in weights_ranges(graph, tflite)).values()
+    )
 
 
 def test_int8_activations_need_a_later_system_and_the_manifest_says_so(bundle: Bundle) -> None:

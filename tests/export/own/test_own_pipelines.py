@@ -1,4 +1,4 @@
-"""Pipelines of a user's own from the command line: exported, verified, measured, and seen when they are spoilt."""
+"""Pipelines of a user's own, from the command line: exported, verified, measured, and seen to be spoilt."""
 
 import json
 import shutil
@@ -95,5 +95,3 @@ def test_golden_inputs_that_are_swapped_fail(grader_bundle: Path, tmp_path: Path
     other = (grader_bundle / second).read_bytes()
     broken = _spoilt(grader_bundle, tmp_path / "broken", first, lambda _: other)
     run_mien("verify", broken, expect=1)
-
-

@@ -19,9 +19,9 @@ from rich.console import Console
 from rich.table import Table
 from torch import Tensor, nn
 
-from mien.calibration.moments import Moments, convolution_moments
+from mien.calibration.moments import Moments, convolution_moments, dense_convolutions
 from mien.export.weights.fold_batch_norm import fold_batch_norm
-from mien.export.weights.gptq import round_in_place, round_with
+from mien.export.weights.gptq import Roundings, round_with
 from mien.models.appraisal.calibration_faces import gather
 from mien.models.appraisal.checkpoint import REFERENCE, load_checkpoint
 from mien.models.appraisal.pipeline import appraisal
@@ -39,6 +39,15 @@ STEPS: Mapping[str, Callable[[Moments], Moments]] = {
 @torch.inference_mode()
 def scores(net: nn.Module, faces: list[Tensor]) -> NDArray[np.float64]:
     return np.array([float(net(face.float()).score) for face in faces])
+
+
+def round_in_place(module: nn.Module, roundings: Roundings) -> None:
+    """Give the convolutions of ``module``, batch normalisation folded, that it has their rounded weights."""
+    convolutions = dense_convolutions(module)
+    for name in convolutions.keys() & roundings.keys():
+        convolution, rounded = convolutions[name], roundings[name]
+        convolution.weight = nn.Parameter(torch.from_numpy(rounded.weight), requires_grad=False)
+        convolution.bias = nn.Parameter(torch.from_numpy(rounded.bias), requires_grad=False)
 
 
 @click.command()
