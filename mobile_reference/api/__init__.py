@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from mien.mobile_reference.bundle.reader import open_bundle
     from mien.mobile_reference.scripting import appraise, verify_bundle
-    from mien.models.pipeline import Pipeline, Stage, correlation, iou, scalar
+    from mien.models.gates import correlation, iou, judged_by, psnr, relative, scalar, top1
+    from mien.models.pipeline import Pipeline, Stage
 
     __version__: str
 
@@ -22,8 +23,12 @@ __all__ = [
     "appraise",
     "correlation",
     "iou",
+    "judged_by",
     "open_bundle",
+    "psnr",
+    "relative",
     "scalar",
+    "top1",
     "verify_bundle",
 ]
 
@@ -31,10 +36,14 @@ _HOMES = {
     "Pipeline": "mien.models.pipeline",
     "Stage": "mien.models.pipeline",
     "appraise": "mien.mobile_reference.scripting",
-    "correlation": "mien.models.pipeline",
-    "iou": "mien.models.pipeline",
+    "correlation": "mien.models.gates",
+    "iou": "mien.models.gates",
+    "judged_by": "mien.models.gates",
     "open_bundle": "mien.mobile_reference.bundle.reader",
-    "scalar": "mien.models.pipeline",
+    "psnr": "mien.models.gates",
+    "relative": "mien.models.gates",
+    "scalar": "mien.models.gates",
+    "top1": "mien.models.gates",
     "verify_bundle": "mien.mobile_reference.scripting",
 }
 """Where each name is defined."""
