@@ -123,10 +123,15 @@ def pack(
 ) -> None:
     """Fill ``folder`` with what the conversions ``made``, the golden inputs and the manifest.
 
-    A variant that has not all models, as a palette that failed its tolerance, is left out; the manifest says
-    so.
+    A palette that failed its tolerance, and a variant that has not all models, are left out; the manifest
+    says so.
     """
-    complete = [judgement for judgement in judged if is_complete(made, judgement.name, pipeline.spec)]
+    complete = [
+        judgement
+        for judgement in judged
+        if is_complete(made, judgement.name, pipeline.spec)
+        and (judgement.passed or variant_named(judgement.name).bits is None)
+    ]
     variants = [_pack_variant(folder, made, pipeline.spec, judgement) for judgement in complete]
     shutil.copytree(made / "ranges", folder / "ranges")
     for golden in goldens:
