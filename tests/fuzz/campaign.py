@@ -86,6 +86,11 @@ def try_case(prepared: Prepared, seed: int, number: int, keep: Path | None = Non
     if keep:
         keep.mkdir(parents=True, exist_ok=True)
         (keep / file.name).write_bytes(data)
+    return try_data(prepared, file, data)
+
+
+def try_data(prepared: Prepared, file: Path, data: bytes) -> str:
+    """Put ``data`` in the place of a sound file, and name how the command ended."""
     target = prepared.target
     with tempfile.TemporaryDirectory() as name:
         case = Case(prepared.folder, Path(name), file, data)

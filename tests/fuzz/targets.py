@@ -176,14 +176,14 @@ def _checkpoints(folder: Path) -> Sequence[Path]:
     from mien.models.appraisal.checkpoint import REFERENCE, load_checkpoint
 
     shutil.copytree(REFERENCE, folder / "checkpoint", ignore=shutil.ignore_patterns("*.md"))
-    Image.fromarray(_noise((64, 64, 3))).save(folder / "noise.png")
+    shutil.copy(REFERENCE.parent / "samples" / "nobody-01.jpg", folder / "nobody.jpg")
     torch.save({"state_dict": load_checkpoint(REFERENCE).state_dict()}, folder / "own.pt")
     return [folder / "checkpoint/config.json", folder / "checkpoint/model.safetensors", folder / "own.pt"]
 
 
 def _rated_by(case: Case) -> Command:
     checkpoint = case.alone() if case.seed.suffix == ".pt" else case.beside("checkpoint")
-    return "appraise", "--checkpoint", checkpoint, "--json", case.sound / "noise.png"
+    return "appraise", "--checkpoint", checkpoint, "--json", case.sound / "nobody.jpg"
 
 
 def _reports(folder: Path) -> Sequence[Path]:
