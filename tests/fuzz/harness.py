@@ -1,5 +1,6 @@
 """Runs a command in a process of its own and says how it ended: as promised, or a finding."""
 
+import faulthandler
 import io
 import json
 import math
@@ -70,6 +71,7 @@ def _become(act: Callable[[], Any], folder: Path, out: int, err: int) -> None:
     code = 70
     try:
         os.setsid()
+        faulthandler.disable()  # pytest's would write into its own output
         os.dup2(out, 1)
         os.dup2(err, 2)
         os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
