@@ -16,8 +16,7 @@ from mien.export.tflite.products import products
 from mien.export.tflite.quantise import check_contract, quantise, seen_by_converted
 from mien.mobile_reference.tflite.flatbuffer import operation_names, parse
 from mien.mobile_reference.tflite.model_file import read_tflite
-
-from .networks import NETWORKS, component_of, samples_of
+from tests.networks import NETWORKS, component_of, samples_of
 
 HALF = schema.TensorType.FLOAT16
 # Least share of multiplications in int8; what is kept in float is kept because its output would not hold.
