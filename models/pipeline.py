@@ -157,8 +157,9 @@ class Pipeline:
 
     ``example`` gives every input once, as an app has it, so that shapes and types are known; a uint8 array of
     four axes is a picture, channels last, and ``layout`` may say ``PICTURE`` of others. ``scale`` is the span
-    of a tensor's values (1 where it is not given), ``meanings`` what they mean. ``whole`` computes all stages
-    in one; ``net`` is the module whose convolutions are rounded, by whose names blocks are called.
+    of a tensor's values (1 where it is not given), ``ranges`` has their least and greatest, ``meanings`` what
+    they mean. ``whole`` computes all stages in one; ``net`` is the module whose convolutions are rounded, by
+    whose names blocks are called.
     ``weights`` is a hash of all that is computed with, ``record`` what a manifest shall say beside.
     ``agreement`` is how far a TFLite and a Core ML variant may be apart by the first gate; none: as far as
     the looser of the two may be from float. ``precision`` is the file of stored precisions by block,
@@ -180,6 +181,7 @@ class Pipeline:
     layout: Mapping[str, str] = field(default_factory=dict)
     scale: Mapping[str, float] = field(default_factory=dict)
     meanings: Mapping[str, str] = field(default_factory=dict)
+    ranges: Mapping[str, tuple[float, float]] = field(default_factory=dict)
     views: Sequence[ViewSpec] = ()
     weights: str = ""
     record: Mapping[str, Any] = field(default_factory=dict)
@@ -246,7 +248,7 @@ class Pipeline:
 
     def _described(self, name: str, array: NDArray[Any], layout: str) -> TensorSpec:
         scale, meaning = self.scale.get(name, 1), self.meanings.get(name, "")
-        return TensorSpec(name, array.shape, array.dtype.name, scale, meaning, layout)
+        return TensorSpec(name, array.shape, array.dtype.name, scale, meaning, layout, self.ranges.get(name))
 
     def _made(self, model: Stage, known: Arrays, tensors: Mapping[str, TensorSpec]) -> dict[str, Tensor]:
         lacking = [name for name in model.inputs if name not in known]
