@@ -17,13 +17,27 @@ worst that was searched with."""
 
 
 @click.command()
-@click.argument("checkpoint", required=False, type=_PATH)
+@click.argument("source", required=False, type=_PATH)
 @click.option("-o", "--output", type=_PATH, help="Folder of the bundle.")
 @click.option(
     "--calibration",
     type=_PATH,
-    help="Folder of portraits that give the int8 ranges (default: the samples that ship with mien).",
+    multiple=True,
+    help="Folder or file of inputs that give the int8 ranges (default: the samples that ship with mien).",
 )
+@click.option(
+    "--golden",
+    type=_PATH,
+    multiple=True,
+    help="Folder or file of inputs that the bundle is verified by (default: some of --calibration).",
+)
+@click.option(
+    "--variant", "variants", multiple=True, help="Make this variant, and tflite-fp32 (default: all variants)."
+)
+@click.option(
+    "--skip-unreadable", is_flag=True, help="Go on without inputs that cannot be read, and name them."
+)
+@click.option("--trust-pt2", is_flag=True, help="Unpickle what .pt2 files hold; they can then run anything.")
 @click.option(
     "--precision",
     help="Precision of every block: 'stored' as mien ships it (default), 'auto' to search, or a file of it.",
@@ -72,9 +86,13 @@ worst that was searched with."""
     "--set-up", type=click.Choice(["litert-torch"]), help="Make no bundle: install a front end of its own."
 )
 def export(
-    checkpoint: Path | None,
+    source: Path | None,
     output: Path | None,
-    calibration: Path | None,
+    calibration: tuple[Path, ...],
+    golden: tuple[Path, ...],
+    variants: tuple[str, ...],
+    skip_unreadable: bool,  # noqa: FBT001 - click passes flags so
+    trust_pt2: bool,  # noqa: FBT001
     precision: str | None,
     budget_points: float | None,
     work: Path | None,
@@ -86,7 +104,12 @@ def export(
     as_json: bool,  # noqa: FBT001 - click passes flags so
     set_up: str | None,
 ) -> None:
-    """Turn CHECKPOINT (default: the one that ships with mien) into a bundle for Android and iOS.
+    """Turn SOURCE into a bundle for Android and iOS.
+
+    SOURCE is a file of Python that defines a pipeline, a .pt2 or .onnx file of one
+    component, or a checkpoint of the built-in appraisal (default: the one that ships with mien). A file of
+    Python is your own code and is executed; of the others nothing is. ONNX files reach the TFLite variants
+    alone.
 
     A search for precisions that was stopped goes on where it was.
     """
@@ -97,18 +120,21 @@ def export(
         "--precision": precision,
         "--budget-points": budget_points,
         "--work": work,
+        "--golden": golden,
+        "--variant": variants,
         "--converter-cpu": converter_cpu,
         "--converter-memory": converter_memory,
     }
     _check_options(output, set_up, comparison, given)
     if set_up or comparison or output is None:
-        _other_than_export(checkpoint, calibration, comparison, graphs, faces, as_json=as_json)
+        _other_than_export(source, calibration, comparison, graphs, faces, as_json=as_json)
         return
     from rich.console import Console
 
     from mien.mobile_reference.output.folder import OutputFolder
     from mien.mobile_reference.output.text import say
     from mien.mobile_reference.report.progress import one_bar
+    from mien.models.sources import Origin
 
     from .exporter import ExportRequest, export_bundle
     from .packing.packing import BUNDLE
@@ -116,8 +142,9 @@ def export(
 
     OutputFolder.at(output, BUNDLE)
     chosen = _precision(precision, budget_points, work, output)
+    origin = Origin(source, skip_unreadable, trust_pt2)
     limits = _limits(converter_cpu, converter_memory)
-    request = ExportRequest(checkpoint, calibration, output, chosen, limits)
+    request = ExportRequest(origin, calibration, output, chosen, limits, golden, variants)
     with one_bar("running the float pipeline") as progress:
         report = export_bundle(request, progress)
     for warning in report.warnings:
@@ -141,6 +168,8 @@ _SERVES = {
     "--precision": (_BUNDLE,),
     "--budget-points": (_BUNDLE,),
     "--work": (_BUNDLE,),
+    "--golden": (_BUNDLE,),
+    "--variant": (_BUNDLE,),
     "--converter-cpu": (_BUNDLE,),
     "--converter-memory": (_BUNDLE,),
 }
@@ -166,7 +195,7 @@ def _check_options(
 
 def _other_than_export(
     checkpoint: Path | None,
-    calibration: Path | None,
+    calibration: tuple[Path, ...],
     comparison: str | None,
     graphs: tuple[str, ...],
     faces: Path | None,

@@ -1,30 +1,30 @@
-"""The export: from a checkpoint and portraits to a bundle."""
+"""The export: from a pipeline and its inputs to a bundle."""
 
 import os
 import shutil
 import time
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from hashlib import sha256
 from pathlib import Path
 
 import numpy as np
 
 from mien.mobile_reference.output.folder import OutputFolder
+from mien.models.onnx_module import OnnxModule
 from mien.models.pipeline import Calibration, Pipeline, Sample, to_module
-from mien.models.sources import open_pipeline
+from mien.models.sources import Source, as_origin, open_pipeline
 
 from .errors import ExportError
-from .packing.packing import BUNDLE, CalibrationRecord, manifest_head, pack
-from .packing.promises import broken_promises
+from .packing.packing import BUNDLE, CalibrationRecord, check_said, manifest_head, pack
+from .packing.promises import broken_promises, lacks
 from .packing.variant_selection import Judgement, check_limits, judge, model_of
 from .running.isolation import Limits
 from .running.jobs import Progress, run_jobs
 from .running.plan import (
     FAULTS,
     TFLITE_VARIANTS,
-    Source,
     palette_job,
     plan,
     read_faults,
@@ -35,24 +35,27 @@ from .running.threads import one_thread
 from .running.work_folder import work_folder
 from .search.precision_search import PRECISION, Budget, find_precision
 from .search.search import Outcome
-from .tflite.precision import stored_assignment
+from .tflite.precision import stored_assignment, write_assignments
 from .tflite.samples import save_traces
-from .variants import VARIANTS
+from .variants import NAMES, TFLITE, VARIANTS, variant_named
 
 
 @dataclass(frozen=True)
 class ExportRequest:
-    """What is exported: a ``source`` as ``open_pipeline`` takes it, and a folder of ``calibration`` inputs.
+    """What is exported: a ``source`` as ``open_pipeline`` takes it, and files or folders of inputs.
 
-    None stands for what comes with the pipeline. ``precision`` is a file of assignments by variant, or the
-    budget of a search for them; ``limits`` are those of every converter.
+    No inputs stand for those that come with the pipeline. ``precision`` is a file of assignments by variant,
+    or the budget of a search for them; ``limits`` are those of every converter. ``variants`` are the names of
+    those to make, none for all.
     """
 
     source: Source
-    calibration: Path | None
+    calibration: Sequence[Path]
     output: Path
     precision: Path | Budget | None = None
     limits: Limits = field(default_factory=Limits)
+    golden: Sequence[Path] = ()
+    variants: Sequence[str] = ()
 
 
 @dataclass(frozen=True)
@@ -81,18 +84,22 @@ def export_bundle(request: ExportRequest, progress: Progress) -> ExportReport:
     start = time.monotonic()
     output = OutputFolder.at(request.output, BUNDLE)
     pipeline = open_pipeline(request.source)
-    check_limits(pipeline.spec)
-    stored = _stored(request, pipeline)
-    calibration = pipeline.inputs.calibration(pipeline, request.calibration)
-    goldens = pipeline.inputs.golden(pipeline, None)
-    head = manifest_head(pipeline, goldens, _record(calibration, pipeline))
+    wanted = chosen_variants(request.variants, pipeline)
+    check_limits(pipeline.declared, wanted)
+    check_said(pipeline)
     with output.staged() as folder, work_folder(output.place) as work:
         workers = os.cpu_count() or 1
+        stored = _stored(request, pipeline, work)
+        gathered = pipeline.inputs.gather(pipeline, request.calibration, request.golden)
+        pipeline, calibration, goldens = gathered.pipeline, gathered.calibration, gathered.goldens
+        source = as_origin(request.source).of(pipeline)
         save_traces(calibration.samples, work / "traces")
         progress("rounding weights", 0, 1)
         round_weights(pipeline, work / "traces")
+        head = manifest_head(pipeline, goldens, _record(calibration, pipeline))
+        request = replace(request, source=source, variants=wanted)
         found, precision = _precision(request, pipeline, stored, work / "traces", workers, progress)
-        jobs = plan(request.source, pipeline, work / "traces", work, precision)
+        jobs = plan(source, pipeline, work / "traces", work, precision, wanted)
         peak = run_jobs(jobs, workers, progress, request.limits)
         shutil.copy(precision, work / "ranges" / PRECISION)
         judged = _judged(request, work, pipeline, pipeline.inputs.judging(pipeline, goldens), progress)
@@ -101,12 +108,35 @@ def export_bundle(request: ExportRequest, progress: Progress) -> ExportReport:
     return ExportReport(time.monotonic() - start, peak, warnings, found)
 
 
-def _stored(request: ExportRequest, pipeline: Pipeline) -> Path:
+def chosen_variants(names: Sequence[str], pipeline: Pipeline) -> tuple[str, ...]:
+    """Return the variants to be made, in the order of the table; the first is always among them.
+
+    The others' isolated errors are told by it.
+
+    Raises:
+        ExportError: a variant does not exist, or the pipeline cannot have it.
+    """
+    for name in names:
+        if name not in NAMES:
+            raise ExportError(f"there is no variant {name}; there are {', '.join(NAMES)}")
+    opaque = [model.name for model in pipeline.models if isinstance(model.module, OnnxModule)]
+    possible = [one.name for one in VARIANTS if not opaque or one.platform == TFLITE]
+    for name in names:
+        if name not in possible:
+            raise ExportError(
+                f"{opaque[0]} is an ONNX file, which nothing here converts to {name}; bring a module or a "
+                ".pt2 file, or leave the variant out"
+            )
+    return tuple(name for name in possible if name in names or not names or name == NAMES[0])
+
+
+def _stored(request: ExportRequest, pipeline: Pipeline, work: Path) -> Path:
     """Return the file of assignments that is begun with, found to have every variant."""
     given = request.precision if isinstance(request.precision, Path) else None
     stored = given or pipeline.precision
     if stored is None:
-        raise ExportError(f"pipeline {pipeline.name} comes with no precisions; give --precision FILE")
+        stored = work / PRECISION
+        write_assignments({variant: {} for variant in TFLITE_VARIANTS[1:]}, stored)
     for variant in TFLITE_VARIANTS[1:]:
         stored_assignment(variant, stored)
     return stored
@@ -129,9 +159,9 @@ def _judged(
     request: ExportRequest, work: Path, pipeline: Pipeline, samples: Sequence[Sample], progress: Progress
 ) -> list[Judgement]:
     """Rate every variant that was made, and make the palettes that pass."""
-    broken = broken_promises(work, pipeline.spec)
+    broken = broken_promises(work, pipeline.spec, request.variants)
     write_faults(sorted(broken.values()), work / FAULTS / "variants.json")
-    made = [variant.name for variant in VARIANTS if variant.bits is None and variant.name not in broken]
+    made = [name for name in request.variants if variant_named(name).bits is None and name not in broken]
     pool = ThreadPoolExecutor(os.cpu_count())
     try:
         judged = list(
@@ -149,7 +179,7 @@ def _try_palettes(
     """Make variants of ever smaller palettes until one fails its tolerance, which the next would too."""
     judged = []
     served = {model.name for model in pipeline.spec.served}
-    for variant in (one.name for one in VARIANTS if one.bits is not None):
+    for variant in (name for name in request.variants if variant_named(name).bits is not None):
         jobs = {
             model.name: palette_job(variant, model.name, request.source, work / "traces", work)
             for model in pipeline.models
@@ -157,6 +187,10 @@ def _try_palettes(
         run_jobs([job for name, job in jobs.items() if name in served], 1, progress, request.limits)
         if not all(model_of(work, variant, name).exists() for name in served):
             break  # it does not compute what the pipeline does
+        lack = lacks(work, pipeline.spec, variant_named(variant))
+        if lack is not None:
+            write_faults([f"{variant} is left out: {lack}"], work / FAULTS / f"{variant}.json")
+            break
         judged.append(judge(work, variant, pipeline.spec, samples, pipeline.metrics))
         if not judged[-1].passed:
             break

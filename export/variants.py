@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 
 TFLITE, COREML = "tflite", "coreml"
+TFLITE_INT8, COREML_INT8 = "tflite-int8", "coreml-w8a8"
+"""The variant of each platform whose activations are int8."""
 SUFFIXES = {TFLITE: ".tflite", COREML: ".mlpackage"}
 
 
@@ -39,16 +41,17 @@ class VariantSpec:
 VARIANTS: tuple[VariantSpec, ...] = (
     VariantSpec("tflite-fp32", "LiteRT 2.1", 0.01),
     VariantSpec("tflite-fp16", "LiteRT 2.1", 0.1),
-    VariantSpec("tflite-int8", "LiteRT 2.1", 1.0),
+    VariantSpec(TFLITE_INT8, "LiteRT 2.1", 1.0),
     VariantSpec("coreml-fp32", "iOS16", 0.01),
     VariantSpec("coreml-fp16", "iOS16", 0.1),
     VariantSpec("coreml-int8w", "iOS16", 0.5),
     # The first system whose ML Programs have int8 activations.
-    VariantSpec("coreml-w8a8", "iOS17", 2.0),
+    VariantSpec(COREML_INT8, "iOS17", 2.0),
     VariantSpec("coreml-pal6", "iOS16", 0.5, bits=6),
     VariantSpec("coreml-pal4", "iOS16", 0.5, bits=4),
 )
 """In the order in which they are made and packed."""
+NAMES = tuple(variant.name for variant in VARIANTS)
 
 
 def variant_named(name: str) -> VariantSpec:

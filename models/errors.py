@@ -2,6 +2,7 @@
 
 ModelsError
 ├── PipelineError     stages that contradict each other, or a module that fails
+├── InputError        an input of a user's pipeline that cannot be prepared
 ├── CheckpointError   a checkpoint that is incomplete, foreign, or unsafe to read
 └── NoFaceError       a photograph without a face that can be aligned
 
@@ -25,3 +26,7 @@ class NoFaceError(ModelsError):
 
 class PipelineError(ModelsError):
     """A pipeline contradicts itself."""
+
+
+class InputError(ModelsError):
+    """An input cannot be used."""

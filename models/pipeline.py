@@ -6,10 +6,10 @@ stages are composed here and nowhere else.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -29,9 +29,15 @@ from mien.mobile_reference.contract import (
 )
 from mien.mobile_reference.metrics import METRICS, Metric
 
-from .errors import PipelineError
-from .gates import Gate, data_of, metrics_of
+from .errors import InputError, PipelineError
+from .gates import Gate, data_of, default_gates, metrics_of
+from .model_files import open_model_file
+from .modules import Composed, as_tuple
+from .onnx_module import OnnxModule
 
+TYPES = ("uint8", "float32", "int32")
+"""Types that tensors between an app and its models may have."""
+MOST_AXES, LONGEST_AXIS = 5, 4096
 Arrays = Mapping[str, NDArray[Any]]
 """Tensors by name as the contract has them: pictures and maps channels last."""
 
@@ -40,14 +46,24 @@ Arrays = Mapping[str, NDArray[Any]]
 class Stage:
     """A module with the tensors that it reads and makes, by name, in the order of its arguments and results.
 
-    ``quantise`` tells whether any of it may be quantised.
+    ``source`` is the module, or a ``.pt2`` or ``.onnx`` file to make one of. ``quantise`` tells whether any
+    of it may be quantised; a composed end-to-end model may be where all stages may.
     """
 
     name: str
-    module: nn.Module
+    source: nn.Module | str | Path
     inputs: Sequence[str]
     outputs: Sequence[str]
     quantise: bool = True
+
+    @cached_property
+    def module(self) -> nn.Module:
+        """What the stage computes.
+
+        Raises:
+            PipelineError: the file cannot be used.
+        """
+        return self.source if isinstance(self.source, nn.Module) else open_model_file(Path(self.source))
 
     @property
     def spec(self) -> StageSpec:
@@ -89,6 +105,15 @@ class Calibration:
     samples: tuple[Sample, ...]
     files: tuple[str, ...]
     warnings: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Gathered:
+    """The two sets that an export needs, and the pipeline as it is known by them."""
+
+    pipeline: "Pipeline"
+    calibration: Calibration
+    goldens: Sequence[Golden]
 
 
 @dataclass(frozen=True)
@@ -134,6 +159,14 @@ class Inputs:
     samples: Path | None = None
     """The folder of the samples that come with the pipeline."""
 
+    def gather(self, pipeline: "Pipeline", calibration: Sequence[Path], golden: Sequence[Path]) -> "Gathered":
+        """Make both sets from files and folders, none of which mean the samples that come with the pipeline.
+
+        What comes back has the pipeline too, which may know more by its inputs: shapes, and spans.
+        """
+        ranged, judged = (_only(folders) for folders in (calibration, golden))
+        return Gathered(pipeline, self.calibration(pipeline, ranged), self.golden(pipeline, judged))
+
     def calibration(self, pipeline: "Pipeline", folder: Path | None) -> Calibration:
         """Make the set that ranges are made from; it holds none of the golden inputs."""
         raise NotImplementedError
@@ -151,20 +184,51 @@ class Inputs:
         raise NotImplementedError
 
 
+def _only(folders: Sequence[Path]) -> Path | None:
+    if len(folders) > 1:
+        raise InputError(f"got {len(folders)} folders, expected one; put the inputs into one folder")
+    return folders[0] if folders else None
+
+
+COMPOSED: Literal["composed"] = "composed"
+"""Said of the end-to-end model: the stages, one after the other."""
+WHOLE = "whole"
+"""What the end-to-end model is called where it is not a stage with a name of its own."""
+
+
 @dataclass(frozen=True)
 class Pipeline:
-    """A pipeline of stages.
+    """A pipeline of stages, in the order in which they run.
 
-    ``example`` gives every input once, as an app has it, so that shapes and types are known; a uint8 array of
-    four axes is a picture, channels last, and ``layout`` may say ``PICTURE`` of others. ``scale`` is the span
-    of a tensor's values (1 where it is not given), ``ranges`` has their least and greatest, ``meanings`` what
-    they mean. ``whole`` computes all stages in one; ``net`` is the module whose convolutions are rounded, by
-    whose names blocks are called.
-    ``weights`` is a hash of all that is computed with, ``record`` what a manifest shall say beside.
-    ``agreement`` is how far a TFLite and a Core ML variant may be apart by the first gate; none: as far as
-    the looser of the two may be from float. ``precision`` is the file of stored precisions by block,
-    ``coreml`` what Core ML's parts are.
-    ``refusals`` says which photographs are not rated; none where every one is.
+    A tensor's name says who makes it and who reads it; what no stage makes is an input of the pipeline.
+
+    Args:
+        name: what the bundle is called.
+        stages: the components.
+        prepare: takes an input file and returns every input as an app has it, by name. A uint8 array
+            [1, H, W, C] is a picture; modules get it as [1, C, H, W].
+        gates: what is asked of the result; the first one compares variants. None: ``default_gates`` of every
+            output of the last stage.
+        whole: the end-to-end model: composed of the stages, or a module of the same inputs and outputs, or a
+            ``Stage``, or None for a pipeline without one. A pipeline of one stage has none.
+        layout: ``{"name": "NHWC"}`` says that a tensor of another type is a picture or a map as well.
+        scale: the span of a tensor's values, by which errors are judged; of others it is what calibration
+            inputs span.
+        example: every input once; shapes are found by it. Without it the first input file gives it.
+        inputs: where inputs come from, if not from files by ``prepare``.
+        front: what an app does before the first stage.
+        net: the module whose convolutions are rounded, by whose names blocks are called.
+        meanings: what tensors mean, for the manifest.
+        ranges: the least and the greatest value of a tensor; a result outside of them is an error.
+        views: how people see tensors.
+        weights: a hash of all that is computed with.
+        record: what a manifest shall say beside.
+        agreement: how far a TFLite and a Core ML variant may be apart by the first gate; none: as far as the
+            looser of the two may be from float.
+        precision: file of stored precisions by block.
+        coreml: what Core ML's parts are.
+        refusals: which photographs are not rated; none where every one is.
+        known: the contract, where it was found before.
 
     Raises:
         PipelineError: on ``spec``: stages contradict each other, or a module fails.
@@ -172,14 +236,15 @@ class Pipeline:
 
     name: str
     stages: Sequence[Stage]
-    gates: Sequence[Gate]
-    example: Arrays
-    inputs: Inputs
-    whole: Stage | None = None
-    net: nn.Module | None = None
-    front: Front | None = None
+    prepare: Callable[[Path], Arrays] | None = None
+    gates: Sequence[Gate] = ()
+    whole: "Stage | nn.Module | Literal['composed'] | None" = COMPOSED
     layout: Mapping[str, str] = field(default_factory=dict)
     scale: Mapping[str, float] = field(default_factory=dict)
+    example: Arrays | None = None
+    inputs: Inputs = field(default_factory=Inputs)
+    front: Front | None = None
+    net: nn.Module | None = None
     meanings: Mapping[str, str] = field(default_factory=dict)
     ranges: Mapping[str, tuple[float, float]] = field(default_factory=dict)
     views: Sequence[ViewSpec] = ()
@@ -189,6 +254,32 @@ class Pipeline:
     precision: Path | None = None
     coreml: CoreMLChoices = CoreMLChoices()
     refusals: RefusalSpec | None = None
+    known: PipelineSpec | None = None
+
+    @cached_property
+    def end_to_end(self) -> Stage | None:
+        """The model that computes all stages in one, if there is one."""
+        if self.whole is None or isinstance(self.whole, Stage):
+            return self.whole
+        # A module that runs an ONNX file is none that PyTorch could trace beside others.
+        opaque = any(isinstance(stage.module, OnnxModule) for stage in self.stages)
+        if len(self.stages) == 1 or (opaque and self.whole == COMPOSED):
+            return None
+        inputs, outputs = self._ends()
+        if isinstance(self.whole, nn.Module):
+            return Stage(WHOLE, self.whole, inputs, outputs)
+        specs, modules = [stage.spec for stage in self.stages], [stage.module for stage in self.stages]
+        # One graph has what its most delicate stage needs.
+        quantise = all(stage.quantise for stage in self.stages)
+        return Stage(WHOLE, Composed(modules, specs, inputs, outputs).eval(), inputs, outputs, quantise)
+
+    def _ends(self) -> tuple[tuple[str, ...], tuple[str, ...]]:
+        """Name what no stage makes, and what an app wants: what no stage reads, is gated, or is shown."""
+        made = [name for stage in self.stages for name in stage.outputs]
+        read = [name for stage in self.stages for name in stage.inputs]
+        wanted = {*(gate.tensor for gate in data_of(self.gates)), *(view.tensor for view in self.views)}
+        inputs = tuple(name for name in dict.fromkeys(read) if name not in made)
+        return inputs, tuple(name for name in made if name not in read or name in wanted)
 
     @property
     def metrics(self) -> Mapping[str, Metric]:
@@ -199,7 +290,7 @@ class Pipeline:
     def models(self) -> tuple[Stage, ...]:
         """Every model: those of the front, the stages, the end-to-end one."""
         before = self.front.models if self.front else ()
-        return (*before, *self.stages, *((self.whole,) if self.whole else ()))
+        return (*before, *self.stages, *((self.end_to_end,) if self.end_to_end else ()))
 
     def model(self, name: str) -> Stage:
         """Find a model by name."""
@@ -208,21 +299,34 @@ class Pipeline:
     @cached_property
     def spec(self) -> PipelineSpec:
         """The contract: what the pipeline is, as data."""
+        if self.known is not None:
+            return self.known
+        if self.example is None:
+            raise PipelineError(f"pipeline {self.name}: no input was prepared yet, so shapes are unknown")
         tensors: dict[str, TensorSpec] = {}
         known: dict[str, NDArray[Any]] = {}
         for name, array in self.example.items():
             known[name] = array
             picture = array.dtype == np.uint8 and array.ndim == 4
-            tensors[name] = self._described(name, array, PICTURE if picture else AS_IT_IS)
+            layout = self.layout.get(name, PICTURE if picture else AS_IT_IS)
+            tensors[name] = self._described(name, array, layout)
         for model in (*(self.front.models if self.front else ()), *self.stages):
             for name, made in self._made(model, known, tensors).items():
+                _check_made(model, name, made)
                 layout = self.layout.get(name, AS_IT_IS)
                 known[name] = as_contract(made, layout)
                 tensors[name] = self._described(name, known[name], layout)
-        spec = self._spec(tuple(tensors.values()))
+        last = self.stages[-1].outputs
+        gates = data_of(self.gates) or default_gates([tensors[name] for name in last])
+        spec = replace(self._spec(tuple(tensors.values())), gates=gates)
         for problem in problems(spec):
             raise PipelineError(f"pipeline {self.name}: {problem}")
         return spec
+
+    @property
+    def declared(self) -> PipelineSpec:
+        """The contract as far as it is known before anything runs: without tensors."""
+        return self._spec(())
 
     def _spec(self, tensors: tuple[TensorSpec, ...]) -> PipelineSpec:
         front = (
@@ -241,7 +345,7 @@ class Pipeline:
             stages=tuple(stage.spec for stage in self.stages),
             gates=data_of(self.gates),
             front=front,
-            whole=self.whole.spec if self.whole else None,
+            whole=self.end_to_end.spec if self.end_to_end else None,
             views=tuple(self.views),
             refusals=self.refusals,
         )
@@ -255,7 +359,7 @@ class Pipeline:
         if lacking:
             raise PipelineError(
                 f"pipeline {self.name}: {model.name} reads {lacking[0]}, which neither a stage before it "
-                "makes nor the example gives"
+                "makes nor the input gives"
             )
         return _called(model, [to_module(known[name], tensors[name]) for name in model.inputs])
 
@@ -265,7 +369,7 @@ class Pipeline:
         What the end-to-end module gives is what it makes: a stage rounds where it hands a tensor on.
         """
         found = self.run_models(self.stages, inputs)
-        return found | (self.run_models((self.whole,), inputs) if self.whole else {})
+        return found | (self.run_models((self.end_to_end,), inputs) if self.end_to_end else {})
 
     @torch.inference_mode()
     def run_models(self, models: Sequence[Stage], known: Arrays) -> dict[str, NDArray[Any]]:
@@ -274,14 +378,30 @@ class Pipeline:
         for model in models:
             given = [to_module(found[name], self.spec.tensor(name)) for name in model.inputs]
             for name, made in _called(model, given).items():
-                found[name] = as_contract(made, self.spec.tensor(name).layout)
+                found[name] = self._checked(model, name, made)
         return found
+
+    def _checked(self, model: Stage, name: str, made: Tensor) -> NDArray[Any]:
+        tensor = self.spec.tensor(name)
+        array = as_contract(made, tensor.layout)
+        if (array.shape, array.dtype.name) != (tensor.shape, tensor.dtype):
+            raise PipelineError(
+                f"stage {model.name} made {name} of shape {list(array.shape)} of {array.dtype}, first it was "
+                f"{list(tensor.shape)} of {tensor.dtype}; a model of an app has one shape for every input"
+            )
+        return array
 
 
 @torch.inference_mode()
 def _called(model: Stage, given: Sequence[Tensor]) -> dict[str, Tensor]:
-    made = model.module(*given)
-    outputs = made if isinstance(made, tuple | list) else (made,)
+    try:
+        outputs = as_tuple(model.module(*given))
+    except PipelineError as error:
+        raise PipelineError(f"stage {model.name} {error}") from error
+    except Exception as error:  # a user's module raises whatever it raises
+        said = " ".join(str(error).split())[:300]
+        shapes = ", ".join(f"{n} {list(t.shape)}" for n, t in zip(model.inputs, given, strict=True))
+        raise PipelineError(f"stage {model.name}, given {shapes}: {type(error).__name__}: {said}") from error
     if len(outputs) != len(model.outputs):
         raise PipelineError(
             f"stage {model.name} made {len(outputs)} tensors, expected {len(model.outputs)}: "
@@ -290,13 +410,29 @@ def _called(model: Stage, given: Sequence[Tensor]) -> dict[str, Tensor]:
     return dict(zip(model.outputs, outputs, strict=True))
 
 
+def _check_made(model: Stage, name: str, made: Tensor) -> None:
+    """Refuse what no manifest could describe."""
+    kind = str(made.dtype).removeprefix("torch.")
+    if kind not in TYPES:
+        raise PipelineError(
+            f"stage {model.name} made {name} of {kind}; expected {', '.join(TYPES)}; convert it in the module"
+        )
+    if not 1 <= made.ndim <= MOST_AXES or not all(1 <= length <= LONGEST_AXIS for length in made.shape):
+        raise PipelineError(
+            f"stage {model.name} made {name} of shape {list(made.shape)}; expected one to {MOST_AXES} axes "
+            f"of 1 to {LONGEST_AXIS}; reshape it in the module"
+        )
+
+
 def to_module(array: NDArray[Any], tensor: TensorSpec) -> Tensor:
-    """Give a module what the contract has: pictures and maps channels second."""
+    """Give a module what the contract has, as its own: pictures and maps channels second."""
     value = torch.from_numpy(array)
-    return value.permute(0, 3, 1, 2).contiguous() if tensor.layout == PICTURE else value
+    value = value.permute(0, 3, 1, 2) if tensor.layout == PICTURE else value
+    # Never the caller's memory, which a module may write to.
+    return value.clone(memory_format=torch.contiguous_format)
 
 
 def as_contract(made: Tensor, layout: str) -> NDArray[Any]:
     """Give the contract what a module made: pictures and maps channels last."""
-    value = made.permute(0, 2, 3, 1).contiguous() if layout == PICTURE else made
-    return np.asarray(value.numpy())
+    value = made.permute(0, 2, 3, 1) if layout == PICTURE and made.ndim == 4 else made
+    return np.asarray(value.contiguous().numpy())

@@ -2,7 +2,7 @@
 
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,12 +13,11 @@ from rich.table import Table
 from mien.export.component import component
 from mien.export.errors import ExportError
 from mien.export.running.jobs import Progress
-from mien.export.running.plan import Source
 from mien.export.tflite.converters import litert_torch
 from mien.export.tflite.samples import save_traces
 from mien.mobile_reference.output.json_text import json_text
 from mien.mobile_reference.report.progress import one_bar
-from mien.models.sources import open_pipeline
+from mien.models.sources import Source, as_origin, open_pipeline
 
 from .converters import FAILED, Attempt, compare_converters
 from .quantisers import Quantised, compare_quantisers
@@ -31,11 +30,11 @@ HOST = "ms are of one thread of this host, all in turns in one run; a host is no
 class Subject:
     """What is compared: ``models`` of a pipeline, inputs to calibrate by, and held-out ones.
 
-    No ``models`` mean the end-to-end one; ``calibration`` None means the inputs that come with the pipeline.
+    No ``models`` mean the end-to-end one; ``calibration`` empty means the inputs that come with the pipeline.
     """
 
     source: Source
-    calibration: Path | None
+    calibration: Sequence[Path]
     models: Sequence[str]
     faces: Path
 
@@ -126,8 +125,9 @@ def compare(name: str, subject: Subject, show: Callable[[Comparison, Found], Non
     with one_bar("running the float pipeline") as report, tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
         pipeline = open_pipeline(subject.source)
-        calibration = pipeline.inputs.calibration(pipeline, subject.calibration)
-        save_traces(calibration.samples, folder / "traces")
+        gathered = pipeline.inputs.gather(pipeline, subject.calibration, ())
+        save_traces(gathered.calibration.samples, folder / "traces")
+        subject = replace(subject, source=as_origin(subject.source).of(gathered.pipeline))
         found = comparison.make(subject, folder, report)
     show(comparison, found)
     for one in found:

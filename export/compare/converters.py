@@ -10,14 +10,13 @@ from mien.export.component import Component, component
 from mien.export.errors import ConversionError
 from mien.export.running.isolation import Usage, run_isolated
 from mien.export.running.jobs import Progress
-from mien.export.running.plan import Source
 from mien.export.tflite.conversion import convert_float
 from mien.export.tflite.converters import FRONT_ENDS, Convert, FrontEnd
 from mien.export.tflite.interpreter import Runner
 from mien.export.tflite.passes.deduplicate_buffers import share_constants
 from mien.export.tflite.samples import load_samples
 from mien.mobile_reference.tflite.flatbuffer import MOVES, operation_names
-from mien.models.sources import open_pipeline
+from mien.models.sources import Source, open_pipeline
 
 from .timing import Inputs, interleaved_ms
 

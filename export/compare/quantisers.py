@@ -16,7 +16,7 @@ from mien.export.component import Component, component
 from mien.export.errors import ConversionError
 from mien.export.running.isolation import Limits, run_isolated
 from mien.export.running.jobs import Progress
-from mien.export.running.plan import Source, convert_tflite, float_file, round_weights
+from mien.export.running.plan import convert_tflite, float_file, round_weights
 from mien.export.tflite.converters import FRONT_ENDS, tf_converter
 from mien.export.tflite.converters.onnx2tf_call import run_onnx2tf
 from mien.export.tflite.converters.onnx_graph import to_onnx
@@ -26,7 +26,7 @@ from mien.export.tflite.ranges import Method, ranges_by, spreads
 from mien.export.tflite.samples import load_samples
 from mien.export.tflite.signature import order_by_signature
 from mien.mobile_reference.output.json_text import json_text
-from mien.models.sources import open_pipeline
+from mien.models.sources import Source, open_pipeline
 
 from .converters import FAILED, MISSING, WORKS
 from .instructions import Instructions, count_instructions
@@ -228,13 +228,13 @@ def _save_held_out(portraits: Path, source: Source, folder: Path) -> Subject:
         ConversionError: the pipeline has no end-to-end model of one input.
     """
     pipeline = open_pipeline(source)
-    if pipeline.whole is None or len(pipeline.whole.inputs) != 1:
+    if pipeline.end_to_end is None or len(pipeline.end_to_end.inputs) != 1:
         raise ConversionError(f"pipeline {pipeline.name} has no end-to-end model of one input to compare")
     samples = [sample.tensors for sample in pipeline.inputs.held_out(pipeline, portraits).samples()]
-    named = {_INPUT: pipeline.whole.inputs[0], _RATING: pipeline.spec.rating.tensor}
+    named = {_INPUT: pipeline.end_to_end.inputs[0], _RATING: pipeline.spec.rating.tensor}
     arrays = {key: np.stack([sample[name] for sample in samples]) for key, name in named.items()}
     save_file(arrays, folder / _HELD_OUT)
-    return Subject(source, pipeline.whole.name)
+    return Subject(source, pipeline.end_to_end.name)
 
 
 def _judge(folder: Path, route: str) -> None:

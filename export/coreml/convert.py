@@ -27,6 +27,7 @@ from mien.export.weights.gptq import Roundings
 from mien.mobile_reference.contract import PICTURE, TensorSpec
 from mien.mobile_reference.coreml import load_package
 from mien.mobile_reference.coreml.products import Product, products
+from mien.models.modules import as_tuple
 from mien.models.pipeline import CoreMLChoices, to_module
 
 from .activations import WeightsRange, quantise_activations, ranges_of_products
@@ -255,17 +256,16 @@ def _in_package(name: str) -> str:
 
 
 class _Single(nn.Module):
-    """Returns a tensor where the module returns a tuple of one, as Core ML's converter wants."""
+    """Returns a tensor where there is one alone, as Core ML's converter wants."""
 
     def __init__(self, module: nn.Module) -> None:
         super().__init__()
         self.module = module
 
     def forward(self, *inputs: Tensor) -> Tensor | tuple[Tensor, ...]:
-        made = self.module(*inputs)
-        single = isinstance(made, tuple | list) and len(made) == 1
-        outputs: Tensor | tuple[Tensor, ...] = made[0] if single else made
-        return outputs
+        # The first of a bare tensor would be that of its batch.
+        outputs = as_tuple(self.module(*inputs))
+        return outputs[0] if len(outputs) == 1 else outputs
 
 
 def _is_picture(spec: TensorSpec) -> bool:

@@ -14,17 +14,15 @@ import numpy as np
 from PIL import Image
 
 from mien.export.errors import ExportError
-from mien.export.variants import TFLITE, VARIANTS, VariantSpec, variant_named
+from mien.export.variants import VARIANTS, variant_named
 from mien.mobile_reference.bundle.reader import FORMAT, MANIFEST, manifest_validator
 from mien.mobile_reference.contract import PipelineSpec
-from mien.mobile_reference.coreml.products import share_int8
 from mien.mobile_reference.output.folder import Kind, files_of
 from mien.mobile_reference.output.json_text import json_text
-from mien.mobile_reference.tflite.model_file import read_tflite
 from mien.models.pipeline import Golden, Pipeline
 
-from .promises import functions_of, is_complete
-from .variant_selection import Judgement, choose, model_of
+from .promises import is_complete, share_of_int8
+from .variant_selection import Judgement, choose
 
 _FORMS = {
     "tflite": {"layout": "NHWC", "pixels": "uint8 tensors, RGB"},
@@ -47,6 +45,19 @@ class CalibrationRecord:
     images: tuple[str, ...]
 
 
+def check_said(pipeline: Pipeline) -> None:
+    """Check what a pipeline says of itself for the manifest, before anything of it runs.
+
+    Raises:
+        ExportError: it is not as the schema says, so that no bundle could be made.
+        ResultError: it holds a number that is not finite.
+    """
+    later = {"tensors", *_AFTERWARDS, *_BY_RUNS}
+    if not pipeline.gates:
+        later.add("gates")
+    _checked(_said(pipeline, pipeline.declared), frozenset(later))
+
+
 def manifest_head(
     pipeline: Pipeline, goldens: Sequence[Golden], calibration: CalibrationRecord
 ) -> dict[str, Any]:
@@ -58,13 +69,8 @@ def manifest_head(
         ResultError: it holds a number that is not finite.
     """
     head = {
-        "format": FORMAT,
-        **pipeline.spec.record(),
-        "platforms": _platforms(),
-        **_AFTERWARDS,
-        **({} if pipeline.agreement is None else {"agreement": pipeline.agreement}),
+        **_said(pipeline, pipeline.spec),
         "goldens": [_golden(pipeline.spec, golden) for golden in goldens],
-        "record": dict(pipeline.record),
         "provenance": {
             "mien": version("mien"),
             "commit": source_commit(),
@@ -73,12 +79,29 @@ def manifest_head(
             "calibration": asdict(calibration) | {"ranges": "ranges"},
         },
     }
+    return _checked(head, frozenset(_AFTERWARDS))
+
+
+def _said(pipeline: Pipeline, spec: PipelineSpec) -> dict[str, Any]:
+    """Return what is not found by running anything."""
+    return {
+        "format": FORMAT,
+        **spec.record(),
+        "platforms": _platforms(),
+        **_AFTERWARDS,
+        **_BY_RUNS,
+        **({} if pipeline.agreement is None else {"agreement": pipeline.agreement}),
+        "record": dict(pipeline.record),
+    }
+
+
+def _checked(head: dict[str, Any], found_later: frozenset[str]) -> dict[str, Any]:
     read = json.loads(json_text(head))
     for problem in manifest_validator().iter_errors(read):
-        if problem.path and problem.path[0] not in _AFTERWARDS:
+        if problem.path and problem.path[0] not in found_later:
             where = "/".join(str(part) for part in problem.path)
             raise ExportError(
-                f"pipeline {pipeline.name}: {where} in the manifest: {problem.message[:200]}; "
+                f"pipeline {head['name']}: {where} in the manifest: {problem.message[:200]}; "
                 "change it where the pipeline says so"
             )
     return head
@@ -86,6 +109,8 @@ def manifest_head(
 
 _AFTERWARDS: Mapping[str, Any] = {"variants": [], "choice": {}, "left_out": []}
 """What the conversions tell, at its place in the manifest."""
+_BY_RUNS: Mapping[str, Any] = {"goldens": [], "provenance": {}}
+"""What the inputs tell."""
 
 
 def pack(
@@ -98,10 +123,15 @@ def pack(
 ) -> None:
     """Fill ``folder`` with what the conversions ``made``, the golden inputs and the manifest.
 
-    A variant that has not all models, as a palette that failed its tolerance, is left out; the manifest says
-    so.
+    A palette that failed its tolerance, and a variant that has not all models, are left out; the manifest
+    says so.
     """
-    complete = [judgement for judgement in judged if is_complete(made, judgement.name, pipeline.spec)]
+    complete = [
+        judgement
+        for judgement in judged
+        if is_complete(made, judgement.name, pipeline.spec)
+        and (judgement.passed or variant_named(judgement.name).bits is None)
+    ]
     variants = [_pack_variant(folder, made, pipeline.spec, judgement) for judgement in complete]
     shutil.copytree(made / "ranges", folder / "ranges")
     for golden in goldens:
@@ -137,21 +167,9 @@ def _pack_variant(folder: Path, made: Path, spec: PipelineSpec, judgement: Judge
         "precision": variant.precision,
         "files": {m.name: f"models/{variant.name}/{m.name}{variant.suffix}" for m in spec.models},
         "minimum": variant.minimum,
-        "products_int8": products_int8(made, spec, variant),
+        "products_int8": round(share_of_int8(made, spec, variant), 4),
         "runtime": None,
     }
-
-
-def products_int8(made: Path, spec: PipelineSpec, variant: VariantSpec) -> float:
-    """Return the share of multiplications of what an app runs that are of int8.
-
-    Counted is the end-to-end model, or else all stages.
-    """
-    if variant.platform != TFLITE:
-        return round(share_int8(functions_of(made, variant, spec)), 4)
-    files = [read_tflite(model_of(made, variant.name, model.name)) for model in spec.served]
-    macs = sum(file.macs.total() for file in files)
-    return round(sum(file.integer_macs for file in files) / macs, 4) if macs else 0.0
 
 
 def _measured(judgement: Judgement) -> dict[str, Any]:

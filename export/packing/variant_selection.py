@@ -14,15 +14,16 @@ from typing import Any
 from numpy.typing import NDArray
 
 from mien.export.errors import ExportError
-from mien.export.variants import VARIANTS, variant_named
+from mien.export.variants import NAMES, VARIANTS, variant_named
 from mien.mobile_reference.bundle.reader import size_of
-from mien.mobile_reference.contract import PipelineSpec
+from mien.mobile_reference.contract import ANY, LIKE_INT8, PipelineSpec
 from mien.mobile_reference.metrics import METRICS, Metric, allowed, measure_gate, within, worst
 from mien.mobile_reference.run.models import open_model
 from mien.models.pipeline import Sample
 
 # Other inputs err more: a palette that had 0.20 points here had 0.50 on 132 held-out faces.
 _MARGIN = 1 / 3
+_LIMITED = frozenset({*NAMES, *(variant.precision for variant in VARIANTS), *LIKE_INT8, ANY})
 
 
 @dataclass(frozen=True)
@@ -50,19 +51,28 @@ class Judgement:
         return self.name.partition("-")[0]
 
 
-def check_limits(spec: PipelineSpec) -> None:
-    """Find out before the work whether every variant can be judged.
+def check_limits(spec: PipelineSpec, variants: Sequence[str] = NAMES) -> None:
+    """Find out before the work whether ``variants`` can be judged; without gates the defaults judge them all.
 
     Raises:
-        ExportError: the first gate has no limit above 0 for one of them.
+        ExportError: the first gate has no limit above 0 for one of them, or a gate has a limit for what is
+            neither a variant nor a precision.
     """
-    gate = spec.rating
-    lacking = [variant.precision for variant in VARIANTS if not gate.limit(variant.name)]
-    if lacking:
-        raise ExportError(
-            f"{gate.metric} of {gate.tensor} compares variants and has no limit above 0 for {lacking[0]}; "
-            f"give one, such as {lacking[0]}=..."
-        )
+    for gate in spec.gates:
+        unknown = sorted(gate.limits.keys() - _LIMITED)
+        if unknown:
+            raise ExportError(
+                f"{gate.metric} of {gate.tensor} has a limit for {unknown[0]}, neither a variant nor "
+                f"a precision; there are {', '.join(sorted(_LIMITED))}"
+            )
+    for gate in spec.gates[:1]:
+        lacking = [name for name in variants if not gate.limit(name)]
+        if lacking:
+            precision = variant_named(lacking[0]).precision
+            raise ExportError(
+                f"{gate.metric} of {gate.tensor} compares variants and has no limit above 0 for {precision}; "
+                f"give one, such as {precision}=..."
+            )
 
 
 def model_of(folder: Path, variant: str, model: str) -> Path:

@@ -12,17 +12,15 @@ from torch import Tensor
 
 from mien.export.component import Component, component, components
 from mien.export.tflite.samples import load_samples, propagate, received
-from mien.export.variants import TFLITE, VARIANTS
+from mien.export.variants import COREML, COREML_INT8, NAMES, TFLITE, VARIANTS, variant_named
 from mien.mobile_reference.contract import PICTURE, TensorSpec
 from mien.mobile_reference.output.json_text import json_text
 from mien.models.pipeline import Pipeline
-from mien.models.sources import open_pipeline
+from mien.models.sources import Source, open_pipeline
 
 from .jobs import Job
 from .threads import one_thread
 
-Source = Path | None
-"""Where the pipeline's weights come from, as ``open_pipeline`` takes it."""
 Route = Callable[[str, Source, Path, Path], None]
 """Converts the model of a name: source, folder of traces, folder of results."""
 TFLITE_VARIANTS = tuple(variant.name for variant in VARIANTS if variant.platform == TFLITE)
@@ -33,10 +31,18 @@ ROUNDINGS = Path("rounded") / "weights.safetensors"
 """Where in a folder of traces the rounded weights lie."""
 
 
-def plan(source: Source, pipeline: Pipeline, traces: Path, folder: Path, precision: Path) -> list[Job]:
-    """List the conversions of a pipeline, each behind those whose results it needs.
+def plan(
+    source: Source,
+    pipeline: Pipeline,
+    traces: Path,
+    folder: Path,
+    precision: Path,
+    variants: Sequence[str] = NAMES,
+) -> list[Job]:
+    """List the conversions of a pipeline to ``variants``, each behind those whose results it needs.
 
-    What they make lies under ``folder``/<variant>/. ``precision`` is a file of assignments by variant.
+    What they make lies under ``folder``/<variant>/, and may be of more variants: those of TFLite are made
+    together, as the float ones of Core ML are. ``precision`` is a file of assignments by variant.
     """
 
     def job(route: str, one: Component, work: Route, *after: str) -> Job:
@@ -44,16 +50,18 @@ def plan(source: Source, pipeline: Pipeline, traces: Path, folder: Path, precisi
         return Job(title, log, partial(work, one.name, source, traces, folder), after)
 
     jobs, models = [], components(pipeline)
-    whole = pipeline.whole.name if pipeline.whole else None
+    whole = pipeline.end_to_end.name if pipeline.end_to_end else None
     # The largest goes first, so that no core waits for it at the end.
     for one in sorted(models, key=lambda one: one.name != whole):
         before = pipeline.spec.before(one.name)
         jobs.append(
             job("tflite", one, partial(convert_tflite, precision), *([f"tflite {before}"] if before else []))
         )
-        # Without a net the weights are rounded for the float graph of TFLite.
-        jobs.append(job("coreml", one, convert_coreml, *([] if pipeline.net else [f"tflite {one.name}"])))
-    eights = [one for one in models if one.quantise]
+        if any(variant_named(name).platform == COREML for name in variants):
+            # Without a net the weights are rounded for the float graph of TFLite.
+            after = [] if pipeline.net else [f"tflite {one.name}"]
+            jobs.append(job("coreml", one, convert_coreml, *after))
+    eights = [one for one in models if one.quantise and COREML_INT8 in variants]
     return jobs + [job("coreml-w8a8", one, convert_coreml_int8, f"tflite {one.name}") for one in eights]
 
 
@@ -139,7 +147,8 @@ def convert_tflite(precision: Path, name: str, source: Source, traces: Path, fol
     expected = {"CONV_2D"} if pipeline.net else KINDS
     faults += tflite.faults_of(model, eight, found)
     faults += tflite.left_to_the_nearest(model, eight, rounded, expected)
-    if pipeline.whole and name == pipeline.whole.name:  # which has every block; the stages have some
+    whole = pipeline.end_to_end
+    if eight and whole and name == whole.name:  # which has every block; the stages have some
         faults += strangers(find_blocks(model.read_bytes()), eight)
     write_faults(faults, folder / FAULTS / f"{name}.json")
     for variant, content in zip(TFLITE_VARIANTS, made, strict=True):

@@ -16,12 +16,12 @@ from mien.export.component import component
 from mien.export.errors import ExportError
 from mien.export.running.isolation import Limits, run_isolated
 from mien.export.running.jobs import Progress
-from mien.export.running.plan import ROUNDINGS, TFLITE_VARIANTS, Source, float_model
+from mien.export.running.plan import ROUNDINGS, TFLITE_VARIANTS, float_model
 from mien.export.tflite.precision import stored_assignment, write_assignments
 from mien.export.tflite.samples import load_samples
 from mien.mobile_reference.output.json_text import json_text
 from mien.models.pipeline import Pipeline
-from mien.models.sources import open_pipeline
+from mien.models.sources import Source, open_pipeline
 
 from .search import Outcome, explain, search_halves, search_precision
 from .trials import Subject
@@ -78,7 +78,7 @@ def _subject(
     Raises:
         ExportError: the pipeline has no end-to-end model of one input.
     """
-    whole = pipeline.whole
+    whole = pipeline.end_to_end
     if whole is None or len(whole.inputs) != 1:
         raise ExportError(f"pipeline {pipeline.name} has no end-to-end model of one input to search with")
     inputs = np.stack([sample[whole.inputs[0]][0] for sample in load_samples(traces)])

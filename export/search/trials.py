@@ -26,7 +26,7 @@ from mien.export.tflite.quantise import quantise, seen_by_converted
 from mien.export.tflite.ranges import Spreads, read_spreads
 from mien.export.weights.gptq import read_roundings
 from mien.mobile_reference.output.json_text import json_text
-from mien.models.sources import open_pipeline
+from mien.models.sources import Source, open_pipeline
 
 
 class Ranges(StrEnum):
@@ -47,7 +47,7 @@ class Subject:
     processes read them; ``work`` keeps what was measured.
     """
 
-    source: Path | None
+    source: Source
     name: str
     model: Path
     faces: Path

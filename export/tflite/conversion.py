@@ -4,10 +4,12 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from mien.export.component import Component
+from mien.models.sources import Source
 
 from .converters import Convert
 from .interpreter import Runner
 from .passes.connect_products import connect_products
+from .passes.ends import with_own_ends
 from .passes.layout import channels_last_model
 from .passes.xnnpack_rewrites import fuse_relu
 from .quantise import check_contract, check_float
@@ -15,7 +17,7 @@ from .ranges import Arrays
 
 
 def convert_float(
-    convert: Convert, component: Component, source: Path | None, samples: Sequence[Arrays], folder: Path
+    convert: Convert, component: Component, source: Source, samples: Sequence[Arrays], folder: Path
 ) -> Path:
     """Convert a component into ``folder``, turn it channels last, and check it against the ``samples``.
 
@@ -28,7 +30,7 @@ def convert_float(
     made = convert(component, source, folder)
     Runner(made)  # LiteRT finds a damaged file before our own passes stumble over it
     model = folder / f"{component.name}.tflite"
-    model.write_bytes(fuse_relu(connect_products(channels_last_model(made))))
+    model.write_bytes(with_own_ends(component, fuse_relu(connect_products(channels_last_model(made)))))
     check_contract(component, model)
     check_float(component, model, samples)
     return model

@@ -29,6 +29,7 @@ _EXTRAS = {
     "safetensors": "export",
     "scipy": "export",
     "onnx": "export",
+    "onnxruntime": "export",
     "onnx2tf": "export",
     "ai_edge_quantizer": "export",
     "coremltools": "export",

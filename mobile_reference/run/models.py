@@ -81,17 +81,22 @@ class CoreMLModel:
         # Imported here: who rates with TFLite alone does not load the evaluator's operations.
         from mien.mobile_reference.coreml import Evaluator, load_package
 
-        self._inputs, self._outputs = inputs, outputs
+        self._file, self._inputs, self._outputs = model, inputs, outputs
         self._evaluator = Evaluator(load_package(model))
 
     def __call__(self, inputs: Arrays) -> dict[str, NDArray[Any]]:
         """Run the package once."""
         given = {tensor.name: as_package_has_it(inputs[tensor.name], tensor) for tensor in self._inputs}
         outputs = self._evaluator(state=None, **given)
-        return {
-            tensor.name: _as_manifest_has_it(np.asarray(outputs[tensor.name]), tensor).astype(tensor.dtype)
-            for tensor in self._outputs
-        }
+        return {tensor.name: self._made(np.asarray(outputs[tensor.name]), tensor) for tensor in self._outputs}
+
+    def _made(self, array: NDArray[Any], tensor: TensorSpec) -> NDArray[Any]:
+        if array.shape != tensor.channels_second:
+            raise BundleError(
+                f"{self._file} makes {tensor.name} of shape {array.shape}, its manifest says "
+                f"{tensor.channels_second}; export the bundle again"
+            )
+        return _as_manifest_has_it(array, tensor).astype(tensor.dtype)
 
 
 def as_package_has_it(array: NDArray[Any], tensor: TensorSpec) -> NDArray[Any]:

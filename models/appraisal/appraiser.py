@@ -26,7 +26,7 @@ class CheckpointAppraiser(Appraiser):
 
     def rate(self, inputs: Arrays) -> Arrays:
         """Run the end-to-end module on an aligned face [1, 256, 256, 3]; tensors by name."""
-        whole = self.pipeline.whole
+        whole = self.pipeline.end_to_end
         return self.pipeline.run_models((whole,) if whole else self.pipeline.stages, inputs)
 
     def prepare(self, photograph: NDArray[np.uint8]) -> Prepared:

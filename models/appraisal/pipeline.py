@@ -89,6 +89,7 @@ _MEANINGS = {
     "score": "0..100, 100 is a typical face",
 }
 _SCALE = {"picture": 255, "face": 255, "normalised": 255, "score": 100}
+_SCALE |= dict.fromkeys(("candidates", "heat", "mask", "heatmap"), 1)
 _RANGES = {"score": (0.0, 100.0)}
 _COORDINATES = "pixels, x right and y down, the centre of the first pixel at (0, 0)"
 _RESAMPLING = (

@@ -12,10 +12,11 @@ from pathlib import Path
 
 from mien.export.component import Component
 from mien.export.running.isolation import Limits
+from mien.models.sources import Source
 
 from . import flatbuffer_direct, litert_torch, tf_converter
 
-Convert = Callable[[Component, Path | None, Path], bytes]
+Convert = Callable[[Component, Source, Path], bytes]
 
 
 @dataclass(frozen=True)

@@ -9,12 +9,13 @@ from pathlib import Path
 
 from mien.export.component import Component
 from mien.mobile_reference.contract import PICTURE
+from mien.models.sources import Source
 
 from .onnx2tf_call import run_onnx2tf
 from .onnx_graph import to_onnx
 
 
-def convert(component: Component, source: Path | None, folder: Path) -> bytes:
+def convert(component: Component, source: Source, folder: Path) -> bytes:
     """Return the model as the converter made it."""
     exported = folder / f"{component.name}.onnx"
     to_onnx(component, exported)

@@ -21,6 +21,7 @@ from mien.export.component import Component
 from mien.export.errors import ConversionError, ExportError
 from mien.export.tflite.signature import order_by_signature
 from mien.mobile_reference.files import default_cache
+from mien.models.sources import BUILT_IN, Source, as_origin, is_built_in
 
 from .unsupported import unsupported
 
@@ -65,8 +66,11 @@ def set_up(progress: Callable[[str], None]) -> Path:
     return folder
 
 
-def convert(component: Component, source: Path | None, folder: Path) -> bytes:
+def convert(component: Component, source: Source, folder: Path) -> bytes:
     """Return the model as the converter made it, its tensors in the contract's order."""
+    origin = as_origin(source)
+    if not is_built_in(origin):
+        raise ConversionError(f"{NAME} is tried with pipeline {BUILT_IN} alone; use another front end")
     made = folder / f"{component.name}.litert.tflite"
     worker = Path(__file__).with_name("litert_torch_worker.py")
     command = [
@@ -75,7 +79,7 @@ def convert(component: Component, source: Path | None, folder: Path) -> bytes:
         str(worker),
         component.name,
         str(made),
-        *([str(source.resolve())] if source else []),
+        *([str(origin.path.resolve())] if origin.path else []),
     ]
     done = subprocess.run(  # noqa: S603 - our own argument list
         command,

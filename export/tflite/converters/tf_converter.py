@@ -7,6 +7,7 @@ from pathlib import Path
 
 from mien.export.component import Component
 from mien.export.tflite.signature import order_by_signature
+from mien.models.sources import Source
 
 from .onnx2tf_call import run_onnx2tf
 from .onnx_graph import to_onnx
@@ -15,7 +16,7 @@ SAVED_MODEL = "tf_converter"
 """The folder in which the SavedModel lies."""
 
 
-def convert(component: Component, source: Path | None, folder: Path) -> bytes:
+def convert(component: Component, source: Source, folder: Path) -> bytes:
     """Return the model as the converter made it, its tensors in the contract's order."""
     exported = folder / f"{component.name}.onnx"
     to_onnx(component, exported)

@@ -1,0 +1,110 @@
+"""The ends of a TFLite graph: tensors that the contract passes as they are, rather than channels last.
+
+Every converter takes a tensor of four axes for a picture, and has it channels last. Where the contract does
+not say that it is one, as of the maps of attention, a TRANSPOSE at the end of the graph gives its axes back.
+"""
+
+from typing import Any
+
+import numpy as np
+from ai_edge_litert import schema_py_generated as schema
+
+from mien.export.component import Component
+from mien.mobile_reference.contract import PICTURE, TensorSpec
+from mien.mobile_reference.tflite.flatbuffer import parse, serialise
+
+_TO_LAST, _TO_FIRST = (0, 2, 3, 1), (0, 3, 1, 2)
+
+
+def with_own_ends(component: Component, model: bytes) -> bytes:
+    """Return a model whose four-axes ends are channels last with each end as the contract has it."""
+    inputs, outputs = component.specs(component.inputs), component.specs(component.outputs)
+    if not any(map(_passes, (*inputs, *outputs))):
+        return model
+    parsed = parse(model)
+    ends = _Ends(parsed, parsed.subgraphs[0])
+    for place, spec in enumerate(inputs):
+        if _passes(spec):
+            ends.turn_input(place)
+    for place, spec in enumerate(outputs):
+        if _passes(spec):
+            ends.turn_output(place)
+    return serialise(parsed)
+
+
+def _passes(spec: TensorSpec) -> bool:
+    return len(spec.shape) == 4 and spec.layout != PICTURE
+
+
+class _Ends:
+    """Adds operations to one graph, whose objects it edits in place."""
+
+    def __init__(self, model: Any, graph: Any) -> None:
+        self.model, self.graph = model, graph
+
+    def turn_input(self, place: int) -> None:
+        """Let the graph take its input channels second, and turn it first."""
+        inside = int(self.graph.inputs[place])
+        outside = self._outside(inside)
+        self.graph.operators.insert(0, self._transpose(outside, inside, _TO_LAST))
+        self.graph.inputs = _replaced(self.graph.inputs, place, outside)
+        self._sign("inputs", inside, outside)
+
+    def turn_output(self, place: int) -> None:
+        """Let the graph give its output channels second, and turn it last."""
+        inside = int(self.graph.outputs[place])
+        outside = self._outside(inside)
+        self.graph.operators.append(self._transpose(inside, outside, _TO_FIRST))
+        self.graph.outputs = _replaced(self.graph.outputs, place, outside)
+        self._sign("outputs", inside, outside)
+
+    def _outside(self, inside: int) -> int:
+        """Make the tensor that the app sees; it takes the name of the one inside."""
+        old = self.graph.tensors[inside]
+        tensor = schema.TensorT()
+        tensor.name, tensor.type, tensor.buffer = old.name, old.type, 0
+        tensor.shape = [int(old.shape[axis]) for axis in _TO_FIRST]
+        old.name = old.name + b"_channels_last"
+        self.graph.tensors.append(tensor)
+        return len(self.graph.tensors) - 1
+
+    def _transpose(self, source: int, target: int, order: tuple[int, ...]) -> Any:
+        operator = schema.OperatorT()
+        operator.opcodeIndex = self._code()
+        operator.inputs, operator.outputs = [source, self._order(order)], [target]
+        operator.builtinOptionsType = schema.BuiltinOptions.TransposeOptions
+        operator.builtinOptions = schema.TransposeOptionsT()
+        return operator
+
+    def _code(self) -> int:
+        for place, known in enumerate(self.model.operatorCodes):
+            if max(known.builtinCode, known.deprecatedBuiltinCode) == schema.BuiltinOperator.TRANSPOSE:
+                return place
+        code = schema.OperatorCodeT()
+        code.builtinCode = code.deprecatedBuiltinCode = schema.BuiltinOperator.TRANSPOSE
+        code.version = 1
+        self.model.operatorCodes.append(code)
+        return len(self.model.operatorCodes) - 1
+
+    def _order(self, order: tuple[int, ...]) -> int:
+        buffer, tensor = schema.BufferT(), schema.TensorT()
+        buffer.data = np.frombuffer(np.array(order, np.int32).tobytes(), np.uint8)
+        self.model.buffers.append(buffer)
+        tensor.name = f"order_{len(self.graph.tensors)}".encode()
+        tensor.type, tensor.shape = schema.TensorType.INT32, [len(order)]
+        tensor.buffer = len(self.model.buffers) - 1
+        self.graph.tensors.append(tensor)
+        return len(self.graph.tensors) - 1
+
+    def _sign(self, side: str, inside: int, outside: int) -> None:
+        """Let signatures name the new end."""
+        for signature in self.model.signatureDefs or ():
+            for entry in getattr(signature, side) or ():
+                if entry.tensorIndex == inside:
+                    entry.tensorIndex = outside
+
+
+def _replaced(ends: Any, place: int, index: int) -> list[int]:
+    found = [int(end) for end in ends]
+    found[place] = index
+    return found

@@ -1,0 +1,208 @@
+"""A ``.pt2`` file of ``torch.export.save`` as a module, read so that nothing in it is executed or unpickled.
+
+``torch.export.load`` promises neither: it unpickles some tensors without limits, reads shapes with ``eval``,
+looks functions up by names that the file gives, and makes Python code of the names in it. So the archive is
+looked through first, and only what cannot do harm is handed on.
+"""
+
+import io
+import json
+import re
+import subprocess
+import sys
+import warnings
+import zipfile
+from collections.abc import Iterator
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from .errors import PipelineError
+from .modules import as_tuple
+
+_LARGEST = 4 << 30
+"""Bytes of a file, and of what it unpacks to, at most."""
+_LARGEST_GRAPH = 256 << 20
+_CHECK_SECONDS = 120
+_UNTRUSTED = "export it again without custom objects, or give --trust-pt2 if you trust who made it"
+_TARGET = re.compile(r"torch\.ops\.aten\.[a-z_]\w*\.\w+|_operator\.getitem", re.ASCII)
+_NAME = re.compile(r"[A-Za-z_]\w*", re.ASCII)
+_PATH = re.compile(r"\w+(\.\w+)*", re.ASCII)
+_PATHS = frozenset(["parameter_name", "buffer_name", "tensor_constant_name"])
+_DYNAMIC = frozenset(["expr_str", "as_expr"])
+_OBJECTS = frozenset(["as_custom_obj", "custom_obj_name", "opaque_obj_name"])
+_ATEN = torch.ops.aten
+
+
+class UnsafeProgramError(PipelineError):
+    """A file asks for what only someone who trusts its maker should do."""
+
+
+class ProgramModule(nn.Module):
+    """Computes what an exported program says; ``inputs`` are its tensors by name, with shape and type."""
+
+    def __init__(self, program: torch.export.ExportedProgram) -> None:
+        super().__init__()
+        signature = program.graph_signature
+        taken = [node for node in program.graph.nodes if node.name in signature.user_inputs]
+        self.inputs = tuple(
+            (n.name, tuple(n.meta["val"].shape), str(n.meta["val"].dtype).removeprefix("torch."))
+            for n in taken
+            if isinstance(n.meta["val"], Tensor)
+        )
+        self.outputs = len(signature.user_outputs)
+        # Not "graph": that is what traced modules call something else.
+        self.program = _plain(program)
+
+    def forward(self, *given: Tensor) -> tuple[Tensor, ...]:
+        """Run the program."""
+        return as_tuple(self.program(*given))
+
+
+def open_program(file: Path) -> ProgramModule:
+    """Open a ``.pt2`` file of anybody.
+
+    Raises:
+        PipelineError: it is not an exported program, was made by a newer torch, or is in training mode.
+        UnsafeProgramError: reading it would execute or unpickle something.
+    """
+    content = _content(file)
+    _check_archive(file, content)
+    return _loaded(file, content)
+
+
+def open_trusted_program(file: Path) -> ProgramModule:
+    """Open a ``.pt2`` file as torch does: with whatever it executes or unpickles."""
+    return _loaded(file, _content(file))
+
+
+def _loaded(file: Path, content: bytes) -> ProgramModule:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            # From the bytes that were looked at: the file may change meanwhile.
+            program = torch.export.load(io.BytesIO(content))
+            _check_mode(file, program)
+            return ProgramModule(program)
+        except PipelineError:
+            raise
+        except Exception as error:  # torch's loader raises whatever its parts raise
+            said = " ".join(str(error).split())[:300]
+            raise PipelineError(
+                f"{file} cannot be read by torch {torch.__version__} ({type(error).__name__}: {said}); "
+                "export it again with this version of torch"
+            ) from error
+
+
+def _plain(program: torch.export.ExportedProgram) -> nn.Module:
+    """Make a module that can be traced, copied and put into evaluation mode, as that of a program cannot."""
+    made = program.module(check_guards=False)
+    for node in list(made.graph.nodes):
+        if node.target in (_ATEN.detach_.default, _ATEN.detach.default):
+            node.replace_all_uses_with(node.args[0])
+            made.graph.erase_node(node)
+        elif node.target is _ATEN.lift_fresh_copy.default:
+            node.target = _ATEN.clone.default
+    return torch.fx.GraphModule(made, made.graph)
+
+
+def _check_mode(file: Path, program: torch.export.ExportedProgram) -> None:
+    for node in program.graph.nodes:
+        name = str(getattr(node.target, "overloadpacket", ""))
+        if ("batch_norm" in name or "dropout" in name) and _trains(node):
+            raise PipelineError(
+                f"{file} has {name.removeprefix('aten.')} in training mode; call .eval() on the module and "
+                "export it again"
+            )
+
+
+def _trains(node: Any) -> bool:
+    names = [argument.name for argument in node.target._schema.arguments]
+    given = dict(zip(names, node.args, strict=False)) | node.kwargs
+    return bool(given.get("training") or given.get("train"))
+
+
+def _content(file: Path) -> bytes:
+    if not file.is_file():
+        raise PipelineError(f"{file} does not exist; give a .pt2 file")
+    if file.stat().st_size > _LARGEST:
+        raise PipelineError(f"{file} is larger than {_LARGEST >> 30} GiB; give a smaller model")
+    return file.read_bytes()
+
+
+def _check_archive(file: Path, content: bytes) -> None:
+    try:
+        archive = zipfile.ZipFile(io.BytesIO(content))
+        entries = {entry.filename.partition("/")[2]: entry for entry in archive.infolist()}
+        if "archive_format" not in entries or archive.read(entries["archive_format"]) != b"pt2":
+            raise PipelineError(
+                f"{file} is not an archive of torch.export.save; export the model again with it"
+            )
+        if sum(entry.file_size for entry in entries.values()) > _LARGEST:
+            raise PipelineError(f"{file} unpacks to more than {_LARGEST >> 30} GiB; give a smaller model")
+        models = [name for name in entries if name.startswith("models/")]
+        if models != ["models/model.json"] or len(entries) != len(archive.infolist()):
+            raise UnsafeProgramError(f"{file} holds other than one model; {_UNTRUSTED}")
+        for name, entry in entries.items():
+            _check_entry(file, name, archive, entry)
+    except (zipfile.BadZipFile, ValueError, KeyError, NotImplementedError, RecursionError) as error:
+        raise PipelineError(f"{file} is not a .pt2 file ({error}); export the model again") from error
+    _check_pickles(file)
+
+
+def _check_entry(file: Path, name: str, archive: zipfile.ZipFile, entry: zipfile.ZipInfo) -> None:
+    """Refuse what is native code, a custom object, or text that torch would make code of."""
+    if name.startswith("data/aotinductor") or re.match(r"data/constants/(custom_obj|opaque_obj)", name):
+        raise UnsafeProgramError(f"{file} holds {name}, which would be executed; {_UNTRUSTED}")
+    if name.startswith(("models/", "data/weights/", "data/constants/")) and name.endswith(".json"):
+        if entry.file_size > _LARGEST_GRAPH:
+            raise PipelineError(f"{file}: {name} is larger than {_LARGEST_GRAPH >> 20} MiB")
+        for key, value in _pairs(json.loads(archive.read(entry))):
+            _check_pair(file, key, value)
+
+
+def _pairs(value: Any) -> Iterator[tuple[str, Any]]:
+    """Yield every key of a JSON value with what it has, however deep."""
+    waiting = [value]
+    while waiting:
+        one = waiting.pop()
+        if isinstance(one, dict):
+            yield from one.items()
+            waiting += one.values()
+        elif isinstance(one, list):
+            waiting += one
+
+
+def _check_pair(file: Path, key: str, value: Any) -> None:
+    if key in _DYNAMIC or (key == "range_constraints" and value):
+        raise PipelineError(
+            f"{file} has axes without a fixed length; export it without dynamic_shapes, with a batch of 1"
+        )
+    if key in _OBJECTS and value:
+        raise UnsafeProgramError(f"{file} has custom objects; {_UNTRUSTED}")
+    pattern = {"target": _TARGET, "as_operator": _TARGET, "name": _NAME}.get(key)
+    pattern = _PATH if key in _PATHS else pattern
+    if pattern is None or value is None:
+        return
+    if not isinstance(value, str) or not pattern.fullmatch(value):
+        what = "operation" if pattern is _TARGET else "name"
+        raise UnsafeProgramError(
+            f"{file} has the {what} {value!r:.100}, expected one of PyTorch's own; {_UNTRUSTED}"
+        )
+
+
+def _check_pickles(file: Path) -> None:
+    """Load every stored tensor with ``weights_only`` in a process of its own, which has limits."""
+    command = [sys.executable, "-m", "mien.models.pickled_tensors", str(file)]
+    try:
+        done = subprocess.run(  # noqa: S603 - our own argument list
+            command, capture_output=True, text=True, errors="replace", timeout=_CHECK_SECONDS, check=False
+        )
+    except subprocess.TimeoutExpired as error:
+        raise UnsafeProgramError(f"{file}: its tensors could not be read in {_CHECK_SECONDS} s") from error
+    if done.returncode or done.stdout.strip() != sha256(file.read_bytes()).hexdigest():
+        reason = (done.stderr.strip().splitlines() or [f"exit {done.returncode}"])[-1]
+        raise UnsafeProgramError(f"{file} holds a pickle of more than tensors ({reason[:200]}); {_UNTRUSTED}")

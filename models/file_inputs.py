@@ -1,0 +1,333 @@
+"""The inputs of a pipeline from files: by the user's ``prepare``, or arrays by name in ``.npz`` files."""
+
+import re
+import zipfile
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mien.mobile_reference.bundle.reader import sha256 as file_hash
+from mien.mobile_reference.contract import PICTURE
+
+from .errors import InputError, PipelineError
+from .pipeline import (
+    LONGEST_AXIS,
+    MOST_AXES,
+    TYPES,
+    Arrays,
+    Calibration,
+    Gathered,
+    Golden,
+    HeldOut,
+    Inputs,
+    Pipeline,
+    Sample,
+    Stage,
+)
+from .user_file import shortened
+
+MOST_CALIBRATION = 128
+"""Of more inputs so many are taken, evenly: each keeps the tensors of every stage."""
+_MOST_GOLDEN = 8
+_LARGEST = 1 << 30
+"""Bytes that one ``.npz`` file unpacks to, at most."""
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """One input: a ``name`` for it, its arrays, the file that it is from, and the hashes of both."""
+
+    name: str
+    arrays: Arrays
+    file: Path
+    digest: str
+    file_digest: str
+
+
+@dataclass(frozen=True)
+class FileInputs(Inputs):
+    """Inputs from files and folders of them.
+
+    ``source`` is the file that ``prepare`` stands in; ``expected`` are shapes [1, ...] as modules have them,
+    where the source says them. A file that cannot be read stops all, or is left out if ``skip`` says so.
+    """
+
+    source: Path | None = None
+    expected: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
+    skip: bool = False
+
+    def gather(self, pipeline: Pipeline, calibration: Sequence[Path], golden: Sequence[Path]) -> Gathered:
+        """Prepare all inputs, find shapes and spans by them, and run the float pipeline on each.
+
+        Raises:
+            InputError: an input cannot be prepared, or gives another shape than the first.
+            PipelineError: a stage fails, is random, or makes what is not a number.
+        """
+        if not calibration:
+            raise InputError(
+                f"pipeline {pipeline.name} comes with no inputs; give a folder of them with --calibration"
+            )
+        left_out: list[str] = []
+        ranged = self._prepared(pipeline, calibration, left_out)
+        judged, ranged = (self._prepared(pipeline, golden, left_out), ranged) if golden else _split(ranged)
+        _check_disjoint(ranged, judged)
+        warnings = [f"left out {reason}" for reason in left_out]
+        if len(ranged) > MOST_CALIBRATION:
+            warnings.append(f"took {MOST_CALIBRATION} of {len(ranged)} calibration inputs, evenly")
+            ranged = [ranged[place * len(ranged) // MOST_CALIBRATION] for place in range(MOST_CALIBRATION)]
+        pipeline = self._opened(pipeline, ranged[0])
+        _check_repeats(pipeline, judged[0])
+        samples = tuple(_sample(pipeline, one) for one in ranged)
+        goldens = tuple(Golden(_sample(pipeline, one), None, {}) for one in judged)
+        pipeline = with_spans(pipeline, samples)
+        files = tuple(sorted({one.file_digest for one in ranged}))
+        return Gathered(pipeline, Calibration(samples, files, tuple(warnings)), goldens)
+
+    def judging(self, pipeline: Pipeline, goldens: Sequence[Golden]) -> Sequence[Sample]:
+        """Take the golden inputs as they are."""
+        return [golden.sample for golden in goldens]
+
+    def held_out(self, pipeline: Pipeline, folder: Path) -> HeldOut:
+        """Prepare the inputs of a folder."""
+        left_out: list[str] = []
+        prepared = self._prepared(pipeline, (folder,), left_out)
+        settled = self._opened(pipeline, prepared[0])
+        files = tuple(one.file_digest for one in prepared)
+
+        def samples() -> Iterator[Sample]:
+            return (_sample(settled, one) for one in prepared)
+
+        return HeldOut(pipeline.weights, len(prepared), files, tuple(left_out), samples)
+
+    def _opened(self, pipeline: Pipeline, first: Prepared) -> Pipeline:
+        """Give the pipeline its first input, by which it finds shapes."""
+        layout = dict(pipeline.layout)
+        for name, shape in self.expected.items():
+            given = first.arrays[name].shape
+            if given != shape and len(given) == 4:
+                layout[name] = PICTURE
+        return replace(pipeline, example=first.arrays, layout=layout)
+
+    def _prepared(self, pipeline: Pipeline, given: Sequence[Path], left_out: list[str]) -> list[Prepared]:
+        """Prepare every file; those that cannot be are named, in ``left_out`` if they may be skipped."""
+        found: list[Prepared] = []
+        names: set[str] = set()
+        for file in _files(given):
+            try:
+                for arrays in self._arrays(pipeline, file):
+                    _check_arrays(pipeline, file, arrays, found)
+                    found.append(_prepared(file, arrays, names))
+            except InputError as error:
+                if not self.skip:
+                    raise
+                left_out.append(str(error))
+        if not found:
+            raise InputError(f"none of the files under {given[0]} can be used; the first: {left_out[0]}")
+        return found
+
+    def _arrays(self, pipeline: Pipeline, file: Path) -> Iterable[Arrays]:
+        if pipeline.prepare is not None:
+            return [_by_prepare(pipeline, self.source or file, file)]
+        if file.suffix == ".npz":
+            return self._split_batch(file, read_arrays(file))
+        wanted = ", ".join(
+            f"{name} {list(self.expected[name])}" if name in self.expected else name
+            for name in pipeline_inputs(pipeline.stages)
+        )
+        raise InputError(
+            f"{file} is not an .npz file, and nothing says how it becomes the inputs {wanted}; give .npz "
+            "files of these names, or --front resize:HxW for a picture, or a file of Python with prepare"
+        )
+
+    def _split_batch(self, file: Path, arrays: Arrays) -> Iterable[Arrays]:
+        """Yield single inputs of arrays [N, ...] where the model takes [1, ...]."""
+        lengths = {len(array) if array.ndim else 0 for array in arrays.values()}
+        single = self.expected and all(shape[:1] == (1,) for shape in self.expected.values())
+        if not single or lengths == {1}:
+            yield arrays
+            return
+        if len(lengths) != 1 or 0 in lengths:
+            raise InputError(
+                f"{file}: arrays have {sorted(lengths)} inputs along their first axis; give as many of each"
+            )
+        for place in range(lengths.pop()):
+            yield {name: array[place : place + 1].copy() for name, array in arrays.items()}
+
+
+def pipeline_inputs(stages: Sequence[Stage]) -> tuple[str, ...]:
+    """Name what no stage makes."""
+    made = {name for stage in stages for name in stage.outputs}
+    return tuple(dict.fromkeys(name for stage in stages for name in stage.inputs if name not in made))
+
+
+def with_spans(pipeline: Pipeline, samples: Sequence[Sample]) -> Pipeline:
+    """Give tensors without a scale the span of their values over samples.
+
+    Raises:
+        PipelineError: a tensor that is gated has one value in all of them, so no error could be judged by it.
+    """
+    gated = {gate.tensor for gate in pipeline.spec.gates}
+    scale = dict(pipeline.scale)
+    for tensor in pipeline.spec.tensors:
+        if tensor.name in scale:
+            continue
+        values = [sample.tensors[tensor.name] for sample in samples]
+        span = max(float(v.max()) for v in values) - min(float(v.min()) for v in values)
+        if not span and tensor.name in gated:
+            raise PipelineError(
+                f"{tensor.name} has the same value for all {len(samples)} calibration inputs, so its errors "
+                f"have no scale; give more inputs, or Pipeline(scale={{'{tensor.name}': ...}})"
+            )
+        scale[tensor.name] = span or 1.0
+    tensors = tuple(replace(tensor, full_scale=scale[tensor.name]) for tensor in pipeline.spec.tensors)
+    return replace(pipeline, scale=scale, known=replace(pipeline.spec, tensors=tensors))
+
+
+def read_arrays(file: Path) -> Arrays:
+    """Read the named arrays of a ``.npz`` file, unpickling nothing.
+
+    Raises:
+        InputError: it is not a such file, holds objects, or unpacks to too much.
+    """
+    try:
+        with zipfile.ZipFile(file) as archive:
+            size = sum(entry.file_size for entry in archive.infolist())
+        if size > _LARGEST:
+            raise InputError(
+                f"{file} unpacks to {size} bytes, at most {_LARGEST} are read; give several files"
+            )
+        with np.load(file, allow_pickle=False) as stored:
+            return {name: stored[name] for name in stored.files}
+    except (zipfile.BadZipFile, ValueError, OSError, EOFError, KeyError, NotImplementedError) as error:
+        raise InputError(
+            f"{file} is not an .npz file of arrays ({error}); write it with numpy.savez"
+        ) from error
+
+
+def _files(given: Sequence[Path]) -> list[Path]:
+    found: list[Path] = []
+    for path in given:
+        if not path.exists():
+            raise InputError(f"{path} does not exist; give a folder of inputs, or a file")
+        if path.is_file():
+            found.append(path)
+            continue
+        inside = sorted(p for p in path.iterdir() if p.is_file() and not p.name.startswith("."))
+        found += inside
+        if not inside:
+            raise InputError(f"{path} holds no file; give a folder of inputs")
+    return found
+
+
+def _by_prepare(pipeline: Pipeline, source: Path, file: Path) -> Arrays:
+    assert pipeline.prepare is not None  # noqa: S101
+    try:
+        arrays = pipeline.prepare(file)
+    except Exception as error:  # a user's function raises whatever it raises
+        raise InputError(f"prepare cannot read {file}: {shortened(source, error)}") from error
+    if not isinstance(arrays, Mapping) or not all(isinstance(a, np.ndarray) for a in arrays.values()):
+        kinds = {k: type(a).__name__ for k, a in arrays.items()} if isinstance(arrays, Mapping) else arrays
+        raise InputError(f"prepare made {kinds!r:.200} of {file}, expected numpy arrays by name")
+    return arrays
+
+
+def _check_arrays(pipeline: Pipeline, file: Path, arrays: Arrays, before: Sequence[Prepared]) -> None:
+    wanted = pipeline_inputs(pipeline.stages)
+    for name in sorted(set(wanted) ^ arrays.keys()):
+        if name in wanted:
+            reader = next(stage.name for stage in pipeline.stages if name in stage.inputs)
+            raise InputError(
+                f"stage {reader} reads {name}, which no stage makes and {file} does not give "
+                f"(it gives {', '.join(sorted(arrays)) or 'nothing'})"
+            )
+        raise InputError(
+            f"{file} gives {name}, which is not an input of the pipeline; it has {', '.join(wanted)}"
+        )
+    for name, array in arrays.items():
+        _check_array(file, name, array)
+        first = before[0].arrays[name] if before else array
+        if (array.shape, array.dtype) != (first.shape, first.dtype):
+            raise InputError(
+                f"{file} gives {name} of shape {list(array.shape)} of {array.dtype}, {before[0].file.name} "
+                f"gave {list(first.shape)} of {first.dtype}; an app's model has one shape: resize all alike"
+            )
+
+
+def _check_array(file: Path, name: str, array: NDArray[Any]) -> None:
+    if array.dtype.name not in TYPES:
+        raise InputError(
+            f"{file} gives {name} of {array.dtype}, expected {', '.join(TYPES)}; convert it with .astype"
+        )
+    if not 1 <= array.ndim <= MOST_AXES or not all(1 <= length <= LONGEST_AXIS for length in array.shape):
+        raise InputError(
+            f"{file} gives {name} of shape {list(array.shape)}, expected one to {MOST_AXES} axes of 1 to "
+            f"{LONGEST_AXIS}"
+        )
+    if array.dtype == np.float32 and not np.isfinite(array).all():
+        raise InputError(f"{file} gives {name} with values that are not finite; leave the file out")
+
+
+def _prepared(file: Path, arrays: Arrays, names: set[str]) -> Prepared:
+    stem = re.sub(r"[^A-Za-z0-9._-]", "-", file.stem).lstrip("._-")[:80] or "input"
+    name = stem
+    while name in names:
+        name = f"{stem}-{len(names)}"
+    names.add(name)
+    state = sha256()
+    for key in sorted(arrays):
+        state.update(f"{key} {arrays[key].shape} {arrays[key].dtype}\n".encode())
+        state.update(np.ascontiguousarray(arrays[key]).tobytes())
+    # Copies: what Pillow gives cannot be written to, which PyTorch does not like.
+    own = {key: np.array(array, order="C") for key, array in arrays.items()}
+    return Prepared(name, own, file, state.hexdigest(), file_hash(file))
+
+
+def _split(prepared: Sequence[Prepared]) -> tuple[list[Prepared], list[Prepared]]:
+    """Hold a fourth of the inputs out as golden ones, evenly, and return them and the rest."""
+    distinct = list({one.digest: one for one in prepared}.values())
+    if len(distinct) < 2:
+        raise InputError(
+            f"{prepared[0].file} alone cannot give ranges and judge them; give two or more, or --golden"
+        )
+    count = max(1, min(_MOST_GOLDEN, len(distinct) // 4))
+    chosen = {place * len(distinct) // count for place in range(count)}
+    golden = [one for place, one in enumerate(distinct) if place in chosen]
+    return golden, [one for place, one in enumerate(distinct) if place not in chosen]
+
+
+def _check_disjoint(ranged: Sequence[Prepared], judged: Sequence[Prepared]) -> None:
+    seen = {one.digest: one for one in ranged}
+    for one in judged:
+        same = seen.get(one.digest)
+        if same is not None:
+            raise InputError(
+                f"the golden input {one.file} is the same as the calibration input {same.file}; give others"
+            )
+
+
+def _sample(pipeline: Pipeline, one: Prepared) -> Sample:
+    tensors = pipeline.run(one.arrays)
+    for name, value in tensors.items():
+        if not np.isfinite(value).all():
+            maker = pipeline.spec.maker(name)
+            raise PipelineError(
+                f"stage {maker} makes {name} with values that are not finite for {one.file}; mend it, "
+                "or leave the file out"
+            )
+    return Sample(one.name, tensors)
+
+
+def _check_repeats(pipeline: Pipeline, one: Prepared) -> None:
+    """Refuse a pipeline that makes something else of the same input."""
+    first, second = pipeline.run(one.arrays), pipeline.run(one.arrays)
+    for name, value in first.items():
+        if not np.array_equal(value, second[name], equal_nan=value.dtype == np.float32):
+            maker = pipeline.spec.maker(name)
+            raise PipelineError(
+                f"stage {maker} makes another {name} of the same input each time; take out what is random"
+            )

@@ -1,0 +1,133 @@
+"""A module that runs an ONNX file by onnxruntime. The file is data: nothing in it is executed."""
+
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from .errors import PipelineError
+
+_OWN_DOMAINS = frozenset(["", "ai.onnx"])
+_TYPES = {1: "float32", 2: "uint8", 6: "int32"}
+"""Types of tensors by their numbers in ONNX."""
+
+
+class OnnxModule(nn.Module):
+    """Computes what the ONNX ``file`` says, on one thread; PyTorch cannot look into it.
+
+    ``inputs`` and ``outputs`` are its tensors by their names in the file, with shape and type as numpy names
+    it. ``content`` is a hash of the file.
+    """
+
+    content: Tensor
+
+    def __init__(self, file: Path) -> None:
+        super().__init__()
+        self.file = file
+        self.inputs, self.outputs = _tensors(file)
+        self.register_buffer("content", _content(file))
+        self._session = _session(file)
+
+    def forward(self, *given: Tensor) -> tuple[Tensor, ...]:
+        """Run the file."""
+        feeds = {name: value.numpy() for (name, _, _), value in zip(self.inputs, given, strict=True)}
+        return tuple(torch.from_numpy(np.asarray(made)) for made in self._session.run(None, feeds))
+
+
+def open_onnx(file: Path) -> OnnxModule:
+    """Open an ONNX file, of either of PyTorch's exporters or of any other.
+
+    Raises:
+        PipelineError: it is not an ONNX file, it trains, or it has operations of another domain, axes
+            without a fixed length, or tensors of a type that is not taken.
+    """
+    if not file.is_file():
+        raise PipelineError(f"{file} does not exist; give an ONNX file")
+    return OnnxModule(file)
+
+
+Tensors = tuple[tuple[str, tuple[int, ...], str], ...]
+
+
+def _tensors(file: Path) -> tuple[Tensors, Tensors]:
+    """Read names, shapes and types of what a file takes and makes, and refuse what cannot be exported."""
+    import onnx
+    from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
+
+    try:
+        model = onnx.load(str(file), load_external_data=False)
+    except (DecodeError, OSError, ValueError) as error:
+        raise PipelineError(f"{file} is not an ONNX file ({_line(error)}); export the model again") from error
+    graph = model.graph
+    _check_operations(file, model)
+    stored = {tensor.name for tensor in graph.initializer}
+    inputs = tuple(_tensor(file, value) for value in graph.input if value.name not in stored)
+    outputs = tuple(_tensor(file, value) for value in graph.output)
+    if not inputs or not outputs:
+        raise PipelineError(f"{file} has no inputs or no outputs; export the model again")
+    return inputs, outputs
+
+
+def _check_operations(file: Path, model: Any) -> None:
+    functions = {(function.domain, function.name) for function in model.functions}
+    bodies = [*model.graph.node, *(node for function in model.functions for node in function.node)]
+    for node in bodies:
+        if node.domain not in _OWN_DOMAINS and (node.domain, node.op_type) not in functions:
+            raise PipelineError(
+                f"{file} has the operation {node.op_type} of domain {node.domain}, which only its runtime "
+                "knows; build the model from operations of ONNX itself"
+            )
+        trains = any(one.name == "training_mode" and one.i for one in node.attribute)
+        if trains or (node.op_type == "Dropout" and len(node.input) > 2 and node.input[2]):
+            raise PipelineError(
+                f"{file} has a {node.op_type} in training mode; call .eval() on the module and export again"
+            )
+
+
+def _tensor(file: Path, value: Any) -> tuple[str, tuple[int, ...], str]:
+    kind, axes = value.type.tensor_type.elem_type, value.type.tensor_type.shape.dim
+    loose = [axis.dim_param or "?" for axis in axes if axis.dim_value <= 0]
+    if loose or not value.type.tensor_type.HasField("shape"):
+        raise PipelineError(
+            f"{file}: {value.name} has an axis without a fixed length ({', '.join(loose) or 'no shape'}); "
+            "export without dynamic_axes or dynamic_shapes, with a batch of 1"
+        )
+    if kind not in _TYPES:
+        raise PipelineError(
+            f"{file}: {value.name} is of ONNX type {kind}, expected float32, uint8 or int32; cast it"
+        )
+    return value.name, tuple(axis.dim_value for axis in axes), _TYPES[kind]
+
+
+def _content(file: Path) -> Tensor:
+    """Hash the file and those beside it that hold its weights."""
+    import onnx
+    from onnx.external_data_helper import ExternalDataInfo, uses_external_data
+
+    stored = onnx.load(str(file), load_external_data=False).graph.initializer
+    beside = {ExternalDataInfo(tensor).location for tensor in stored if uses_external_data(tensor)}
+    state = sha256()
+    for one in (file, *(file.parent / name for name in sorted(beside))):
+        state.update(one.read_bytes())
+    return torch.from_numpy(np.frombuffer(state.digest(), np.uint8).copy())
+
+
+def _session(file: Path) -> Any:
+    import onnxruntime  # type: ignore[import-untyped]
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = options.inter_op_num_threads = 1
+    options.log_severity_level = 3
+    try:
+        return onnxruntime.InferenceSession(str(file), options, providers=["CPUExecutionProvider"])
+    except Exception as error:  # its classes have no base of their own
+        raise PipelineError(
+            f"onnxruntime cannot load {file} ({_line(error)}); build the model from operations that it has"
+        ) from error
+
+
+def _line(error: Exception) -> str:
+    return " ".join(str(error).split())[:300]

@@ -1,0 +1,292 @@
+"""Components that come as files: .pt2 and ONNX, benign and hostile."""
+
+import io
+import json
+import pickle
+import zipfile
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+import torch
+from torch import Tensor, nn
+
+from mien.mobile_reference.contract import PICTURE
+from mien.models.errors import InputError, PipelineError
+from mien.models.exported_program import UnsafeProgramError, open_program
+from mien.models.onnx_module import open_onnx
+from mien.models.sources import Origin, open_pipeline
+
+
+class Net(nn.Module):
+    """Two inputs, two outputs, batch normalisation, dropout, and a constant of its own."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(3, 4, 3)
+        self.norm = nn.BatchNorm2d(4)
+        self.drop = nn.Dropout(0.5)
+        self.last = nn.Linear(4, 2)
+
+    def forward(self, image: Tensor, shift: Tensor) -> tuple[Tensor, Tensor]:
+        x = self.drop(torch.relu(self.norm(self.conv(image)))).mean((2, 3))
+        return self.last(x), shift + torch.tensor([1.0])
+
+
+EXAMPLES = (torch.rand(1, 3, 8, 10), torch.rand(1, 2))
+
+
+def net() -> Net:
+    torch.manual_seed(0)
+    return Net().eval()
+
+
+@pytest.fixture(scope="module")
+def program(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    file = tmp_path_factory.mktemp("program") / "net.pt2"
+    torch.export.save(torch.export.export(net(), EXAMPLES), file)
+    return file
+
+
+@pytest.fixture(scope="module", params=["torchscript", "dynamo"])
+def onnx_file(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    file = tmp_path_factory.mktemp("onnx") / "net.onnx"
+    names = {"input_names": ["image", "shift"], "output_names": ["logits", "moved"]}
+    torch.onnx.export(net(), EXAMPLES, str(file), dynamo=request.param == "dynamo", **names)
+    return file
+
+
+def changed(file: Path, target: Path, edit: Callable[[str, bytes], Mapping[str, bytes]]) -> Path:
+    """Copy an archive, each entry replaced by what ``edit`` gives for it by its name inside."""
+    with zipfile.ZipFile(file) as old, zipfile.ZipFile(target, "w") as new:
+        for name in old.namelist():
+            root, _, inside = name.partition("/")
+            for inner, content in edit(inside, old.read(name)).items():
+                new.writestr(f"{root}/{inner}", content)
+    return target
+
+
+def in_graph(old: str, new: str) -> Callable[[str, bytes], Mapping[str, bytes]]:
+    def edit(name: str, content: bytes) -> Mapping[str, bytes]:
+        if name == "models/model.json":
+            assert old.encode() in content
+            content = content.replace(old.encode(), new.encode())
+        return {name: content}
+
+    return edit
+
+
+class Malice:
+    """Creates a file when it is unpickled."""
+
+    def __init__(self, file: Path) -> None:
+        self.file = file
+
+    def __reduce__(self) -> tuple[object, tuple[object, ...]]:
+        return Path.touch, (self.file,)
+
+
+def test_a_program_computes_what_its_module_does(program: Path) -> None:
+    module = open_program(program)
+    with torch.inference_mode():
+        for made, expected in zip(module(*EXAMPLES), net()(*EXAMPLES), strict=True):
+            torch.testing.assert_close(made, expected)
+    assert module.inputs == (("image", (1, 3, 8, 10), "float32"), ("shift", (1, 2), "float32"))
+
+
+def test_a_program_can_be_traced_and_copied(program: Path) -> None:
+    import copy
+
+    module = copy.deepcopy(open_program(program)).eval()
+    traced = torch.jit.trace(module, EXAMPLES)
+    torch.testing.assert_close(traced(*EXAMPLES), module(*EXAMPLES))
+
+
+def test_an_onnx_file_computes_what_its_module_does(onnx_file: Path) -> None:
+    module = open_onnx(onnx_file)
+    with torch.inference_mode():
+        for made, expected in zip(module(*EXAMPLES), net()(*EXAMPLES), strict=True):
+            torch.testing.assert_close(made, expected, atol=1e-5, rtol=1e-5)
+
+
+def arrays(folder: Path, *shapes: tuple[int, ...]) -> Path:
+    chance = np.random.default_rng(1)
+    image, shift = (chance.random(shape, np.float32) for shape in shapes)
+    np.savez(folder / "inputs.npz", image=image, shift=shift)
+    return folder / "inputs.npz"
+
+
+@pytest.mark.parametrize(("shape", "layout"), [((4, 3, 8, 10), "any"), ((4, 8, 10, 3), PICTURE)])
+def test_arrays_without_a_file_of_python_are_split_and_laid_out(
+    program: Path, tmp_path: Path, shape: tuple[int, ...], layout: str
+) -> None:
+    pipeline = open_pipeline(program)
+    inputs = pipeline.inputs
+    prepared = inputs._prepared(pipeline, [arrays(tmp_path, shape, (4, 2))], [])  # type: ignore[attr-defined]
+    assert len(prepared) == 4
+    opened = inputs._opened(pipeline, prepared[0])  # type: ignore[attr-defined]
+    assert opened.layout.get("image", "any") == layout
+
+
+def test_a_picture_for_a_float_input_is_refused(program: Path, tmp_path: Path) -> None:
+    (tmp_path / "a.png").write_bytes(b"")
+    pipeline = open_pipeline(program)
+    with pytest.raises(InputError, match=r"image \[1, 3, 8, 10\], shift \[1, 2\]; give \.npz"):
+        pipeline.inputs.gather(pipeline, [tmp_path / "a.png"], [])
+
+
+def test_arrays_of_other_lengths_are_refused(program: Path, tmp_path: Path) -> None:
+    pipeline = open_pipeline(program)
+    with pytest.raises(InputError, match=r"\[2, 4\] inputs along their first axis"):
+        pipeline.inputs.gather(pipeline, [arrays(tmp_path, (4, 3, 8, 10), (2, 2))], [])
+
+
+def test_a_pickle_in_the_place_of_arrays_is_refused(program: Path, tmp_path: Path) -> None:
+    np.savez(tmp_path / "a.npz", image=np.array([Malice(tmp_path / "ran")], object))
+    pipeline = open_pipeline(program)
+    with pytest.raises(InputError, match=r"is not an \.npz file of arrays"):
+        pipeline.inputs.gather(pipeline, [tmp_path / "a.npz"], [])
+    assert not (tmp_path / "ran").exists()
+
+
+def test_a_program_with_a_hostile_pickle_is_refused_unless_it_is_trusted(
+    program: Path, tmp_path: Path
+) -> None:
+    ran = tmp_path / "ran"
+
+    def edit(name: str, content: bytes) -> Mapping[str, bytes]:
+        if name == "data/weights/model_weights_config.json":
+            config = json.loads(content)
+            config["config"]["conv.weight"]["use_pickle"] = True
+            content = json.dumps(config).encode()
+        if name == "data/weights/weight_0":
+            stream = io.BytesIO()
+            torch.save(Malice(ran), stream)
+            content = stream.getvalue()
+        return {name: content}
+
+    file = changed(program, tmp_path / "hostile.pt2", edit)
+    with pytest.raises(UnsafeProgramError, match=r"holds a pickle of more than tensors.*--trust-pt2"):
+        open_pipeline(file)
+    assert not ran.exists()
+    with pytest.raises(PipelineError):  # what it unpickles to is not a tensor
+        open_pipeline(Origin(file, trust_pt2=True))
+    assert ran.exists()
+
+
+def test_a_hostile_pickle_of_an_old_protocol_is_refused_too(program: Path, tmp_path: Path) -> None:
+    ran = tmp_path / "ran"
+
+    def edit(name: str, content: bytes) -> Mapping[str, bytes]:
+        if name == "data/constants/model_constants_config.json":
+            config = json.loads(content)
+            (constant,) = config["config"].values()
+            constant["use_pickle"] = True
+            content = json.dumps(config).encode()
+        if name == "data/constants/tensor_0":
+            content = pickle.dumps(Malice(ran), protocol=0)
+        return {name: content}
+
+    with pytest.raises(UnsafeProgramError, match="--trust-pt2"):
+        open_pipeline(changed(program, tmp_path / "hostile.pt2", edit))
+    assert not ran.exists()
+
+
+HOSTILE = {
+    "operation 'torch.os.system'": ("torch.ops.aten.relu.default", "torch.os.system"),
+    "operation 'math.sqrt'": ("torch.ops.aten.relu.default", "math.sqrt"),
+    'name "a=open': ('"name": "image"', "\"name\": \"a=open('x', 'w')\""),
+    "name 'conv weight'": ('"parameter_name": "conv.weight"', '"parameter_name": "conv weight"'),
+    "axes without a fixed length": ('"range_constraints": {}', '"range_constraints": {"s0": {"min_val": 1}}'),
+    r"custom objects": ('"tensor_constant_name": ', '"custom_obj_name": '),
+}
+
+
+@pytest.mark.parametrize("said", HOSTILE)
+def test_a_program_that_torch_would_make_code_of_is_refused(program: Path, tmp_path: Path, said: str) -> None:
+    with pytest.raises(PipelineError, match=said):
+        open_pipeline(changed(program, tmp_path / "hostile.pt2", in_graph(*HOSTILE[said])))
+
+
+def test_native_code_in_a_program_is_refused(program: Path, tmp_path: Path) -> None:
+    def edit(name: str, content: bytes) -> Mapping[str, bytes]:
+        more = {"data/aotinductor/model/a.so": b"\x7fELF"} if name == "archive_format" else {}
+        return {name: content, **more}
+
+    with pytest.raises(UnsafeProgramError, match="would be executed"):
+        open_pipeline(changed(program, tmp_path / "hostile.pt2", edit))
+
+
+def test_a_program_of_a_newer_torch_is_refused(program: Path, tmp_path: Path) -> None:
+    content = json.loads(zipfile.ZipFile(program).read("net/models/model.json"))
+    major = content["schema_version"]["major"]
+    edit = in_graph(f'"schema_version": {{"major": {major}', f'"schema_version": {{"major": {major + 90}')
+    with pytest.raises(PipelineError, match="export it again with this version of torch"):
+        open_pipeline(changed(program, tmp_path / "newer.pt2", edit))
+
+
+@pytest.mark.parametrize("content", [b"", b"PK", b"not a zip file at all"])
+def test_what_is_not_a_program_is_refused(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "net.pt2").write_bytes(content)
+    with pytest.raises(PipelineError, match=r"is not a \.pt2 file"):
+        open_pipeline(tmp_path / "net.pt2")
+
+
+def test_a_program_in_training_mode_is_refused(tmp_path: Path) -> None:
+    torch.export.save(torch.export.export(net().train(), EXAMPLES), tmp_path / "net.pt2")
+    with pytest.raises(PipelineError, match=r"in training mode; call \.eval"):
+        open_pipeline(tmp_path / "net.pt2")
+
+
+def test_a_program_with_loose_axes_is_refused(tmp_path: Path) -> None:
+    loose = {"image": {0: torch.export.Dim.DYNAMIC}, "shift": None}
+    examples = (torch.rand(2, 3, 8, 10), torch.rand(1, 2))
+    torch.export.save(torch.export.export(net(), examples, dynamic_shapes=loose), tmp_path / "net.pt2")
+    with pytest.raises(PipelineError, match="axes without a fixed length; export it without dynamic_shapes"):
+        open_pipeline(tmp_path / "net.pt2")
+
+
+def onnx_net(file: Path, **options: object) -> Path:
+    torch.onnx.export(net(), EXAMPLES, str(file), dynamo=False, input_names=["image", "shift"], **options)  # type: ignore[arg-type]
+    return file
+
+
+def test_an_onnx_file_with_loose_axes_is_refused(tmp_path: Path) -> None:
+    file = onnx_net(tmp_path / "net.onnx", dynamic_axes={"image": {0: "batch"}})
+    with pytest.raises(PipelineError, match=r"image has an axis without a fixed length \(batch\)"):
+        open_pipeline(file)
+
+
+def test_an_onnx_file_with_a_foreign_operation_is_refused(tmp_path: Path) -> None:
+    model = onnx.load(str(onnx_net(tmp_path / "net.onnx")))
+    model.graph.node[0].domain = "com.example"
+    onnx.save(model, str(tmp_path / "net.onnx"))
+    with pytest.raises(PipelineError, match=r"operation \w+ of domain com\.example"):
+        open_pipeline(tmp_path / "net.onnx")
+
+
+def test_an_onnx_file_in_training_mode_is_refused(tmp_path: Path) -> None:
+    training = torch.onnx.TrainingMode.TRAINING
+    file = tmp_path / "net.onnx"
+    torch.onnx.export(net().train(), EXAMPLES, str(file), dynamo=False, training=training)
+    with pytest.raises(PipelineError, match=r"in training mode; call \.eval"):
+        open_pipeline(file)
+
+
+@pytest.mark.parametrize("content", [b"", b"not a model", b"\x08\x07"])
+def test_what_is_not_an_onnx_file_is_refused(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "net.onnx").write_bytes(content)
+    with pytest.raises(PipelineError):
+        open_pipeline(tmp_path / "net.onnx")
+
+
+def test_the_hash_of_an_onnx_file_follows_its_weights(onnx_file: Path, tmp_path: Path) -> None:
+    before = open_onnx(onnx_file).content
+    model = onnx.load(str(onnx_file))
+    weight = model.graph.initializer[0]
+    values = onnx.numpy_helper.to_array(weight) + 1
+    weight.CopyFrom(onnx.numpy_helper.from_array(values.astype(np.float32), weight.name))
+    onnx.save(model, str(tmp_path / "net.onnx"))
+    assert not torch.equal(open_onnx(tmp_path / "net.onnx").content, before)
