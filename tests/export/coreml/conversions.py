@@ -1,6 +1,5 @@
 """Every Core ML variant of a network as an export makes it: weights and ranges by its TFLite graph."""
 
-import io
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -8,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import nn
 
 from mien.export.component import Component
 from mien.export.coreml.activations import WeightsRange, weights_ranges
@@ -25,6 +24,7 @@ from mien.mobile_reference.coreml import load_package
 from mien.mobile_reference.coreml.program import Function
 from mien.mobile_reference.metrics import METRICS, allowed, measured
 from mien.mobile_reference.run.models import CoreMLModel
+from mien.models.exported_program import open_program
 from mien.models.gates import default_gates
 from mien.models.pipeline import CoreMLChoices
 from tests.networks import NETWORKS, Network, component_of, inputs_of, samples_of
@@ -90,22 +90,11 @@ def variants_of(graph: Graph, module: nn.Module, folder: Path) -> Variants:
     return Variants(one, folder, tuple(said))
 
 
-def as_program(module: nn.Module, given: Sequence[Tensor]) -> nn.Module:
-    """Return what a module is after it was written as a .pt2 file and read again: a graph of operations."""
-    file = io.BytesIO()
-    torch.export.save(torch.export.export(module, tuple(given)), file)
-    file.seek(0)
-    made = torch.export.load(file).module(check_guards=False)
-    for node in list(made.graph.nodes):
-        # It says of what type a tensor must be, and computes nothing.
-        if node.target is torch.ops.aten._assert_tensor_metadata.default:
-            made.graph.erase_node(node)
-    return torch.fx.GraphModule(made, made.graph)
-
-
-def program_of(graph: Graph) -> nn.Module:
+def program_of(graph: Graph, folder: Path) -> nn.Module:
     """Return a network as it is after it was written as a .pt2 file and read again."""
-    return as_program(graph.component.module, inputs_of(graph.network, 0))
+    file = folder / "network.pt2"
+    torch.export.save(torch.export.export(graph.component.module, tuple(inputs_of(graph.network, 0))), file)
+    return open_program(file)
 
 
 def excesses(

@@ -85,7 +85,7 @@ def test_every_variant_of_a_network_holds(graph, made, name: str) -> None:
 
 @pytest.mark.parametrize("name", PROGRAMS)
 def test_every_variant_of_an_exported_program_holds(graph, tmp_path: Path, name: str) -> None:
-    check(graph(name), variants_of(graph(name), program_of(graph(name)), tmp_path))
+    check(graph(name), variants_of(graph(name), program_of(graph(name), tmp_path), tmp_path))
 
 
 @pytest.mark.parametrize("name", NETWORKS)
