@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from mien.benchmarks.pipeline import judged_gates
+from mien.benchmarks.pipeline import judged_limits
 from mien.mobile_reference.bundle.reader import MANIFEST, Bundle, Golden, Variant, sha256
 from mien.mobile_reference.contract import PICTURE, PipelineSpec, TensorSpec
 from mien.mobile_reference.errors import UsageError
@@ -114,7 +114,7 @@ def _tensor(tensor: TensorSpec) -> dict[str, Any]:
 
 def _variant(pipeline: PipelineSpec, variant: Variant) -> dict[str, Any]:
     models = {graph: f"models/{variant.name}/{graph}.mlpackage" for graph in sorted(variant.files)}
-    limits = {gate.tensor: limit for gate, limit in judged_gates(pipeline, variant.name)}
+    limits = judged_limits(pipeline, variant.name)
     return {"name": variant.name, "limits": limits, "models": models}
 
 

@@ -9,6 +9,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from mien.benchmarks.scripting import bench_bundle
     from mien.mobile_reference.bundle.reader import open_bundle
     from mien.mobile_reference.scripting import appraise, verify_bundle
     from mien.models.pipeline import Pipeline, Stage, correlation, iou, scalar
@@ -20,6 +21,7 @@ __all__ = [
     "Stage",
     "__version__",
     "appraise",
+    "bench_bundle",
     "correlation",
     "iou",
     "open_bundle",
@@ -31,6 +33,7 @@ _HOMES = {
     "Pipeline": "mien.models.pipeline",
     "Stage": "mien.models.pipeline",
     "appraise": "mien.mobile_reference.scripting",
+    "bench_bundle": "mien.benchmarks.scripting",
     "correlation": "mien.models.pipeline",
     "iou": "mien.models.pipeline",
     "open_bundle": "mien.mobile_reference.bundle.reader",
