@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from mien.benchmarks.scripting import bench_bundle
     from mien.mobile_reference.bundle.reader import open_bundle
-    from mien.mobile_reference.scripting import appraise, verify_bundle
+    from mien.mobile_reference.scripting import appraise, run_bundle, verify_bundle
     from mien.models.pipeline import Pipeline, Stage, correlation, iou, scalar
 
     __version__: str
@@ -37,6 +37,7 @@ _HOMES = {
     "correlation": "mien.models.pipeline",
     "iou": "mien.models.pipeline",
     "open_bundle": "mien.mobile_reference.bundle.reader",
+    "run_bundle": "mien.mobile_reference.scripting",
     "scalar": "mien.models.pipeline",
     "verify_bundle": "mien.mobile_reference.scripting",
 }

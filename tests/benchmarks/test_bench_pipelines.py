@@ -14,12 +14,12 @@ from mien.benchmarks.phone.adb import Adb
 from mien.benchmarks.phone.phone import Phone
 from mien.benchmarks.phone.runner_kit import Kit
 from mien.benchmarks.phone.session import MODES, Session
-from mien.benchmarks.pipeline import first_given, unit_of
+from mien.benchmarks.pipeline import first_given, judged_limits, unit_of
 from mien.benchmarks.results.records import BenchSpec, Device, read_report
 from mien.benchmarks.targets.android import AndroidTarget
 from mien.benchmarks.targets.arm64 import _on_host
-from mien.mobile_reference.bundle.reader import MANIFEST, Bundle, open_bundle
-from mien.mobile_reference.contract import IOU, SET, GateSpec, PipelineSpec
+from mien.mobile_reference.bundle.reader import MANIFEST, Bundle, open_bundle, sha256
+from mien.mobile_reference.contract import IOU, RELATIVE, SET, GateSpec, PipelineSpec
 from mien.mobile_reference.errors import BundleError, UsageError
 from tests.benchmarks.apps.test_bench_apple import bench
 from tests.benchmarks.pipelines import EDGES, GRADER, SENSORS, make_bundle
@@ -277,3 +277,38 @@ def test_an_estimate_needs_tflite_models(tmp_path: Path, capsys: pytest.CaptureF
     manifest["variants"] = [one for one in manifest["variants"] if one["platform"] == "coreml"]
     (made / MANIFEST).write_text(json.dumps(manifest))
     assert "got a bundle without any" in bench(capsys, made, "--estimate", expect=2)
+
+
+_RELATIVE = GateSpec("grade", RELATIVE, {"fp32": 0.02, "int8": 0.05})
+
+
+def test_a_relative_gate_is_held_in_the_units_of_its_tensor() -> None:
+    relative = replace(GRADER, gates=(_RELATIVE,))
+    assert judged_limits(relative, "tflite-fp32") == {"grade": pytest.approx(2)}
+    assert judged_limits(relative, "tflite-fp16") == {}
+
+
+def test_of_two_gates_of_a_tensor_the_stricter_is_held() -> None:
+    for gates in ((_RELATIVE, *GRADER.gates), (*GRADER.gates, _RELATIVE)):
+        assert judged_limits(replace(GRADER, gates=gates), "tflite-fp32") == {"grade": 0.01}
+
+
+def test_a_relative_gate_fails_a_measurement(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    strict = replace(GRADER, gates=(replace(_RELATIVE, limits={"fp32": 1e-9}),))
+    folder = make_bundle(tmp_path / "bundle", strict)
+    golden = next((folder / "golden").glob("*/grade.npy"))
+    np.save(golden, np.load(golden) + 1)
+    _made_to_fit(folder, golden)
+    options = ("--processes", "1", "--runs", "1", "--warmup", "0", "--variant", "tflite-fp32")
+    assert "grade of" in bench(capsys, folder, *options, expect=1)
+
+
+def _made_to_fit(folder: Path, file: Path) -> None:
+    """State the hash of a file that was changed, and of a value the number."""
+    manifest = json.loads((folder / MANIFEST).read_text())
+    name = file.relative_to(folder).as_posix()
+    manifest["files"][name] = {"bytes": file.stat().st_size, "sha256": sha256(file)}
+    for golden in manifest["goldens"]:
+        if "grade" in golden.get("values", {}):
+            golden["values"]["grade"] = float(np.load(file).reshape(-1)[0])
+    (folder / MANIFEST).write_text(json.dumps(manifest))
