@@ -19,7 +19,7 @@ from mien.models.sources import Source, as_origin, open_pipeline
 from .errors import ExportError
 from .packing.packing import BUNDLE, CalibrationRecord, check_said, manifest_head, pack
 from .packing.promises import broken_promises, lacks
-from .packing.variant_selection import Judgement, judge, model_of
+from .packing.variant_selection import Judgement, check_limits, judge, model_of
 from .running.isolation import Limits
 from .running.jobs import Progress, run_jobs
 from .running.plan import (
@@ -85,6 +85,7 @@ def export_bundle(request: ExportRequest, progress: Progress) -> ExportReport:
     output = OutputFolder.at(request.output, BUNDLE)
     pipeline = open_pipeline(request.source)
     wanted = chosen_variants(request.variants, pipeline)
+    check_limits(pipeline.declared, wanted)
     check_said(pipeline)
     with output.staged() as folder, work_folder(output.place) as work:
         workers = os.cpu_count() or 1
@@ -163,7 +164,9 @@ def _judged(
     made = [name for name in request.variants if variant_named(name).bits is None and name not in broken]
     pool = ThreadPoolExecutor(os.cpu_count())
     try:
-        judged = list(pool.map(lambda variant: judge(work, variant, pipeline.spec, samples), made))
+        judged = list(
+            pool.map(lambda variant: judge(work, variant, pipeline.spec, samples, pipeline.metrics), made)
+        )
     finally:
         # An interrupt does not wait for a judgement.
         pool.shutdown(wait=False, cancel_futures=True)
@@ -188,7 +191,7 @@ def _try_palettes(
         if lack is not None:
             write_faults([f"{variant} is left out: {lack}"], work / FAULTS / f"{variant}.json")
             break
-        judged.append(judge(work, variant, pipeline.spec, samples))
+        judged.append(judge(work, variant, pipeline.spec, samples, pipeline.metrics))
         if not judged[-1].passed:
             break
         others = [job for name, job in jobs.items() if name not in served]

@@ -17,9 +17,24 @@ EACH, SET = "each", "set"
 """A gate holds for each input alone, or over a set of held-out inputs."""
 ANY = "any"
 """The key of a gate's limit for variants that it does not name."""
-SCALAR, MEAN, RANK, CORRELATION, IOU = "scalar", "mean", "rank", "correlation", "iou"
-"""Metrics: largest and mean difference (at most the limit); Spearman's rank agreement, Pearson's correlation
-and intersection over union (at least the limit)."""
+SCALAR, RELATIVE, PSNR, MEAN = "scalar", "relative", "psnr", "mean"
+RANK, CORRELATION, IOU, TOP1 = "rank", "correlation", "iou", "top1"
+"""The metrics that every reader knows; ``mobile_reference.metrics`` computes them and says what each is.
+
+The limit of ``RANK``, ``CORRELATION``, ``IOU`` and ``TOP1`` is what may be lost of 1, that of ``PSNR`` the
+least number of decibels, that of the others the largest difference.
+"""
+FUNCTION = "function:"
+"""What the metric of a gate begins with that is a function of the user's; its name follows."""
+OVER_EACH = (SCALAR, RELATIVE, PSNR)
+"""Metrics that are judged over each input, as functions are; the others are judged over a set."""
+OF_ONE_VALUE = (SCALAR, MEAN, RANK)
+"""Metrics of tensors of one value; the others but ``RELATIVE`` and functions need several values."""
+LOSSES = (RANK, CORRELATION, IOU, TOP1)
+_MOST_LOST = 0.5
+INT8 = "int8"
+LIKE_INT8 = ("int8w", "pal6", "pal4", "w8a8", "dynamic")
+"""Precisions that have the limit of ``INT8`` where a gate names none of their own."""
 ABOVE, BELOW = "above", "below"
 """On which side of a limit a measure of an input is worse."""
 OVERLAY, GREY, COLOUR = "overlay", "grey", "colour"
@@ -45,6 +60,14 @@ class TensorSpec:
     def rgb(self) -> bool:
         """Tell whether it is a picture of RGB pixels, 0..255."""
         return self.layout == PICTURE and self.dtype == "uint8" and self.shape[3:] == (3,)
+
+    @property
+    def values(self) -> int:
+        """How many values it has."""
+        size = 1
+        for length in self.shape:
+            size *= length
+        return size
 
     @property
     def channels_second(self) -> tuple[int, ...]:
@@ -87,7 +110,8 @@ class FrontSpec:
 class GateSpec:
     """What is asked of a tensor: ``metric`` within a limit by variant, else by precision, else for ``ANY``.
 
-    ``over`` tells whether it holds for ``EACH`` input or over a ``SET``.
+    ``over`` tells whether it holds for ``EACH`` input or over a ``SET``. The precisions of ``LIKE_INT8`` have
+    the limit of ``INT8`` where they have none of their own.
     """
 
     tensor: str
@@ -98,7 +122,14 @@ class GateSpec:
     def limit(self, variant: str) -> float | None:
         """Return the limit of a variant such as ``tflite-int8``; none where nothing is asked of it."""
         precision = variant.partition("-")[2]
-        return next((self.limits[key] for key in (variant, precision, ANY) if key in self.limits), None)
+        milder = (INT8,) if precision in LIKE_INT8 else ()
+        keys = (variant, precision, *milder, ANY)
+        return next((self.limits[key] for key in keys if key in self.limits), None)
+
+    @property
+    def is_function(self) -> bool:
+        """Tell whether only the user's code can judge it."""
+        return self.metric.startswith(FUNCTION)
 
 
 @dataclass(frozen=True)
@@ -140,8 +171,9 @@ class RefusalSpec:
 class PipelineSpec:
     """A pipeline: the front, the stages in the order in which they run, and the end-to-end model of them all.
 
-    The first gate is the one that matters most: its tensor is what a rating is, and a search for precisions
-    spends its limit. ``refusals`` is null, or says which inputs are not rated.
+    The first gate is the one that matters most: its metric says what an error of the rating is, by which
+    variants are compared, and a search for precisions spends its limit. ``refusals`` is null, or says which
+    inputs are not rated.
     """
 
     name: str
@@ -198,6 +230,14 @@ class PipelineSpec:
         names = [one.name for one in self.stages]
         return self.stages[names.index(stage) + 1 :]
 
+    def reached(self, stage: StageSpec) -> set[str]:
+        """Name the tensors that depend on a stage: what it makes, and what is made of that."""
+        found = set(stage.outputs)
+        for one in self.stages:
+            if found & set(one.inputs):
+                found |= set(one.outputs)
+        return found
+
     def maker(self, tensor: str) -> str | None:
         """Name the stage that makes a tensor; none for an input."""
         return next((stage.name for stage in self.stages if tensor in stage.outputs), None)
@@ -205,7 +245,7 @@ class PipelineSpec:
     def map_of(self, model: StageSpec) -> TensorSpec:
         """Return the first output of more than one value: by it a model's own error is told in decibels."""
         outputs = self.tensors_of(model.outputs)
-        return next((tensor for tensor in outputs if _size(tensor) > 1), outputs[0])
+        return next((tensor for tensor in outputs if tensor.values > 1), outputs[0])
 
     def gates_by(self, metric: str) -> Iterator[GateSpec]:
         """Yield the gates of a metric."""
@@ -248,8 +288,9 @@ def problems(spec: PipelineSpec) -> Iterator[str]:
     yield from _not_given(spec)
     if not spec.gates:
         yield "no gate is given, so nothing could be judged"
-    elif not unknown and (spec.rating.metric != SCALAR or _size(spec.tensor(spec.rating.tensor)) != 1):
-        yield f"the first gate must be of metric {SCALAR} and of one value, {spec.rating.tensor} is not so"
+    elif spec.rating.is_function or spec.rating.metric in (MEAN, RANK):
+        metric = spec.rating.metric
+        yield f"the first gate compares variants input by input and in every reader, which {metric} does not"
     yield from _unjudged(spec)
     yield from _unseen(spec)
     yield from _unmeasured(spec)
@@ -257,15 +298,28 @@ def problems(spec: PipelineSpec) -> Iterator[str]:
 
 def _unjudged(spec: PipelineSpec) -> Iterator[str]:
     """Find gates that would be taken and never held: a gate that nothing judges would seem to have passed."""
+    sizes = {tensor.name: tensor.values for tensor in spec.tensors}
     for gate in spec.gates:
-        over = EACH if gate.metric == SCALAR else SET
-        if gate.over != over:
-            yield f"{gate.metric} of {gate.tensor} is judged over {over}, not over {gate.over}"
-        if gate.metric in (SCALAR, MEAN, RANK) and gate.tensor != spec.rating.tensor:
-            rated = spec.rating.tensor
-            yield f"{gate.metric} is judged of {rated}, the tensor of the first gate, not of {gate.tensor}"
+        yield from _unfit(gate, sizes.get(gate.tensor))
+        lost = [limit for limit in gate.limits.values() if gate.metric in LOSSES and limit >= _MOST_LOST]
+        for limit in lost:
+            yield (
+                f"the limit of {gate.metric} of {gate.tensor} is what may be lost of 1, less than "
+                f"{_MOST_LOST:g}, not {limit:g}"
+            )
     asked = [f"{gate.metric} of {gate.tensor}" for gate in spec.gates]
     yield from (f"two gates ask for {one}" for one in _repeated(asked))
+
+
+def _unfit(gate: GateSpec, size: int | None) -> Iterator[str]:
+    """Say where a metric is not of such a tensor; ``size`` is none where nothing describes it."""
+    over = EACH if gate.metric in OVER_EACH or gate.is_function else SET
+    if gate.over != over:
+        yield f"{gate.metric} of {gate.tensor} is judged over {over}, not over {gate.over}"
+    if size is not None and size != 1 and gate.metric in OF_ONE_VALUE:
+        yield f"{gate.metric} is of one value, {gate.tensor} has {size}; ask for {RELATIVE} of it"
+    if size == 1 and gate.metric in (PSNR, CORRELATION, IOU, TOP1):
+        yield f"{gate.metric} is of several values, {gate.tensor} has one; ask for {SCALAR} of it"
 
 
 def _unseen(spec: PipelineSpec) -> Iterator[str]:
@@ -339,13 +393,6 @@ def _out_of_order(spec: PipelineSpec) -> Iterator[str]:
 
 def _repeated(names: list[str]) -> list[str]:
     return sorted({name for name in names if names.count(name) > 1})
-
-
-def _size(tensor: TensorSpec) -> int:
-    size = 1
-    for length in tensor.shape:
-        size *= length
-    return size
 
 
 def _stage(record: Mapping[str, Any]) -> StageSpec:

@@ -171,7 +171,7 @@ def with_spans(pipeline: Pipeline, samples: Sequence[Sample]) -> Pipeline:
     Raises:
         PipelineError: a tensor that is gated has one value in all of them, so no error could be judged by it.
     """
-    gated = {gate.tensor for gate in pipeline.gates}
+    gated = {gate.tensor for gate in pipeline.spec.gates}
     scale = dict(pipeline.scale)
     for tensor in pipeline.spec.tensors:
         if tensor.name in scale:

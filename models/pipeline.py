@@ -6,7 +6,7 @@ stages are composed here and nowhere else.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
@@ -18,12 +18,8 @@ from torch import Tensor, nn
 
 from mien.mobile_reference.contract import (
     AS_IT_IS,
-    CORRELATION,
-    IOU,
     PICTURE,
-    SCALAR,
     FrontSpec,
-    GateSpec,
     PipelineSpec,
     RefusalSpec,
     StageSpec,
@@ -31,8 +27,10 @@ from mien.mobile_reference.contract import (
     ViewSpec,
     problems,
 )
+from mien.mobile_reference.metrics import METRICS, Metric
 
 from .errors import InputError, PipelineError
+from .gates import Gate, data_of, default_gates, metrics_of
 from .model_files import open_model_file
 from .modules import Composed, as_tuple
 from .onnx_module import OnnxModule
@@ -209,7 +207,8 @@ class Pipeline:
         stages: the components.
         prepare: takes an input file and returns every input as an app has it, by name. A uint8 array
             [1, H, W, C] is a picture; modules get it as [1, C, H, W].
-        gates: what is asked of the result; the first one compares variants.
+        gates: what is asked of the result; the first one compares variants. None: ``default_gates`` of every
+            output of the last stage.
         whole: the end-to-end model: composed of the stages, or a module of the same inputs and outputs, or a
             ``Stage``, or None for a pipeline without one. A pipeline of one stage has none.
         layout: ``{"name": "NHWC"}`` says that a tensor of another type is a picture or a map as well.
@@ -223,7 +222,8 @@ class Pipeline:
         views: how people see tensors.
         weights: a hash of all that is computed with.
         record: what a manifest shall say beside.
-        agreement: largest difference of the rating between the platforms.
+        agreement: how far a TFLite and a Core ML variant may be apart by the first gate; none: as far as the
+            looser of the two may be from float.
         precision: file of stored precisions by block.
         coreml: what Core ML's parts are.
         refusals: which photographs are not rated; none where every one is.
@@ -236,7 +236,7 @@ class Pipeline:
     name: str
     stages: Sequence[Stage]
     prepare: Callable[[Path], Arrays] | None = None
-    gates: Sequence[GateSpec] = ()
+    gates: Sequence[Gate] = ()
     whole: "Stage | nn.Module | Literal['composed'] | None" = COMPOSED
     layout: Mapping[str, str] = field(default_factory=dict)
     scale: Mapping[str, float] = field(default_factory=dict)
@@ -248,7 +248,7 @@ class Pipeline:
     views: Sequence[ViewSpec] = ()
     weights: str = ""
     record: Mapping[str, Any] = field(default_factory=dict)
-    agreement: float = 1.0
+    agreement: float | None = None
     precision: Path | None = None
     coreml: CoreMLChoices = CoreMLChoices()
     refusals: RefusalSpec | None = None
@@ -275,9 +275,14 @@ class Pipeline:
         """Name what no stage makes, and what an app wants: what no stage reads, is gated, or is shown."""
         made = [name for stage in self.stages for name in stage.outputs]
         read = [name for stage in self.stages for name in stage.inputs]
-        wanted = {*(gate.tensor for gate in self.gates), *(view.tensor for view in self.views)}
+        wanted = {*(gate.tensor for gate in data_of(self.gates)), *(view.tensor for view in self.views)}
         inputs = tuple(name for name in dict.fromkeys(read) if name not in made)
         return inputs, tuple(name for name in made if name not in read or name in wanted)
+
+    @property
+    def metrics(self) -> Mapping[str, Metric]:
+        """What judges its gates: the metrics that every reader knows, and functions of the user's."""
+        return {**METRICS, **metrics_of(self.gates)}
 
     @property
     def models(self) -> tuple[Stage, ...]:
@@ -309,7 +314,9 @@ class Pipeline:
                 layout = self.layout.get(name, AS_IT_IS)
                 known[name] = as_contract(made, layout)
                 tensors[name] = self._described(name, known[name], layout)
-        spec = self._spec(tuple(tensors.values()))
+        last = self.stages[-1].outputs
+        gates = data_of(self.gates) or default_gates([tensors[name] for name in last])
+        spec = replace(self._spec(tuple(tensors.values())), gates=gates)
         for problem in problems(spec):
             raise PipelineError(f"pipeline {self.name}: {problem}")
         return spec
@@ -334,7 +341,7 @@ class Pipeline:
             name=self.name,
             tensors=tensors,
             stages=tuple(stage.spec for stage in self.stages),
-            gates=tuple(self.gates),
+            gates=data_of(self.gates),
             front=front,
             whole=self.end_to_end.spec if self.end_to_end else None,
             views=tuple(self.views),
@@ -427,21 +434,3 @@ def as_contract(made: Tensor, layout: str) -> NDArray[Any]:
     """Give the contract what a module made: pictures and maps channels last."""
     value = made.permute(0, 2, 3, 1) if layout == PICTURE and made.ndim == 4 else made
     return np.asarray(value.contiguous().numpy())
-
-
-def scalar(tensor: str, **limits: float) -> GateSpec:
-    """Ask that a tensor of one value is off by at most a limit, by precision: ``fp32=0.01, int8=1.5``.
-
-    A variant's whole name may stand too: ``**{"coreml-w8a8": 2}``.
-    """
-    return GateSpec(tensor, SCALAR, limits)
-
-
-def correlation(tensor: str, **limits: float) -> GateSpec:
-    """Ask that a map correlates with float's by at least its limit, in the mean over held-out inputs."""
-    return GateSpec(tensor, CORRELATION, limits, over="set")
-
-
-def iou(tensor: str, **limits: float) -> GateSpec:
-    """Ask for intersection over union with float's mask of at least its limit, in the mean over a set."""
-    return GateSpec(tensor, IOU, limits, over="set")

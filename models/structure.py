@@ -5,9 +5,10 @@ import re
 from collections.abc import Iterator, Sequence
 from itertools import chain
 
-from mien.mobile_reference.contract import AS_IT_IS, PICTURE
+from mien.mobile_reference.contract import AS_IT_IS, PICTURE, GateSpec
 
 from .errors import PipelineError
+from .gates import FunctionGate, data_of
 from .pipeline import WHOLE, Pipeline, Stage
 
 _MODEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
@@ -26,7 +27,7 @@ def check_structure(pipeline: Pipeline) -> None:
     Raises:
         PipelineError: it says in one line what is wrong.
     """
-    for problem in chain(_problems(pipeline.stages), _asked(pipeline)):
+    for problem in chain(_problems(pipeline.stages), _gates(pipeline.gates), _asked(pipeline)):
         raise PipelineError(f"pipeline {pipeline.name}: {problem}")
     if not _MODEL.fullmatch(pipeline.name):
         raise PipelineError(
@@ -52,12 +53,21 @@ def _problems(stages: Sequence[Stage]) -> Iterator[str]:
     yield from _order(stages, makers)
 
 
+def _gates(gates: Sequence[object]) -> Iterator[str]:
+    for gate in gates:
+        if not isinstance(gate, GateSpec | FunctionGate):
+            yield (
+                f"a gate is {gate!r:.80}, expected one of scalar(...), relative(...) and the like; "
+                "a function goes into judged_by(tensor, function, ...)"
+            )
+
+
 def _asked(pipeline: Pipeline) -> Iterator[str]:
     """Find what is said of tensors that there are not, and what cannot be taken as it is said."""
     before = pipeline.front.models if pipeline.front else ()
     tensors = {name for stage in (*before, *pipeline.stages) for name in (*stage.inputs, *stage.outputs)}
     said = {
-        "a gate": [gate.tensor for gate in pipeline.gates],
+        "a gate": [gate.tensor for gate in data_of(pipeline.gates)],
         "a view": [view.tensor for view in pipeline.views],
         "layout": pipeline.layout,
         "scale": pipeline.scale,

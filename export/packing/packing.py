@@ -52,7 +52,10 @@ def check_said(pipeline: Pipeline) -> None:
         ExportError: it is not as the schema says, so that no bundle could be made.
         ResultError: it holds a number that is not finite.
     """
-    _checked(_said(pipeline, pipeline.declared), found_later=frozenset({"tensors", *_AFTERWARDS, *_BY_RUNS}))
+    later = {"tensors", *_AFTERWARDS, *_BY_RUNS}
+    if not pipeline.gates:
+        later.add("gates")
+    _checked(_said(pipeline, pipeline.declared), frozenset(later))
 
 
 def manifest_head(
@@ -76,7 +79,7 @@ def manifest_head(
             "calibration": asdict(calibration) | {"ranges": "ranges"},
         },
     }
-    return _checked(head, found_later=frozenset(_AFTERWARDS))
+    return _checked(head, frozenset(_AFTERWARDS))
 
 
 def _said(pipeline: Pipeline, spec: PipelineSpec) -> dict[str, Any]:
@@ -87,7 +90,7 @@ def _said(pipeline: Pipeline, spec: PipelineSpec) -> dict[str, Any]:
         "platforms": _platforms(),
         **_AFTERWARDS,
         **_BY_RUNS,
-        "agreement": pipeline.agreement,
+        **({} if pipeline.agreement is None else {"agreement": pipeline.agreement}),
         "record": dict(pipeline.record),
     }
 

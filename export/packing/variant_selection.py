@@ -1,39 +1,49 @@
 """Which variant of a platform an app should take: the smallest that errs by at most a third of its tolerance.
 
-Judged is the end-to-end model by the golden inputs, from which neither weights nor ranges were made, as they
-are and varied: the easiest alone forgive almost everything. What ``mien verify --faces`` finds over more
-inputs may be worse, and it says so.
+Judged is what an app runs, by every gate, on the golden inputs, from which neither weights nor ranges were
+made, as they are and varied: the easiest alone forgive almost everything. What ``mien verify --held-out``
+finds over more inputs may be worse, and it says so.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from mien.export.variants import variant_named
+from numpy.typing import NDArray
+
+from mien.export.errors import ExportError
+from mien.export.variants import NAMES, VARIANTS, variant_named
 from mien.mobile_reference.bundle.reader import size_of
-from mien.mobile_reference.contract import PipelineSpec
+from mien.mobile_reference.contract import ANY, LIKE_INT8, PipelineSpec
+from mien.mobile_reference.metrics import METRICS, Metric, allowed, measure_gate, within, worst
 from mien.mobile_reference.run.models import open_model
-from mien.mobile_reference.run.runner import rating_of
 from mien.models.pipeline import Sample
 
 # Other inputs err more: a palette that had 0.20 points here had 0.50 on 132 held-out faces.
 _MARGIN = 1 / 3
+_LIMITED = frozenset({*NAMES, *(variant.precision for variant in VARIANTS), *LIKE_INT8, ANY})
 
 
 @dataclass(frozen=True)
 class Judgement:
-    """What an end-to-end model weighs in ``bytes``, and the worst error of its rating in ``points``."""
+    """What an app's models weigh in ``bytes``, and what the gates say of them.
+
+    ``points`` is the worst loss by the first gate, ``tolerance`` the largest that it allows; ``failed`` names
+    the other gates that do not hold.
+    """
 
     name: str
     tolerance: float
     bytes: int
     points: float
+    failed: tuple[str, ...] = ()
 
     @property
     def passed(self) -> bool:
-        """Tell whether a third of the tolerance holds; a rating that is not a number never passes."""
-        return self.points <= self.tolerance * _MARGIN
+        """Tell whether a third of the tolerance and every other gate hold; NaN never passes."""
+        return self.points <= self.tolerance * _MARGIN and not self.failed
 
     @property
     def platform(self) -> str:
@@ -41,30 +51,87 @@ class Judgement:
         return self.name.partition("-")[0]
 
 
+def check_limits(spec: PipelineSpec, variants: Sequence[str] = NAMES) -> None:
+    """Find out before the work whether ``variants`` can be judged; without gates the defaults judge them all.
+
+    Raises:
+        ExportError: the first gate has no limit above 0 for one of them, or a gate has a limit for what is
+            neither a variant nor a precision.
+    """
+    for gate in spec.gates:
+        unknown = sorted(gate.limits.keys() - _LIMITED)
+        if unknown:
+            raise ExportError(
+                f"{gate.metric} of {gate.tensor} has a limit for {unknown[0]}, neither a variant nor "
+                f"a precision; there are {', '.join(sorted(_LIMITED))}"
+            )
+    for gate in spec.gates[:1]:
+        lacking = [name for name in variants if not gate.limit(name)]
+        if lacking:
+            precision = variant_named(lacking[0]).precision
+            raise ExportError(
+                f"{gate.metric} of {gate.tensor} compares variants and has no limit above 0 for {precision}; "
+                f"give one, such as {precision}=..."
+            )
+
+
 def model_of(folder: Path, variant: str, model: str) -> Path:
     """Say where a conversion puts a model."""
     return folder / variant / f"{model}{variant_named(variant).suffix}"
 
 
-def judge(folder: Path, variant: str, spec: PipelineSpec, samples: Sequence[Sample]) -> Judgement:
-    """Rate ``samples`` by what the conversions made under ``folder``/``variant``."""
+def judge(
+    folder: Path,
+    variant: str,
+    spec: PipelineSpec,
+    samples: Sequence[Sample],
+    metrics: Mapping[str, Metric] = METRICS,
+) -> Judgement:
+    """Judge by ``samples`` what the conversions made under ``folder``/``variant``."""
+    measures: list[list[Any]] = [[] for _ in spec.gates]
+    for sample, made in _rated(folder, variant, spec, samples):
+        for gate, found in zip(spec.gates, measures, strict=True):
+            found.append(measure_gate(gate, spec, sample.tensors, made, metrics))
+    losses = [metrics[gate.metric].combine(found) for gate, found in zip(spec.gates, measures, strict=True)]
+    limits = [allowed(gate, variant, metrics) for gate in spec.gates]
+    failed = [
+        f"{gate.metric} of {gate.tensor}"
+        for gate, loss, limit in zip(spec.gates[1:], losses[1:], limits[1:], strict=True)
+        if limit is not None and within(loss, limit) is False
+    ]
+    largest, tolerance = worst(measures[0]), limits[0] or 0.0
+    return Judgement(
+        variant,
+        tolerance,
+        sum(size_of(model_of(folder, variant, model.name)) for model in spec.served),
+        math.nan if largest is None else _rounded(largest, tolerance),
+        tuple(failed),
+    )
+
+
+def _rated(
+    folder: Path, variant: str, spec: PipelineSpec, samples: Sequence[Sample]
+) -> Iterator[tuple[Sample, dict[str, NDArray[Any]]]]:
     models = {
         model.name: open_model(
             variant_named(variant).platform, model_of(folder, variant, model.name), spec, model.name
         )
         for model in spec.served
     }
-    errors = []
     for sample in samples:
         known = {name: sample.tensors[name] for name in spec.inputs}
         for model in spec.served:
             known |= models[model.name]({name: known[name] for name in model.inputs})
-        errors.append(abs(rating_of(spec, known) - rating_of(spec, sample.tensors)))
-    worst = math.nan if any(map(math.isnan, errors)) else max(errors)
-    size = sum(size_of(model_of(folder, variant, model.name)) for model in spec.served)
-    tolerance = spec.rating.limit(variant) or variant_named(variant).tolerance
-    # Four digits, so that another order of sums on another host leaves the manifest the same.
-    return Judgement(variant, tolerance, size, round(worst, 4))
+        yield sample, known
+
+
+def _rounded(loss: float, tolerance: float) -> float:
+    """Keep four digits, so that another order of sums on another host leaves the manifest the same.
+
+    Of a tolerance below a hundredth as many more as keep a hundredth of it.
+    """
+    digits = 2 - math.floor(math.log10(tolerance)) if tolerance else 4
+    return round(loss, max(4, digits))
 
 
 def choose(judged: Sequence[Judgement]) -> dict[str, str]:

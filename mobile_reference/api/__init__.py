@@ -12,7 +12,8 @@ if TYPE_CHECKING:
     from mien.benchmarks.scripting import bench_bundle
     from mien.mobile_reference.bundle.reader import open_bundle
     from mien.mobile_reference.scripting import appraise, run_bundle, verify_bundle
-    from mien.models.pipeline import Pipeline, Stage, correlation, iou, scalar
+    from mien.models.gates import correlation, iou, judged_by, psnr, relative, scalar, top1
+    from mien.models.pipeline import Pipeline, Stage
 
     __version__: str
 
@@ -24,8 +25,13 @@ __all__ = [
     "bench_bundle",
     "correlation",
     "iou",
+    "judged_by",
     "open_bundle",
+    "psnr",
+    "relative",
+    "run_bundle",
     "scalar",
+    "top1",
     "verify_bundle",
 ]
 
@@ -34,11 +40,15 @@ _HOMES = {
     "Stage": "mien.models.pipeline",
     "appraise": "mien.mobile_reference.scripting",
     "bench_bundle": "mien.benchmarks.scripting",
-    "correlation": "mien.models.pipeline",
-    "iou": "mien.models.pipeline",
+    "correlation": "mien.models.gates",
+    "iou": "mien.models.gates",
+    "judged_by": "mien.models.gates",
     "open_bundle": "mien.mobile_reference.bundle.reader",
+    "psnr": "mien.models.gates",
+    "relative": "mien.models.gates",
     "run_bundle": "mien.mobile_reference.scripting",
-    "scalar": "mien.models.pipeline",
+    "scalar": "mien.models.gates",
+    "top1": "mien.models.gates",
     "verify_bundle": "mien.mobile_reference.scripting",
 }
 """Where each name is defined."""

@@ -19,6 +19,7 @@ from mien.mobile_reference.contract import FrontSpec, PipelineSpec, problems, re
 from mien.mobile_reference.errors import BundleError, UsageError
 from mien.mobile_reference.front.alignment import AlignmentRule
 from mien.mobile_reference.front.photograph import Pixels, read_photograph
+from mien.mobile_reference.metrics import allowed, error_of
 
 MANIFEST = "manifest.json"
 FORMAT = 2
@@ -34,7 +35,7 @@ _MAX_VECTOR_BYTES = 64 << 20
 class Variant:
     """One precision of one platform; ``files`` are its models by name.
 
-    ``tolerance`` is the limit of the pipeline's first gate, in the units of its tensor.
+    ``tolerance`` is the largest loss that the pipeline's first gate allows, for most metrics its limit.
     """
 
     name: str
@@ -60,8 +61,13 @@ class Golden:
 
     @property
     def rating(self) -> float:
-        """The float value of the tensor of the first gate."""
+        """The float value of the tensor of the first gate, which must be of one value."""
         return self.values[self.spec.rating.tensor]
+
+    def error(self, outputs: Mapping[str, NDArray[Any]]) -> float:
+        """Return how far ``outputs`` are from the float pipeline's by the first gate."""
+        name = self.spec.rating.tensor
+        return error_of(self.spec, {name: self.read(name)}, outputs)
 
     def read_photograph(self) -> Pixels:
         """Read the source as a photograph, [H, W, 3].
@@ -314,7 +320,7 @@ def _variant(
             f"{root}: variant {name} has the models {', '.join(sorted(models))}, its manifest "
             f"describes {', '.join(sorted(described))}; export the bundle again"
         )
-    tolerance = spec.rating.limit(name)
+    tolerance = allowed(spec.rating, name)
     if not tolerance:
         raise BundleError(f"{root}: no gate holds for variant {name}; export the bundle again")
     return Variant(name, values["platform"], tolerance, models)
@@ -332,7 +338,8 @@ def _check_choice(root: Path, manifest: Mapping[str, Any]) -> None:
 def _golden(root: Path, spec: PipelineSpec, manifest: Mapping[str, Any], values: Mapping[str, Any]) -> Golden:
     named = {tensor for model in spec.models for tensor in (*model.inputs, *model.outputs)}
     lacking = sorted(named - values["vectors"].keys())
-    if lacking or spec.rating.tensor not in values["values"]:
+    valued = spec.tensor(spec.rating.tensor).values == 1
+    if lacking or (valued and spec.rating.tensor not in values["values"]):
         lacked = lacking[0] if lacking else f"value of {spec.rating.tensor}"
         raise BundleError(f"{root}: golden input {values['name']} lacks {lacked}; export the bundle again")
     source = values["source"]

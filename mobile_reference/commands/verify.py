@@ -1,8 +1,7 @@
 """The command ``mien verify``."""
 
-import math
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, replace
+from dataclasses import replace
 from importlib.metadata import entry_points
 from itertools import count
 from pathlib import Path
@@ -10,7 +9,6 @@ from typing import Any
 
 import click
 from rich.console import Console
-from rich.table import Table
 
 from mien.mobile_reference.bundle.reader import Bundle, open_bundle
 from mien.mobile_reference.coreml import NOT_VALIDATED
@@ -18,7 +16,6 @@ from mien.mobile_reference.errors import UsageError
 from mien.mobile_reference.output.file import OutputFile
 from mien.mobile_reference.output.json_text import json_text
 from mien.mobile_reference.output.text import say
-from mien.mobile_reference.run.models import COREML
 from mien.mobile_reference.verify.held_out import Fidelity, judge_fidelity
 from mien.mobile_reference.verify.held_out_tables import fidelity_tables
 from mien.mobile_reference.verify.layers import divergences
@@ -32,8 +29,9 @@ from mien.mobile_reference.verify.limits import (
     figures,
 )
 from mien.mobile_reference.verify.repeatability import repeats
-from mien.mobile_reference.verify.stages import Deviation, StageResult, Verification
+from mien.mobile_reference.verify.stages import Deviation, Verification
 from mien.mobile_reference.verify.stages import verify as verify_bundle
+from mien.mobile_reference.verify.stages_tables import failure_line, remarks, result_record, stages_table
 
 PIPELINES = "mien.pipelines"
 """Who brings held-out inputs with what the float pipeline makes of them."""
@@ -84,7 +82,9 @@ def verify(
     if as_json:
         click.echo(report)
     else:
-        _print_verification(opened, found)
+        Console().print(stages_table(opened, found))
+        for line in (*remarks(opened, found), *choice_lines(opened)):
+            click.echo(line)
         _print_fidelity(held_out, judged)
     _exit_on_failures(found, judged)
 
@@ -132,14 +132,10 @@ def _judge_faces(
 
 
 def _exit_on_failures(found: Verification, judged: Sequence[Figure]) -> None:
-    for failure in found.failures:
-        say(
-            f"{failure.variant}: stage {failure.stage} moves the score of {failure.face} by "
-            f"{failure.points:.3f} points, at most {failure.gate:g} are allowed"
-        )
-    for line in failures(judged):
+    lines = [*(failure_line(failure) for failure in found.failures), *failures(judged)]
+    for line in lines:
         say(line)
-    if found.failures or failures(judged):
+    if lines:
         raise click.exceptions.Exit(1)
 
 
@@ -148,40 +144,13 @@ def _verification_record(
 ) -> dict[str, Any]:
     return {
         "bundle": bundle.name,
-        "faces": len(bundle.goldens),
+        "goldens": len(bundle.goldens),
         "passed": not found.failures and not failures(judged),
-        "results": [_result_record(result) for result in found.results],
+        "results": [result_record(result) for result in found.results],
+        "platforms": [result_record(result) for result in found.platforms],
+        "ungated": list(found.ungated),
         "fidelity": fidelity_record(judged, held_out.faces) if judged else None,
         "choice": bundle.manifest.get("choice", {}),
         "left_out": bundle.manifest.get("left_out", []),
         "core_ml": f"executed by mien's evaluator, {NOT_VALIDATED}",
     }
-
-
-def _result_record(result: StageResult) -> dict[str, Any]:
-    """Describe a result; JSON has no infinity and no NaN, so null stands for both."""
-    finite = {
-        key: value if math.isfinite(value) else None
-        for key, value in (("decibels", result.decibels), ("points", result.points))
-    }
-    return asdict(result) | finite | {"passed": result.passed}
-
-
-def _print_verification(bundle: Bundle, found: Verification) -> None:
-    table = Table(title=f"parity with the float pipeline, worst of {len(bundle.goldens)} golden faces")
-    for heading in ("variant", "stage", "PSNR dB", "score error", "gate", ""):
-        table.add_column(heading, justify="left" if heading in ("variant", "stage") else "right")
-    last = {result.variant: result for result in found.results}
-    for result in found.results:
-        table.add_row(*_row(result), end_section=result is last[result.variant])
-    Console().print(table)
-    if any(bundle.variant(result.variant).platform == COREML for result in found.results):
-        click.echo(f"Core ML was executed by mien's evaluator, not by Apple's runtime: {NOT_VALIDATED}.")
-    for line in choice_lines(bundle):
-        click.echo(line)
-
-
-def _row(result: StageResult) -> tuple[str, ...]:
-    decibels = f"{result.decibels:.1f}" if math.isfinite(result.decibels) else "exact"
-    verdict = "passed" if result.passed else "FAILED"
-    return (result.variant, result.stage, decibels, f"{result.points:.4f}", f"{result.gate:g}", verdict)

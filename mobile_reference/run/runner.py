@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from mien.mobile_reference.bundle.reader import Bundle, alignment_rule, face_front
 from mien.mobile_reference.contract import PipelineSpec, StageSpec
+from mien.mobile_reference.errors import UsageError
 from mien.mobile_reference.front.alignment import AlignedFace, Detector, align
 from mien.mobile_reference.front.photograph import Pixels
 from mien.mobile_reference.front.quality import REFUSE, Finding, RefusedError, judge, measure
@@ -98,7 +99,17 @@ class Appraiser(Protocol):
 
 
 def rating_of(spec: PipelineSpec, tensors: Arrays) -> float:
-    """Return the one value of the tensor of the first gate."""
+    """Return the one value of the tensor of the first gate.
+
+    Raises:
+        UsageError: the tensor has several values, so there is no score.
+    """
+    tensor = spec.tensor(spec.rating.tensor)
+    if tensor.values != 1:
+        raise UsageError(
+            f"pipeline {spec.name} has no score: {tensor.name}, the tensor of its first gate, has "
+            f"{tensor.values} values; judge it with 'mien verify'"
+        )
     return float(tensors[spec.rating.tensor].reshape(-1)[0])
 
 

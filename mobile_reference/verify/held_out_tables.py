@@ -7,7 +7,8 @@ from rich.box import SIMPLE
 from rich.console import Group
 from rich.table import Table
 
-from .limits import PAIR, Figure
+from .limits import Figure
+from .stages import PAIR
 
 
 def fidelity_tables(found: Sequence[Figure], faces: int) -> Group:
@@ -15,7 +16,7 @@ def fidelity_tables(found: Sequence[Figure], faces: int) -> Group:
     alone = [figure for figure in found if PAIR not in figure.variant]
     pairs = [figure for figure in found if PAIR in figure.variant]
     tables = [
-        _variants(f"{platform} over {faces} held-out faces, plain and with drawn anomalies", platform, alone)
+        _variants(f"{platform} over {faces} held-out inputs", platform, alone)
         for platform in dict.fromkeys(figure.variant.partition("-")[0] for figure in alone)
     ]
     if pairs:

@@ -3,7 +3,7 @@
 import base64
 import io
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from html import escape
 from typing import Any
@@ -12,19 +12,20 @@ import numpy as np
 from PIL import Image
 
 from mien.mobile_reference.bundle.reader import Bundle, size_of
-from mien.mobile_reference.contract import CORRELATION, IOU, MEAN, RANK, PipelineSpec
+from mien.mobile_reference.contract import EACH, IOU, MEAN, RANK, SCALAR, PipelineSpec
 from mien.mobile_reference.coreml import NOT_VALIDATED
+from mien.mobile_reference.metrics import METRICS, Metric, allowed, mean, within, worst
 
-from .held_out import FEW_FACES, Agreement, Fidelity, Flips, Likeness, VariantFidelity, rank_agreement
+from .held_out import Agreement, Fidelity, Flips, Likeness, VariantFidelity, worst_of
 from .layers import DIVERGED
+from .stages import PAIR, agreement_limit
 
 DIVERGENCE = f"PSNR dB of the first layer below {DIVERGED:g}"
 CAVEAT = (
     "Anomalies are drawn, their severity is not human judgement; Core ML ran in mien's evaluator, "
     f"{NOT_VALIDATED}."
 )
-PAIR = " / "
-"""Between the names of two variants that a figure is of."""
+NOT_JUDGED = "not judged here"
 _STYLE = """
 body { font: 15px/1.5 sans-serif; max-width: 70rem; margin: 2rem auto }
 td, th { padding: .1rem .7rem; text-align: right }
@@ -53,48 +54,28 @@ def _at_most(variant: str, name: str, value: float, limit: float | None, face: s
     return Figure(variant, name, value, limit, None if limit is None else value <= limit, face)
 
 
-def _at_least(variant: str, name: str, value: float, limit: float | None) -> Figure:
-    unknown = limit is None or math.isnan(value)
-    return Figure(variant, name, value, limit, None if unknown else value >= (limit or 0))
-
-
-def _mean(values: Sequence[float]) -> float:
-    """Average what could be judged; not a number when nothing could."""
-    judged = [value for value in values if not math.isnan(value)]
-    return float(np.mean(judged)) if judged else math.nan
-
-
-def _least(values: Sequence[float]) -> float:
-    return min((value for value in values if not math.isnan(value)), default=math.nan)
-
-
-def _worst(likeness: Sequence[Likeness]) -> Likeness:
-    return max(likeness, key=lambda one: math.inf if math.isnan(one.points) else abs(one.points))
-
-
-def figures(bundle: Bundle, fidelity: Fidelity) -> list[Figure]:
-    """List every figure of every variant and of every pair of platforms."""
-    found = [figure for variant in fidelity.variants for figure in _variant_figures(bundle, variant)]
+def figures(bundle: Bundle, fidelity: Fidelity, metrics: Mapping[str, Metric] = METRICS) -> list[Figure]:
+    """List every figure of every variant and of every pair of platforms; ``metrics`` did judge."""
+    found = [figure for one in fidelity.variants for figure in _variant_figures(bundle.spec, one, metrics)]
     for repeat in fidelity.repeats:
-        found.append(_at_most(repeat.variant, f"moved by {repeat.changed}", repeat.points, repeat.limit))
+        found.append(_at_most(repeat.variant, f"moved by {repeat.changed}", repeat.error, repeat.limit))
     for one in fidelity.divergences:
         found.append(Figure(one.variant, DIVERGENCE, one.decibels, face=one.layer or "no layer"))
-    limit = bundle.manifest.get("agreement")
     for agreement in fidelity.agreements:
-        found += _agreement_figures(agreement, limit, bundle.spec)
+        found += _agreement_figures(bundle, agreement, metrics)
     return found
 
 
-def _variant_figures(bundle: Bundle, found: VariantFidelity) -> Iterator[Figure]:
-    variant, name, spec = bundle.variant(found.variant), found.variant, bundle.spec
-    points = np.abs([one.points for one in found.likeness])
-    worst = _worst(found.likeness)
-    ranks = rank_agreement(found.scores) if len(found.scores) >= FEW_FACES else math.nan
-    yield _at_most(name, "score error, mean", float(points.mean()), _limit(spec, MEAN, name))
-    yield Figure(name, "score error, p95", float(np.quantile(points, 0.95)))
-    yield _at_most(name, "score error, worst", abs(worst.points), variant.tolerance, worst.face)
-    yield _at_least(name, "rank agreement (Spearman)", ranks, _limit(spec, RANK, name))
-    yield from _map_figures(name, found.likeness, spec)
+def _variant_figures(
+    spec: PipelineSpec, found: VariantFidelity, metrics: Mapping[str, Metric]
+) -> Iterator[Figure]:
+    name = found.variant
+    for place, gate in enumerate(spec.gates):
+        if gate.metric in metrics:
+            yield from _gate_figures(name, spec, place, found.likeness, metrics[gate.metric])
+        else:
+            yield Figure(name, f"{gate.tensor} {gate.metric}, {NOT_JUDGED}", math.nan)
+    yield from _noise_figures(name, found.likeness)
     for gate in spec.gates_by(IOU):
         yield from _flip_figures(name, gate.tensor, [one for one in found.flips if one.mask == gate.tensor])
     before = 0.0
@@ -105,10 +86,48 @@ def _variant_figures(bundle: Bundle, found: VariantFidelity) -> Iterator[Figure]
         before = after
 
 
-def _limit(spec: PipelineSpec, metric: str, variant: str) -> float | None:
-    """Return the limit that the rating has by a metric; none where nothing is asked."""
-    gates = (gate for gate in spec.gates_by(metric) if gate.tensor == spec.rating.tensor)
-    return next((gate.limit(variant) for gate in gates), None)
+def _gate_figures(
+    name: str, spec: PipelineSpec, place: int, likeness: Sequence[Likeness], metric: Metric
+) -> Iterator[Figure]:
+    """List what is to be said by one gate: the figure that its limit is of, and others beside it.
+
+    ``name`` is a variant, or a pair of them, which has no limits.
+    """
+    gate = spec.gates[place]
+    measures = [one.measures[place] for one in likeness]
+    title = f"{gate.tensor} {metric.label}"
+    limit = allowed(gate, name, {gate.metric: metric}) if PAIR not in name else None
+    if gate.over == EACH:
+        beside = any(one.tensor == gate.tensor for one in spec.gates_by(MEAN)) and gate.metric == SCALAR
+        if not beside:
+            yield _figure(name, f"{title}, mean", metric, mean(measures), None)
+        yield _figure(name, f"{title}, p95", metric, _quantile(measures), None)
+        face = likeness[measures.index(worst(measures))].face if worst(measures) in measures else ""
+        yield _figure(name, f"{title}, {metric.worst_word}", metric, metric.combine(measures), limit, face)
+    elif gate.metric in (MEAN, RANK):
+        yield _figure(name, title, metric, metric.combine(measures), limit)
+    else:
+        yield _figure(name, f"{title}, mean", metric, metric.combine(measures), limit)
+        yield _figure(name, f"{title}, {metric.worst_word}", metric, worst(measures), None)
+
+
+def _quantile(measures: Sequence[float | None]) -> float | None:
+    judged = [loss for loss in measures if loss is not None]
+    return float(np.quantile(judged, 0.95)) if judged else None
+
+
+def _figure(
+    variant: str, name: str, metric: Metric, loss: float | None, limit: float | None, face: str = ""
+) -> Figure:
+    """Say a loss and the largest that is allowed as people know them."""
+    return Figure(
+        variant,
+        name,
+        math.nan if loss is None else metric.shown(loss),
+        None if limit is None else metric.shown(limit),
+        None if limit is None else within(loss, limit),
+        face,
+    )
 
 
 def _flip_figures(name: str, mask: str, flips: Sequence[Flips]) -> Iterator[Figure]:
@@ -118,28 +137,28 @@ def _flip_figures(name: str, mask: str, flips: Sequence[Flips]) -> Iterator[Figu
     yield Figure(name, "cost of crossing, worst", max(costs, default=math.nan))
 
 
-def _map_figures(name: str, likeness: Sequence[Likeness], spec: PipelineSpec) -> Iterator[Figure]:
-    """List the figures of maps and masks, held to the limits of ``name`` where it is a variant's."""
-    for gate in spec.gates_by(CORRELATION):
-        correlations = [one.correlations[gate.tensor] for one in likeness]
-        limit = gate.limit(name) if PAIR not in name else None
-        yield _at_least(name, f"{gate.tensor} correlation, mean", _mean(correlations), limit)
-        yield Figure(name, f"{gate.tensor} correlation, least", _least(correlations))
-        decibels = [one.decibels[gate.tensor] for one in likeness]
-        yield Figure(name, f"{gate.tensor} PSNR dB, least", _least(decibels))
-    for gate in spec.gates_by(IOU):
-        overlaps = [one.overlaps[gate.tensor] for one in likeness]
-        limit = gate.limit(name) if PAIR not in name else None
-        yield _at_least(name, f"{gate.tensor} IoU, mean", _mean(overlaps), limit)
-        yield Figure(name, f"{gate.tensor} IoU, least", _least(overlaps))
+def _noise_figures(name: str, likeness: Sequence[Likeness]) -> Iterator[Figure]:
+    for tensor in likeness[0].decibels:
+        decibels = [one.decibels[tensor] for one in likeness]
+        yield Figure(
+            name, f"{tensor} PSNR dB, least", min(decibels, key=lambda value: (value == value, value))
+        )
 
 
-def _agreement_figures(agreement: Agreement, limit: float | None, spec: PipelineSpec) -> Iterator[Figure]:
-    name = PAIR.join(agreement.variants)
-    worst = _worst(agreement.likeness)
-    yield Figure(name, "scores apart, mean", float(np.abs([one.points for one in agreement.likeness]).mean()))
-    yield _at_most(name, "scores apart, worst", abs(worst.points), limit, worst.face)
-    yield from _map_figures(name, agreement.likeness, spec)
+def _agreement_figures(
+    bundle: Bundle, agreement: Agreement, metrics: Mapping[str, Metric]
+) -> Iterator[Figure]:
+    """Compare two platforms: the first gate's error has a limit, what else is gated is told."""
+    name, spec = PAIR.join(agreement.variants), bundle.spec
+    metric, farthest = metrics[spec.rating.metric], worst_of(agreement.likeness)
+    errors = [one.error for one in agreement.likeness]
+    apart, limit = f"{spec.rating.tensor} apart", agreement_limit(bundle, agreement.variants)
+    yield _figure(name, f"{apart}, mean", metric, mean(errors), None)
+    yield _figure(name, f"{apart}, {metric.worst_word}", metric, farthest.error, limit, farthest.face)
+    for place, gate in enumerate(spec.gates):
+        if gate.tensor != spec.rating.tensor and gate.metric in metrics:
+            yield from _gate_figures(name, spec, place, agreement.likeness, metrics[gate.metric])
+    yield from _noise_figures(name, agreement.likeness)
 
 
 def failures(found: Sequence[Figure]) -> list[str]:
@@ -219,10 +238,8 @@ def fidelity_page(fidelity: Fidelity, found: Sequence[Figure], name: str) -> str
 
 def _worst_picture(found: VariantFidelity) -> str:
     """Name the worst face of a variant and show it, where the pipeline takes a picture."""
-    worst = _worst(found.likeness)
-    heading = (
-        f"<h3>{escape(found.variant)}: worst face, {escape(worst.face)}, {abs(worst.points):.3f} points</h3>"
-    )
+    worst = worst_of(found.likeness)
+    heading = f"<h3>{escape(found.variant)}: worst input, {escape(worst.face)}, error {worst.error:.3f}</h3>"
     if not found.worst.size:
         return heading
     return (

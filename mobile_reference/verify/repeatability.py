@@ -8,13 +8,17 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from ai_edge_litert.interpreter import Interpreter, OpResolverType
 from numpy.typing import NDArray
 
 from mien.mobile_reference.bundle.reader import Bundle
+from mien.mobile_reference.contract import PipelineSpec
+from mien.mobile_reference.metrics import error_of
 from mien.mobile_reference.run.models import TFLITE
 
-Inputs = Sequence[Sequence[NDArray[Any]]]
+Array = NDArray[Any]
+Inputs = Sequence[Sequence[Array]]
 """What a model is given, by its inputs in the file's order, for several runs."""
 XNNPACK = OpResolverType.BUILTIN
 REFERENCE_KERNELS = OpResolverType.BUILTIN_REF
@@ -23,7 +27,7 @@ REFERENCE_KERNELS = OpResolverType.BUILTIN_REF
 
 @dataclass(frozen=True)
 class Repeat:
-    """The greatest difference of the golden inputs' ratings when ``changed`` differs, in points.
+    """The greatest difference of the golden inputs' ratings when ``changed`` differs, by the first gate.
 
     Kernels add up in another order and round int8 in other places, so they have the variant's own gate;
     the others must change nothing.
@@ -31,7 +35,7 @@ class Repeat:
 
     variant: str
     changed: str
-    points: float
+    error: float
     limit: float
 
 
@@ -46,12 +50,12 @@ def repeats(bundle: Bundle, progress: Callable[[str], None]) -> list[Repeat]:
         if variant.platform == TFLITE:
             progress(f"{variant.name}: kernels, threads, order, processes")
             rated = partial(ratings, variant.files[whole.name], place=place)
-            found += _variant_repeats(variant.name, rated, variant.tolerance, inputs)
+            found += _variant_repeats(bundle.spec, variant.name, variant.tolerance, rated, inputs)
     return found
 
 
 def _variant_repeats(
-    name: str, rated: Callable[..., list[float]], tolerance: float, inputs: Inputs
+    spec: PipelineSpec, name: str, tolerance: float, rated: Callable[..., list[Array]], inputs: Inputs
 ) -> list[Repeat]:
     plain = rated(inputs)
     # Forked from nothing, so that the other process shares no state with this one.
@@ -63,19 +67,20 @@ def _variant_repeats(
         ("order", rated(inputs[::-1])[::-1], 0.0),
         ("process", elsewhere, 0.0),
     )
-    return [Repeat(name, changed, _apart(plain, other), limit) for changed, other, limit in others]
+    return [Repeat(name, changed, _apart(spec, plain, other), limit) for changed, other, limit in others]
 
 
-def _apart(one: Sequence[float], other: Sequence[float]) -> float:
-    """Return the greatest difference; not a number when any score is not one."""
-    differences = [abs(a - b) for a, b in zip(one, other, strict=True)]
-    return max(differences, key=lambda points: (points != points, points))
+def _apart(spec: PipelineSpec, one: Sequence[Array], other: Sequence[Array]) -> float:
+    """Return the greatest error; not a number when any is not one."""
+    name = spec.rating.tensor
+    errors = [error_of(spec, {name: a}, {name: b}) for a, b in zip(one, other, strict=True)]
+    return max(errors, key=lambda error: (error != error, error))
 
 
 def ratings(
     model: Path, inputs: Inputs, place: int, resolver: OpResolverType = XNNPACK, threads: int = 1
-) -> list[float]:
-    """Rate several inputs with an end-to-end model whose output number ``place`` is the rating."""
+) -> list[Array]:
+    """Return what an end-to-end model makes of several inputs as its output number ``place``."""
     interpreter = Interpreter(str(model), num_threads=threads, experimental_op_resolver_type=resolver)
     interpreter.allocate_tensors()
     rating = interpreter.get_output_details()[place]["index"]
@@ -84,5 +89,5 @@ def ratings(
         for detail, value in zip(interpreter.get_input_details(), given, strict=True):
             interpreter.set_tensor(detail["index"], value)
         interpreter.invoke()
-        found.append(float(interpreter.get_tensor(rating).reshape(-1)[0]))
+        found.append(np.array(interpreter.get_tensor(rating)))
     return found

@@ -1,70 +1,99 @@
-"""Parity: how far each converted variant is from the float pipeline, in decibels and in score points.
+"""Parity: how far each converted variant is from the float pipeline, by every gate and in decibels.
 
 Every stage is run isolated (fed the float inputs of the golden vectors) and cascaded (fed by the
-converted stages before it). What an isolated error means in score points is found by finishing the
-pipeline with the float32 variant, which has the tightest gate of its own.
+converted stages before it). What an isolated error means for gated tensors behind it is found by finishing
+the pipeline with the float32 variant, which has the tightest limits of its own.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import product
 from typing import Any
 
-import numpy as np
 from numpy.typing import NDArray
 
 from mien.mobile_reference.bundle.reader import Bundle, Golden
-from mien.mobile_reference.contract import StageSpec, TensorSpec
-from mien.mobile_reference.run.runner import DEFAULT_VARIANT, BundleRunner, rating_of
+from mien.mobile_reference.contract import PSNR, GateSpec, PipelineSpec, StageSpec, TensorSpec
+from mien.mobile_reference.metrics import (
+    METRICS,
+    Metric,
+    allowed,
+    error_of,
+    measure_gate,
+    measured,
+    within,
+    worst,
+)
+from mien.mobile_reference.run.models import COREML, TFLITE
+from mien.mobile_reference.run.runner import DEFAULT_VARIANT, BundleRunner
 
-Arrays = dict[str, NDArray[Any]]
+Arrays = Mapping[str, NDArray[Any]]
 CASCADE = "cascade"
 """The name under which the chain of all stages is judged."""
 PHOTOGRAPH = "photograph"
-"""The name under which the way from photograph to score is judged."""
+"""The name under which the way from the photograph is judged."""
+PLATFORMS = "platforms"
+"""The name under which a TFLite and a Core ML variant are judged against each other."""
+PAIR = " / "
+"""Between the names of two variants."""
 
 
 @dataclass(frozen=True)
 class Deviation:
-    """One comparison with the float pipeline on one golden face.
+    """One comparison with the float pipeline on one golden input.
 
-    ``decibels`` is the peak signal-to-noise ratio of the stage's output (infinite when equal), ``points``
-    the error of the score that it leads to.
+    ``decibels`` is the peak signal-to-noise ratio of the stage's output (infinite when equal), ``measures``
+    what the metrics of gates measured behind it, by the gate's place in the contract; none for a gate that is
+    not judged here. It is empty where no gate depends on the stage. ``rated`` is the first gate's tensor.
     """
 
     variant: str
     stage: str
     face: str
     decibels: float
-    points: float
+    measures: Mapping[int, Any]
+    rated: NDArray[Any]
 
 
 @dataclass(frozen=True)
 class StageResult:
-    """The worst of one stage of one variant over all golden faces."""
+    """What one gate says of one stage of one variant over all golden inputs; no gate: nothing is asked of it.
+
+    ``loss`` is none where nothing could be judged, ``limit`` the largest that passes; ``face`` names the
+    golden input with the largest loss.
+    """
 
     variant: str
     stage: str
     decibels: float
-    points: float
-    gate: float
+    gate: GateSpec | None
+    loss: float | None
+    limit: float
     face: str
 
     @property
-    def passed(self) -> bool:
-        """Tell whether the gate holds; a score that is not a number never passes."""
-        return self.points <= self.gate
+    def passed(self) -> bool | None:
+        """Tell whether the gate holds; none where it was not judged, and never what is not a number."""
+        return within(self.loss, self.limit)
 
 
 @dataclass(frozen=True)
 class Verification:
-    """What ``verify`` found: one result for each stage of each variant."""
+    """What ``verify`` found: results of each stage of each variant, and of pairs of ``platforms``."""
 
     results: tuple[StageResult, ...]
+    platforms: tuple[StageResult, ...] = ()
 
     @property
     def failures(self) -> tuple[StageResult, ...]:
-        """The stages whose gate failed."""
-        return tuple(result for result in self.results if not result.passed)
+        """The results whose gate failed."""
+        return tuple(result for result in (*self.results, *self.platforms) if result.passed is False)
+
+    @property
+    def ungated(self) -> tuple[str, ...]:
+        """The stages that no gate depends on, so that nothing would tell if they computed something else."""
+        return tuple(dict.fromkeys(result.stage for result in self.results if result.gate is None))
 
 
 def peak_signal_to_noise(tensor: TensorSpec, reference: NDArray[Any], other: NDArray[Any]) -> float:
@@ -73,60 +102,75 @@ def peak_signal_to_noise(tensor: TensorSpec, reference: NDArray[Any], other: NDA
     The full scale and not the signal: the heatmap of a typical face is almost nothing, and what
     matters is how far it is from something. Infinite when the two are equal.
     """
-    error = float(np.sqrt(np.square(other.astype(np.float64) - reference).mean()))
-    return float(20 * np.log10(tensor.full_scale / error)) if error else float("inf")
+    return METRICS[PSNR].shown(measured(METRICS[PSNR], reference, other, tensor.full_scale))
 
 
 class _Judge:
-    """Compares one variant with one golden input; ``exact`` turns a stage's error into one of the rating."""
+    """Compares one variant with one golden input; ``exact`` finishes what a stage begins."""
 
-    def __init__(self, subject: BundleRunner, exact: BundleRunner, golden: Golden) -> None:
-        self.subject, self.exact, self.golden = subject, exact, golden
+    def __init__(
+        self, subject: BundleRunner, exact: BundleRunner, golden: Golden, metrics: Mapping[str, Metric]
+    ) -> None:
+        self.subject, self.exact, self.golden, self.metrics = subject, exact, golden, metrics
         self.spec = subject.spec
-        self.float_: Arrays = {name: golden.read(name) for name in golden.vectors}
+        self.float_ = {name: golden.read(name) for name in golden.vectors}
 
-    def _deviation(self, stage: str, decibels: float, tensors: Mapping[str, NDArray[Any]]) -> Deviation:
-        points = abs(rating_of(self.spec, tensors) - self.golden.rating)
-        return Deviation(self.subject.variant, stage, self.golden.name, decibels, points)
+    def _deviation(
+        self, model: StageSpec, stage: str, outputs: Arrays, tensors: Arrays, depending: set[str]
+    ) -> Deviation:
+        """Judge ``tensors`` by the gates of those ``depending`` on what was run; it made ``outputs``."""
+        shown = self.spec.map_of(model)
+        decibels = peak_signal_to_noise(shown, self.float_[shown.name], outputs[shown.name])
+        measures = {
+            place: self._measure(gate, tensors)
+            for place, gate in enumerate(self.spec.gates)
+            if gate.tensor in tensors.keys() & depending and gate.limit(self.subject.variant) is not None
+        }
+        rated = tensors[self.spec.rating.tensor]
+        return Deviation(self.subject.variant, stage, self.golden.name, decibels, measures, rated)
 
-    def _decibels(self, model: StageSpec, outputs: Mapping[str, NDArray[Any]]) -> float:
-        tensor = self.spec.map_of(model)
-        return peak_signal_to_noise(tensor, self.float_[tensor.name], outputs[tensor.name])
+    def _measure(self, gate: GateSpec, tensors: Arrays) -> Any:
+        known = gate.metric in self.metrics
+        return measure_gate(gate, self.spec, self.float_, tensors, self.metrics) if known else None
+
+    def _gated(self) -> set[str]:
+        return {gate.tensor for gate in self.spec.gates}
 
     def isolated(self) -> Iterator[Deviation]:
         """Judge every stage on its own."""
         for stage in self.spec.stages:
             outputs = self.subject.run(stage, self.float_)
             rest = self.exact.finish(self.spec.after(stage.name), self.float_ | outputs)
-            yield self._deviation(stage.name, self._decibels(stage, outputs), rest)
+            yield self._deviation(stage, stage.name, outputs, rest, self.spec.reached(stage))
 
     def front(self) -> Iterator[Deviation]:
-        """Judge the models of the front by the input that they make the float pipeline rate."""
-        for model in self.spec.front.models if self.spec.front else ():
+        """Judge the models of the front by the input that they make the float pipeline rate.
+
+        A golden input that was packed without its photograph has none to judge them by.
+        """
+        for model in self.spec.front.models if self.spec.front and self.golden.source else ():
             outputs = self.subject.run(model, self.float_)
             prepared = self.subject.prepare(self.golden.read_photograph())
-            yield self._deviation(
-                model.name, self._decibels(model, outputs), self.exact.rate(prepared.inputs)
-            )
+            rest = self.exact.rate(prepared.inputs)
+            yield self._deviation(model, model.name, outputs, rest, self._gated())
 
     def cascade(self) -> Deviation:
         """Judge the chain of the variant's own stages."""
-        inputs = {name: self.float_[name] for name in self.spec.inputs}
-        known = self.subject.finish(self.spec.stages, inputs)
-        return self._deviation(CASCADE, self._decibels(self.spec.stages[-1], known), known)
+        known = self.subject.finish(self.spec.stages, {name: self.float_[name] for name in self.spec.inputs})
+        return self._deviation(self.spec.stages[-1], CASCADE, known, known, self._gated())
 
     def whole(self) -> Iterator[Deviation]:
         """Judge the end-to-end model, from the pipeline's inputs to the rating."""
         if self.spec.whole:
             outputs = self.subject.run(self.spec.whole, self.float_)
-            yield self._deviation(self.spec.whole.name, self._decibels(self.spec.whole, outputs), outputs)
+            yield self._deviation(self.spec.whole, self.spec.whole.name, outputs, outputs, self._gated())
 
     def photograph(self) -> Iterator[Deviation]:
         """Judge the way from the photograph to the rating, by the variant's own front."""
-        if self.spec.front:
+        if self.spec.front and self.golden.source:
             prepared = self.subject.prepare(self.golden.read_photograph())
             outputs = self.subject.rate(prepared.inputs)
-            yield self._deviation(PHOTOGRAPH, self._decibels(self.spec.served[-1], outputs), outputs)
+            yield self._deviation(self.spec.served[-1], PHOTOGRAPH, outputs, outputs, self._gated())
 
     def all(self) -> Iterator[Deviation]:
         """Yield every comparison."""
@@ -137,36 +181,90 @@ class _Judge:
         yield from self.photograph()
 
 
-def deviations(bundle: Bundle, variant: str, threads: int = 1) -> Iterator[Deviation]:
+def deviations(
+    bundle: Bundle, variant: str, threads: int = 1, metrics: Mapping[str, Metric] = METRICS
+) -> Iterator[Deviation]:
     """Compare a variant with every golden input of its bundle, stage by stage."""
     exact = BundleRunner(bundle, DEFAULT_VARIANT, threads)
     subject = BundleRunner(bundle, variant, threads)
     for golden in bundle.goldens:
-        yield from _Judge(subject, exact, golden).all()
+        yield from _Judge(subject, exact, golden, metrics).all()
 
 
-def verify(bundle: Bundle, progress: Callable[[Deviation], None], threads: int = 1) -> Verification:
-    """Judge every variant against its tolerance.
+def verify(
+    bundle: Bundle,
+    progress: Callable[[Deviation], None],
+    threads: int = 1,
+    metrics: Mapping[str, Metric] = METRICS,
+) -> Verification:
+    """Judge every variant by every gate.
+
+    ``metrics`` judge; a gate whose metric is not among them, as a function of the user's, is not judged.
 
     Raises:
-        UsageError: the bundle lacks the float32 variant, by which isolated errors become the rating's.
+        UsageError: the bundle lacks the float32 variant, which finishes what other variants begin.
     """
     found: dict[tuple[str, str], list[Deviation]] = {}
     for variant in bundle.variants:
-        for deviation in deviations(bundle, variant.name, threads):
+        for deviation in deviations(bundle, variant.name, threads, metrics):
             found.setdefault((variant.name, deviation.stage), []).append(deviation)
             progress(deviation)
-    return Verification(tuple(_worst(bundle, group) for group in found.values()))
+    results = [result for group in found.values() for result in _results(bundle.spec, group, metrics)]
+    served = bundle.spec.whole.name if bundle.spec.whole else CASCADE
+    rated = {variant: group for (variant, stage), group in found.items() if stage == served}
+    return Verification(tuple(results), tuple(_platforms(bundle, rated)))
 
 
-def _worst(bundle: Bundle, group: list[Deviation]) -> StageResult:
-    """Sum up one stage by its largest score error and its lowest fidelity."""
-    worst = max(group, key=lambda d: float("inf") if np.isnan(d.points) else d.points)
-    return StageResult(
-        variant=worst.variant,
-        stage=worst.stage,
-        decibels=min(d.decibels for d in group),
-        points=worst.points,
-        gate=bundle.variant(worst.variant).tolerance,
-        face=worst.face,
-    )
+def _results(
+    spec: PipelineSpec, group: Sequence[Deviation], metrics: Mapping[str, Metric]
+) -> Iterator[StageResult]:
+    """Sum up one stage of one variant over the golden inputs: a result for each gate, or one without."""
+    first, decibels = group[0], min(d.decibels for d in group)
+    for place in first.measures:
+        gate, measures = spec.gates[place], [d.measures[place] for d in group]
+        loss, limit = None, gate.limit(first.variant) or 0.0
+        if gate.metric in metrics:
+            loss = metrics[gate.metric].combine(measures)
+            limit = allowed(gate, first.variant, metrics) or 0.0
+        # What the golden inputs leave nothing to judge of by the first gate was not verified.
+        loss = math.nan if loss is None and place == 0 else loss
+        yield StageResult(first.variant, first.stage, decibels, gate, loss, limit, _farthest(group, measures))
+    if not first.measures:
+        yield StageResult(first.variant, first.stage, decibels, None, None, 0.0, first.face)
+
+
+def _farthest(group: Sequence[Deviation], measures: Sequence[Any]) -> str:
+    """Name the golden input with the largest loss; the first where there are none, as for ranks."""
+    losses = [one if isinstance(one, float) else None for one in measures]
+    largest = worst(losses)
+    return group[0].face if largest is None else group[losses.index(largest)].face
+
+
+def _platforms(bundle: Bundle, rated: Mapping[str, Sequence[Deviation]]) -> Iterator[StageResult]:
+    """Judge every TFLite variant and every Core ML variant against each other by the first gate."""
+    gate = bundle.spec.rating
+    for one, other in product(bundle.variants, repeat=2):
+        if (one.platform, other.platform) == (TFLITE, COREML):
+            errors = [
+                error_of(bundle.spec, {gate.tensor: a.rated}, {gate.tensor: b.rated})
+                for a, b in zip(rated[one.name], rated[other.name], strict=True)
+            ]
+            pair, largest = (one.name, other.name), worst(errors)
+            yield StageResult(
+                variant=PAIR.join(pair),
+                stage=PLATFORMS,
+                decibels=math.nan,
+                gate=gate,
+                loss=largest,
+                limit=agreement_limit(bundle, pair),
+                face=rated[one.name][errors.index(largest or 0.0)].face,
+            )
+
+
+def agreement_limit(bundle: Bundle, variants: Sequence[str]) -> float:
+    """Return how far two platforms may be apart by the first gate.
+
+    That is what the manifest says, else as far as the looser of the two may be from float.
+    """
+    stated = bundle.manifest.get("agreement")
+    return float(stated or max(bundle.variant(name).tolerance for name in variants))

@@ -101,24 +101,32 @@ def test_appraisals_do_not_depend_on_order_or_repetition(bundle: Bundle, sample_
     assert forward == backward[::-1]
 
 
-def _sabotage(exported: Path, target: Path, graph: str, variant: str) -> Path:
-    """Copy a bundle and make one constant of one of its models too large, the hash made to fit."""
+def _sabotage(exported: Path, target: Path, name: str, data: bytes) -> Path:
+    """Copy a bundle and put ``data`` in the place of one of its models, the hash made to fit."""
     shutil.copytree(exported, target)
     manifest = json.loads((target / "manifest.json").read_text())
-    name = f"models/{variant}/{graph}.tflite"
     file = target / name
-    file.write_bytes(with_larger_constant(file.read_bytes()))
+    file.write_bytes(data)
     manifest["files"][name] = {"bytes": file.stat().st_size, "sha256": sha256(file)}
     (target / "manifest.json").write_text(json.dumps(manifest))
     return target
 
 
+_FLOAT, _INT8 = "models/tflite-fp32/appraisal.tflite", "models/tflite-int8/appraisal.tflite"
+
+
 def test_a_failed_gate_exits_1_and_names_variant_and_stage(exported: Path, tmp_path: Path) -> None:
-    # Not the int8 model in its place: on the golden faces that errs by less than float32 may.
-    broken = _sabotage(exported, tmp_path / "broken", "appraisal", "tflite-fp32")
-    done = run_mien("verify", broken, expect=1)
+    larger = with_larger_constant((exported / _FLOAT).read_bytes())
+    done = run_mien("verify", _sabotage(exported, tmp_path / "broken", _FLOAT, larger), expect=1)
     assert "tflite-fp32: stage appraisal" in done.stderr
     assert "FAILED" in done.stdout
+
+
+def test_an_int8_model_in_the_place_of_float32_fails_by_the_mask(exported: Path, tmp_path: Path) -> None:
+    # Its score errs by less than float32's may on the golden faces.
+    swapped = _sabotage(exported, tmp_path / "swapped", _FLOAT, (exported / _INT8).read_bytes())
+    done = run_mien("verify", swapped, expect=1)
+    assert "tflite-fp32: stage appraisal: mask IoU" in done.stderr
 
 
 def test_verify_says_what_executed_core_ml(exported: Path) -> None:

@@ -81,9 +81,9 @@ SPEC = PipelineSpec(
     gates=(
         GateSpec("score", SCALAR, TOLERANCES),
         GateSpec("score", MEAN, {"fp32": 0.1, "fp16": 0.1}, SET),
-        GateSpec("score", RANK, {ANY: 0.999}, SET),
-        GateSpec("heatmap", CORRELATION, {ANY: 0.995}, SET),
-        GateSpec("mask", IOU, {ANY: 0.97}, SET),
+        GateSpec("score", RANK, {ANY: 0.001}, SET),
+        GateSpec("heatmap", CORRELATION, {ANY: 0.005}, SET),
+        GateSpec("mask", IOU, {ANY: 0.03}, SET),
     ),
     views=(ViewSpec("heatmap", OVERLAY), ViewSpec("mask", GREY), ViewSpec("normalised", COLOUR)),
 )

@@ -18,12 +18,15 @@ from mien.mobile_reference.contract import (
     COLOUR,
     CORRELATION,
     EACH,
+    FUNCTION,
     GREY,
     IOU,
+    LIKE_INT8,
     MEAN,
     OVERLAY,
     PICTURE,
     RANK,
+    RELATIVE,
     SCALAR,
     SET,
     FrontSpec,
@@ -180,11 +183,14 @@ LIMITS = {"tflite-int8": 0.3, "int8": 1.0, ANY: 2.0}
         (LIMITS, "tflite-int8", 0.3),
         (LIMITS, "coreml-int8", 1.0),
         (LIMITS, "coreml-fp16", 2.0),
-        (LIMITS, "tflite-int8w", 2.0),
+        (LIMITS, "tflite-int8w", 1.0),
         ({"int8": 1.0, ANY: 2.0}, "tflite-int8", 1.0),
         ({"tflite-int8": 0.3}, "coreml-int8", None),
         ({"fp16": 0.1}, "tflite-int8", None),
         ({"tflite": 5.0}, "tflite-int8", None),
+        *(({"int8": 1.0, ANY: 2.0}, f"coreml-{like}", 1.0) for like in LIKE_INT8),
+        ({"int8": 1.0, "pal4": 3.0}, "coreml-pal4", 3.0),
+        ({"int8": 1.0}, "coreml-fp16", None),
         ({"int8": 0.0, ANY: 2.0}, "tflite-int8", 0.0),
     ],
 )
@@ -207,7 +213,7 @@ CONTRADICTIONS: dict[str, dict[str, Any]] = {
     "two models make tensor mask": {"stages": stage("heatmap", outputs=("heat", "mask"))},
     "two models make tensor candidates": {"stages": stage("heatmap", outputs=("heat", "candidates"))},
     "nothing describes tensor heat": {"tensors": tuple(t for t in SPEC.tensors if t.name != "heat")},
-    "nothing describes tensor smile": {"gates": (*SPEC.gates, GateSpec("smile", IOU, {ANY: 0.9}, SET))},
+    "nothing describes tensor smile": {"gates": (*SPEC.gates, GateSpec("smile", IOU, {ANY: 0.1}, SET))},
     "nothing describes tensor frown": {"views": (ViewSpec("frown", GREY),)},
     "tensor score is laid out NHWC, so it has four axes, not 1": {
         "tensors": (*SPEC.tensors[:-1], replace(SPEC.tensors[-1], layout=PICTURE))
@@ -223,24 +229,30 @@ CONTRADICTIONS: dict[str, dict[str, Any]] = {
         "stages": stage("mask", inputs=("heat", "candidates"))
     },
     "no model that an app runs gives heat, which a gate asks for": {
-        "gates": (*SPEC.gates, GateSpec("heat", CORRELATION, {ANY: 0.99}, SET))
+        "gates": (*SPEC.gates, GateSpec("heat", CORRELATION, {ANY: 0.01}, SET))
     },
     "no model that an app runs gives candidates, which a gate asks for": {
         "whole": None,
-        "gates": (*SPEC.gates, GateSpec("candidates", CORRELATION, {ANY: 0.99}, SET)),
+        "gates": (*SPEC.gates, GateSpec("candidates", CORRELATION, {ANY: 0.01}, SET)),
     },
     "no model that an app runs gives face, which a gate asks for": {
-        "gates": (*SPEC.gates, GateSpec("face", CORRELATION, {ANY: 0.99}, SET))
+        "gates": (*SPEC.gates, GateSpec("face", CORRELATION, {ANY: 0.01}, SET))
     },
     "no model that an app runs gives mask, which a view shows": {
         "whole": replace(WHOLE, outputs=("score", "heatmap", "normalised")),
         "gates": SPEC.gates[:-1],
     },
-    "scalar is judged of score, the tensor of the first gate, not of heatmap": {
+    "scalar is of one value, heatmap has 65536; ask for relative of it": {
         "gates": (*SPEC.gates, GateSpec("heatmap", SCALAR, {ANY: 1.0}))
     },
-    "rank is judged of score, the tensor of the first gate, not of heatmap": {
-        "gates": (*SPEC.gates, GateSpec("heatmap", RANK, {ANY: 1.0}, SET))
+    "rank is of one value, heatmap has 65536; ask for relative of it": {
+        "gates": (*SPEC.gates, GateSpec("heatmap", RANK, {ANY: 0.1}, SET))
+    },
+    "iou is of several values, score has one; ask for scalar of it": {
+        "gates": (*SPEC.gates, GateSpec("score", IOU, {ANY: 0.1}, SET))
+    },
+    "the limit of iou of heatmap is what may be lost of 1, less than 0.5, not 0.97": {
+        "gates": (*SPEC.gates, GateSpec("heatmap", IOU, {ANY: 0.97}, SET))
     },
     "iou of mask is judged over set, not over each": {
         "gates": (*SPEC.gates[:-1], replace(SPEC.gates[-1], over=EACH))
@@ -263,11 +275,11 @@ CONTRADICTIONS: dict[str, dict[str, Any]] = {
         "views": (ViewSpec("heat", GREY),),
     },
     "no gate is given, so nothing could be judged": {"gates": ()},
-    "the first gate must be of metric scalar and of one value, heatmap is not so": {
-        "gates": (GateSpec("heatmap", SCALAR, {ANY: 1.0}),)
-    },
-    "the first gate must be of metric scalar and of one value, score is not so": {
+    "the first gate compares variants input by input and in every reader, which mean does not": {
         "gates": (GateSpec("score", MEAN, {ANY: 1.0}, SET),)
+    },
+    "the first gate compares variants input by input and in every reader, which function:mine does not": {
+        "gates": (GateSpec("score", FUNCTION + "mine", {ANY: 1.0}),)
     },
     "one overlay can be shown, not heatmap, mask": {
         "views": (ViewSpec("heatmap", OVERLAY), ViewSpec("mask", OVERLAY))
@@ -289,10 +301,11 @@ SOUND: dict[str, Callable[[], PipelineSpec]] = {
     "as it is": lambda: SPEC,
     "bare": lambda: BARE,
     "full": lambda: FULL,
+    "a map alone is asked for": lambda: replace(SPEC, gates=(GateSpec("heatmap", RELATIVE, {ANY: 0.1}),)),
     "no views": lambda: replace(SPEC, views=()),
     "a view of the input": lambda: replace(SPEC, views=(ViewSpec("face", COLOUR),)),
     "without an end-to-end model any stage's tensor may be asked for": lambda: replace(
-        SPEC, whole=None, gates=(*SPEC.gates, GateSpec("heat", CORRELATION, {ANY: 0.99}, SET))
+        SPEC, whole=None, gates=(*SPEC.gates, GateSpec("heat", CORRELATION, {ANY: 0.01}, SET))
     ),
 }
 

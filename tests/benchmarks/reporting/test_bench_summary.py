@@ -20,8 +20,9 @@ def demo(bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     with pytest.raises(SystemExit):
         main(["bench", str(bundle), "--processes", "1", "--runs", "2", "-o", str(folder / "bench.json")])
     results = [
-        {"variant": variant, "stage": stage, "points": points, "passed": points < 0.01}
-        for variant, stage, points in (
+        {"variant": variant, "stage": stage, "tensor": "score", "metric": "scalar"}
+        | {"error": error, "passed": error < 0.01}
+        for variant, stage, error in (
             ("tflite-fp32", "mask", 0.001),
             ("tflite-fp32", "cascade", 0.002),
             ("tflite-int8", "mask", 7.5),

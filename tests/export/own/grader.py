@@ -79,5 +79,5 @@ pipeline = Pipeline(
         Stage("rate", Rate(), inputs=["image", "mask"], outputs=["grade"]),
     ],
     prepare=prepare,
-    gates=[scalar("grade", fp32=0.01, fp16=0.5, int8=1.5, any=1.5)],
+    gates=[scalar("grade", fp32=0.01, fp16=0.5, int8=1.5)],
 )

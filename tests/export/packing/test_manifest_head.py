@@ -10,8 +10,10 @@ from torch import Tensor, nn
 
 from mien.export.errors import ExportError
 from mien.export.packing.packing import CalibrationRecord, check_said, manifest_head
+from mien.mobile_reference.contract import SCALAR, GateSpec
 from mien.mobile_reference.errors import ResultError
-from mien.models.pipeline import Front, Golden, Inputs, Pipeline, Sample, Stage, scalar
+from mien.models.gates import scalar
+from mien.models.pipeline import Front, Golden, Inputs, Pipeline, Sample, Stage
 
 CALIBRATION = CalibrationRecord(4, "0" * 64, ())
 
@@ -57,8 +59,8 @@ def test_what_a_pipeline_says_is_checked_before_anything_runs():
         check_said(replace(silent, name="my model"))
     with pytest.raises(ResultError, match="record/evidence"):
         check_said(replace(silent, record={"evidence": float("inf")}))
-    with pytest.raises(ExportError, match="gates/0/limits/fp32 in the manifest: -1 is less"):
-        check_said(replace(silent, gates=(scalar("grade", fp32=-1),)))
+    with pytest.raises(ExportError, match="gates/0/limits/fp32 in the manifest: -1.0 is less"):
+        check_said(replace(silent, gates=(GateSpec("grade", SCALAR, {"fp32": -1.0}),)))
 
 
 def test_the_name_of_a_golden_input_is_checked_too():

@@ -17,7 +17,8 @@ from scipy.stats import spearmanr
 from mien.mobile_reference.bundle.reader import open_bundle
 from mien.mobile_reference.commands import verify as cli
 from mien.mobile_reference.errors import UsageError
-from mien.mobile_reference.verify.held_out import Fidelity, judge_fidelity, likeness, rank_agreement
+from mien.mobile_reference.metrics import rank_agreement
+from mien.mobile_reference.verify.held_out import Fidelity, judge_fidelity, likeness
 from mien.mobile_reference.verify.held_out_tables import fidelity_tables
 from mien.mobile_reference.verify.layers import Divergence
 from mien.mobile_reference.verify.limits import failures, fidelity_page, fidelity_record, figures
@@ -71,7 +72,7 @@ def test_a_faithful_bundle_passes_every_limit(disturbed: Any):
     [
         ("score", lambda v: v + 0.5, "score error, worst"),
         ("score", lambda v: v + 0.5, "score error, mean"),
-        ("score", lambda v: -v, "rank agreement (Spearman)"),
+        ("score", lambda v: -v, "score rank agreement"),
         ("heatmap", lambda v: v[:, ::-1], "heatmap correlation, mean"),
         ("mask", lambda v: v * 0.9, "mask IoU, mean"),
     ],
@@ -130,7 +131,7 @@ def test_platforms_that_differ_from_each_other_are_named(disturbed: Any):
     bundle, found = disturbed(disturb)
     lines = [line for line in failures(figures(bundle, found)) if " / " in line]
     assert len(lines) == 1
-    assert lines[0].startswith("tflite-fp16 / coreml-fp16: scores apart, worst is 1.2")
+    assert lines[0].startswith("tflite-fp16 / coreml-fp16: score apart, worst is 1.2")
 
 
 def test_a_pixel_that_crosses_the_half_is_counted_and_priced(disturbed: Any):
@@ -148,16 +149,15 @@ def test_a_pixel_that_crosses_the_half_is_counted_and_priced(disturbed: Any):
 
 def test_few_faces_have_no_ranks_to_judge(disturbed: Any):
     bundle, found = disturbed(faithful)
-    few = replace(found, variants=tuple(replace(v, scores=v.scores[:19]) for v in found.variants))
-    ranks = [f for f in figures(bundle, few) if f.name.startswith("rank")]
+    few = replace(found, variants=tuple(replace(v, likeness=v.likeness[:19]) for v in found.variants))
+    ranks = [f for f in figures(bundle, few) if "rank" in f.name and "/" not in f.variant]
     assert [rank.passed for rank in ranks] == [None] * 3
 
 
 def test_flat_heatmaps_and_empty_masks_are_not_judged():
     blank = {"score": np.ones(1), "heatmap": np.zeros((1, 8, 8, 1)), "mask": np.zeros((1, 8, 8, 1))}
     alike = likeness("x", SPEC, blank, blank)
-    assert np.isnan(alike.correlations["heatmap"])
-    assert np.isnan(alike.overlaps["mask"])
+    assert alike.measures[3:] == (None, None)
     assert alike.decibels["heatmap"] == float("inf")
 
 
@@ -166,7 +166,7 @@ def test_overlap_of_masks_of_0_and_1_is_intersection_over_union():
     one[0, :16], other[0, 8:24] = 1, 1
     maps = {"score": np.ones(1), "heatmap": one}
     found = likeness("x", SPEC, maps | {"mask": one}, maps | {"mask": other})
-    assert found.overlaps["mask"] == pytest.approx(8 / 24)
+    assert found.measures[-1] == pytest.approx(1 - 8 / 24)
 
 
 @given(st.lists(st.tuples(st.integers(0, 9), st.integers(0, 9)), min_size=3, max_size=30))

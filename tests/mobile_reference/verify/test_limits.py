@@ -5,10 +5,11 @@ import math
 import numpy as np
 import pytest
 
-from mien.mobile_reference.contract import TensorSpec
+from mien.mobile_reference.contract import ANY, SCALAR, GateSpec, TensorSpec
 from mien.mobile_reference.verify import limits, repeatability, stages
-from mien.mobile_reference.verify.held_out import Likeness
+from mien.mobile_reference.verify.held_out import Likeness, worst_of
 from mien.mobile_reference.verify.limits import DIVERGENCE, Figure, failures, fidelity_record
+from tests.mobile_reference.conftest import SPEC
 
 NAN, INF = math.nan, math.inf
 
@@ -35,45 +36,12 @@ def test_a_value_is_at_most_its_limit(value: float, limit: float | None, *, pass
 
 
 @pytest.mark.parametrize(
-    ("value", "limit", "passed"),
-    [
-        (0.97, 0.97, True),
-        (0.9701, 0.97, True),
-        (0.9699, 0.97, False),
-        (0.0, 0.0, True),
-        (-1e-9, 0.0, False),
-        (-INF, 0.97, False),
-        (0.9, None, None),
-    ],
+    ("errors", "worst"),
+    [((1.0, 3.0, 2.0), "b"), ((1.0, 3.0, NAN), "c"), ((NAN, 3.0, 2.0), "a"), ((0.0, 0.5, INF), "c")],
 )
-def test_a_value_is_at_least_its_limit(value: float, limit: float | None, *, passed: bool | None) -> None:
-    figure = limits._at_least("v", "overlap", value, limit)
-    assert (figure.variant, figure.name, figure.value) == ("v", "overlap", value)
-    assert (figure.passed, figure.limit) == (passed, limit)
-
-
-def test_what_is_not_a_number_never_passes_at_least() -> None:
-    assert limits._at_least("v", "overlap", NAN, 0.0).passed is not True
-
-
-def test_means_and_least_values_are_of_what_could_be_judged() -> None:
-    assert limits._mean([1.0, NAN, 4.0]) == 2.5
-    assert limits._least([3.0, NAN, 2.0]) == 2.0
-    assert math.isnan(limits._mean([NAN]))
-    assert math.isnan(limits._least([]))
-
-
-def _rated(face: str, points: float) -> Likeness:
-    nothing = {name: NAN for name in Likeness.__dataclass_fields__ if name not in ("face", "points")}
-    return Likeness(face=face, points=points, **nothing)
-
-
-@pytest.mark.parametrize(
-    ("points", "worst"),
-    [((1.0, -3.0, 2.0), "b"), ((1.0, -3.0, NAN), "c"), ((NAN, -3.0, 2.0), "a"), ((0.0, -0.5, INF), "c")],
-)
-def test_the_worst_face_has_the_largest_error_or_none_at_all(points: tuple[float, ...], worst: str) -> None:
-    assert limits._worst([_rated(*one) for one in zip("abc", points, strict=True)]).face == worst
+def test_the_worst_face_has_the_largest_error_or_none_at_all(errors: tuple[float, ...], worst: str) -> None:
+    found = [Likeness(face, error, (), {}) for face, error in zip("abc", errors, strict=True)]
+    assert worst_of(found).face == worst
 
 
 def test_only_what_failed_is_named_with_its_value_limit_and_face() -> None:
@@ -137,7 +105,8 @@ def test_the_record_has_null_for_what_json_has_not() -> None:
     ("points", "passed"), [(0.0, True), (0.1, True), (0.1001, False), (INF, False), (NAN, False)]
 )
 def test_a_stage_passes_up_to_its_limit(points: float, *, passed: bool) -> None:
-    result = stages.StageResult("v", "one", 40.0, points, 0.1, "someone")
+    gate = GateSpec("t", SCALAR, {ANY: 0.1})
+    result = stages.StageResult("v", "one", 40.0, gate, points, 0.1, "someone")
     assert result.passed is passed
     assert stages.Verification((result,)).failures == (() if passed else (result,))
 
@@ -149,6 +118,10 @@ def test_decibels_are_of_the_full_scale_not_of_the_signal() -> None:
     assert stages.peak_signal_to_noise(tensor, zero, zero) == INF
 
 
+def _arrays(scores: list[float]) -> list[repeatability.Array]:
+    return [np.array([score]) for score in scores]
+
+
 @pytest.mark.parametrize(
     ("one", "other", "apart"),
     [([1.0, 5.0], [1.5, 4.0], 1.0), ([1.0, 5.0], [4.0, 5.0], 3.0), ([2.0], [2.0], 0.0)],
@@ -156,9 +129,9 @@ def test_decibels_are_of_the_full_scale_not_of_the_signal() -> None:
 def test_repeats_are_judged_by_the_greatest_difference(
     one: list[float], other: list[float], apart: float
 ) -> None:
-    assert repeatability._apart(one, other) == apart
+    assert repeatability._apart(SPEC, _arrays(one), _arrays(other)) == apart
 
 
 @pytest.mark.parametrize("other", [[NAN, 7.0, 2.0], [1.0, NAN, 2.0], [1.0, 7.0, NAN]])
 def test_a_repeat_that_is_not_a_number_is_the_greatest_difference(other: list[float]) -> None:
-    assert math.isnan(repeatability._apart([1.0, 5.0, 2.0], other))
+    assert math.isnan(repeatability._apart(SPEC, _arrays([1.0, 5.0, 2.0]), _arrays(other)))

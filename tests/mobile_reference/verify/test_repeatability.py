@@ -10,6 +10,7 @@ import pytest
 from mien.mobile_reference.verify import repeatability
 from mien.mobile_reference.verify.repeatability import REFERENCE_KERNELS, ratings
 from tests.benchmarks.tinymodels import appraisal, int8_appraisal
+from tests.mobile_reference.conftest import SPEC
 
 FACES = [[np.random.default_rng(seed).integers(0, 256, (1, 256, 256, 3), np.uint8)] for seed in range(2)]
 PLACE = 0
@@ -23,11 +24,11 @@ def model(tmp_path: Path) -> Path:
 
 def test_threads_order_and_processes_change_nothing(model: Path):
     rated = partial(ratings, model, place=PLACE)
-    found = {r.changed: r for r in repeatability._variant_repeats("v", rated, 0.5, FACES)}
+    found = {r.changed: r for r in repeatability._variant_repeats(SPEC, "v", 0.5, rated, FACES)}
     assert found.keys() == {"reference kernels", "four threads", "order", "process"}
     assert found["reference kernels"].limit == 0.5
     for changed in ("four threads", "order", "process"):
-        assert (found[changed].points, found[changed].limit) == (0.0, 0.0)
+        assert (found[changed].error, found[changed].limit) == (0.0, 0.0)
 
 
 def test_reference_kernels_are_others_than_xnnpacks(tmp_path: Path):
@@ -38,18 +39,22 @@ def test_reference_kernels_are_others_than_xnnpacks(tmp_path: Path):
 
 
 def test_a_score_that_moves_is_seen(model: Path, monkeypatch: pytest.MonkeyPatch):
-    def moody(inputs: repeatability.Inputs, threads: int = 1, **_: object) -> list[float]:
+    def moody(inputs: repeatability.Inputs, threads: int = 1, **_: object) -> list[repeatability.Array]:
         return [rating + 0.25 * (threads == 4) for rating in ratings(model, inputs, PLACE)]
 
     monkeypatch.setattr(repeatability, "ProcessPoolExecutor", _Here)
-    found = {r.changed: r.points for r in repeatability._variant_repeats("v", moody, 0.5, FACES)}
+    found = {r.changed: r.error for r in repeatability._variant_repeats(SPEC, "v", 0.5, moody, FACES)}
     assert found["four threads"] == pytest.approx(0.25)
     assert found["process"] == 0
 
 
 def test_scores_that_are_not_numbers_are_apart():
-    assert math.isnan(repeatability._apart([1.0, 2.0, 3.0], [1.0, math.nan, 9.0]))
-    assert repeatability._apart([1.0, 2.0], [1.5, 2.0]) == 0.5
+    assert math.isnan(repeatability._apart(SPEC, arrays(1.0, 2.0, 3.0), arrays(1.0, math.nan, 9.0)))
+    assert repeatability._apart(SPEC, arrays(1.0, 2.0), arrays(1.5, 2.0)) == 0.5
+
+
+def arrays(*scores: float) -> list[repeatability.Array]:
+    return [np.array([score], np.float32) for score in scores]
 
 
 class _Here:

@@ -15,8 +15,8 @@ from mien.mobile_reference.commands.console import main
 from mien.mobile_reference.commands.verify import verify as verify_command
 from mien.mobile_reference.contract import TensorSpec
 from mien.mobile_reference.errors import UsageError
-from mien.mobile_reference.verify.stages import Deviation, StageResult, peak_signal_to_noise, verify
-from tests.mobile_reference.conftest import faithful
+from mien.mobile_reference.verify.stages import PAIR, Deviation, StageResult, peak_signal_to_noise, verify
+from tests.mobile_reference.conftest import SPEC, faithful
 
 RESULTS = ("detector", "heatmap", "mask", "inpaint", "compare", "cascade", "appraisal", "photograph")
 
@@ -41,11 +41,13 @@ def test_a_faithful_bundle_passes_every_gate(fake: Any, stand_in: Any):
     seen: list[Deviation] = []
     found = verify(open_bundle(fake.path), seen.append)
     assert found.failures == ()
-    assert [(r.variant, r.stage) for r in found.results] == [
+    first = [r for r in found.results if r.gate == SPEC.rating]
+    assert [(r.variant, r.stage) for r in first] == [
         (variant, stage) for variant in ("tflite-fp32", "tflite-fp16", "coreml-fp16") for stage in RESULTS
     ]
-    assert len(seen) == len(found.results)
-    assert {r.gate for r in found.results} == {0.01, 0.1}
+    assert len(seen) == len(first)
+    assert [r.passed for r in found.results if r.passed is not True] == [None] * 24  # ranks of one input
+    assert {r.limit for r in found.results if r.gate == SPEC.rating} == {0.01, 0.1}
 
 
 def test_a_bundle_without_its_float32_variant_is_refused(fake: Any):
@@ -60,11 +62,11 @@ def test_a_stage_that_is_off_is_named_with_what_depends_on_it(fake: Any, stand_i
     stand_in(spoil(stage, 3.0))
     found = verify(open_bundle(fake.path), ignore)
     failed = {result.stage for result in found.failures}
-    downstream = {"appraisal", "photograph"} if stage == "appraisal" else {stage, "cascade"}
+    downstream = {"appraisal", "photograph", "platforms"} if stage == "appraisal" else {stage, "cascade"}
     assert failed == downstream
-    assert {result.variant for result in found.failures} == {"tflite-fp16"}
+    assert {result.variant.partition(PAIR)[0] for result in found.failures} == {"tflite-fp16"}
     spoilt = next(r for r in found.results if r.variant == "tflite-fp16" and r.stage == stage)
-    assert spoilt.points > spoilt.gate
+    assert (spoilt.loss or 0) > spoilt.limit
     assert math.isfinite(spoilt.decibels)
 
 
@@ -86,8 +88,8 @@ def test_a_score_that_is_not_a_number_fails(fake: Any, stand_in: Any):
 
 
 def test_a_result_passes_up_to_its_gate_and_not_as_nan():
-    def result(points: float) -> StageResult:
-        return StageResult("v", "s", 30.0, points, 0.1, "f")
+    def result(loss: float) -> StageResult:
+        return StageResult("v", "s", 30.0, SPEC.rating, loss, 0.1, "f")
 
     assert result(0.1).passed
     assert not result(0.1000001).passed
@@ -99,13 +101,13 @@ def test_the_command_exits_1_and_names_stage_face_and_gate(fake: Any, stand_in: 
     report = tmp_path / "parity.json"
     answer = CliRunner().invoke(verify_command, [str(fake.path), "--json", "-o", str(report)])
     assert answer.exit_code == 1
-    assert "mien: tflite-fp16: stage inpaint moves the score of someone by" in answer.stderr
-    assert "at most 0.1 are allowed" in answer.stderr
+    assert "mien: tflite-fp16: stage inpaint: score error is" in answer.stderr
+    assert "(someone), at most 0.1 passes" in answer.stderr
     assert json.loads(answer.stdout) == json.loads(report.read_text())
     record = json.loads(answer.stdout)
     assert record["passed"] is False
     assert "not validated on Apple hardware" in record["core_ml"]
-    assert {(r["variant"], r["stage"]) for r in record["results"] if not r["passed"]} == {
+    assert {(r["variant"], r["stage"]) for r in record["results"] if r["passed"] is False} == {
         ("tflite-fp16", "inpaint"),
         ("tflite-fp16", "cascade"),
     }

@@ -1,0 +1,140 @@
+"""What a verification by golden inputs found, as a table of 80 columns, as lines and as a record."""
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import groupby
+from typing import Any
+
+from rich.box import SIMPLE
+from rich.table import Table
+
+from mien.mobile_reference.bundle.reader import Bundle
+from mien.mobile_reference.contract import FUNCTION, GateSpec
+from mien.mobile_reference.coreml import NOT_VALIDATED
+from mien.mobile_reference.metrics import METRICS, Metric, worst
+from mien.mobile_reference.run.models import COREML
+
+from .limits import NOT_JUDGED
+from .stages import StageResult, Verification
+
+
+def _metric(gate: GateSpec) -> Metric:
+    """Return the metric that a gate is told by; a function of the user's is told as the loss that it gave."""
+    label = gate.metric.removeprefix(FUNCTION)
+    return METRICS.get(gate.metric, Metric(label, lambda *_: None, worst))
+
+
+def title(gate: GateSpec) -> str:
+    """Name a gate as people read it: its tensor and what is measured of it."""
+    return f"{gate.tensor} {_metric(gate).label}"
+
+
+def stages_table(bundle: Bundle, found: Verification) -> Table:
+    """Show each stage of each variant with the gate that it comes nearest to, and the verdict of all."""
+    table = Table(
+        title=f"parity with the float pipeline, worst of {len(bundle.goldens)} golden inputs",
+        title_justify="left",
+        box=SIMPLE,
+        padding=(0, 1, 0, 0),
+    )
+    for heading in ("variant", "stage", "PSNR dB", "nearest gate", "value", "tolerance", ""):
+        right = heading in ("PSNR dB", "value", "tolerance")
+        table.add_column(heading, justify="right" if right else "left", overflow="fold")
+    last = {result.variant: result.stage for result in found.results}
+    for (variant, stage), group in groupby(found.results, key=lambda one: (one.variant, one.stage)):
+        table.add_row(variant, stage, *_cells(list(group)), end_section=last[variant] == stage)
+    return table
+
+
+def _cells(results: Sequence[StageResult]) -> tuple[str, ...]:
+    """Tell of a stage by the result that is nearest to failing."""
+    nearest = max(results, key=_nearness)
+    decibels = f"{nearest.decibels:.1f}" if math.isfinite(nearest.decibels) else "exact"
+    if math.isnan(nearest.decibels):
+        decibels = "nan"
+    if nearest.gate is None:
+        return decibels, "", "", "", "ungated"
+    if nearest.passed is None:
+        return decibels, title(nearest.gate), "", "", NOT_JUDGED
+    value, tolerance = _shown(nearest)
+    return decibels, title(nearest.gate), f"{value:.4g}", f"{tolerance:g}", _verdict(nearest)
+
+
+def _nearness(result: StageResult) -> tuple[bool, float]:
+    """Order results: those that failed last, then by the part of the tolerance that is used up."""
+    if result.loss is None or result.gate is None:
+        return False, -1.0
+    if not math.isfinite(result.loss):
+        return True, math.inf
+    beyond = math.inf if result.loss else 0.0
+    return result.passed is False, result.loss / result.limit if result.limit else beyond
+
+
+def _verdict(result: StageResult) -> str:
+    return {True: "passed", False: "FAILED", None: NOT_JUDGED}[result.passed]
+
+
+def _shown(result: StageResult) -> tuple[float, float]:
+    """Return value and tolerance in the units that people know; a loss there must be."""
+    assert result.gate is not None  # noqa: S101 - for the types
+    assert result.loss is not None  # noqa: S101
+    metric = _metric(result.gate)
+    return metric.shown(result.loss), metric.shown(result.limit)
+
+
+def failure_line(result: StageResult) -> str:
+    """Say what failed: the variant, the stage, the gate, its value, the golden input, what is allowed."""
+    value, tolerance = _shown(result)
+    assert result.gate is not None  # noqa: S101
+    bound = "most" if _metric(result.gate).worst_word == "worst" else "least"
+    return (
+        f"{result.variant}: stage {result.stage}: {title(result.gate)} is {value:.4g} ({result.face}), "
+        f"at {bound} {tolerance:g} passes"
+    )
+
+
+def remarks(bundle: Bundle, found: Verification) -> Iterator[str]:
+    """Say what the table does not: platforms beside each other, what was not judged, who ran Core ML."""
+    if found.platforms:
+        farthest = max(found.platforms, key=_nearness)
+        value, tolerance = _shown(farthest)
+        yield (
+            f"TFLite and Core ML are at most {value:.4g} apart by {title(bundle.spec.rating)} "
+            f"({farthest.variant}), {tolerance:g} passes: {_verdict(farthest)}"
+        )
+    for stage in found.ungated:
+        yield f"stage {stage} is ungated: no gate depends on what it makes"
+    for gate in bundle.spec.gates:
+        if all(one.loss is None for one in found.results if one.gate == gate):
+            yield f"{title(gate)} is {NOT_JUDGED}: {_why(gate)}"
+    if any(variant.platform == COREML for variant in bundle.variants):
+        yield f"Core ML was executed by mien's evaluator, not by Apple's runtime: {NOT_VALIDATED}."
+
+
+def _why(gate: GateSpec) -> str:
+    if gate.is_function:
+        return "it is a function of the pipeline's; give --pipeline FILE"
+    return "the golden inputs leave nothing to judge by it"
+
+
+def result_record(result: StageResult) -> Mapping[str, Any]:
+    """Describe a result; JSON has no infinity and no NaN, so null stands for both."""
+    gate, value, tolerance = result.gate, None, None
+    if gate is not None and result.loss is not None:
+        value, tolerance = _shown(result)
+    return {
+        "variant": result.variant,
+        "stage": result.stage,
+        "tensor": gate.tensor if gate else None,
+        "metric": gate.metric if gate else None,
+        "golden": result.face,
+        "error": _finite(result.loss),
+        "value": _finite(value),
+        "tolerance": _finite(tolerance),
+        "passed": result.passed,
+        "decibels": _finite(result.decibels),
+    }
+
+
+def _finite(value: float | None) -> float | None:
+    return value if value is not None and math.isfinite(value) else None
