@@ -73,7 +73,7 @@ class ExportReport:
 
 
 @one_thread()
-def export_bundle(request: ExportRequest, progress: Progress) -> ExportReport:
+def make_bundle(request: ExportRequest, progress: Progress) -> ExportReport:
     """Make a bundle, or leave nothing.
 
     Raises:

@@ -31,6 +31,8 @@ LAYER_OF: Mapping[str, str] = {
     "tests/benchmarks/test_bench_pipelines.py": "device",
     "tests/calibration": "unit",
     "tests/documents": "unit",
+    "tests/documents/test_api_examples.py": "converters",
+    "tests/documents/test_tutorial.py": "converters",
     "tests/export": "converters",
     "tests/export/tflite/passes/test_connect_products.py": "unit",
     "tests/export/tflite/passes/test_layout_operations.py": "unit",

@@ -4,11 +4,12 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from mien import Pipeline, Stage, iou, scalar
 from networks import Scorer, UNet
 from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor, nn
+
+from mien import Pipeline, Stage, iou, scalar
 
 HERE = Path(__file__).parent
 

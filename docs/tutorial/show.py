@@ -3,11 +3,12 @@
 import sys
 from pathlib import Path
 
-import mien
 import numpy as np
 from numpy.typing import NDArray
-from mien.mobile_reference.bundle.reader import Bundle
 from PIL import Image
+
+import mien
+from mien.mobile_reference.bundle.reader import Bundle
 
 LARGER = 3
 VARIANTS = ("tflite-fp32", "tflite-int8")
@@ -17,7 +18,8 @@ def row(bundle: Bundle, file: Path) -> NDArray[np.uint8]:
     """Return the pictures of one plate side by side, and print its grades."""
     image = np.asarray(Image.open(file).convert("RGB"))
     made = [mien.run_bundle(bundle, {"image": image[None]}, variant=variant) for variant in VARIANTS]
-    print(file.name, *(f"{name}: {one['grade'].item():.1f}" for name, one in zip(VARIANTS, made, strict=True)))
+    grades = (f"{name}: {one['grade'].item():.1f}" for name, one in zip(VARIANTS, made, strict=True))
+    sys.stdout.write(f"{file.name} {' '.join(grades)}\n")
     masks = [np.repeat((255 * one["mask"][0]).astype(np.uint8), 3, 2) for one in made]
     return np.concatenate([image, *masks], 1)
 

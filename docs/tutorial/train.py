@@ -17,7 +17,9 @@ _DRAWN, _BATCH = 600, 16
 def plate(generator: np.random.Generator) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
     """Draw a plate [H, W, 3] of uint8, and the mask of its rust [H, W] of 0 and 1."""
     rows, columns = np.mgrid[:SIDE, :SIDE] / SIDE
-    light = generator.uniform(90, 180) + generator.uniform(-40, 40) * rows + generator.uniform(-40, 40) * columns
+    light = (
+        generator.uniform(90, 180) + generator.uniform(-40, 40) * rows + generator.uniform(-40, 40) * columns
+    )
     picture = light[..., None] + generator.normal(0, 6, (SIDE, SIDE, 1))
     picture = np.repeat(picture, 3, 2)
     mask = np.zeros((SIDE, SIDE), np.float32)

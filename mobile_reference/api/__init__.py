@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from mien.benchmarks.scripting import bench_bundle
+    from mien.export.scripting import export_bundle
     from mien.mobile_reference.bundle.reader import open_bundle
     from mien.mobile_reference.scripting import appraise, run_bundle, verify_bundle
     from mien.models.gates import correlation, iou, judged_by, psnr, relative, scalar, top1
@@ -24,6 +25,7 @@ __all__ = [
     "appraise",
     "bench_bundle",
     "correlation",
+    "export_bundle",
     "iou",
     "judged_by",
     "open_bundle",
@@ -41,6 +43,7 @@ _HOMES = {
     "appraise": "mien.mobile_reference.scripting",
     "bench_bundle": "mien.benchmarks.scripting",
     "correlation": "mien.models.gates",
+    "export_bundle": "mien.export.scripting",
     "iou": "mien.models.gates",
     "judged_by": "mien.models.gates",
     "open_bundle": "mien.mobile_reference.bundle.reader",

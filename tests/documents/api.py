@@ -1,6 +1,7 @@
 """docs/api.md: the public names with their signatures and docstrings, made from the code."""
 
 import inspect
+from collections.abc import Callable
 from pathlib import Path
 
 import click
@@ -11,8 +12,8 @@ from tests.commands import ROOT
 PAGE = ROOT / "docs" / "api.md"
 _HEAD = """# API
 
-What `import mien` gives. This page is made from the docstrings by `python -m tests.documents.api --write`; each example
-is run by a test, in a folder with a bundle named `bundle` and a portrait named `photo.jpg`.
+What `import mien` gives. This page is made from the docstrings by `python -m tests.documents.api --write`; a
+test runs each example, in a folder with a bundle named `bundle` and a portrait named `photo.jpg`.
 
 `mien.__version__` is the version as text."""
 _SECTIONS = ("Args", "Returns", "Raises", "Example", "Attributes", "Yields")
@@ -25,14 +26,24 @@ def reference() -> str:
 
 
 def _entry(name: str, what: object) -> str:
-    signature = str(inspect.signature(what)) if callable(what) else ""
-    for module in ("mien.mobile_reference.", "mien.models.", "mien.export.", "mien.benchmarks.", "pathlib."):
-        signature = signature.replace(module, "")
+    signature = _signature(what) if callable(what) else ""
     parts = [f"## {name}", f"```python\nmien.{name}{signature}\n```", _text(inspect.getdoc(what) or "")]
     if inspect.isclass(what):
         for method, function in _methods(what):
             parts += [f"`{name}.{method}`: {(inspect.getdoc(function) or '').splitlines()[0]}"]
     return "\n\n".join(part for part in parts if part)
+
+
+def _signature(what: Callable[..., object]) -> str:
+    """Return the names of the arguments, with defaults that are as short as their names."""
+    given = inspect.signature(what, eval_str=False).parameters.values()
+    plain = [one.replace(annotation=one.empty, default=_default(one.default)) for one in given]
+    return str(inspect.Signature(plain)).replace("Ellipsis", "...")
+
+
+def _default(value: object) -> object:
+    """Stand for a default: as it is where it is a plain value, else as dots."""
+    return value if value in (inspect.Parameter.empty, None, ()) or isinstance(value, str | int) else ...
 
 
 def _methods(kind: type) -> list[tuple[str, object]]:

@@ -59,7 +59,7 @@ def test_what_a_pipeline_says_is_checked_before_anything_runs():
         check_said(replace(silent, name="my model"))
     with pytest.raises(ResultError, match="record/evidence"):
         check_said(replace(silent, record={"evidence": float("inf")}))
-    with pytest.raises(ExportError, match="gates/0/limits/fp32 in the manifest: -1.0 is less"):
+    with pytest.raises(ExportError, match=r"gates/0/limits/fp32 in the manifest: -1\.0 is less"):
         check_said(replace(silent, gates=(GateSpec("grade", SCALAR, {"fp32": -1.0}),)))
 
 
