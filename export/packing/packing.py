@@ -123,10 +123,9 @@ def pack(
 ) -> None:
     """Fill ``folder`` with what the conversions ``made``, the golden inputs and the manifest.
 
-    A variant that has not all models, as a palette that failed its tolerance, is left out; the manifest says
-    so.
+    A variant whose gates do not hold is left out, as is one that has not all models; the manifest says so.
     """
-    complete = [judgement for judgement in judged if is_complete(made, judgement.name, pipeline.spec)]
+    complete = [one for one in judged if one.holds and is_complete(made, one.name, pipeline.spec)]
     variants = [_pack_variant(folder, made, pipeline.spec, judgement) for judgement in complete]
     shutil.copytree(made / "ranges", folder / "ranges")
     for golden in goldens:
