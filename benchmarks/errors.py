@@ -4,6 +4,8 @@ MienError
 ├── ReportError    a file that is not a report of ``mien bench``, or two that cannot be compared
 └── TargetError    a target that is missing something, or failed while it ran
     ├── SetupError a target that has not been set up, or whose set-up failed
+    ├── ProgramError    a program that cannot be started, or says too much
+    │   └── ProgramTimeout  a program that takes too long
     └── DeviceError    a phone that cannot be used, or a program that failed on it
         └── DeviceLost a phone that was there and is gone
 """
@@ -21,6 +23,14 @@ class TargetError(MienError):
 
 class SetupError(TargetError):
     """A target is not ready."""
+
+
+class ProgramError(TargetError):
+    """A program cannot be started, or says too much."""
+
+
+class ProgramTimeout(ProgramError):  # noqa: N818 - what happened, not that it is an error
+    """A program takes too long."""
 
 
 class DeviceError(TargetError):

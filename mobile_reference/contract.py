@@ -46,7 +46,7 @@ class TensorSpec:
     """One tensor: ``shape`` with the batch of 1, as TFLite has it; ``dtype`` as numpy names it.
 
     ``full_scale`` is the span of its values, by which a difference is judged; ``layout`` is ``PICTURE`` or
-    ``AS_IT_IS``.
+    ``AS_IT_IS``. ``range`` is the least and the greatest value, none where the pipeline declares none.
     """
 
     name: str
@@ -55,6 +55,7 @@ class TensorSpec:
     full_scale: float
     meaning: str
     layout: str = AS_IT_IS
+    range: tuple[float, float] | None = None
 
     @property
     def rgb(self) -> bool:
@@ -261,7 +262,7 @@ def read_pipeline(record: Mapping[str, Any]) -> PipelineSpec:
     front = record["front"]
     return PipelineSpec(
         name=record["name"],
-        tensors=tuple(TensorSpec(**{**one, "shape": tuple(one["shape"])}) for one in record["tensors"]),
+        tensors=tuple(map(_tensor, record["tensors"])),
         stages=tuple(map(_stage, record["stages"])),
         gates=tuple(GateSpec(**one) for one in record["gates"]),
         front=None if front is None else _front(front),
@@ -393,6 +394,11 @@ def _out_of_order(spec: PipelineSpec) -> Iterator[str]:
 
 def _repeated(names: list[str]) -> list[str]:
     return sorted({name for name in names if names.count(name) > 1})
+
+
+def _tensor(record: Mapping[str, Any]) -> TensorSpec:
+    lists = {key: tuple(record[key]) for key in ("shape", "range") if record.get(key) is not None}
+    return TensorSpec(**{**record, **lists})
 
 
 def _stage(record: Mapping[str, Any]) -> StageSpec:

@@ -8,6 +8,8 @@ MienError
 │   ├── PackageError      a package that is damaged, hostile or no ML Program
 │   ├── UnsupportedError  a program that needs operations or parameters the evaluator has not
 │   └── EvaluationError   a program or inputs that contradict what is declared
+├── RatingError       a result that cannot be a rating: not a number, or outside of its range
+├── ChildError        a process for foreign bytes that died or passed a limit
 ├── ResultError       a result that cannot be written, such as a number that is not finite
 └── UsageError        a request that cannot be met (an unknown variant, an output folder in use)
 
@@ -48,6 +50,14 @@ class UnsupportedError(CoreMLError):
 
 class EvaluationError(CoreMLError):
     """A program or its inputs contradict the shapes and types that the program declares."""
+
+
+class RatingError(MienError):
+    """The models gave what cannot be a rating."""
+
+
+class ChildError(MienError):
+    """The process that worked on foreign bytes died or passed a limit."""
 
 
 class ResultError(MienError):

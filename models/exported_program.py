@@ -54,11 +54,12 @@ class ProgramModule(nn.Module):
             if isinstance(n.meta["val"], Tensor)
         )
         self.outputs = len(signature.user_outputs)
-        self.graph = _plain(program)
+        # Not "graph": that is what traced modules call something else.
+        self.program = _plain(program)
 
     def forward(self, *given: Tensor) -> tuple[Tensor, ...]:
         """Run the program."""
-        return as_tuple(self.graph(*given))
+        return as_tuple(self.program(*given))
 
 
 def open_program(file: Path) -> ProgramModule:

@@ -225,6 +225,7 @@ class Pipeline:
         front: what an app does before the first stage.
         net: the module whose convolutions are rounded, by whose names blocks are called.
         meanings: what tensors mean, for the manifest.
+        ranges: the least and the greatest value of a tensor; a result outside of them is an error.
         views: how people see tensors.
         weights: a hash of all that is computed with.
         record: what a manifest shall say beside.
@@ -265,6 +266,7 @@ class Pipeline:
     front: Front | None = None
     net: nn.Module | None = None
     meanings: Mapping[str, str] = field(default_factory=dict)
+    ranges: Mapping[str, tuple[float, float]] = field(default_factory=dict)
     views: Sequence[ViewSpec] = ()
     weights: str = ""
     record: Mapping[str, Any] = field(default_factory=dict)
@@ -370,7 +372,7 @@ class Pipeline:
 
     def _described(self, name: str, array: NDArray[Any], layout: str) -> TensorSpec:
         scale, meaning = self.scale.get(name, 1), self.meanings.get(name, "")
-        return TensorSpec(name, array.shape, array.dtype.name, scale, meaning, layout)
+        return TensorSpec(name, array.shape, array.dtype.name, scale, meaning, layout, self.ranges.get(name))
 
     def _made(self, model: Stage, known: Arrays, tensors: Mapping[str, TensorSpec]) -> dict[str, Tensor]:
         lacking = [name for name in model.inputs if name not in known]

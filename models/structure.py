@@ -71,6 +71,7 @@ def _asked(pipeline: Pipeline) -> Iterator[str]:
         "a view": [view.tensor for view in pipeline.views],
         "layout": pipeline.layout,
         "scale": pipeline.scale,
+        "ranges": pipeline.ranges,
     }
     there = ", ".join(sorted(tensors))
     for what, names in said.items():

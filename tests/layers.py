@@ -24,6 +24,7 @@ LAYER_OF: Mapping[str, str] = {
     "tests/benchmarks/apps": "device",
     "tests/benchmarks/emulation": "device",
     "tests/benchmarks/estimates": "device",
+    "tests/benchmarks/phone": "unit",
     "tests/benchmarks/reporting": "unit",
     "tests/benchmarks/reporting/test_bench_summary.py": "converters",
     "tests/benchmarks/results": "unit",

@@ -6,12 +6,13 @@ a phone that it reaches is a phone that we reach.
 
 import os
 import shutil
-import subprocess
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
 from mien.benchmarks.errors import DeviceError, DeviceLost
+from mien.benchmarks.programs import Answer, run_program
+from mien.mobile_reference.output.text import shown
 
 _CALL_LIMIT_S = 120
 _READY = "device"
@@ -24,20 +25,6 @@ _REMEDIES = {
 
 
 @dataclass(frozen=True)
-class Answer:
-    """What a command on the device said."""
-
-    code: int
-    out: str
-    err: str
-
-    @property
-    def last(self) -> str:
-        """The last line of what went wrong."""
-        return ((self.err.strip() or self.out.strip()).splitlines() or ["it said nothing"])[-1].strip()
-
-
-@dataclass(frozen=True)
 class Adb:
     """One device, by its serial number."""
 
@@ -45,35 +32,23 @@ class Adb:
     serial: str
 
     def _call(self, arguments: Iterable[str | Path], limit: float) -> Answer:
-        command = [self.program, "-s", self.serial, *map(str, arguments)]
-        try:
-            done = subprocess.run(  # noqa: S603 - adb, with our own argument list
-                command,
-                stdin=subprocess.DEVNULL,
-                capture_output=True,
-                timeout=limit,
-                check=False,
-            )
-        except subprocess.TimeoutExpired as error:
-            raise TimeoutError(f"'adb {command[3]}' took longer than {limit:g} s") from error
-        texts = [text.decode(errors="replace").replace("\r", "") for text in (done.stdout, done.stderr)]
-        answer = Answer(done.returncode, *texts)
+        answer = run_program([self.program, "-s", self.serial, *map(str, arguments)], limit)
         if answer.code and not self.is_there():
-            raise DeviceLost(f"{self.serial} is gone ({answer.last}); plug it in again")
+            raise DeviceLost(f"{shown(self.serial)} is gone ({answer.last}); plug it in again")
         return answer
 
     def is_there(self) -> bool:
         """Tell whether the device answers."""
         command = [self.program, "-s", self.serial, "get-state"]
-        done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=_CALL_LIMIT_S)  # noqa: S603
-        return done.stdout.strip() == _READY
+        return run_program(command, _CALL_LIMIT_S).out.strip() == _READY
 
     def shell(self, script: str, limit: float = _CALL_LIMIT_S) -> Answer:
         """Run a script in the device's shell.
 
         Raises:
             DeviceLost: the device went away.
-            TimeoutError: it took longer than ``limit`` seconds; it may still be running there.
+            ProgramError: adb cannot be started, or the device says more than is read.
+            ProgramTimeout: it took longer than ``limit`` seconds; it may still be running there.
         """
         return self._call(["shell", "-T", script], limit)
 
@@ -97,6 +72,11 @@ def find_adb(given: Path | None) -> str:
     Raises:
         DeviceError: there is none.
     """
+    # A path, which has lost its "./" by now, is not looked up on PATH.
+    if given is not None and given.exists():
+        if given.is_file() and os.access(given, os.X_OK):
+            return str(given.absolute())
+        raise DeviceError(f"{given} is not a program that can be run; name adb itself by --adb")
     home = os.environ.get("ANDROID_HOME", "")
     places = (
         [str(given)] if given else ["adb", *([str(Path(home) / "platform-tools" / "adb")] if home else [])]
@@ -116,11 +96,15 @@ def choose_device(program: str, serial: str | None) -> Adb:
     Raises:
         DeviceError: there is none, there are several, or it is not ready.
     """
-    done = subprocess.run(  # noqa: S603 - adb
-        [program, "devices"], capture_output=True, text=True, check=False, timeout=_CALL_LIMIT_S
-    )
-    lines = [line.split("\t", 1) for line in done.stdout.splitlines() if "\t" in line]
-    states = {name: state.strip() for name, state in lines}
+    answer = run_program([program, "devices"], _CALL_LIMIT_S)
+    if answer.code:
+        raise DeviceError(
+            f"'adb devices' ended with {answer.code}: {answer.last}; run 'adb start-server' and look at it"
+        )
+    lines = [
+        [shown(cell) for cell in line.split("\t", 1)] for line in answer.out.splitlines() if "\t" in line
+    ]
+    states = dict(lines)
     if serial is None:
         serial = _only(states)
     if serial not in states:

@@ -1,17 +1,21 @@
 """What a phone says about itself: identity, clusters, heat and clock. Each is one script in its shell.
 
 The scripts use what Android's shell has built in, so that asking costs little; what a phone does not
-let its shell user see is simply missing.
+let its shell user see, or says in a form that is not understood, is simply missing.
 """
 
 import re
 from dataclasses import dataclass
 
 from mien.benchmarks.errors import DeviceError
+from mien.benchmarks.programs import Answer
 from mien.benchmarks.results.records import ANDROID, ANDROID_EMULATOR, Condition, Device
+from mien.mobile_reference.output.text import shown
 
-from .adb import Adb, Answer
+from .adb import Adb
 
+_MOST_LETTERS = 100
+"""Of one property that is shown."""
 _CPU = "/sys/devices/system/cpu/cpu[0-9]*"
 _SHOW = 'show() { for f in "$@"; do { read -r v < "$f"; } 2>/dev/null && echo "$f=$v"; done; }'
 _PROBE = (
@@ -43,7 +47,7 @@ def _asked(answer: Answer) -> str:
 
 
 def _per_cpu(text: str, name: str) -> dict[int, int]:
-    found = re.findall(rf"cpu/cpu(\d+)/(?:cpufreq/)?{name}=(\d+)", text)
+    found = re.findall(rf"cpu/cpu(\d{{1,3}})/(?:cpufreq/)?{name}=(\d{{1,9}})$", text, re.MULTILINE)
     return {int(cpu): int(value) for cpu, value in found}
 
 
@@ -57,12 +61,13 @@ def probe(adb: Adb) -> Phone:
     properties = dict(re.findall(r"^\[([^\]]+)\]: \[([^\]]*)\]$", text, re.MULTILINE))
 
     def first(*names: str) -> str:
-        return next((properties[name] for name in names if properties.get(name)), "unknown")
+        found = (shown(properties.get(name, ""))[:_MOST_LETTERS] for name in names)
+        return next(filter(None, found), "unknown")
 
     emulator = "1" in (properties.get("ro.kernel.qemu"), properties.get("ro.boot.qemu"))
     speed, rank = _per_cpu(text, "cpuinfo_max_freq"), _per_cpu(text, "cpu_capacity")
     rank = rank or speed
-    page = int((re.findall(r"^page=(\d+)", text, re.MULTILINE) or ["0"])[0])
+    page = int((re.findall(r"^page=(\d{1,9})$", text, re.MULTILINE) or ["0"])[0])
     soc = first("ro.soc.model", "ro.board.platform", "ro.hardware")
     return Phone(
         device=Device(
@@ -89,18 +94,19 @@ def _clusters(speed: dict[int, int]) -> str:
 def read_condition(text: str, block: int, when: str) -> Condition:
     """Read what ``CONDITION`` printed ``before`` or ``after`` the block of a number."""
     types = dict(re.findall(r"(thermal_zone\d+)/type=(\S+)", text))
-    zones = re.findall(r"(thermal_zone\d+)/temp=(-?\d+)", text)
+    zones = re.findall(r"(thermal_zone\d+)/temp=(-?\d{1,6})$", text, re.MULTILINE)
     heat = {types.get(zone, zone): int(value) / 1000 for zone, value in zones}
     current = text.partition("Current temperatures from HAL")[2] or text
-    pattern = r"Temperature\{mValue=(-?[\d.]+),[^}]*mName=([^,}]+)"
+    pattern = r"Temperature\{mValue=(-?\d{1,3}(?:\.\d{1,9})?),[^}]{0,200}mName=([^,}]{1,200})"
     heat |= {name: float(value) for value, name in re.findall(pattern, current)}
-    status = re.search(r"Thermal Status: (\d+)", text)
-    battery = re.search(r"^\s*level: (\d+)", text, re.MULTILINE)
+    # From none, 0, to shutdown, 6 (android.os.PowerManager).
+    status = re.search(r"Thermal Status: ([0-6])$", text, re.MULTILINE)
+    battery = re.search(r"^\s*level: (100|\d{1,2})$", text, re.MULTILINE)
     return Condition(
         block=block,
         when=when,
         thermal_status=int(status[1]) if status else None,
-        temperatures=heat,
+        temperatures={shown(name): degrees for name, degrees in heat.items()},
         max_khz={str(cpu): khz for cpu, khz in _per_cpu(text, "scaling_max_freq").items()},
         current_khz={str(cpu): khz for cpu, khz in _per_cpu(text, "scaling_cur_freq").items()},
         battery_percent=int(battery[1]) if battery else None,

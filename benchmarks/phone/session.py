@@ -6,11 +6,12 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from mien.benchmarks.errors import DeviceError, DeviceLost
+from mien.benchmarks.errors import DeviceError, DeviceLost, ProgramTimeout
+from mien.benchmarks.programs import Answer
 from mien.benchmarks.results.records import UNSTABLE_NOTE, Condition
 from mien.mobile_reference.bundle.reader import sha256
 
-from .adb import Adb, Answer
+from .adb import Adb
 from .phone import CONDITION, Phone, read_condition
 
 FOLDER = "/data/local/tmp/mien"
@@ -157,7 +158,7 @@ class Session:
         script = f"{started}; code=$?; echo; echo '{_AFTER}'; {{ {CONDITION}; }} 2>/dev/null; exit $code"
         try:
             answer = self.adb.shell(script, self.mode.limit + _GRACE_S)
-        except TimeoutError as error:
+        except ProgramTimeout as error:
             self.adb.shell(f"kill -9 $(cat {_PID})")
             raise DeviceError(f"{job.name}: {error}; the job was killed, try --mode quick") from error
         if answer.code == _ALARM:

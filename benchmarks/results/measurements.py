@@ -1,12 +1,11 @@
 """The JSON objects that a generated package writes into its log, one a line, while it measures elsewhere."""
 
-import json
-import math
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from mien.benchmarks.errors import ReportError
+from mien.mobile_reference.strict_json import parse_json
 
 from .records import check_report
 
@@ -32,18 +31,10 @@ def read_records(log: Path, mark: str, schema: str, identity: str) -> Iterator[d
         if not found:
             continue
         try:
-            record: dict[str, Any] = json.loads("{" + rest, parse_float=_finite, parse_constant=_finite)
+            record: dict[str, Any] = parse_json("{" + rest)
             check_report(record, schema)
-        except (ValueError, RecursionError, ReportError) as error:
+        except (ValueError, ReportError) as error:
             raise ReportError(f"{log}: a measurement is damaged ({error}); run measure.sh again") from error
         if record["id"] != identity:
             raise ReportError(f"{log} measured another bundle; generate and measure in a new folder")
         yield record
-
-
-def _finite(text: str) -> float:
-    """Read a number; NaN and infinity, which Python's JSON takes, are none."""
-    value = float(text)
-    if not math.isfinite(value):
-        raise ValueError(f"{text} is not a finite number")
-    return value

@@ -21,6 +21,7 @@ from mien.benchmarks.pipeline import Given
 from mien.mobile_reference.bundle.reader import MANIFEST, Bundle, sha256
 from mien.mobile_reference.contract import PipelineSpec
 from mien.mobile_reference.output.json_text import json_text
+from mien.mobile_reference.strict_json import parse_json
 
 from .stats import Blocks, Summary, block_spread, summarise
 
@@ -349,8 +350,8 @@ def _load(path: Path) -> Any:
     if path.stat().st_size > _MAX_REPORT_BYTES:
         raise ReportError(f"{path} is larger than {_MAX_REPORT_BYTES} bytes; give a report of 'mien bench'")
     try:
-        return json.loads(path.read_bytes())
-    except (ValueError, RecursionError) as error:
+        return parse_json(path.read_bytes())
+    except ValueError as error:
         raise ReportError(f"{path} is not JSON: {error}; give a report of 'mien bench'") from error
 
 

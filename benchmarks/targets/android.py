@@ -1,6 +1,5 @@
 """The target ``android``: a phone, through adb and the runner kit, every block a process of its own."""
 
-import json
 import math
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
@@ -15,10 +14,10 @@ from PIL import Image
 
 from mien.benchmarks.errors import DeviceError
 from mien.benchmarks.model_names import check_names
-from mien.benchmarks.phone.adb import Answer
 from mien.benchmarks.phone.runner_kit import LITERT, Kit
 from mien.benchmarks.phone.session import FOLDER, Job, Measured, Session, thermal_notes
 from mien.benchmarks.pipeline import Given, differences, judged_limits, models_behind
+from mien.benchmarks.programs import Answer
 from mien.benchmarks.results.records import (
     ANDROID,
     DECODE,
@@ -37,6 +36,7 @@ from mien.benchmarks.results.records import (
 from mien.mobile_reference.bundle.reader import Bundle, Variant, alignment_rule, face_front
 from mien.mobile_reference.contract import PipelineSpec, TensorSpec
 from mien.mobile_reference.run.models import TFLITE
+from mien.mobile_reference.strict_json import parse_json
 
 from .host import gate_parity, unjudged_notes
 
@@ -134,7 +134,7 @@ class AndroidTarget:
                 "run 'mien verify' first"
             )
         try:
-            result: dict[str, Any] = json.loads(answer.out)
+            result: dict[str, Any] = parse_json(answer.out.encode())
         except ValueError as error:
             raise DeviceError(f"{job.name}: the runner's answer is not JSON; run it again") from error
         if result["page_size"] != self._session.phone.page_size:

@@ -20,6 +20,7 @@ from mien.benchmarks.results.records import BenchSpec, Device, Parity, Result
 from mien.mobile_reference.bundle.reader import Bundle, Variant
 from mien.mobile_reference.contract import PipelineSpec, StageSpec, TensorSpec
 from mien.mobile_reference.front.photograph import read_photograph
+from mien.mobile_reference.run.child import Limits, in_child
 from mien.mobile_reference.run.models import Arrays
 from mien.mobile_reference.run.runner import BundleRunner
 from mien.mobile_reference.tflite.model_file import TFLiteFile, read_tflite
@@ -113,14 +114,26 @@ class _Recorder(BundleRunner):
         return outputs
 
 
-def _on_host(bundle: Bundle, variant: Variant, given: Given) -> _Recorder:
-    """Run everything once on the host."""
-    recorder = _Recorder(bundle, variant.name)
-    inputs = given.arrays
-    if given.photograph:
-        inputs = dict(recorder.prepare(read_photograph(given.photograph)).inputs)
-    recorder.rate(inputs)
-    return recorder
+@dataclass(frozen=True)
+class _Recorded:
+    """What went into each model, and what came out."""
+
+    given: Mapping[str, Arrays]
+    made: Mapping[str, Arrays]
+
+
+def _on_host(bundle: Bundle, variant: Variant, given: Given) -> _Recorded:
+    """Run everything once on the host, in a child process: the bundle may be foreign."""
+
+    def work() -> _Recorded:
+        recorder = _Recorder(bundle, variant.name)
+        inputs = given.arrays
+        if given.photograph:
+            inputs = dict(recorder.prepare(read_photograph(given.photograph)).inputs)
+        recorder.rate(inputs)
+        return _Recorded(recorder.given, recorder.made)
+
+    return in_child(work, Limits())
 
 
 def _save(folder: Path, number: int, model: StageSpec, inputs: Arrays) -> None:

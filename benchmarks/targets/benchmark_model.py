@@ -11,9 +11,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from mien.benchmarks.errors import DeviceError
-from mien.benchmarks.phone.adb import Answer
 from mien.benchmarks.phone.session import FOLDER, Job, Session, thermal_notes
 from mien.benchmarks.pipeline import models_of_app
+from mien.benchmarks.programs import Answer
 from mien.benchmarks.results.records import (
     ANDROID,
     UNSTABLE,

@@ -23,6 +23,8 @@ from mien.benchmarks.results.records import (
     Stage,
     stability_notes,
 )
+from mien.mobile_reference.output.text import shown
+from mien.mobile_reference.run.child import how_ended
 
 _TIME_LIMIT_S = 900
 _BUSY = 0.5
@@ -133,10 +135,9 @@ def _ask(request: Mapping[str, Any]) -> dict[str, Any]:
             f"the measuring process did not finish within {_TIME_LIMIT_S} s; give fewer --runs"
         ) from error
     if done.returncode:
-        last = (done.stderr.strip().splitlines() or ["it said nothing"])[-1]
-        raise TargetError(
-            f"the measuring process ended with {done.returncode}: {last}; run 'mien verify' first"
-        )
+        last = shown((done.stderr.strip().splitlines() or ["it said nothing"])[-1])
+        how = how_ended(done.returncode)
+        raise TargetError(f"the measuring process was ended by {how}: {last}; run 'mien verify' first")
     answer: dict[str, Any] = json.loads(done.stdout)
     if "error" in answer:
         raise TargetError(answer["error"])

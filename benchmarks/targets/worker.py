@@ -23,6 +23,7 @@ from mien.mobile_reference.bundle.reader import open_bundle
 from mien.mobile_reference.contract import StageSpec
 from mien.mobile_reference.errors import MienError
 from mien.mobile_reference.front.photograph import read_photograph
+from mien.mobile_reference.run.child import Limits, confine
 from mien.mobile_reference.run.models import Arrays
 from mien.mobile_reference.run.runner import BundleRunner
 
@@ -127,6 +128,7 @@ def _peak_memory() -> int:
 
 def main() -> None:
     """Answer one request; an error that the user can mend is an answer too."""
+    confine(Limits(seconds=0))
     try:
         answer = measure(json.load(sys.stdin))
     except MienError as error:

@@ -3,13 +3,14 @@
 import hashlib
 import json
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
+from itertools import chain
 from pathlib import Path, PurePosixPath
 from tokenize import TokenError
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 from jsonschema import Draft202012Validator
@@ -20,6 +21,8 @@ from mien.mobile_reference.errors import BundleError, UsageError
 from mien.mobile_reference.front.alignment import AlignmentRule
 from mien.mobile_reference.front.photograph import Pixels, read_photograph
 from mien.mobile_reference.metrics import allowed, error_of
+from mien.mobile_reference.output.text import shown
+from mien.mobile_reference.strict_json import parse_json
 
 MANIFEST = "manifest.json"
 FORMAT = 2
@@ -29,6 +32,8 @@ CANDIDATE = 17
 """Numbers of one candidate for a face: score, box, six keypoints."""
 _MAX_MANIFEST_BYTES = 4 << 20
 _MAX_VECTOR_BYTES = 64 << 20
+_MAX_VALUES = 1 << 26
+"""Of one tensor: 256 MiB of float32."""
 
 
 @dataclass(frozen=True)
@@ -93,6 +98,9 @@ class Golden:
                 f"{self.vectors[name]} has shape {array.shape} of {array.dtype.name}, its manifest says "
                 f"{tensor.shape} of {tensor.dtype}; export the bundle again"
             )
+        if not np.isfinite(array).all():
+            # Every comparison with it would say nothing, and might be taken for "no difference".
+            raise BundleError(f"{self.vectors[name]} has values that are not finite; export the bundle again")
         return array
 
     def inputs(self) -> dict[str, NDArray[Any]]:
@@ -142,18 +150,37 @@ class Bundle:
 
 
 def read_vector(path: Path) -> NDArray[Any]:
-    """Read a ``.npy`` file, unpickling nothing.
+    """Read a ``.npy`` file of numbers, unpickling nothing.
 
-    It is mapped before it is copied: a header that promises more than the file holds allocates nothing.
+    Nothing is allocated for a header that promises other than what the file holds.
+
+    Raises:
+        BundleError: the file does not hold such an array, or is too large.
     """
-    if path.stat().st_size > _MAX_VECTOR_BYTES:
+    size = path.stat().st_size
+    if size > _MAX_VECTOR_BYTES:
         raise BundleError(f"{path} is larger than {_MAX_VECTOR_BYTES} bytes; export the bundle again")
     try:
-        with np.errstate(over="ignore"):
-            # Not np.load, which would open archives too; numpy has no types for its inner part.
-            return np.array(np.lib.format.open_memmap(path, mode="r"))  # type: ignore[no-untyped-call]
-    except (ValueError, OSError, OverflowError, SyntaxError, TokenError) as error:
-        raise BundleError(f"{path} is not a numpy array; export the bundle again") from error
+        with path.open("rb") as stream, np.errstate(over="ignore"):
+            shape, by_columns, dtype = _vector_header(stream)
+            count = math.prod(shape)
+            if dtype.kind not in "iuf" or stream.tell() + count * dtype.itemsize != size:
+                raise ValueError("it holds no numbers, or not as many as it says")
+            values = np.fromfile(stream, dtype, count)
+        return values.reshape(shape, order="F" if by_columns else "C")
+    except (ValueError, OSError, OverflowError, SyntaxError, TokenError, MemoryError) as error:
+        raise BundleError(f"{path} is not a numpy array of numbers; export the bundle again") from error
+
+
+def _vector_header(stream: IO[bytes]) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
+    read = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
+    version = np.lib.format.read_magic(stream)  # type: ignore[no-untyped-call]
+    if version not in read:
+        raise ValueError(f"version {version}")
+    shape, by_columns, dtype = read[version](stream)  # type: ignore[no-untyped-call]
+    if not all(type(length) is int and length >= 0 for length in shape):
+        raise ValueError(f"shape {shape}")
+    return shape, by_columns, dtype
 
 
 def open_bundle(path: Path | str) -> Bundle:
@@ -177,9 +204,7 @@ def open_bundle(path: Path | str) -> Bundle:
     path = Path(path)
     manifest = _read_manifest(path)
     spec = read_pipeline(manifest)
-    for problem in problems(spec):
-        raise BundleError(f"{path / MANIFEST}: {problem}; export the bundle again")
-    for problem in _front_problems(spec):
+    for problem in chain(problems(spec), _large(spec), _front_problems(spec)):
         raise BundleError(f"{path / MANIFEST}: {problem}; export the bundle again")
     for name, entry in manifest["files"].items():
         _check_file(path, name, entry)
@@ -208,8 +233,13 @@ def size_of(model: Path) -> int:
 @cache
 def manifest_validator() -> Draft202012Validator:
     """Return the validator of the JSON Schema that ships with mien."""
-    text = files(__package__).joinpath("manifest.schema.json").read_text()
-    return Draft202012Validator(json.loads(text))
+    return Draft202012Validator(_schema())
+
+
+@cache
+def _schema() -> dict[str, Any]:
+    schema: dict[str, Any] = json.loads(files(__package__).joinpath("manifest.schema.json").read_text())
+    return schema
 
 
 def _read_manifest(path: Path) -> dict[str, Any]:
@@ -219,8 +249,8 @@ def _read_manifest(path: Path) -> dict[str, Any]:
     if file.stat().st_size > _MAX_MANIFEST_BYTES:
         raise BundleError(f"{file} is larger than {_MAX_MANIFEST_BYTES} bytes; export the bundle again")
     try:
-        manifest = json.loads(file.read_bytes(), parse_float=_finite, parse_constant=_finite)
-    except (ValueError, RecursionError) as error:
+        manifest = parse_json(file.read_bytes())
+    except ValueError as error:
         raise BundleError(f"{file} is not JSON: {error}; export the bundle again") from error
     version = manifest.get("format") if isinstance(manifest, dict) else None
     if version != FORMAT:
@@ -229,18 +259,11 @@ def _read_manifest(path: Path) -> dict[str, Any]:
         )
     problems = sorted(manifest_validator().iter_errors(manifest), key=lambda e: list(map(str, e.path)))
     if problems:
-        where = "/".join(str(part) for part in problems[0].path) or "the manifest"
-        raise BundleError(f"{file}: {where}: {problems[0].message[:200]}; export the bundle again")
+        where = shown("/".join(str(part) for part in problems[0].path)) or "the manifest"
+        message = shown(problems[0].message)
+        raise BundleError(f"{file}: {where:.200}: {message:.200}; export the bundle again")
     result: dict[str, Any] = manifest
     return result
-
-
-def _finite(text: str) -> float:
-    """Read a number; a gate of Infinity or NaN, which Python's JSON takes, would judge nothing."""
-    value = float(text)
-    if not math.isfinite(value):
-        raise ValueError(f"{text} is not a finite number")
-    return value
 
 
 def _check_file(root: Path, name: str, entry: Mapping[str, Any]) -> None:
@@ -259,7 +282,9 @@ def inside(root: Path, name: str) -> Path:
     relative = PurePosixPath(name)
     file = root / relative
     if relative.is_absolute() or ".." in relative.parts or "\\" in name or not name.isprintable():
-        raise BundleError(f"the manifest names {name!r}, which leaves the bundle; do not use this bundle")
+        raise BundleError(
+            f"the manifest names {name!r:.200}, which leaves the bundle; do not use this bundle"
+        )
     try:
         linked = file.is_symlink() or not file.resolve().is_relative_to(root.resolve())
     except (OSError, RuntimeError) as error:  # a name too long for a file, or links in a circle
@@ -291,6 +316,13 @@ def face_front(spec: PipelineSpec) -> FrontSpec:
     return spec.front
 
 
+def _large(spec: PipelineSpec) -> Iterator[str]:
+    """Name tensors for which no phone has the memory: they are refused before anything is allocated."""
+    for tensor in spec.tensors:
+        if math.prod(tensor.shape) > _MAX_VALUES:
+            yield f"tensor {tensor.name} has {math.prod(tensor.shape)} values, at most {_MAX_VALUES} are read"
+
+
 def _front_problems(spec: PipelineSpec) -> Iterator[str]:
     """Say where the tensors of a front are not what its rule makes and reads."""
     if spec.front is None:
@@ -303,9 +335,26 @@ def _front_problems(spec: PipelineSpec) -> Iterator[str]:
         tensor = spec.tensor(name)
         if not tensor.rgb or tensor.shape != (1, side, side, 3):
             yield f"the front makes {name} of {side} x {side} RGB pixels, which tensor {name} is not"
+    if _falls_together(spec.front.rule["template"]):
+        yield "the points of the front's template fall together, so no face could be turned to them"
     candidates = spec.tensor(model.outputs[0])
     if (len(candidates.shape), candidates.shape[-1:]) != (3, (CANDIDATE,)):
         yield f"the front reads rows of {CANDIDATE} numbers, {candidates.name} is {list(candidates.shape)}"
+
+
+def rule_problems(rule: Mapping[str, Any]) -> Iterator[str]:
+    """Say in one line each which fields of a ``face-alignment`` rule are not as the schema has them."""
+    definitions = _schema()["$defs"]
+    fields = definitions["face_alignment"]["properties"]
+    for name, value in rule.items():
+        validator = Draft202012Validator({**fields[name], "$defs": definitions})
+        yield from (f"{name}: {error.message:.200}" for error in validator.iter_errors(value))
+    if _falls_together(rule["template"]):
+        yield "the points of the template fall together, so no face could be turned to them"
+
+
+def _falls_together(template: Sequence[Sequence[float]]) -> bool:
+    return float(np.ptp(np.array(template, np.float64), axis=0).max()) < 1
 
 
 def alignment_rule(spec: PipelineSpec) -> AlignmentRule:
@@ -328,9 +377,10 @@ def _variant(
     name, described = values["name"], {model.name for model in spec.models}
     models = {model: _listed(root, manifest, file) for model, file in values["files"].items()}
     if models.keys() != described:
+        (other, *_) = sorted(models.keys() ^ described)
         raise BundleError(
-            f"{root}: variant {name} has the models {', '.join(sorted(models))}, its manifest "
-            f"describes {', '.join(sorted(described))}; export the bundle again"
+            f"{root}: variant {name} and its manifest's models differ by {other!r:.200}; "
+            "export the bundle again"
         )
     tolerance = allowed(spec.rating, name)
     if not tolerance:

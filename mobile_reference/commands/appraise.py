@@ -4,21 +4,24 @@ import json
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
+from functools import partial
 from importlib.metadata import entry_points
 from io import TextIOWrapper
+from itertools import chain
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import click
 
 from mien.mobile_reference.bundle.reader import face_front, open_bundle
-from mien.mobile_reference.errors import UsageError
+from mien.mobile_reference.errors import ChildError, UsageError
 from mien.mobile_reference.front.photograph import Pixels, read_photograph
 from mien.mobile_reference.front.quality import NOTE, REFUSE, Finding, RefusedError
 from mien.mobile_reference.output.folder import Kind, OutputFolder, Writer
 from mien.mobile_reference.output.json_text import json_text
 from mien.mobile_reference.output.text import path_text, shown
-from mien.mobile_reference.report.pictures import write_rating
+from mien.mobile_reference.report.pictures import drawn_rating
+from mien.mobile_reference.run.child import Child, Limits, Tell
 from mien.mobile_reference.run.runner import DEFAULT_VARIANT, Appraiser, BundleRunner, Rating
 
 APPRAISERS = "mien.appraisers"
@@ -26,6 +29,11 @@ APPRAISERS = "mien.appraisers"
 RECORDS = "appraisals.jsonl"
 """One JSON object for every photograph of the last call."""
 APPRAISALS = Kind("folder of appraisals")
+LIMITS = Limits(memory=4 << 30)
+"""Of the process that rates: the float pipeline in PyTorch takes the most."""
+_Row = tuple[dict[str, Any], Mapping[str, bytes]]
+"""The record of a photograph, and its pictures by the names of their files."""
+_Draw = Callable[[Rating, str], Mapping[str, bytes]]
 _PATH = click.Path(path_type=Path)
 
 
@@ -56,19 +64,40 @@ def appraise(
     cannot be rated, or that the pipeline refuses, does not stop the others; the exit code is 2 if there
     was one.
     """
-    appraiser = _appraiser(bundle, checkpoint, variant, threads)
-    rate = appraiser.appraise_anyway if rate_anyway else appraiser.appraise
     folder = _output_folder(output, photographs)
+    rows = _rows(partial(_rater, bundle, checkpoint, variant, threads, rate_anyway), photographs, folder)
+    # What is wrong with the bundle is said before the table begins.
+    rows = chain([next(rows)], rows)
     show = click.echo if as_json else _table_printer(photographs)
     failed = 0
     with folder.in_place() if folder else nullcontext() as writer, _log(writer) as log:
-        for record in _records(appraiser, rate, photographs, writer):
+        for record, pictures in rows:
             failed += record["error"] is not None
+            if writer:
+                writer.write_all(pictures)
             line = json_text(record)
             show(line)
             log(line)
     if failed:
         raise click.exceptions.Exit(2)
+
+
+class _Rater(NamedTuple):
+    """What rates a photograph, and the name of its variant."""
+
+    variant: str
+    rate: Callable[[Pixels], Rating]
+
+
+def _rater(
+    bundle: Path | None,
+    checkpoint: Path | None,
+    variant: str | None,
+    threads: int,
+    anyway: bool,  # noqa: FBT001 - as click passes it
+) -> _Rater:
+    appraiser = _appraiser(bundle, checkpoint, variant, threads)
+    return _Rater(appraiser.variant, appraiser.appraise_anyway if anyway else appraiser.appraise)
 
 
 def _appraiser(bundle: Path | None, checkpoint: Path | None, variant: str | None, threads: int) -> Appraiser:
@@ -108,39 +137,63 @@ def _output_folder(output: Path | None, photographs: Sequence[Path]) -> OutputFo
     return OutputFolder.at(output, APPRAISALS)
 
 
-def _records(
-    appraiser: Appraiser,
-    rate: Callable[[Pixels], Rating],
-    photographs: Sequence[Path],
-    writer: Writer | None,
-) -> Iterator[dict[str, Any]]:
-    """Rate one photograph after the other; what cannot be rated says why."""
+def _rows(
+    open_rater: Callable[[], _Rater], photographs: Sequence[Path], folder: OutputFolder | None
+) -> Iterator[_Row]:
+    """Rate one photograph after the other in a child process; what cannot be rated says why.
+
+    A photograph by which the child dies has a row too, and a new child rates the rest.
+    """
+    draw = drawn_rating if folder else _draw_nothing
+    left = list(photographs)
+    while left:
+        messages = iter(Child(partial(_rate, open_rater, tuple(left), draw), LIMITS))
+        try:
+            variant = next(messages)
+        except ChildError as error:
+            raise ChildError(f"{error} while it opened the models; they are damaged, export again") from error
+        try:
+            for row in messages:
+                left.pop(0)
+                yield row
+        except ChildError as error:
+            remedy = "its models or the photograph are damaged, export again or leave it out"
+            yield _record(left.pop(0), variant, error=f"{error}; {remedy}"), {}
+
+
+def _draw_nothing(rating: Rating, stem: str) -> Mapping[str, bytes]:
+    return {}
+
+
+def _rate(open_rater: Callable[[], _Rater], photographs: Sequence[Path], draw: _Draw, tell: Tell) -> None:
+    """Tell the variant when its models are loaded, then a row for every photograph."""
+    rater = open_rater()
+    tell(rater.variant)
     for path in photographs:
         try:
-            rating = rate(read_photograph(path))
+            rating = rater.rate(read_photograph(path))
         except Exception as error:
             # Typed errors of any room concern this one photograph; the rest are defects of mien.
             if not hasattr(error, "exit_code"):
                 raise
             findings = error.findings if isinstance(error, RefusedError) else ()
-            yield _record(path, appraiser, findings, error=str(error))
+            tell((_record(path, rater.variant, findings, error=str(error)), {}))
             continue
-        if writer:
-            write_rating(rating, writer, path.stem)
-        yield _record(path, appraiser, rating.prepared.findings, rating)
+        record = _record(path, rater.variant, rating.prepared.findings, rating)
+        tell((record, draw(rating, path.stem)))
 
 
 def _record(
     path: Path,
-    appraiser: Appraiser,
-    findings: Sequence[Finding],
+    variant: str,
+    findings: Sequence[Finding] = (),
     rating: Rating | None = None,
     error: str | None = None,
 ) -> dict[str, Any]:
     return {
         "photo": path_text(path),
         "score": rating.score if rating else None,
-        "variant": appraiser.variant,
+        "variant": variant,
         "faces": rating.prepared.faces if rating else 0,
         "alignment": rating.prepared.alignment.tolist() if rating else None,
         "findings": [finding.record() for finding in findings],

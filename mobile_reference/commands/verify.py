@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from importlib.metadata import entry_points
 from itertools import count
 from pathlib import Path
@@ -12,10 +13,11 @@ from rich.console import Console
 
 from mien.mobile_reference.bundle.reader import Bundle, open_bundle
 from mien.mobile_reference.coreml import NOT_VALIDATED
-from mien.mobile_reference.errors import UsageError
+from mien.mobile_reference.errors import ChildError, UsageError
 from mien.mobile_reference.output.file import OutputFile
 from mien.mobile_reference.output.json_text import json_text
 from mien.mobile_reference.output.text import say
+from mien.mobile_reference.run.child import Child, Limits, Tell
 from mien.mobile_reference.verify.held_out import Fidelity, judge_fidelity
 from mien.mobile_reference.verify.held_out_tables import fidelity_tables
 from mien.mobile_reference.verify.layers import divergences
@@ -66,13 +68,16 @@ def verify(
     opened = open_bundle(bundle)
     _check_request(faces, given=(checkpoint, page))
     files = {path: OutputFile.at(path) for path in (output, page) if path}
+    limits = Limits(memory=8 << 30, seconds=0) if faces else Limits()
+    child = Child(partial(_judge, opened, faces, checkpoint, threads), limits)
+    last = "nothing"
     with Console(stderr=True).status("verifying") as status:
-
-        def progress(deviation: Deviation) -> None:
-            status.update(f"verifying {deviation.variant}: {deviation.face}, {deviation.stage}")
-
-        found = verify_bundle(opened, progress, threads)
-        held_out = _judge_faces(opened, faces, checkpoint, status.update) if faces else Fidelity((), ())
+        try:
+            for last in child:
+                status.update(f"verifying {last}")
+        except ChildError as error:
+            raise ChildError(f"{bundle}: {error}, last done: {last}; export the bundle again") from error
+    found, held_out = child.result
     judged = figures(opened, held_out)
     report = json_text(_verification_record(opened, found, held_out, judged), indent=2)
     if output:
@@ -87,6 +92,18 @@ def verify(
             click.echo(line)
         _print_fidelity(held_out, judged)
     _exit_on_failures(found, judged)
+
+
+def _judge(
+    bundle: Bundle, faces: Path | None, checkpoint: Path | None, threads: int, tell: Tell
+) -> tuple[Verification, Fidelity]:
+    """Do all that runs models, and tell what was done."""
+
+    def progress(deviation: Deviation) -> None:
+        tell(f"{deviation.variant}: {deviation.face}, {deviation.stage}")
+
+    found = verify_bundle(bundle, progress, threads)
+    return found, _judge_faces(bundle, faces, checkpoint, tell) if faces else Fidelity((), ())
 
 
 def _check_request(faces: Path | None, given: Sequence[Path | None]) -> None:

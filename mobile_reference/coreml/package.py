@@ -4,12 +4,12 @@ A package is a folder with ``Manifest.json``, which names the items in ``Data/``
 from the file, so each is resolved and must stay inside the package.
 """
 
-import json
 import mmap
 from pathlib import Path
 from typing import Any
 
 from mien.mobile_reference.errors import PackageError
+from mien.mobile_reference.strict_json import parse_json
 
 from .blob import BlobFile
 from .parse import parse_model
@@ -70,8 +70,8 @@ def read_manifest(folder: Path) -> tuple[dict[str, Any], str]:
     path = folder / "Manifest.json"
     _sized(path, MAX_MANIFEST_BYTES)
     try:
-        manifest = json.loads(path.read_text(encoding="utf-8"))
-    except (ValueError, RecursionError) as error:
+        manifest = parse_json(path.read_bytes())
+    except ValueError as error:
         raise PackageError(f"Manifest.json is not JSON: {error}") from error
     entries = manifest.get("itemInfoEntries") if isinstance(manifest, dict) else None
     root = manifest.get("rootModelIdentifier") if isinstance(manifest, dict) else None

@@ -39,6 +39,8 @@ Sides and zooms are often small fractions, so that exact halves and whole reduct
 of 1024 pixels has 8). Two ways of counting them differ in a last bit and must not round apart.
 """
 _HALF = 0.5 + EPSILON
+_SINGULAR = 1e-12
+"""A transform that shrinks areas more than this cannot be turned round."""
 
 
 @dataclass(frozen=True)
@@ -115,6 +117,8 @@ def align(photograph: Pixels, detector: Detector, rule: AlignmentRule) -> Aligne
         raise _too_small(box, rule)
     keypoints = sighting.closest[5:].reshape(6, 2)
     matrix = similarity(keypoints[:4], np.array(rule.template))
+    if not np.linalg.det(matrix[:, :2]) > _SINGULAR:
+        raise FaceError("the features of the face fall together; give a larger, frontal face")
     pixels = warp(photograph, matrix, rule.size)
     return AlignedFace(pixels, matrix, sighting.faces, sighting.score, keypoints)
 

@@ -8,7 +8,6 @@ refused: before the work, and again when the new folder takes its place.
 import ctypes
 import errno
 import hashlib
-import json
 import os
 import stat
 import sys
@@ -20,6 +19,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from mien.mobile_reference.errors import UsageError
+from mien.mobile_reference.strict_json import parse_json
 
 from .file import OutputFile
 from .json_text import json_text
@@ -184,6 +184,12 @@ class Writer:
         self.names.append(name)
         return stream
 
+    def write_all(self, files: Mapping[str, bytes]) -> None:
+        """Write new files by their names."""
+        for name, data in files.items():
+            with self.new(name) as stream:
+                stream.write(data)
+
 
 def files_of(folder: Path, names: Iterable[str] | None = None) -> dict[str, dict[str, Any]]:
     """Return files in a folder by their paths, all where none are named: ``bytes`` and ``sha256``."""
@@ -259,10 +265,10 @@ def _listed(folder: Path, kind: Kind) -> Mapping[str, Any] | None:
         status = file.stat(follow_symlinks=False)
         if not stat.S_ISREG(status.st_mode) or status.st_size > _MOST_LISTED:
             return None
-        record = json.loads(file.read_bytes())
+        record = parse_json(file.read_bytes())
         listed = record["files"]
         known = record["kind"] == kind.name if kind.listing == LISTING else bool(listed)
-    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+    except (OSError, ValueError, KeyError, TypeError):
         return None
     return listed if known and isinstance(listed, dict) else None
 

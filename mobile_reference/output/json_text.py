@@ -15,21 +15,21 @@ def json_text(value: Any, *, indent: int | None = None, sort_keys: bool = False)
         ResultError: it holds a number that is not finite, or text that is not Unicode (a lone surrogate).
             JSON has neither, although Python writes both.
     """
-    for where, what in _refused(value, ()):
+    for where, what in not_json(value):
         place = "/".join(where) or "the value itself"
         raise ResultError(f"the result holds {what} at {place}, which JSON cannot say; nothing was written")
     return json.dumps(value, indent=indent, sort_keys=sort_keys, allow_nan=False)
 
 
-def _refused(value: Any, where: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...], str]]:
+def not_json(value: Any, where: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], str]]:
     """Yield the places of what JSON has not, and what is there."""
     if isinstance(value, Mapping):
         for key, one in value.items():
-            yield from _refused(key, where)
-            yield from _refused(one, (*where, str(key)))
+            yield from not_json(key, where)
+            yield from not_json(one, (*where, str(key)))
     elif isinstance(value, list | tuple):
         for number, one in enumerate(value):
-            yield from _refused(one, (*where, str(number)))
+            yield from not_json(one, (*where, str(number)))
     elif isinstance(value, float) and not math.isfinite(value):
         yield where, str(value)
     elif isinstance(value, str) and not _is_unicode(value):

@@ -1,6 +1,7 @@
 """What people look at: the views of a pipeline, such as heat over the picture that went in."""
 
 from collections.abc import Callable, Iterable, Mapping
+from io import BytesIO
 from typing import Any
 
 import numpy as np
@@ -9,7 +10,6 @@ from PIL import Image
 
 from mien.mobile_reference.contract import COLOUR, GREY, OVERLAY, PipelineSpec
 from mien.mobile_reference.front.photograph import Pixels
-from mien.mobile_reference.output.folder import Writer
 from mien.mobile_reference.run.models import Arrays
 from mien.mobile_reference.run.runner import Rating
 
@@ -70,18 +70,21 @@ def side_by_side(pictures: Iterable[Pixels]) -> Pixels:
     return np.concatenate(coloured, axis=1)
 
 
-def write_rating(rating: Rating, folder: Writer, stem: str) -> None:
-    """Write ``<stem>.<view>.png`` for every view, ``<stem>.panel.png``, and overlaid values."""
+def drawn_rating(rating: Rating, stem: str) -> dict[str, bytes]:
+    """Return ``<stem>.<view>.png`` for every view, ``<stem>.panel.png``, and overlaid values, by name."""
     picture = input_picture(rating)
     drawn = views(rating.spec, picture, rating.tensors)
+    files = {}
     for kind, pixels in {**drawn, "panel": side_by_side([picture, *drawn.values()])}.items():
-        with folder.new(f"{stem}.{kind}.png") as stream:
-            Image.fromarray(pixels).save(stream, "PNG")
+        stream = BytesIO()
+        Image.fromarray(pixels).save(stream, "PNG")
+        files[f"{stem}.{kind}.png"] = stream.getvalue()
     for view in rating.spec.views:
         if view.kind == OVERLAY:
-            values = rating.tensors[view.tensor][0, ..., 0].astype(np.float32)
-            with folder.new(f"{stem}.{view.tensor}.npy") as stream:
-                np.save(stream, values)
+            stream = BytesIO()
+            np.save(stream, rating.tensors[view.tensor][0, ..., 0].astype(np.float32))
+            files[f"{stem}.{view.tensor}.npy"] = stream.getvalue()
+    return files
 
 
 def input_picture(rating: Rating) -> Pixels:

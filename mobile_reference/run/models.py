@@ -28,25 +28,37 @@ class TFLiteModel:
     """
 
     def __init__(self, model: Path, inputs: Tensors, outputs: Tensors, threads: int) -> None:
-        self._names = tuple(t.name for t in inputs), tuple(t.name for t in outputs)
+        self._model, self._given, self._made = model, inputs, outputs
         try:
             self._interpreter = Interpreter(str(model), num_threads=threads)
             self._interpreter.allocate_tensors()
         except (RuntimeError, ValueError) as error:
-            reason = " ".join(str(error).split())  # LiteRT's may take several lines
-            raise BundleError(f"LiteRT cannot load {model}: {reason}; export the bundle again") from error
+            raise _damaged("load", model, error) from error
         self._inputs = _match(model, self._interpreter.get_input_details(), inputs)
         self._outputs = _match(model, self._interpreter.get_output_details(), outputs)
 
     def __call__(self, inputs: Arrays) -> dict[str, NDArray[Any]]:
-        """Run the model once."""
-        given, made = self._names
-        for name, index in zip(given, self._inputs, strict=True):
-            self._interpreter.set_tensor(index, inputs[name])
-        self._interpreter.invoke()
-        return {
-            name: self._interpreter.get_tensor(index) for name, index in zip(made, self._outputs, strict=True)
-        }
+        """Run the model once.
+
+        Raises:
+            BundleError: it fails, or makes tensors of other shapes than it declares.
+        """
+        try:
+            for tensor, index in zip(self._given, self._inputs, strict=True):
+                self._interpreter.set_tensor(index, inputs[tensor.name])
+            self._interpreter.invoke()
+            made = [self._interpreter.get_tensor(index) for index in self._outputs]
+        except (RuntimeError, ValueError) as error:
+            raise _damaged("run", self._model, error) from error
+        for tensor, array in zip(self._made, made, strict=True):
+            if array.shape != tensor.shape:
+                raise _damaged("run", self._model, f"{tensor.name} became {array.shape}, not {tensor.shape}")
+        return {tensor.name: array for tensor, array in zip(self._made, made, strict=True)}
+
+
+def _damaged(what: str, model: Path, reason: object) -> BundleError:
+    words = " ".join(str(reason).split())  # LiteRT's may take several lines
+    return BundleError(f"LiteRT cannot {what} {model}: {words:.500}; export the bundle again")
 
 
 def _match(model: Path, details: list[dict[str, Any]], expected: Tensors) -> list[int]:

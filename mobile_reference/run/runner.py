@@ -1,5 +1,6 @@
 """The torch-free reference runner: what an app does with a bundle, step by step."""
 
+import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -8,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mien.mobile_reference.bundle.reader import Bundle, alignment_rule, face_front
-from mien.mobile_reference.contract import PipelineSpec, StageSpec
-from mien.mobile_reference.errors import UsageError
+from mien.mobile_reference.contract import PipelineSpec, StageSpec, TensorSpec
+from mien.mobile_reference.errors import RatingError, UsageError
 from mien.mobile_reference.front.alignment import AlignedFace, Detector, align
 from mien.mobile_reference.front.photograph import Pixels
 from mien.mobile_reference.front.quality import REFUSE, Finding, RefusedError, judge, measure
@@ -56,16 +57,41 @@ def prepare_face(spec: PipelineSpec, photograph: Pixels, face: AlignedFace) -> P
 
 @dataclass(frozen=True)
 class Rating:
-    """What a pipeline says of one photograph: its tensors by name, shaped as in the contract."""
+    """What a pipeline says of one photograph: its tensors by name, shaped as in the contract.
+
+    Raises:
+        RatingError: a tensor has values that are not finite or outside of the range that it declares.
+    """
 
     spec: PipelineSpec
     prepared: Prepared
     tensors: Arrays
 
+    def __post_init__(self) -> None:
+        for name in self.spec.served[-1].outputs:
+            check_values(self.spec.tensor(name), self.tensors[name])
+
     @property
     def score(self) -> float:
         """The value of the tensor of the first gate."""
         return rating_of(self.spec, self.tensors)
+
+
+def check_values(tensor: TensorSpec, values: NDArray[Any]) -> None:
+    """Refuse values that are not finite, or outside of the range that their tensor declares.
+
+    Raises:
+        RatingError: with the first such value.
+    """
+    odd = values[~np.isfinite(values)]
+    if odd.size:
+        raise RatingError(f"{tensor.name} has the value {odd[0]}; the models are damaged, export them again")
+    low, high = tensor.range or (-math.inf, math.inf)
+    odd = values[(values < low) | (values > high)]
+    if odd.size:
+        raise RatingError(
+            f"{tensor.name} has the value {odd[0]:g}, outside of {low:g}..{high:g}; export the bundle again"
+        )
 
 
 class Appraiser(Protocol):
@@ -157,7 +183,9 @@ class BundleRunner(Appraiser):
         (picture,), (candidates,) = model.inputs, model.outputs
 
         def detect(pixels: Pixels) -> NDArray[np.float32]:
-            return np.asarray(self.run(model, {picture: pixels[None]})[candidates][0])
+            found = self.run(model, {picture: pixels[None]})[candidates]
+            check_values(self.spec.tensor(candidates), found)
+            return np.asarray(found[0])
 
         return detect
 

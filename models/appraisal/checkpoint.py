@@ -1,21 +1,24 @@
 """Checkpoints: a folder with ``config.json`` and ``model.safetensors``. Nothing in it is ever unpickled."""
 
-import json
-import math
+from collections.abc import Iterator, Mapping, Set
 from dataclasses import asdict, dataclass, field, fields
 from hashlib import sha256
 from pathlib import Path
 from typing import Any, Self
 
+import click
 import numpy as np
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save
+from safetensors.torch import save
 from torch import Tensor, nn
 
+from mien.mobile_reference.bundle.reader import rule_problems
 from mien.mobile_reference.output.folder import Kind
 from mien.mobile_reference.output.json_text import json_text
+from mien.mobile_reference.output.text import shown
+from mien.mobile_reference.strict_json import parse_json
 from mien.models.errors import CheckpointError
+from mien.models.stored_tensors import MAX_WEIGHTS_BYTES, StoredTensors, read_pt, read_safetensors
 
 from .alignment import AlignmentRule
 from .networks.appraisal import FACE_SIZE, AppraisalNet, AppraisalRule
@@ -31,7 +34,8 @@ REFERENCE = Path(__file__).parent / "reference"
 TEMPLATE = ((90.0, 100.0), (166.0, 100.0), (128.0, 139.0), (128.0, 179.0))
 """Eyes, nose tip and mouth of the training faces' average, scaled to eyes 76 pixels apart."""
 _MAX_CONFIG_BYTES = 1 << 16
-_MAX_WEIGHTS_BYTES = 256 << 20
+_NEVER_NEGATIVE = "running_var"
+_TOLERATED = "tolerated_evidence"
 
 
 @dataclass(frozen=True)
@@ -79,7 +83,7 @@ class Config:
     def from_json(cls, text: str) -> Self:
         """Read what ``to_json`` wrote; unknown or missing keys and values of another kind are errors."""
         try:
-            values = json.loads(text)
+            values = parse_json(text.encode())
             version = values.pop("format")
             if version != FORMAT:
                 raise CheckpointError(
@@ -119,15 +123,24 @@ def _check_values(config: Config) -> None:
             value = getattr(record, key)
             if not _alike(value, example):
                 raise ValueError(f"{key} is {value!r:.60}, expected something like {example!r}")
-    rule = config.appraisal
+    for fault in _faults(config):
+        raise ValueError(fault)
+
+
+def _faults(config: Config) -> Iterator[str]:
+    """Say in one line each what the networks, or a bundle's manifest, cannot take."""
+    rule, alignment = config.appraisal, asdict(config.alignment)
     if not isinstance(config.name, str):
-        raise ValueError(f"name is {config.name!r:.60}, expected text")
+        yield f"name is {config.name!r:.60}, expected text"
     if config.alignment.size != FACE_SIZE:
-        raise ValueError(f"size is {config.alignment.size}, expected {FACE_SIZE}")
+        yield f"size is {config.alignment.size}, expected {FACE_SIZE}"
+    yield from rule_problems(alignment | {"template": [list(point) for point in config.alignment.template]})
+    if not min(rule.region_radii) > 0:
+        yield f"region_radii are {list(rule.region_radii)}, expected numbers above 0"
     if not rule.mask_from < rule.mask_to:
-        raise ValueError(f"mask_from {rule.mask_from} is not below mask_to {rule.mask_to}")
+        yield f"mask_from {rule.mask_from} is not below mask_to {rule.mask_to}"
     if rule.mask_growth not in range(1, HEAT_SIZE, 2):
-        raise ValueError(f"mask_growth is {rule.mask_growth}, expected an odd number below {HEAT_SIZE}")
+        yield f"mask_growth is {rule.mask_growth}, expected an odd number below {HEAT_SIZE}"
 
 
 def _alike(value: Any, example: Any) -> bool:
@@ -136,7 +149,8 @@ def _alike(value: Any, example: Any) -> bool:
         same_length = isinstance(value, tuple) and len(value) == len(example)
         return same_length and all(map(_alike, value, example))
     if isinstance(example, float):
-        return type(value) in (int, float) and math.isfinite(value)
+        # The networks compute in float32.
+        return type(value) in (int, float) and abs(value) <= float(np.finfo(np.float32).max)
     return type(value) is type(example)
 
 
@@ -148,6 +162,8 @@ class Checkpoint(nn.Module):
         self.config = config
         self.detector = BlazeFace()
         self.appraisal = AppraisalNet(config.appraisal)
+        self.stored_as: tuple[str, ...] = ()
+        """The types beside float32 that the weights were stored in, by PyTorch's names."""
 
 
 def checkpoint_hash(checkpoint: Checkpoint) -> str:
@@ -179,74 +195,65 @@ def load_checkpoint(path: Path) -> Checkpoint:
         CheckpointError: the path is not a checkpoint, is a pickle with more than tensors in it, or its
             tensors do not fit: one is missing, foreign, of another shape, or not finite.
     """
-    config, tensors = _read_folder(path) if path.is_dir() else _read_pt(path)
+    config, stored = _read_folder(path) if path.is_dir() else _read_pt(path)
     checkpoint = Checkpoint(config)
     expected = checkpoint.state_dict()
     counters = {name for name in expected if name.endswith("num_batches_tracked")}
-    _check(tensors, {name: tensor for name, tensor in expected.items() if name not in counters})
+    _check_names(stored.tensors, expected.keys() - counters)
+    tensors = {name: _cast(name, tensor, expected[name]) for name, tensor in stored.tensors.items()}
     checkpoint.load_state_dict(tensors, strict=False)
+    checkpoint.stored_as = stored.types
+    if stored.types:
+        click.echo(f"mien: {path} stores {', '.join(stored.types)}; loaded as float32", err=True)
     return checkpoint.eval()
 
 
-def _read_folder(folder: Path) -> tuple[Config, dict[str, Tensor]]:
-    for name, limit in ((CONFIG, _MAX_CONFIG_BYTES), (WEIGHTS, _MAX_WEIGHTS_BYTES)):
+def _read_folder(folder: Path) -> tuple[Config, StoredTensors]:
+    for name, limit in ((CONFIG, _MAX_CONFIG_BYTES), (WEIGHTS, MAX_WEIGHTS_BYTES)):
         file = folder / name
         if not file.is_file():
             raise CheckpointError(f"{folder} has no {name}; a checkpoint holds {CONFIG} and {WEIGHTS}")
         if file.stat().st_size > limit:
             raise CheckpointError(f"{file} has {file.stat().st_size} bytes, at most {limit} are read")
-    try:
-        tensors = load_file(folder / WEIGHTS)
-    except SafetensorError as error:
-        raise CheckpointError(
-            f"{folder / WEIGHTS} is not a safetensors file ({error}); pickled weights are not read from here"
-        ) from error
-    return Config.from_json((folder / CONFIG).read_text(encoding="utf-8", errors="replace")), tensors
+    text = (folder / CONFIG).read_text(encoding="utf-8", errors="replace")
+    return Config.from_json(text), read_safetensors(folder / WEIGHTS)
 
 
-def _read_pt(file: Path) -> tuple[Config, dict[str, Tensor]]:
+def _read_pt(file: Path) -> tuple[Config, StoredTensors]:
     if not file.is_file():
         raise CheckpointError(f"{file} does not exist; give a checkpoint folder or a .pt file of tensors")
-    if file.stat().st_size > _MAX_WEIGHTS_BYTES:
-        raise CheckpointError(
-            f"{file} has {file.stat().st_size} bytes, at most {_MAX_WEIGHTS_BYTES} are read"
-        )
-    try:
-        tensors = torch.load(file, map_location="cpu", weights_only=True)
-    except Exception as error:  # torch raises many kinds for a foreign file
-        raise CheckpointError(
-            f"{file} is not a file of plain tensors; save it with torch.save(model.state_dict(), ...)"
-        ) from error
-    if not _is_state(tensors):
-        raise CheckpointError(
-            f"{file} holds {type(tensors).__name__}, expected a dictionary of tensors by name; "
-            "save it with torch.save(model.state_dict(), ...)"
-        )
-    named = {name: t for name, t in tensors.items() if not name.endswith("num_batches_tracked")}
-    return Config(name=file.stem), named
+    if file.stat().st_size > MAX_WEIGHTS_BYTES:
+        raise CheckpointError(f"{file} has {file.stat().st_size} bytes, at most {MAX_WEIGHTS_BYTES} are read")
+    return Config(name=file.stem), read_pt(file)
 
 
-def _is_state(value: object) -> bool:
-    return isinstance(value, dict) and all(
-        isinstance(name, str) and isinstance(tensor, Tensor) for name, tensor in value.items()
-    )
-
-
-def _check(tensors: dict[str, Tensor], expected: dict[str, Tensor]) -> None:
-    """Refuse tensors that are not exactly what the pipeline needs."""
+def _check_names(tensors: Mapping[str, Tensor], expected: Set[str]) -> None:
+    """Refuse tensors that are not exactly those that the pipeline has."""
     for kind, names in (
-        ("lacks", expected.keys() - tensors.keys()),
-        ("has a foreign", tensors.keys() - expected.keys()),
+        ("lacks", expected - tensors.keys()),
+        ("has a foreign", tensors.keys() - expected),
     ):
         if names:
-            first = min(names)
+            found = shown(", ".join(sorted(tensors)))
             raise CheckpointError(
-                f"the checkpoint {kind} tensor {first} ({len(names)} in all); was it made for this pipeline?"
+                f"the checkpoint {kind} tensor {shown(min(names)):.100} ({len(names)} in all); was it "
+                f"made for this pipeline? It has {len(tensors)} tensors: {found:.200}"
             )
-    for name, tensor in tensors.items():
-        if tensor.shape != expected[name].shape:
-            raise CheckpointError(
-                f"tensor {name} has shape {tuple(tensor.shape)}, expected {tuple(expected[name].shape)}"
-            )
-        if not torch.isfinite(tensor).all():
-            raise CheckpointError(f"tensor {name} has values that are not finite; train or save it again")
+
+
+def _cast(name: str, tensor: Tensor, expected: Tensor) -> Tensor:
+    """Return a tensor as float32, or refuse what the pipeline could not compute with."""
+    if tensor.shape != expected.shape:
+        raise CheckpointError(
+            f"tensor {name} has shape {tuple(tensor.shape)}, expected {tuple(expected.shape)}"
+        )
+    cast = tensor.to(expected.dtype)
+    if not torch.isfinite(cast).all():
+        raise CheckpointError(
+            f"tensor {name} has values that are not finite in float32; train or save it again"
+        )
+    if name.endswith(_NEVER_NEGATIVE) and bool((cast < 0).any()):
+        raise CheckpointError(f"tensor {name} has negative values, which it cannot have; save it again")
+    if name.endswith(_TOLERATED) and not bool((cast > 0).all()):
+        raise CheckpointError(f"tensor {name} is {cast.tolist()}, expected a number above 0; save it again")
+    return cast

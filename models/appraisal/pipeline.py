@@ -90,6 +90,7 @@ _MEANINGS = {
 }
 _SCALE = {"picture": 255, "face": 255, "normalised": 255, "score": 100}
 _SCALE |= dict.fromkeys(("candidates", "heat", "mask", "heatmap"), 1)
+_RANGES = {"score": (0.0, 100.0)}
 _COORDINATES = "pixels, x right and y down, the centre of the first pixel at (0, 0)"
 _RESAMPLING = (
     "reduce by a box filter of whole size max(1, floor(1 / scale + 0.000001)), then bilinear with the border "
@@ -210,6 +211,7 @@ def appraisal(checkpoint: Checkpoint) -> Pipeline:
         layout=dict.fromkeys(("heat", "mask", "normalised", "heatmap"), PICTURE),
         scale=_SCALE,
         meanings=_MEANINGS,
+        ranges=_RANGES,
         views=VIEWS,
         weights=checkpoint_hash(checkpoint),
         record=_record(checkpoint),
@@ -240,7 +242,8 @@ def _alignment(config: Config) -> dict[str, object]:
 def _record(checkpoint: Checkpoint) -> dict[str, object]:
     """Say what is built into the models."""
     tolerated = float(checkpoint.appraisal.tolerated_evidence)
-    return {
+    stored = {"weights_stored_as": list(checkpoint.stored_as)} if checkpoint.stored_as else {}
+    return stored | {
         "score": {"lowest": 0, "typical": 100, "map": _SCORE_MAP, "tolerated_evidence": tolerated},
         "appraisal": asdict(checkpoint.config.appraisal),
     }

@@ -46,6 +46,7 @@ from tests.mobile_reference.conftest import ALIGNMENT, SPEC
 NAMES = st.from_regex(r"[A-Za-z0-9][A-Za-z0-9._-]{0,12}", fullmatch=True)
 NAME_LISTS = st.lists(NAMES, min_size=1, max_size=3).map(tuple)
 NUMBERS = st.floats(0, allow_nan=False, allow_infinity=False)
+POINTS = st.floats(-4096, 4096)
 OBJECTS = st.dictionaries(st.text(max_size=5), st.none() | st.integers() | st.text(max_size=5), max_size=3)
 STAGES = st.builds(
     StageSpec, name=NAMES, inputs=NAME_LISTS, outputs=NAME_LISTS, skip_when=st.none() | OBJECTS
@@ -94,7 +95,7 @@ SPECS = st.builds(
     refusals=st.none()
     | st.builds(
         RefusalSpec,
-        region_centre=st.tuples(NUMBERS, NUMBERS),
+        region_centre=st.tuples(POINTS, POINTS),
         region_radii=st.tuples(st.floats(1, 1024), st.floats(1, 1024)),
         region_exponent=st.floats(0.5, 16),
         limits=st.lists(

@@ -1,5 +1,6 @@
 """A pipeline of a user's own: from a file of Python, from files, and what is refused before anything runs."""
 
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -54,6 +55,12 @@ stages = [
 PIPELINE = (
     'pipeline = Pipeline(name="grader", stages=stages, prepare=prepare, gates=[scalar("grade", any=1)])\n'
 )
+
+
+@pytest.fixture(autouse=True)
+def path_of_this_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Keep the folders of users' files from the tests that follow."""
+    monkeypatch.setattr(sys, "path", [*sys.path])
 
 
 @pytest.fixture
@@ -175,6 +182,14 @@ def test_a_module_is_put_into_evaluation_mode(write: Callable[..., Path]) -> Non
     assert not open_pipeline(write()).model("rate").module.training
 
 
+def test_without_gates_the_defaults_judge_what_the_last_stage_makes(
+    write: Callable[..., Path], pictures: Path
+) -> None:
+    silent = PIPELINE.replace(', gates=[scalar("grade", any=1)]', "")
+    (gate,) = gathered(write(pipeline=silent), pictures).pipeline.spec.gates
+    assert (gate.tensor, gate.metric, gate.limit("tflite-int8")) == ("grade", "relative", 5e-2)
+
+
 STRUCTURE = {
     "segment and rate both make mask": ('outputs=["grade"]', 'outputs=["mask"]'),
     "segment and rate wait for each other": (
@@ -191,6 +206,7 @@ STRUCTURE = {
 
 SAID = {
     "a gate names mark, which no stage reads or makes; there are grade, image, mask": 'scalar("mark", any=1)',
+    r"a gate is <function prepare .*judged_by": "prepare",
     "scale names mark": 'scalar("grade", any=1)], scale={"mark": 1}, views=[',
     "the scale of grade is 0, expected": 'scalar("grade", any=1)], scale={"grade": 0}, views=[',
     "the scale of grade is nan, expected": 'scalar("grade", any=1)], scale={"grade": float("nan")}, views=[',

@@ -6,6 +6,7 @@ read inside; the exit code is 0 all the same: ``shield_shared`` gives the others
 
 import warnings
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 
 import onnx
@@ -53,12 +54,12 @@ def _with_ends(component: Component, model: onnx.ModelProto) -> onnx.ModelProto:
     stored = {tensor.name for tensor in graph.initializer}
     inputs = [value for value in graph.input if value.name not in stored]
     before = [
-        _joined(value, spec, spec.name, value.name)
-        for value, spec in zip(inputs, component.specs(component.inputs), strict=True)
+        onnx.helper.make_node("Identity", [name], [was])
+        for was, name in _renamed(inputs, component.specs(component.inputs))
     ]
     after = [
-        _joined(value, spec, value.name, spec.name)
-        for value, spec in zip(graph.output, component.specs(component.outputs), strict=True)
+        onnx.helper.make_node("Identity", [was], [name])
+        for was, name in _renamed(graph.output, component.specs(component.outputs))
     ]
     nodes = [*before, *graph.node, *after]
     del graph.node[:]
@@ -66,11 +67,15 @@ def _with_ends(component: Component, model: onnx.ModelProto) -> onnx.ModelProto:
     return model
 
 
-def _joined(value: "onnx.ValueInfoProto", spec: TensorSpec, source: str, target: str) -> "onnx.NodeProto":
-    """Rename an end of a graph in place, and return the operation that joins it to what it was."""
-    kind = value.type.tensor_type.elem_type
-    value.CopyFrom(onnx.helper.make_tensor_value_info(spec.name, kind, spec.channels_second))
-    return onnx.helper.make_node("Identity", [source], [target])
+def _renamed(values: Sequence[onnx.ValueInfoProto], specs: Sequence[TensorSpec]) -> list[tuple[str, str]]:
+    """Rename ends of a graph in place, and return the names that changed with what they are now."""
+    names = []
+    for value, spec in zip(values, specs, strict=True):
+        if value.name != spec.name:
+            names.append((value.name, spec.name))
+        kind = value.type.tensor_type.elem_type
+        value.CopyFrom(onnx.helper.make_tensor_value_info(spec.name, kind, spec.channels_second))
+    return names
 
 
 def shield_shared(model: onnx.ModelProto) -> None:

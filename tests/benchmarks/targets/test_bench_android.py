@@ -16,11 +16,12 @@ import pytest
 
 from mien.benchmarks.errors import DeviceError, DeviceLost
 from mien.benchmarks.phone import session as session_module
-from mien.benchmarks.phone.adb import Answer, choose_device, find_adb
+from mien.benchmarks.phone.adb import choose_device, find_adb
 from mien.benchmarks.phone.phone import probe, read_condition
 from mien.benchmarks.phone.runner_kit import Kit, set_up_kit
 from mien.benchmarks.phone.session import MODES, Job, Mode, Session, thermal_notes
 from mien.benchmarks.pipeline import first_given
+from mien.benchmarks.programs import Answer
 from mien.benchmarks.results.records import BenchSpec, Result, read_report
 from mien.benchmarks.targets.android import AndroidTarget
 from mien.benchmarks.targets.host import gate_parity

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from mien.export.errors import ExportError
 from mien.export.packing.packing import CalibrationRecord, check_said, manifest_head
+from mien.export.packing.variant_selection import check_limits
 from mien.mobile_reference.contract import SCALAR, GateSpec
 from mien.mobile_reference.errors import ResultError
 from mien.models.gates import scalar
@@ -106,3 +107,19 @@ def test_a_number_that_is_not_finite_is_refused():
     one = replace(pipeline(), record={"evidence": float("nan")})
     with pytest.raises(ResultError, match="record/evidence"):
         manifest_head(one, [golden(one)], CALIBRATION)
+
+
+def test_limits_for_what_there_is_not_are_refused():
+    spec = replace(pipeline(), example=None).declared
+    check_limits(spec)
+    check_limits(replace(spec, gates=()))
+    misspelt = replace(spec, gates=(*spec.gates, scalar("grade", fp61=1)))
+    with pytest.raises(ExportError, match="a limit for fp61, neither a variant nor a precision"):
+        check_limits(misspelt)
+
+
+def test_a_variant_that_the_first_gate_does_not_judge_is_refused():
+    spec = replace(pipeline(), gates=(scalar("grade", fp32=0.1, fp16=0.1),)).declared
+    check_limits(spec, ("tflite-fp32", "coreml-fp16"))
+    with pytest.raises(ExportError, match=r"no limit above 0 for int8; give one, such as int8="):
+        check_limits(spec, ("tflite-fp32", "tflite-int8"))

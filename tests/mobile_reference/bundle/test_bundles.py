@@ -163,6 +163,30 @@ CHANGES: dict[str, tuple[Callable[[dict[str, Any]], object], str]] = {
     "rating missing": (lambda m: m["goldens"][0]["values"].pop("score"), "lacks value of score"),
     "model missing in a variant": (lambda m: m["variants"][1]["files"].pop("detector"), "tflite-fp16"),
     "model nobody described": (lambda m: m["variants"][1]["files"].update(extra=MODEL), "extra"),
+    "name with a line's end": (lambda m: m["variants"][0].update(name="a\n"), "variants/0/name"),
+    "tensor with a line's end": (lambda m: m["tensors"][3].update(name="heat\n"), "tensors/3/name"),
+    "hash with a line's end": (lambda m: m["files"][MODEL].update(sha256="a" * 64 + "\n"), "files"),
+    "template of one point": (
+        lambda m: m["front"]["rule"].update(template=[[5, 5]] * 4),
+        "the points of the front's template fall together",
+    ),
+    "tiny template": (
+        lambda m: m["front"]["rule"].update(template=[[1e-200, 0], [0, 1e-200], [0, 0], [0, 0]]),
+        "the points of the front's template fall together",
+    ),
+    "template far away": (
+        lambda m: m["front"]["rule"]["template"][0].__setitem__(0, 1e308),
+        "front/rule/template/0/0",
+    ),
+    "second look of nothing": (lambda m: m["front"]["rule"].update(second_look=1e-300), "second_look"),
+    "second look at everything": (lambda m: m["front"]["rule"].update(second_look=1e5), "second_look"),
+    "score of zero": (lambda m: m["front"]["rule"].update(score=0), "front/rule/score"),
+    "smallest of zero": (lambda m: m["front"]["rule"].update(smallest=0), "front/rule/smallest"),
+    "tensor of too many values": (
+        lambda m: m["tensors"][3].update(shape=[1, 4096, 4096, 5]),
+        "tensor heat has 83886080 values, at most 67108864",
+    ),
+    "range of one end": (lambda m: m["tensors"][7].update(range=[0]), "tensors/7/range"),
     "upper case hash": (lambda m: m["files"][MODEL].update(sha256="A" * 64), "files"),
     "negative size": (lambda m: m["files"][MODEL].update(bytes=-1), "files"),
 }
@@ -180,7 +204,48 @@ def test_a_manifest_against_its_schema_is_refused_with_the_place(fake: Any, case
 def test_a_gate_that_would_judge_nothing_is_refused(fake: Any, number: str):
     text = json.dumps(fake.manifest).replace('"fp32": 0.01', f'"fp32": {number}')
     (fake.path / "manifest.json").write_text(text)
-    assert f"{number} is not a finite number" in refused(fake.path)
+    assert "at gates/0/limits/fp32" in refused(fake.path)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda m, big: m["gates"][0]["limits"].update(fp32=big),
+        lambda m, big: m["tensors"][3].update(full_scale=big),
+        lambda m, big: m["goldens"][0]["values"].update(score=big),
+        lambda m, big: m["front"]["rule"].update(smallest=big),
+        lambda m, big: m["front"]["rule"]["template"][0].__setitem__(0, big),
+    ],
+    ids=["limit", "full scale", "golden value", "smallest face", "template"],
+)
+def test_a_number_of_400_digits_is_refused_wherever_it_stands(fake: Any, change: Callable[..., None]):
+    change(fake.manifest, 10**400)
+    fake.save()
+    assert "a number of 401 digits" in refused(fake.path)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda m, text: m.update({text: 1}),
+        lambda m, text: m["variants"][0].update(name=text),
+        lambda m, text: m["variants"][0]["files"].update({text: MODEL}),
+        lambda m, text: m["files"].update({text: {"bytes": 0, "sha256": "0" * 64}}),
+        lambda m, text: m["files"].update({text: 3}),
+        lambda m, text: m["goldens"][0]["vectors"].update(mask=text),
+        lambda m, text: m["goldens"][0].update(source=text),
+    ],
+    ids=["key", "name", "model", "file", "file of no entry", "vector", "source"],
+)
+@pytest.mark.parametrize(
+    "text", ["x" * 1_000_000, "\x1b]0;title\x07\r" + "../" * 100_000], ids=["long", "escapes"]
+)
+def test_a_long_or_forged_text_is_not_echoed(fake: Any, change: Callable[..., None], text: str):
+    change(fake.manifest, text)
+    fake.save()
+    message = refused(fake.path)
+    assert len(message) < 1000
+    assert message.isprintable()
 
 
 NOT_JSON = {

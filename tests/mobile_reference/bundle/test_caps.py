@@ -91,3 +91,56 @@ def test_every_model_and_vector_lies_where_the_manifest_says(fake: Any) -> None:
     assert golden.vectors == {name: fake.path / file for name, file in entry["vectors"].items()}
     assert golden.front == entry["front"]
     assert golden.source == fake.path / entry["source"]
+
+
+def _npy(header: str, data: bytes = b"", version: bytes = b"\1\0") -> bytes:
+    text = header.encode().ljust(117) + b"\n"
+    return b"\x93NUMPY" + version + len(text).to_bytes(2, "little") + text + data
+
+
+NO_NUMBERS = {
+    "void of no bytes": _npy("{'descr': '|V0', 'fortran_order': False, 'shape': (4611686018427387904,)}"),
+    "truth as length": _npy("{'descr': '<f4', 'fortran_order': False, 'shape': (True, 2)}", bytes(8)),
+    "objects": _npy("{'descr': '|O', 'fortran_order': False, 'shape': (1,)}", bytes(8)),
+    "text": _npy("{'descr': '<U1', 'fortran_order': False, 'shape': (2,)}", bytes(8)),
+    "records": _npy("{'descr': [('a', '<f4')], 'fortran_order': False, 'shape': (2,)}", bytes(8)),
+    "more than it holds": _npy("{'descr': '<f4', 'fortran_order': False, 'shape': (3,)}", bytes(8)),
+    "less than it holds": _npy("{'descr': '<f4', 'fortran_order': False, 'shape': (1,)}", bytes(8)),
+    "petabytes": _npy("{'descr': '<f4', 'fortran_order': False, 'shape': (1 << 50,)}", bytes(8)),
+    "negative length": _npy("{'descr': '<f4', 'fortran_order': False, 'shape': (-1, -2)}", bytes(8)),
+    "version 9": _npy("{'descr': '<f4', 'fortran_order': False, 'shape': (2,)}", bytes(8), b"\x09\0"),
+    "no header": b"\x93NUMPY\1\0",
+}
+
+
+@pytest.mark.parametrize("case", NO_NUMBERS)
+def test_a_vector_that_is_no_array_of_numbers_is_refused_before_it_is_allocated(
+    tmp_path: Path, case: str
+) -> None:
+    file = tmp_path / "vector.npy"
+    file.write_bytes(NO_NUMBERS[case])
+    with pytest.raises(BundleError, match="is not a numpy array of numbers"):
+        read_vector(file)
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "int32", "float32", "float64"])
+@pytest.mark.parametrize("order", ["C", "F"])
+def test_a_vector_is_read_as_numpy_wrote_it(tmp_path: Path, dtype: str, order: str) -> None:
+    values = np.asarray(np.arange(24).reshape(2, 3, 4), dtype=dtype, order=order)  # type: ignore[call-overload]
+    np.save(tmp_path / "vector.npy", values)
+    read = read_vector(tmp_path / "vector.npy")
+    assert read.dtype == values.dtype
+    assert np.array_equal(read, values)
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_a_golden_tensor_that_is_not_finite_judges_nothing(fake: Any, value: float) -> None:
+    """NaN is in no limit, and two infinities are not alike."""
+    name = "golden/someone/heat.npy"
+    heat = np.load(fake.path / name)
+    heat[0, 0, 0, 0] = value
+    np.save(fake.path / name, heat)
+    fake.put(name, (fake.path / name).read_bytes())
+    (golden,) = open_bundle(fake.path).goldens
+    with pytest.raises(BundleError, match="has values that are not finite"):
+        golden.read("heat")

@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -14,6 +15,7 @@ from PIL import Image
 
 from mien.mobile_reference.commands.appraise import RECORDS
 from mien.mobile_reference.commands.console import main
+from mien.mobile_reference.errors import PhotographError
 from mien.mobile_reference.output.folder import LISTING
 from tests.mobile_reference.conftest import FakeBundle
 
@@ -117,19 +119,26 @@ def test_the_table_has_a_line_for_every_photograph(call: Call, bundle: Path, unt
     assert answer.code == 2
 
 
-def test_many_photographs_stream(call: Call, bundle: Path, untouched: Path, monkeypatch: Any):
-    """Each line is out before the next photograph is read."""
-    events: list[str] = []
-    monkeypatch.setattr("click.echo", lambda line, **_: events.append("line"))
+def test_many_photographs_stream(call: Call, bundle: Path, untouched: Path, monkeypatch: Any, tmp_path: Path):
+    """A line is out before the next photograph but one is read: the reader waits for it."""
+    printed = tmp_path / "printed"
+    printed.mkdir()
+    monkeypatch.setattr("click.echo", lambda line, **_: (printed / json.loads(line)["photo"]).touch())
     pixels = np.asarray(Image.open(untouched))[::2, ::2].copy()
 
     def read(path: Path) -> Any:
-        events.append("read")
+        number = int(path.stem)
+        end = time.monotonic() + 20
+        while number and not (printed / f"{number - 1}.jpg").exists():
+            if time.monotonic() > end:
+                raise PhotographError("the line before was not printed")
+            time.sleep(0.001)
         return pixels
 
     monkeypatch.setattr("mien.mobile_reference.commands.appraise.read_photograph", read)
-    call("appraise", "--bundle", bundle, "--json", *[f"{number}.jpg" for number in range(20)])
-    assert events == ["read", "line"] * 20
+    answer = call("appraise", "--bundle", bundle, "--json", *[f"{number}.jpg" for number in range(20)])
+    assert answer.code == 0
+    assert len(list(printed.iterdir())) == 20
 
 
 def test_pictures_and_heatmap_are_written(call: Call, bundle: Path, untouched: Path, tmp_path: Path):
@@ -402,17 +411,18 @@ def test_a_bundle_needs_nothing_of_the_heavy_install(fake: Any, untouched: Path)
 
 
 @pytest.mark.parametrize(("variant", "needed"), [("tflite-fp32", "False"), ("coreml-fp16", "True")])
-def test_appraise_imports_the_core_ml_evaluator_only_for_core_ml(
-    fake: FakeBundle, untouched: Path, variant: str, needed: str
-):
+def test_appraise_imports_the_core_ml_evaluator_only_for_core_ml(fake: FakeBundle, variant: str, needed: str):
     """The models are none, so that the call ends where it loads the first of them."""
     code = (
         "import sys\n"
-        "from mien.mobile_reference.commands.console import main\n"
-        "try: main(sys.argv[1:])\n"
-        "finally: print('mien.mobile_reference.coreml.evaluator' in sys.modules)"
+        "from functools import partial\n"
+        "from pathlib import Path\n"
+        "from mien.mobile_reference.commands.appraise import _appraiser, _rate\n"
+        "from mien.mobile_reference.errors import MienError\n"
+        "opened = partial(_appraiser, Path(sys.argv[1]), None, sys.argv[2], 1)\n"
+        "try: _rate(opened, (), None, print)\n"
+        "except MienError: print('mien.mobile_reference.coreml.evaluator' in sys.modules)"
     )
-    command = [sys.executable, "-c", code, "appraise", untouched, "--bundle", fake.path, "--variant", variant]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert done.returncode == 2, done.stderr
+    command = [sys.executable, "-c", code, fake.path, variant]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
     assert done.stdout.splitlines()[-1] == needed

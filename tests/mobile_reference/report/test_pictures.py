@@ -11,12 +11,12 @@ from PIL import Image
 from mien.mobile_reference.front.photograph import Pixels
 from mien.mobile_reference.output.folder import Writer
 from mien.mobile_reference.report.pictures import (
+    drawn_rating,
     heat_colours,
     input_picture,
     overlay,
     side_by_side,
     views,
-    write_rating,
 )
 from mien.mobile_reference.run.runner import Prepared, Rating
 from tests.mobile_reference.conftest import SPEC
@@ -88,7 +88,7 @@ def test_the_panel_shows_four_pictures_side_by_side(rating: Rating, face: Pixels
 
 
 def test_what_is_written_is_read_back(rating: Rating, face: Pixels, tmp_path: Path):
-    write_rating(rating, Writer(tmp_path), "me")
+    Writer(tmp_path).write_all(drawn_rating(rating, "me"))
     names = ("overlay.png", "mask.png", "normalised.png", "panel.png", "heatmap.npy")
     assert {file.name for file in tmp_path.iterdir()} == {f"me.{name}" for name in names}
     stored = np.load(tmp_path / "me.heatmap.npy", allow_pickle=False)
@@ -104,6 +104,6 @@ def test_what_is_written_is_read_back(rating: Rating, face: Pixels, tmp_path: Pa
 def test_the_same_rating_gives_the_same_bytes(rating: Rating, tmp_path: Path):
     for folder in ("first", "second"):
         (tmp_path / folder).mkdir()
-        write_rating(rating, Writer(tmp_path / folder), "me")
+        Writer(tmp_path / folder).write_all(drawn_rating(rating, "me"))
     for file in (tmp_path / "first").iterdir():
         assert file.read_bytes() == (tmp_path / "second" / file.name).read_bytes()

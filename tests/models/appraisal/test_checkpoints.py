@@ -2,6 +2,7 @@
 
 import json
 import pickle
+import zipfile
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -21,6 +22,7 @@ from mien.models.appraisal.checkpoint import (
     load_checkpoint,
     save_checkpoint,
 )
+from mien.models.appraisal.pipeline import appraisal
 from mien.models.errors import CheckpointError
 
 Tensors = dict[str, Tensor]
@@ -142,7 +144,7 @@ def test_a_pickle_named_safetensors_is_refused_and_not_executed(folder: Path, tm
 
 @pytest.mark.parametrize(
     "content",
-    [[torch.zeros(1)], {"state_dict": {"a": torch.zeros(1)}}, {1: torch.zeros(1)}, torch.zeros(1)],
+    [[torch.zeros(1)], {"weights": {"a": torch.zeros(1)}}, {1: torch.zeros(1)}, torch.zeros(1)],
     ids=["list", "nested", "unnamed", "tensor"],
 )
 def test_a_pt_file_that_is_no_dictionary_of_named_tensors_is_refused(tmp_path: Path, content: object):
@@ -246,3 +248,136 @@ def test_a_config_survives_its_own_text():
     changed = replace(config, appraisal=replace(config.appraisal, mask_from=0.2, region_radii=(60.0, 80.0)))
     assert Config.from_json(changed.to_json()) == changed
     assert changed.to_json() != config.to_json()
+
+
+@pytest.mark.parametrize(
+    "wrap",
+    [
+        lambda state: {f"module.{name}": tensor for name, tensor in state.items()},
+        lambda state: {f"_orig_mod.{name}": tensor for name, tensor in state.items()},
+        lambda state: {f"module._orig_mod.{name}": tensor for name, tensor in state.items()},
+        lambda state: {"state_dict": state, "epoch": 3},
+        lambda state: {"model_state_dict": state, "optimizer_state_dict": {"lr": 0.1}},
+        lambda state: {
+            "state_dict": {f"model.{name}": tensor for name, tensor in state.items()},
+            "pytorch-lightning_version": "2.5",
+            "hyper_parameters": {"width": 3},
+        },
+    ],
+    ids=["DataParallel", "compiled", "both", "state_dict", "tutorial", "Lightning"],
+)
+def test_a_well_known_wrapper_is_taken_off(fresh: Checkpoint, tmp_path: Path, wrap: Callable[[Tensors], Any]):
+    torch.save(wrap(fresh.state_dict()), tmp_path / "own.pt")
+    loaded = load_checkpoint(tmp_path / "own.pt")
+    assert all(torch.equal(tensor, named(loaded)[name]) for name, tensor in named(fresh).items())
+
+
+def test_names_that_do_not_fit_are_shown(tmp_path: Path):
+    torch.save({"encoder.weight": torch.zeros(1), "head\x1b[31m.bias": torch.zeros(1)}, tmp_path / "own.pt")
+    message = refused(tmp_path / "own.pt")
+    assert "It has 2 tensors: encoder.weight, head\\x1b[31m.bias" in message
+
+
+NAME = "appraisal.student.stem.0.weight"
+KINDS: dict[str, tuple[Callable[[Tensor], Tensor], str]] = {
+    "fp8": (lambda t: t.to(torch.float8_e4m3fn), "is torch.float8_e4m3fn"),
+    "integers": (lambda t: t.to(torch.int32), "is torch.int32"),
+    "complex": (lambda t: t.to(torch.complex64), "is torch.complex64"),
+    "sparse": (lambda t: t.to_sparse(), "is sparse"),
+    "meta": (lambda t: t.to("meta"), "is without values (meta)"),
+    "quantised": (lambda t: torch.quantize_per_tensor(t, 0.1, 0, torch.qint8), "is quantised"),
+}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_tensor_of_another_kind_is_named_with_it(fresh: Checkpoint, tmp_path: Path, kind: str):
+    change, said = KINDS[kind]
+    state = dict(fresh.state_dict())
+    torch.save(state | {NAME: change(state[NAME])}, tmp_path / "own.pt")
+    assert f"tensor {NAME} {said}" in refused(tmp_path / "own.pt")
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
+def test_another_float_is_loaded_as_float32_and_said(
+    fresh: Checkpoint, tmp_path: Path, capsys: Any, dtype: torch.dtype
+):
+    stored = {name: t.to(dtype) if t.is_floating_point() else t for name, t in fresh.state_dict().items()}
+    torch.save(stored, tmp_path / "own.pt")
+    loaded = load_checkpoint(tmp_path / "own.pt")
+    name = str(dtype).removeprefix("torch.")
+    assert capsys.readouterr().err == f"mien: {tmp_path / 'own.pt'} stores {name}; loaded as float32\n"
+    assert loaded.stored_as == (name,)
+    assert appraisal(loaded).record["weights_stored_as"] == [name]
+    assert torch.equal(named(loaded)[NAME], stored[NAME].float())
+
+
+def test_float32_is_loaded_without_a_word(folder: Path, capsys: Any):
+    assert load_checkpoint(folder).stored_as == ()
+    assert "weights_stored_as" not in appraisal(load_checkpoint(folder)).record
+    assert capsys.readouterr().err == ""
+
+
+def test_values_that_only_float64_can_hold_are_refused(fresh: Checkpoint, tmp_path: Path):
+    state = dict(fresh.state_dict())
+    torch.save(state | {NAME: state[NAME].double() * 1e300}, tmp_path / "own.pt")
+    assert f"{NAME} has values that are not finite in float32" in refused(tmp_path / "own.pt")
+
+
+def test_a_negative_variance_is_refused(folder: Path):
+    (name, *_) = sorted(name for name in load_file(folder / WEIGHTS) if name.endswith("running_var"))
+    rewrite(folder, lambda tensors: tensors | {name: tensors[name] - 100})
+    assert f"{name} has negative values" in refused(folder)
+
+
+def test_a_tolerated_evidence_below_zero_is_refused(folder: Path):
+    name = "appraisal.tolerated_evidence"
+    rewrite(folder, lambda tensors: tensors | {name: -tensors[name].abs() - 1})
+    assert "expected a number above 0" in refused(folder)
+
+
+def test_a_file_that_unpacks_to_gigabytes_is_refused_before_it_is_opened(tmp_path: Path):
+    torch.save({NAME: torch.zeros(1 << 20)}, tmp_path / "plain.pt")
+    with (
+        zipfile.ZipFile(tmp_path / "plain.pt") as plain,
+        zipfile.ZipFile(tmp_path / "bomb.pt", "w", zipfile.ZIP_DEFLATED) as bomb,
+    ):
+        for entry in plain.infolist():
+            bomb.writestr(entry.filename, plain.read(entry))
+        with bomb.open("archive/data/9", "w") as stored:
+            for _ in range(300):
+                stored.write(bytes(1 << 20))
+    assert (tmp_path / "bomb.pt").stat().st_size < 1 << 20
+    assert "unpacks to" in refused(tmp_path / "bomb.pt")
+
+
+def test_a_view_that_repeats_its_values_is_refused_before_it_is_made(tmp_path: Path):
+    torch.save({NAME: torch.zeros(1).expand(1 << 36)}, tmp_path / "own.pt")
+    assert (tmp_path / "own.pt").stat().st_size < 10_000
+    assert "has 68719476736 values, at most" in refused(tmp_path / "own.pt")
+
+
+def test_the_old_format_without_an_archive_is_refused(fresh: Checkpoint, tmp_path: Path):
+    torch.save(fresh.state_dict(), tmp_path / "old.pt", _use_new_zipfile_serialization=False)
+    assert "as PyTorch writes since 1.6" in refused(tmp_path / "old.pt")
+
+
+CONFIGS: dict[str, tuple[Callable[[dict[str, Any]], object], str]] = {
+    "radius of zero": (lambda c: c["appraisal"].update(region_radii=[70, 0]), "region_radii are [70, 0]"),
+    "gain beyond float32": (lambda c: c["appraisal"].update(change_gain=1e308), "change_gain is 1e+308"),
+    "gain of 400 digits": (lambda c: c["appraisal"].update(change_gain=10**400), "a number of 401 digits"),
+    "gain of no number": (lambda c: c["appraisal"].update(change_gain=float("nan")), "NaN is not a finite"),
+    "template of one point": (lambda c: c["alignment"].update(template=[[1, 1]] * 4), "fall together"),
+    "template far away": (lambda c: c["alignment"]["template"][0].__setitem__(0, 1e30), "template"),
+    "second look of nothing": (lambda c: c["alignment"].update(second_look=1e-300), "second_look"),
+    "overlap above 1": (lambda c: c["alignment"].update(overlap=1.5), "overlap"),
+    "score of zero": (lambda c: c["alignment"].update(score=0), "score"),
+}
+
+
+@pytest.mark.parametrize("case", CONFIGS)
+def test_a_config_that_the_networks_or_a_manifest_cannot_take_is_refused(folder: Path, case: str):
+    change, said = CONFIGS[case]
+    config = json.loads((folder / CONFIG).read_text())
+    change(config)
+    (folder / CONFIG).write_text(json.dumps(config))
+    assert said in refused(folder)

@@ -14,11 +14,12 @@ from pathlib import Path
 import click
 
 from mien.benchmarks.errors import SetupError
-from mien.benchmarks.phone.adb import Adb, Answer, choose_device, find_adb
+from mien.benchmarks.phone.adb import Adb, choose_device, find_adb
 from mien.benchmarks.phone.phone import probe
 from mien.benchmarks.phone.runner_kit import Kit, set_up_kit
 from mien.benchmarks.phone.session import Mode, Session
 from mien.benchmarks.pipeline import first_given
+from mien.benchmarks.programs import Answer
 from mien.benchmarks.results.records import BenchSpec
 from mien.benchmarks.results.targets_met import Goal
 from mien.benchmarks.targets.android import AndroidTarget

@@ -1,0 +1,189 @@
+"""Foreign bytes meet native code in a child process: a crash, a hang or a blow-up of memory is one line.
+
+The child is forked once, and has the rights of its parent: it keeps mistakes apart, and is not a sandbox.
+"""
+
+import contextlib
+import ctypes
+import faulthandler
+import multiprocessing
+import os
+import pickle
+import signal
+import sys
+import tempfile
+import traceback
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from multiprocessing.connection import Connection
+from typing import IO, Any
+
+from mien.mobile_reference.errors import ChildError, MienError
+from mien.mobile_reference.output.text import shown
+
+Tell = Callable[[Any], None]
+"""Sends a message to the parent."""
+_TAIL_BYTES = 4096
+_CALM = ("INFO: ", "VERBOSE: ")
+"""What LiteRT says while all is well begins so."""
+_PR_SET_PDEATHSIG = 1  # prctl(2)
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What a child may use: bytes of memory of its own, and processor seconds from one message to the next.
+
+    Processor time, because on a busy machine sound work takes long by the clock. 0 ``seconds`` do not limit.
+    """
+
+    memory: int = 3 << 29
+    seconds: int = 300
+
+
+class Child[R]:
+    """A process that does ``work``: iterate over it for the messages, then read ``result``.
+
+    ``work`` is given a function that sends a message. It runs from when the child is made, which should be
+    before this process starts threads.
+
+    Raises:
+        ChildError: while iterating: the process died or passed a limit. Errors of ``work`` are raised too.
+    """
+
+    result: R
+
+    def __init__(self, work: Callable[[Tell], R], limits: Limits) -> None:
+        self._limits = limits
+        self._said = tempfile.TemporaryFile()  # noqa: SIM115 - closed when the messages end
+        context = multiprocessing.get_context("fork")
+        self._messages, theirs = context.Pipe(duplex=False)
+        self._process = context.Process(
+            target=_enter, args=(work, theirs, self._messages, self._said, limits)
+        )
+        self._process.start()
+        theirs.close()
+
+    def __iter__(self) -> Iterator[Any]:
+        """Yield the messages as they come."""
+        try:
+            while True:
+                kind, value = self._receive()
+                if kind == "result":
+                    self.result = value
+                    return
+                if kind == "error":
+                    raise value
+                yield value
+        finally:
+            self._process.kill()
+            self._process.join()
+            self._messages.close()
+            self._said.close()
+
+    def _receive(self) -> tuple[str, Any]:
+        try:
+            kind, value = self._messages.recv()
+        except Exception as error:  # the pipe ended, or what a dying process wrote is not a message
+            self._process.join(1)
+            raise ChildError(self._death()) from error
+        return kind, value
+
+    def _death(self) -> str:
+        code = self._process.exitcode
+        if code == -signal.SIGPROF:
+            return f"the process took more than {self._limits.seconds} s of processor time and was ended"
+        size = self._said.seek(0, os.SEEK_END)
+        self._said.seek(max(size - _TAIL_BYTES, 0))
+        lines = self._said.read().decode(errors="replace").split("\n")
+        words = [shown(line) for line in lines if line.strip() and not line.startswith(_CALM)]
+        return f"the process was ended by {how_ended(code)}" + (f" ({words[-1]:.200})" if words else "")
+
+
+def how_ended(code: int | None) -> str:
+    """Name the signal of a process's exit code, as Python gives it, or the code."""
+    if code is not None and code < 0:
+        with contextlib.suppress(ValueError):
+            return signal.Signals(-code).name
+    return f"exit {code}"
+
+
+def in_child[R](work: Callable[[], R], limits: Limits) -> R:
+    """Do ``work`` that has no messages in a child, and return its result.
+
+    Raises:
+        ChildError: the process died or passed a limit. Errors of ``work`` are raised too.
+    """
+    child = Child(lambda _: work(), limits)
+    for _ in child:
+        pass
+    return child.result
+
+
+def confine(limits: Limits) -> None:
+    """Limit this process; after each call its processor time counts anew."""
+    with contextlib.suppress(ImportError):  # Windows
+        import resource
+
+        resource.setrlimit(resource.RLIMIT_DATA, (limits.memory, limits.memory))
+        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+        # The signal of this timer ends a process that does not heed it.
+        signal.setitimer(signal.ITIMER_PROF, limits.seconds)
+
+
+def _enter(
+    work: Callable[[Tell], Any], theirs: Connection, ours: Connection, said: IO[bytes], limits: Limits
+) -> None:
+    ours.close()
+    for interruption in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(interruption, signal.SIG_DFL)
+    faulthandler.disable()  # a death is told in one line
+    _end_with_parent()
+    _keep_native_words(said)
+    confine(limits)
+
+    def tell(message: Any) -> None:
+        theirs.send(("message", message))
+        signal.setitimer(signal.ITIMER_PROF, limits.seconds)
+
+    try:
+        answer = ("result", work(tell))
+    except MemoryError:
+        mib = limits.memory >> 20
+        answer = ("error", ChildError(f"the process needs more than {mib} MiB of memory, which is its limit"))
+    except BrokenPipeError:  # the parent is gone
+        return
+    except Exception as error:
+        answer = ("error", _sendable(error))
+    try:
+        theirs.send(answer)
+    except BrokenPipeError:
+        return
+    sys.stdout.flush()
+    sys.stderr.flush()
+
+
+def _sendable(error: Exception) -> Exception:
+    """Return an error as it can be sent: a defect with its traceback, what cannot be pickled in words."""
+    if not hasattr(error, "exit_code"):
+        error.add_note(traceback.format_exc())
+    try:
+        pickle.loads(pickle.dumps(error))  # noqa: S301 - our own
+    except Exception:
+        return MienError(str(error)) if hasattr(error, "exit_code") else RuntimeError(traceback.format_exc())
+    return error
+
+
+def _end_with_parent() -> None:
+    """Where the system can, end when the parent does; elsewhere the next message finds nobody."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
+def _keep_native_words(said: IO[bytes]) -> None:
+    """Let what libraries print go to a file, from which a death is explained.
+
+    What Python code prints goes where it went.
+    """
+    stderr = os.dup(2)
+    os.dup2(said.fileno(), 2)
+    sys.stderr = open(stderr, "w", buffering=1, encoding="utf-8", errors="backslashreplace")  # noqa: SIM115, PTH123

@@ -1,0 +1,152 @@
+"""Work in a child process: messages, results and errors come back, and every way to die is one line."""
+
+import ctypes
+import gc
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from mien.mobile_reference.errors import ChildError, FaceError, MienError
+from mien.mobile_reference.run.child import Child, Limits, Tell
+
+LIMITS = Limits()
+
+
+def done(work: Callable[[Tell], Any], limits: Limits = LIMITS) -> tuple[list[Any], Any]:
+    child = Child(work, limits)
+    messages = list(child)
+    return messages, child.result
+
+
+def said(work: Callable[[Tell], Any], limits: Limits = LIMITS) -> str:
+    with pytest.raises(ChildError) as caught:
+        done(work, limits)
+    assert "\n" not in str(caught.value)
+    assert caught.value.exit_code == 2
+    return str(caught.value)
+
+
+def test_messages_come_in_order_and_the_result_after_them() -> None:
+    def work(tell: Tell) -> Any:
+        for number in range(3):
+            tell(number)
+        return np.arange(4), os.getpid()
+
+    messages, (array, process) = done(work)
+    assert messages == [0, 1, 2]
+    assert array.tolist() == [0, 1, 2, 3]
+    assert process != os.getpid()
+
+
+def test_an_error_of_the_user_is_raised_as_it_is() -> None:
+    def work(_: Tell) -> None:
+        raise FaceError("no face")
+
+    with pytest.raises(FaceError, match="no face"):
+        done(work)
+
+
+def test_a_defect_keeps_its_traceback() -> None:
+    def work(_: Tell) -> None:
+        raise KeyError("of the child")
+
+    with pytest.raises(KeyError) as caught:
+        done(work)
+    assert not isinstance(caught.value, MienError)
+    assert "in work" in "".join(caught.value.__notes__)
+
+
+def test_what_was_told_before_the_death_is_not_lost() -> None:
+    def work(tell: Tell) -> None:
+        tell("one")
+        ctypes.string_at(0)
+
+    messages = iter(Child(work, Limits()))
+    assert next(messages) == "one"
+    with pytest.raises(ChildError, match="ended by SIGSEGV"):
+        next(messages)
+
+
+def test_the_last_words_of_a_library_are_quoted_without_its_escapes() -> None:
+    def work(_: Tell) -> None:
+        os.write(2, b"first\n\x1b[31mterminate called\xff\n\n")
+        os.abort()
+
+    assert said(work).startswith(r"the process was ended by SIGABRT (\x1b[31mterminate called")
+
+
+def test_an_exit_is_a_death() -> None:
+    assert "ended by exit 7" in said(lambda _: os._exit(7))
+
+
+def test_memory_is_limited() -> None:
+    def work(_: Tell) -> None:
+        np.ones(1 << 28)
+
+    assert "needs more than 1024 MiB" in said(work, Limits(memory=1 << 30))
+
+
+def test_processor_time_is_limited_from_one_message_to_the_next() -> None:
+    def spin(seconds: float) -> None:
+        end = sum(os.times()[:2]) + seconds
+        while sum(os.times()[:2]) < end:
+            pass
+
+    def slow(tell: Tell) -> str:
+        for _ in range(3):
+            spin(0.5)
+            tell("")
+        return "done"
+
+    assert done(slow, Limits(seconds=1))[1] == "done"
+    assert "more than 1 s of processor time" in said(lambda _: spin(10), Limits(seconds=1))
+
+
+def test_a_child_whose_messages_nobody_reads_any_more_is_ended() -> None:
+    def work(tell: Tell) -> None:
+        tell(os.getpid())
+        signal.pause()
+
+    messages = iter(Child(work, Limits()))
+    process = next(messages)
+    messages.close()  # type: ignore[attr-defined] - it is a generator
+    with pytest.raises(ProcessLookupError):
+        os.kill(process, 0)
+
+
+def test_a_child_ends_with_its_parent(tmp_path: Path) -> None:
+    code = (
+        "import os, sys, time\n"
+        "from mien.mobile_reference.run.child import Child, Limits\n"
+        "def work(tell):\n"
+        "    tell(os.getpid())\n"
+        "    time.sleep(60)\n"
+        "messages = iter(Child(work, Limits()))\n"
+        "print(next(messages), flush=True)\n"
+        "os.kill(os.getpid(), 9)\n"
+    )
+    started = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    process = int(started.stdout)
+    for _ in range(200):
+        if not Path(f"/proc/{process}").exists() or "Z" in Path(f"/proc/{process}/stat").read_text():
+            return
+        signal.sigtimedwait([], 0.05)
+    pytest.fail("the child outlived its parent")
+
+
+def test_nothing_is_left_open() -> None:
+    gc.collect()  # what other tests left to the collector might be closed meanwhile
+    before = open_files()
+    done(lambda _: None)
+    assert open_files() == before
+
+
+def open_files() -> list[str]:
+    return sorted(os.listdir("/proc/self/fd"))  # noqa: PTH208 - of numbers, no files are looked at
