@@ -27,7 +27,7 @@ def reference() -> str:
 
 def _entry(name: str, what: object) -> str:
     signature = _signature(what) if callable(what) else ""
-    parts = [f"## {name}", f"```python\nmien.{name}{signature}\n```", _text(inspect.getdoc(what) or "")]
+    parts = [f"## {name}", f"```text\nmien.{name}{signature}\n```", _text(inspect.getdoc(what) or "")]
     if inspect.isclass(what):
         for method, function in _methods(what):
             parts += [f"`{name}.{method}`: {(inspect.getdoc(function) or '').splitlines()[0]}"]
