@@ -68,7 +68,7 @@ def read_pt(file: Path) -> StoredTensors:
         CheckpointError: the file is none, holds other than tensors by name, or more than is read.
     """
     _check_archive(file)
-    arrays, types = in_child(partial(_load, file), _LIMITS)
+    arrays, types = in_child(partial(_load, file), _LIMITS, file)
     return StoredTensors({name: torch.from_numpy(array) for name, array in arrays.items()}, types)
 
 

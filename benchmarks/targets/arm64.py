@@ -133,7 +133,7 @@ def _on_host(bundle: Bundle, variant: Variant, given: Given) -> _Recorded:
         recorder.rate(inputs)
         return _Recorded(recorder.given, recorder.made)
 
-    return in_child(work, Limits())
+    return in_child(work, Limits(), bundle.path)
 
 
 def _save(folder: Path, number: int, model: StageSpec, inputs: Arrays) -> None:

@@ -9,13 +9,13 @@ from functools import cache
 from importlib.resources import files
 from itertools import chain
 from pathlib import Path, PurePosixPath
-from tokenize import TokenError
-from typing import IO, Any
+from typing import Any
 
 import numpy as np
 from jsonschema import Draft202012Validator
 from numpy.typing import NDArray
 
+from mien.mobile_reference.arrays import read_array
 from mien.mobile_reference.contract import FrontSpec, PipelineSpec, problems, read_pipeline
 from mien.mobile_reference.errors import BundleError, UsageError
 from mien.mobile_reference.front.alignment import AlignmentRule
@@ -150,37 +150,17 @@ class Bundle:
 
 
 def read_vector(path: Path) -> NDArray[Any]:
-    """Read a ``.npy`` file of numbers, unpickling nothing.
-
-    Nothing is allocated for a header that promises other than what the file holds.
+    """Read a ``.npy`` file of a bundle.
 
     Raises:
-        BundleError: the file does not hold such an array, or is too large.
+        BundleError: the file does not hold an array of numbers, or is too large.
     """
-    size = path.stat().st_size
-    if size > _MAX_VECTOR_BYTES:
-        raise BundleError(f"{path} is larger than {_MAX_VECTOR_BYTES} bytes; export the bundle again")
     try:
-        with path.open("rb") as stream, np.errstate(over="ignore"):
-            shape, by_columns, dtype = _vector_header(stream)
-            count = math.prod(shape)
-            if dtype.kind not in "iuf" or stream.tell() + count * dtype.itemsize != size:
-                raise ValueError("it holds no numbers, or not as many as it says")
-            values = np.fromfile(stream, dtype, count)
-        return values.reshape(shape, order="F" if by_columns else "C")
-    except (ValueError, OSError, OverflowError, SyntaxError, TokenError, MemoryError) as error:
-        raise BundleError(f"{path} is not a numpy array of numbers; export the bundle again") from error
-
-
-def _vector_header(stream: IO[bytes]) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
-    read = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
-    version = np.lib.format.read_magic(stream)  # type: ignore[no-untyped-call]
-    if version not in read:
-        raise ValueError(f"version {version}")
-    shape, by_columns, dtype = read[version](stream)  # type: ignore[no-untyped-call]
-    if not all(type(length) is int and length >= 0 for length in shape):
-        raise ValueError(f"shape {shape}")
-    return shape, by_columns, dtype
+        return read_array(path, _MAX_VECTOR_BYTES)
+    except ValueError as error:
+        raise BundleError(
+            f"{path} is not a numpy array of numbers ({error!s:.200}); export the bundle again"
+        ) from error
 
 
 def open_bundle(path: Path | str) -> Bundle:

@@ -205,7 +205,7 @@ def _note(record: Mapping[str, Any]) -> str:
     """Say why there is no score, or what weakens it."""
     if record["error"]:
         return str(record["error"])
-    findings = [Finding(**values) for values in record["findings"]]
+    findings = [Finding.read(values) for values in record["findings"]]
     refused = [finding.reason for finding in findings if finding.verdict == REFUSE]
     noted = [finding.reason for finding in findings if finding.verdict == NOTE]
     if not findings and record["faces"] > 1:

@@ -1,16 +1,19 @@
 """The commands ``mien coreml run`` and ``mien coreml check``."""
 
-import sys
 from contextlib import AbstractContextManager
 from dataclasses import asdict
+from functools import partial
 from math import isfinite
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from mien.mobile_reference.arrays import read_array
 from mien.mobile_reference.errors import UsageError
+from mien.mobile_reference.output.folder import Kind, OutputFolder
 from mien.mobile_reference.output.json_text import json_text
+from mien.mobile_reference.run.child import Limits, in_child
 
 if TYPE_CHECKING:
     from mien.mobile_reference.coreml import Evaluator, Policy, Program
@@ -19,6 +22,10 @@ if TYPE_CHECKING:
 
 MAX_INPUT_BYTES = 2**30
 RELATIVE_FLOAT32 = 1e-5  # the size of PyTorch's own float32 rounding: 4e-7 to 5e-6 over 12 networks
+
+OUTPUTS = Kind("folder of outputs")
+LIMITS = Limits(memory=8 << 30, seconds=1800)
+"""Of the process that executes: a package may be of any network."""
 
 package_argument = click.argument("package", type=click.Path(path_type=Path))
 input_option = click.option(
@@ -61,14 +68,22 @@ def run(
     """Execute PACKAGE on the given inputs."""
     import numpy as np
 
+    folder = OutputFolder.at(output, OUTPUTS) if output else None
     with _busy("executing"):
-        evaluator = _evaluator(package, policy, function)
-        results = evaluator(**_read_inputs(given, evaluator))
+        report, results = in_child(partial(_executed, package, given, policy, function), LIMITS, package)
     arrays = {name: value for name, value in results.items() if isinstance(value, np.ndarray)}
-    if output is not None:
-        _save(output, arrays)
-    report = _report(evaluator) | {"outputs": {name: _summary(v) for name, v in results.items()}}
+    if folder:
+        _save(folder, arrays)
+    report |= {"outputs": {name: _summary(v) for name, v in results.items()}}
     _print(report, ("output", "type", "shape", "lowest", "highest", "value"), as_json=as_json)
+
+
+def _executed(
+    package: Path, given: tuple[str, ...], policy: str, function: str | None
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Execute a package: what to say of it, and its outputs by name."""
+    evaluator = _evaluator(package, policy, function)
+    return _report(evaluator), evaluator(**_read_inputs(given, evaluator))
 
 
 @coreml.command()
@@ -99,22 +114,32 @@ def check(
     Without --input the package is tried on pixels, signed, wide and outlying numbers, and on whole
     numbers that the source takes; shown is the worst.
     """
-    from mien.mobile_reference.coreml.sources import SourceModel
-
+    work = partial(_judged, package, against, given, policy, function, seed)
     with _busy("comparing"):
-        evaluator = _evaluator(package, policy, function)
-        inputs, source = _read_inputs(given, evaluator), SourceModel(against)
-        if inputs:
-            tried, worst = "given", _compared(evaluator(**inputs), source(inputs))
-        else:
-            tried, worst = _probed(evaluator, source, seed)
-    limit = RELATIVE_FLOAT32 if tolerance is None and _is_float32(evaluator) else tolerance
+        report, limit, tried, worst = in_child(work, LIMITS, f"{package} or {against}")
+    limit = limit if tolerance is None else tolerance
     failed = not all(one.passes(limit) for one in worst)
     verdict = "failed" if failed else "not judged" if limit is None else "passed"
     rows = {one.output: _row(one) for one in worst}
-    report = _report(evaluator) | {"inputs": tried, "tolerance": limit, "verdict": verdict}
+    report |= {"inputs": tried, "tolerance": limit, "verdict": verdict}
     _print(report | {"outputs": rows}, ("output", "largest", "relative", "snr", "fault"), as_json=as_json)
-    sys.exit(1 if failed else 0)
+    if failed:
+        raise click.exceptions.Exit(1)
+
+
+def _judged(
+    package: Path, against: Path, given: tuple[str, ...], policy: str, function: str | None, seed: int
+) -> tuple[dict[str, Any], float | None, str, list["Difference"]]:
+    """Compare a package with its source: what to say of it, its limit, the inputs, and the worst outputs."""
+    from mien.mobile_reference.coreml.sources import SourceModel
+
+    evaluator = _evaluator(package, policy, function)
+    inputs, source = _read_inputs(given, evaluator), SourceModel(against)
+    if inputs:
+        tried, worst = "given", _compared(evaluator(**inputs), source(inputs))
+    else:
+        tried, worst = _probed(evaluator, source, seed)
+    return _report(evaluator), RELATIVE_FLOAT32 if _is_float32(evaluator) else None, tried, worst
 
 
 def _row(one: "Difference") -> dict[str, Any]:
@@ -180,18 +205,14 @@ def _read_inputs(given: tuple[str, ...], evaluator: "Evaluator") -> dict[str, An
 
 
 def _read(path: Path, evaluator: "Evaluator", name: str) -> Any:
-    import numpy as np
-
     if not path.is_file():
         raise UsageError(f"the input file '{path}' does not exist")
-    if path.stat().st_size > MAX_INPUT_BYTES:
-        raise UsageError(f"'{path.name}' has {path.stat().st_size} bytes; {MAX_INPUT_BYTES} are read")
     if path.suffix != ".npy":
         return _picture(path, evaluator, name)
     try:
-        return np.load(path, allow_pickle=False)
-    except (ValueError, OSError, EOFError) as error:
-        raise UsageError(f"'{path.name}' is not an array that numpy can read: {error}") from error
+        return read_array(path, MAX_INPUT_BYTES)
+    except ValueError as error:
+        raise UsageError(f"'{path.name}' is not an array: {error}; write one with numpy.save") from error
 
 
 def _picture(path: Path, evaluator: "Evaluator", name: str) -> Any:
@@ -209,16 +230,14 @@ def _picture(path: Path, evaluator: "Evaluator", name: str) -> Any:
     return pixels if kind.colour.channels == 3 else np.asarray(Image.fromarray(pixels).convert("L"))
 
 
-def _save(folder: Path, arrays: dict[str, Any]) -> None:
+def _save(folder: OutputFolder, arrays: dict[str, Any]) -> None:
     """Write one file per output, named by number and a name without path characters."""
     import numpy as np
 
-    if folder.exists():
-        raise UsageError(f"'{folder}' exists already; name a folder that does not")
-    folder.mkdir(parents=True)
-    for number, (name, array) in enumerate(arrays.items()):
-        safe = "".join(c if c.isalnum() or c in "-_" else "_" for c in name)
-        np.save(folder / f"{number}-{safe}.npy", array)
+    with folder.staged() as staging:
+        for number, (name, array) in enumerate(arrays.items()):
+            safe = "".join(c if c.isalnum() or c in "-_" else "_" for c in name)[:100]
+            np.save(staging / f"{number}-{safe}.npy", array)
 
 
 def _report(evaluator: "Evaluator") -> dict[str, Any]:

@@ -8,7 +8,7 @@ arithmetic on what alignment found, so that an app can follow it (``quality_vect
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -150,8 +150,13 @@ class Finding:
         return _MEASURES[self.measure].advice
 
     def record(self) -> dict[str, Any]:
-        """Return it as JSON has it."""
-        return asdict(self)
+        """Return it as JSON has it: null is a value that is not a number."""
+        return asdict(self) | {"value": self.value if math.isfinite(self.value) else None}
+
+    @classmethod
+    def read(cls, record: Mapping[str, Any]) -> Self:
+        """Read what ``record`` gave."""
+        return cls(**{**record, "value": math.nan if record["value"] is None else record["value"]})
 
 
 class RefusedError(FaceError):

@@ -107,15 +107,18 @@ def how_ended(code: int | None) -> str:
     return f"exit {code}"
 
 
-def in_child[R](work: Callable[[], R], limits: Limits) -> R:
-    """Do ``work`` that has no messages in a child, and return its result.
+def in_child[R](work: Callable[[], R], limits: Limits, subject: object) -> R:
+    """Do ``work`` that has no messages in a child, and return its result; ``subject`` is what it opens.
 
     Raises:
         ChildError: the process died or passed a limit. Errors of ``work`` are raised too.
     """
     child = Child(lambda _: work(), limits)
-    for _ in child:
-        pass
+    try:
+        for _ in child:
+            pass
+    except ChildError as error:
+        raise ChildError(f"{subject}: {error}; it is damaged or too large, make it again") from error
     return child.result
 
 

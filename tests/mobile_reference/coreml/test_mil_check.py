@@ -1,5 +1,6 @@
 """`mien coreml check` and `run`: against ONNX Runtime, against PyTorch, and what they report."""
 
+import ctypes
 import json
 
 import numpy as np
@@ -13,6 +14,7 @@ from mien.mobile_reference.coreml import FLOAT32, NOT_VALIDATED, Evaluator, load
 from mien.mobile_reference.coreml.parity import difference
 from mien.mobile_reference.coreml.sources import SourceModel
 from mien.mobile_reference.errors import PhotographError
+from tests.commands import run_mien
 
 
 def invoke(*arguments):
@@ -72,7 +74,23 @@ def test_run_writes_outputs_and_a_table(small, tmp_path):
 def test_run_does_not_overwrite(small, tmp_path):
     np.save(tmp_path / "x.npy", small.x)
     result = invoke("run", small.single, "--input", tmp_path / "x.npy", "-o", tmp_path)
-    assert "exists already" in str(result.exception)
+    assert "not a folder of outputs as mien wrote it" in str(result.exception)
+    for _ in range(2):  # what it wrote itself it replaces
+        assert (
+            invoke("run", small.single, "--input", tmp_path / "x.npy", "-o", tmp_path / "out").exit_code == 0
+        )
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [".mien.json", "0-y.npy"]
+
+
+@pytest.mark.parametrize(("tolerance", "left"), [("1e-5", 0), ("1e-12", 1)])
+def test_check_leaves_the_command_line_with_its_verdict(small, tolerance, left):
+    run_mien("coreml", "check", small.single, "--against", small.onnx, "--tolerance", tolerance, expect=left)
+
+
+def test_a_source_by_which_onnxruntime_dies_is_one_line(small, monkeypatch):
+    monkeypatch.setattr(SourceModel, "__init__", lambda *_: ctypes.string_at(0))
+    result = invoke("check", small.single, "--against", small.onnx)
+    assert f"{small.onnx}: the process was ended by SIGSEGV" in str(result.exception)
 
 
 def test_a_source_of_another_kind_is_refused(small, tmp_path):

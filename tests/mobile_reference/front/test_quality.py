@@ -26,6 +26,7 @@ from mien.mobile_reference.front.quality import (
     turn,
 )
 from mien.mobile_reference.front.quality_vectors import REGION, SIZE, TEMPLATE, vectors
+from mien.mobile_reference.output.json_text import json_text
 
 FILE = files("mien.mobile_reference.front") / "quality_vectors.json"
 VECTORS = json.loads(FILE.read_text())
@@ -240,6 +241,13 @@ def test_a_limit_is_still_within(limit: LimitSpec, value: float, verdict: str, b
     (finding,) = judge({limit.measure: value}, [limit])
     assert (finding.verdict, finding.limit) == (verdict, bound)
     assert finding.measure == limit.measure
+
+
+def test_a_measure_that_is_not_a_number_is_refused_and_null_in_json():
+    findings = judge({"turn": math.nan, "contrast": math.inf}, [UP, replace(DOWN, worse=ABOVE)])
+    records = json.loads(json_text([finding.record() for finding in findings]))
+    assert [(record["value"], record["verdict"]) for record in records] == [(None, REFUSE)] * 2
+    assert "turn nan, limit 0.9" in Finding.read(records[0]).reason
 
 
 def test_a_refusal_is_one_line_that_says_what_to_do():
