@@ -107,8 +107,10 @@ def _tensor(tensor: TensorSpec) -> dict[str, Any]:
             f"{tensor.name} is {tensor.dtype}; Core ML takes {' and '.join(_NUMBERS)}, and pictures of uint8"
         )
     shape = as_package_has_it(np.broadcast_to(np.zeros((), tensor.dtype), tensor.shape), tensor).shape
-    if image and shape[-1] not in _CHANNELS:
-        raise UsageError(f"{tensor.name} has {shape[-1]} channels; Core ML takes RGB and grey pictures")
+    if image and tensor.shape[-1] not in _CHANNELS:
+        raise UsageError(
+            f"{tensor.name} has {tensor.shape[-1]} channels; Core ML takes RGB and grey pictures"
+        )
     return {"name": tensor.name, "shape": list(shape), "kind": "image" if image else tensor.dtype}
 
 
