@@ -9,11 +9,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from PIL import Image
 
 from mien.mobile_reference.bundle.reader import sha256
 from mien.mobile_reference.tflite.flatbuffer import parse, serialise
 from tests.commands import run_mien
-from tests.export.own.conftest import CHANGE, VARIANTS, export
+from tests.export.own.conftest import CHANGE, GRADER, VARIANTS, export
 
 Values = NDArray[np.float32]
 
@@ -34,6 +35,61 @@ def test_a_bundle_of_ones_own_needs_no_code_to_be_verified(grader_bundle: Path) 
     files = {file.suffix for file in grader_bundle.rglob("*") if file.is_file()}
     assert ".py" not in files
     assert ".pkl" not in files
+
+
+@pytest.fixture
+def other_pictures(tmp_path: Path) -> Path:
+    """Pictures that gave no ranges."""
+    folder = tmp_path / "others"
+    folder.mkdir()
+    for number in range(3):
+        noise = np.random.default_rng(100 + number).integers(0, 256, (4, 4, 3), np.uint8)
+        Image.fromarray(noise).resize((30, 30)).save(folder / f"{number}.png")
+    return folder
+
+
+def test_held_out_inputs_are_rated_by_the_float_pipeline(
+    grader_bundle: Path, other_pictures: Path, tmp_path: Path
+) -> None:
+    asked = ("verify", grader_bundle, "--held-out", other_pictures, "--pipeline", GRADER)
+    done = run_mien(*asked, "--json")
+    record = json.loads(done.stdout)
+    assert record["passed"]
+    assert record["fidelity"]["faces"] == 3
+    # It is not the golden inputs alone that judge.
+    largest = _largest(lambda values: values * 1.5)
+    broken = _spoilt(grader_bundle, tmp_path / "broken", "models/tflite-fp32/whole.tflite", largest)
+    assert run_mien("verify", broken, *asked[2:], expect=1)
+
+
+def test_a_gate_that_is_a_function_is_judged_by_its_pipeline_alone(
+    grader_bundle: Path, tmp_path: Path
+) -> None:
+    assert "not judged here" in " ".join(run_mien("verify", grader_bundle).stdout.split())
+    judged = run_mien("verify", grader_bundle, "--pipeline", GRADER)
+    assert "not judged here" not in " ".join(judged.stdout.split())
+
+
+def test_a_pipeline_of_other_weights_is_not_the_reference(grader_bundle: Path, tmp_path: Path) -> None:
+    other = tmp_path / "grader.py"
+    other.write_text(GRADER.read_text().replace("manual_seed(0)", "manual_seed(1)"))
+    done = run_mien("verify", grader_bundle, "--pipeline", other, expect=2)
+    assert "give the bundle's own with --pipeline" in done.stderr
+
+
+def test_inputs_that_gave_the_ranges_do_not_judge(grader_bundle: Path, pictures: Path) -> None:
+    done = run_mien("verify", grader_bundle, "--held-out", pictures, "--pipeline", GRADER, expect=2)
+    assert "gave the bundle its ranges" in done.stderr
+
+
+def test_a_new_file_is_exported_as_it_is(pictures: Path, tmp_path: Path) -> None:
+    file = tmp_path / "my_grader.py"
+    run_mien("init", file)
+    bundle = export(file, tmp_path / "bundle", pictures, variants=("tflite-fp16",))
+    assert json.loads((bundle / "manifest.json").read_text())["name"] == "my_grader"
+    run_mien("verify", bundle)
+    assert "exists; give a name that is free" in run_mien("init", file, expect=2).stderr
+    assert "does not end in .py" in run_mien("init", tmp_path / "x.txt", expect=2).stderr
 
 
 def _spoilt(bundle: Path, target: Path, name: str, edit: Callable[[bytes], bytes]) -> Path:
@@ -74,7 +130,7 @@ def test_a_spoilt_tflite_model_fails(grader_bundle: Path, tmp_path: Path, model:
     name = f"models/tflite-fp32/{model}.tflite"
     broken = _spoilt(grader_bundle, tmp_path / "broken", name, _largest(SPOILT[what]))
     done = run_mien("verify", broken, expect=1)
-    assert f"tflite-fp32: stage {model} " in done.stderr
+    assert f"tflite-fp32: stage {model}: " in done.stderr
 
 
 def test_a_spoilt_core_ml_package_fails(grader_bundle: Path, tmp_path: Path) -> None:
@@ -86,7 +142,7 @@ def test_a_spoilt_core_ml_package_fails(grader_bundle: Path, tmp_path: Path) -> 
     name = "models/coreml-fp16/rate.mlpackage/Data/com.apple.CoreML/weights/weight.bin"
     broken = _spoilt(grader_bundle, tmp_path / "broken", name, zeroed)
     done = run_mien("verify", broken, expect=1)
-    assert "coreml-fp16: stage rate " in done.stderr
+    assert "coreml-fp16: stage rate: " in done.stderr
 
 
 def test_golden_inputs_that_are_swapped_fail(grader_bundle: Path, tmp_path: Path) -> None:
