@@ -5,6 +5,8 @@ MIEN := $(VENV)/bin/mien
 PY := $(VENV)/bin/python
 READY := $(VENV)/ready
 DEMO := build/demo
+# A file's tests run in one process. Threads that wait do not spin, or those of one process would hold up the others.
+PYTEST := OMP_WAIT_POLICY=passive $(PY) -m pytest --numprocesses=auto --maxprocesses=4 --dist=loadgroup
 PORTRAITS := $(wildcard models/appraisal/samples/nobody-0[1-6]*.jpg)
 
 .PHONY: demo figures goals replay test test-fast mutants lint setup clean
@@ -37,11 +39,11 @@ replay: $(READY)
 
 test: $(READY) lint
 	@echo "== tests"
-	@$(PY) -m pytest
+	@$(PYTEST)
 
 # The tests without network and converters; see tests/layers.py.
 test-fast: $(READY)
-	@$(PY) -m pytest -m unit
+	@$(PYTEST) -m unit
 
 # SEED=N, COUNT=N, LAYERS="unit converters": which mutants, and by which tests.
 mutants: $(READY)

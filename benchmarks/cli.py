@@ -17,7 +17,7 @@ from mien.mobile_reference.front.photograph import read_photograph
 from mien.mobile_reference.output.file import OutputFile
 from mien.mobile_reference.output.json_text import json_text
 from mien.mobile_reference.output.text import say
-from mien.mobile_reference.run.models import TFLITE, timed
+from mien.mobile_reference.run.models import TFLITE
 
 from .apps import android_package, android_results, apple_package, apple_results
 from .apps.generated_project import measured, variants_for
@@ -31,7 +31,7 @@ from .phone.adb import choose_device, find_adb
 from .phone.phone import probe
 from .phone.runner_kit import ABIS, open_kit, set_up_kit
 from .phone.session import MODES, Session
-from .pipeline import Given, first_given
+from .pipeline import Given, first_given, timed_variants
 from .reporting.page import make_page
 from .reporting.tables import print_changes, print_estimates, print_results
 from .results.compare import INSTRUCTIONS, MS, compare
@@ -387,7 +387,7 @@ def _specs(bundle: Bundle, variants: Sequence[str], photo: Path | None, options:
     if options["target"] == ANDROID:
         mode = MODES[options["mode"]]
         counts, blocks = counts | {"warmup": mode.warmup, "runs": mode.runs, "cpus": ()}, mode.blocks
-    names = _chosen(bundle, variants)
+    names = timed_variants(bundle, variants)
     return [BenchSpec(bundle, name, given, blocks=blocks, **counts) for name in names]
 
 
@@ -464,15 +464,6 @@ def fit(output: Path | None) -> None:
         file.write(fits)
     else:
         click.echo(fits, nl=False)
-
-
-def _chosen(bundle: Bundle, names: Sequence[str]) -> list[str]:
-    if names:
-        return list(dict.fromkeys(bundle.variant(name).name for name in names))
-    ready = [variant.name for variant in bundle.variants if timed(variant)]
-    if not ready:
-        raise UsageError("no variant of this bundle can be executed here; export a tflite variant too")
-    return ready
 
 
 def _settings(spec: BenchSpec) -> dict[str, object]:

@@ -1,7 +1,7 @@
 """What of a pipeline is measured: what a run begins with, the models that an app runs, the gates."""
 
 import hashlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,13 +10,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mien.mobile_reference.bundle.reader import Bundle, Golden, sha256
-from mien.mobile_reference.contract import SCALAR, GateSpec, PipelineSpec, StageSpec, TensorSpec
+from mien.mobile_reference.contract import RELATIVE, SCALAR, PipelineSpec, StageSpec, TensorSpec
 from mien.mobile_reference.errors import UsageError
-from mien.mobile_reference.run.models import Arrays
+from mien.mobile_reference.run.models import Arrays, timed
 
 _POINTS = 100
-JUDGED: Mapping[str, str] = {SCALAR: "the largest difference"}
-"""Metrics of gates that are held here, by the words for them; ``mien verify`` holds the others."""
+_JUDGED: Mapping[str, Callable[[TensorSpec], float]] = {
+    SCALAR: lambda _: 1.0,
+    RELATIVE: lambda tensor: tensor.full_scale,
+}
+"""Metrics of gates that are held here, with what their limits count in; ``mien verify`` holds the others."""
 
 
 @dataclass(frozen=True)
@@ -58,6 +61,20 @@ def first_given(bundle: Bundle, photo: Path | None = None) -> Given:
     return Given(golden.name, _hash_of_inputs(golden), None, golden)
 
 
+def timed_variants(bundle: Bundle, names: Sequence[str] = ()) -> list[str]:
+    """Return the variants of those ``names``, or all of a bundle whose times mean something here.
+
+    Raises:
+        UsageError: there is none.
+    """
+    if names:
+        return list(dict.fromkeys(bundle.variant(name).name for name in names))
+    ready = [variant.name for variant in bundle.variants if timed(variant)]
+    if not ready:
+        raise UsageError("no variant of this bundle can be executed here; export a tflite variant too")
+    return ready
+
+
 def _hash_of_inputs(golden: Golden) -> str:
     lines = (f"{name} {sha256(golden.vectors[name])}\n" for name in golden.spec.inputs)
     return hashlib.sha256("".join(lines).encode()).hexdigest()
@@ -83,18 +100,24 @@ def outputs_of(spec: PipelineSpec) -> tuple[TensorSpec, ...]:
     return spec.tensors_of(tuple(name for model in spec.served for name in model.outputs))
 
 
-def judged_gates(spec: PipelineSpec, variant: str) -> Iterator[tuple[GateSpec, float]]:
-    """Yield the gates that a measurement holds, with their limits for a variant."""
+def judged_limits(spec: PipelineSpec, variant: str) -> dict[str, float]:
+    """Return the largest difference that a measurement allows, by tensor, in the tensor's own units."""
+    limits: dict[str, float] = {}
     for gate in spec.gates:
-        limit = gate.limit(variant)
-        if gate.metric in JUDGED and limit is not None:
-            yield gate, limit
+        limit, tensor = gate.limit(variant), spec.tensor(gate.tensor)
+        if gate.metric in _JUDGED and limit is not None:
+            allowed = limit * _JUDGED[gate.metric](tensor)
+            limits[tensor.name] = min(allowed, limits.get(tensor.name, allowed))
+    return limits
 
 
 def unjudged_note(spec: PipelineSpec, variant: str) -> Iterator[str]:
     """Say which gates a measurement does not hold."""
-    held = {(gate.metric, gate.tensor) for gate, _ in judged_gates(spec, variant)}
-    others = [f"{g.metric} of {g.tensor}" for g in spec.gates if (g.metric, g.tensor) not in held]
+    others = [
+        f"{gate.metric} of {gate.tensor}"
+        for gate in spec.gates
+        if gate.metric not in _JUDGED or gate.limit(variant) is None
+    ]
     if others:
         yield f"not judged here, but by 'mien verify': {', '.join(others)}"
 

@@ -139,7 +139,7 @@ def export(
     from mien.mobile_reference.report.progress import one_bar
     from mien.models.sources import Origin
 
-    from .exporter import ExportRequest, export_bundle
+    from .exporter import ExportRequest, make_bundle
     from .packing.packing import BUNDLE
     from .search.tables import search_table
 
@@ -149,7 +149,7 @@ def export(
     limits = _limits(converter_cpu, converter_memory)
     request = ExportRequest(origin, calibration, output, chosen, limits, golden, variants)
     with one_bar("running the float pipeline") as progress:
-        report = export_bundle(request, progress)
+        report = make_bundle(request, progress)
     for warning in report.warnings:
         say(f"warning: {warning}")
     for variant, outcome in report.found.items():

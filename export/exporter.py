@@ -19,7 +19,7 @@ from mien.models.sources import Source, as_origin, open_pipeline
 from .errors import ExportError
 from .packing.packing import BUNDLE, CalibrationRecord, check_said, manifest_head, pack
 from .packing.promises import broken_promises, lacks
-from .packing.variant_selection import Judgement, check_limits, judge, model_of
+from .packing.variant_selection import Judgement, check_limits, judge, model_of, not_held
 from .running.isolation import Limits
 from .running.jobs import Progress, run_jobs
 from .running.plan import (
@@ -73,7 +73,7 @@ class ExportReport:
 
 
 @one_thread()
-def export_bundle(request: ExportRequest, progress: Progress) -> ExportReport:
+def make_bundle(request: ExportRequest, progress: Progress) -> ExportReport:
     """Make a bundle, or leave nothing.
 
     Raises:
@@ -103,8 +103,9 @@ def export_bundle(request: ExportRequest, progress: Progress) -> ExportReport:
         peak = run_jobs(jobs, workers, progress, request.limits)
         shutil.copy(precision, work / "ranges" / PRECISION)
         judged = _judged(request, work, pipeline, pipeline.inputs.judging(pipeline, goldens), progress)
+        failing = not_held(judged, pipeline.spec)
         pack(folder, work, pipeline, goldens, head, judged)
-        warnings = calibration.warnings + read_faults(work)
+        warnings = calibration.warnings + read_faults(work) + failing
     return ExportReport(time.monotonic() - start, peak, warnings, found)
 
 

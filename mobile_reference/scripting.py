@@ -1,13 +1,19 @@
-"""What scripts do with a bundle: rate a photograph, verify every variant. The light install has it all."""
+"""What scripts do with a bundle: run it, rate a photograph, verify it. The light install has it all."""
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
+
+from numpy.typing import NDArray
 
 from mien.mobile_reference.bundle.reader import Bundle, open_bundle
+from mien.mobile_reference.contract import PipelineSpec
+from mien.mobile_reference.errors import UsageError
 from mien.mobile_reference.front.photograph import Pixels, read_photograph
 from mien.mobile_reference.run.runner import DEFAULT_VARIANT, BundleRunner, Rating
 from mien.mobile_reference.verify.stages import Verification, verify
 
-__all__ = ["appraise", "verify_bundle"]
+__all__ = ["appraise", "run_bundle", "verify_bundle"]
 
 
 def appraise(
@@ -42,6 +48,55 @@ def appraise(
     """
     pixels = read_photograph(Path(photograph)) if isinstance(photograph, str | Path) else photograph
     return BundleRunner(_opened(bundle), variant, threads).appraise(pixels)
+
+
+def run_bundle(
+    bundle: Bundle | Path | str,
+    inputs: Mapping[str, NDArray[Any]],
+    *,
+    variant: str = DEFAULT_VARIANT,
+    threads: int = 1,
+) -> dict[str, NDArray[Any]]:
+    """Run a bundle's models on tensors, as an app does that has them: without the front.
+
+    Args:
+        bundle: a folder, or what ``open_bundle`` returned.
+        inputs: every input of the pipeline by name, of the shape, type and layout that the manifest states.
+        variant: one of the bundle's variants.
+        threads: of one model's run.
+
+    Returns:
+        The inputs, and what the models make of them, by name.
+
+    Raises:
+        BundleError: the bundle is incomplete or was changed.
+        UsageError: the bundle has no such variant, or an input is missing, unknown, or of another form.
+
+    Example:
+        >>> import numpy as np
+        >>> face = np.full((1, 256, 256, 3), 127, np.uint8)
+        >>> mien.run_bundle("bundle", {"face": face}, variant="tflite-int8")["mask"].shape
+        (1, 256, 256, 1)
+    """
+    opened = _opened(bundle)
+    _check(opened.spec, inputs)
+    return BundleRunner(opened, variant, threads).rate(inputs)
+
+
+def _check(spec: PipelineSpec, inputs: Mapping[str, NDArray[Any]]) -> None:
+    """Compare inputs with what the manifest states."""
+    if set(inputs) != set(spec.inputs):
+        raise UsageError(
+            f"the inputs are {', '.join(sorted(inputs)) or 'none'}; pipeline {spec.name} takes "
+            f"{', '.join(spec.inputs)}"
+        )
+    for tensor in spec.tensors_of(spec.inputs):
+        given = inputs[tensor.name]
+        if (given.shape, given.dtype.name) != (tensor.shape, tensor.dtype):
+            raise UsageError(
+                f"input {tensor.name} is {list(given.shape)} of {given.dtype}, expected "
+                f"{list(tensor.shape)} of {tensor.dtype}"
+            )
 
 
 def verify_bundle(bundle: Bundle | Path | str, *, threads: int = 1) -> Verification:

@@ -48,6 +48,12 @@ class Stage:
 
     ``source`` is the module, or a ``.pt2`` or ``.onnx`` file to make one of. ``quantise`` tells whether any
     of it may be quantised; a composed end-to-end model may be where all stages may.
+
+    Example:
+        >>> import torch
+        >>> stage = mien.Stage("halve", torch.nn.AvgPool2d(2), inputs=["mask"], outputs=["smaller"])
+        >>> tuple(stage.module(torch.zeros(1, 1, 8, 8)).shape)
+        (1, 1, 4, 4)
     """
 
     name: str
@@ -232,6 +238,20 @@ class Pipeline:
 
     Raises:
         PipelineError: on ``spec``: stages contradict each other, or a module fails.
+
+    Example:
+        >>> import numpy as np, torch
+        >>> class Brightness(torch.nn.Module):
+        ...     def forward(self, image):
+        ...         return image.float().mean((1, 2, 3))
+        >>> pipeline = mien.Pipeline(
+        ...     name="brightness",
+        ...     stages=[mien.Stage("measure", Brightness(), inputs=["image"], outputs=["level"])],
+        ...     gates=[mien.scalar("level", fp32=0.01, fp16=0.5, int8=2)],
+        ...     example={"image": np.full((1, 16, 16, 3), 100, np.uint8)},
+        ... )
+        >>> pipeline.run(pipeline.example)["level"].tolist()
+        [100.0]
     """
 
     name: str

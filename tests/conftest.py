@@ -1,10 +1,12 @@
 """Real parts that many tests share: the shipped checkpoint and the sample portraits."""
 
+import os
 import signal
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from filelock import FileLock
 from hypothesis import settings
 
 import mien.models.appraisal
@@ -44,10 +46,20 @@ def sample_folder() -> Path:
 
 
 @pytest.fixture(scope="session")
-def exported(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder that all workers of a run share."""
+    own = tmp_path_factory.getbasetemp()
+    return own.parent if "PYTEST_XDIST_WORKER" in os.environ else own
+
+
+@pytest.fixture(scope="session")
+def exported(shared: Path) -> Path:
     """A bundle of the shipped checkpoint, made once by the real command and the real converters."""
-    output = tmp_path_factory.mktemp("exported") / "bundle"
-    run_mien("export", "-o", output)
+    output = shared / "exported" / "bundle"
+    output.parent.mkdir(exist_ok=True)
+    with FileLock(shared / "exported.lock"):
+        if not output.exists():
+            run_mien("export", "-o", output)
     return output
 
 

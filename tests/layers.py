@@ -1,14 +1,17 @@
 """The layers of tests: which layer each test is in, what a layer may use, and what a run of it took.
 
-A pytest plugin, loaded by tests/conftest.py. Times are user CPU seconds of pytest and of the processes it
-waited for: they hardly depend on what else the machine does, as seconds on the clock would.
+A pytest plugin, loaded by tests/conftest.py. Tests of a file run in one worker of pytest-xdist, and so do all
+of the layer ``device``, which share adb's server. Times are user CPU seconds of pytest and of the processes
+it waited for: they hardly depend on what else the machine does, as seconds on the clock would.
 """
 
 import os
+import re
 import sys
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from pathlib import Path, PurePosixPath
+from typing import Any
 
 import pytest
 
@@ -32,10 +35,13 @@ LAYER_OF: Mapping[str, str] = {
     "tests/benchmarks/test_bench_pipelines.py": "device",
     "tests/calibration": "unit",
     "tests/documents": "unit",
+    "tests/documents/test_api_examples.py": "converters",
+    "tests/documents/test_tutorial.py": "converters",
     "tests/export": "converters",
     "tests/export/tflite/passes/test_connect_products.py": "unit",
     "tests/export/tflite/passes/test_layout_operations.py": "unit",
     "tests/export/packing": "unit",
+    "tests/export/test_whole_numbers.py": "unit",
     "tests/export/tflite/test_graph_moments.py": "unit",
     "tests/export/tflite/test_ranges.py": "unit",
     "tests/export/weights": "unit",
@@ -64,7 +70,7 @@ _LOADED = pytest.StashKey[frozenset[str]]()
 
 def layer_of(node: str) -> str | None:
     """Return the layer of a test by its node id, or None if it has none."""
-    test = node.split("[")[0]
+    test = re.split(r"[\[@]", node)[0]  # xdist says a test's group behind its name
     file = PurePosixPath(test.split("::")[0])
     places = (test, *map(str, (file, *file.parents)))
     return next((LAYER_OF[place] for place in places if place in LAYER_OF), None)
@@ -97,6 +103,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
                 f"{item.nodeid} exports a bundle, which no unit test may; see tests/layers.py"
             )
         item.add_marker(layer)
+        file = item.path.relative_to(TESTS).as_posix()
+        item.add_marker(pytest.mark.xdist_group(layer if layer == "device" else file))
 
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)
@@ -122,6 +130,21 @@ class _Times:
     def __init__(self) -> None:
         self.tests: Counter[str] = Counter()
         self.seconds: Counter[str] = Counter()
+        self.imports = 0.0
+
+    def pytest_sessionfinish(self, session: pytest.Session) -> None:
+        """Hand what a worker counted to the process that shows it."""
+        output = getattr(session.config, "workeroutput", None)
+        if output is not None:
+            output.update(tests=dict(self.tests), seconds=dict(self.seconds), imports=cpu_seconds())
+
+    @pytest.hookimpl(optionalhook=True)
+    def pytest_testnodedown(self, node: Any) -> None:
+        """Add what a worker counted; one that died counted nothing."""
+        output = getattr(node, "workeroutput", {})
+        self.tests.update(output.get("tests", {}))
+        self.seconds.update(output.get("seconds", {}))
+        self.imports += output.get("imports", 0.0)
 
     @pytest.hookimpl(wrapper=True)
     def pytest_runtest_protocol(self, item: pytest.Item) -> Iterator[None]:
@@ -138,4 +161,5 @@ class _Times:
         for layer in LAYERS:
             if self.tests[layer]:
                 terminalreporter.write_line(f"{layer:12} {self.tests[layer]:5} {self.seconds[layer]:8.1f} s")
-        terminalreporter.write_line(f"{'with imports':18} {cpu_seconds():8.1f} s")
+        imports = self.imports or cpu_seconds()
+        terminalreporter.write_line(f"{'with imports':18} {imports:8.1f} s")

@@ -47,10 +47,21 @@ def item(node: str, *fixtures: str) -> Any:
     )
 
 
-def test_every_test_gets_the_one_marker_of_its_layer() -> None:
-    items = [item("tests/export/test_a.py::test_b", "exported"), item("tests/replay/test_a.py::test_b")]
+def test_every_test_gets_the_one_marker_of_its_layer_and_a_worker() -> None:
+    items = [
+        item("tests/export/test_a.py::test_b", "exported"),
+        item("tests/replay/test_a.py::test_b"),
+        item("tests/benchmarks/targets/test_a.py::test_b"),
+    ]
     layers.pytest_collection_modifyitems(items)
-    assert [one.marks for one in items] == [["converters"], ["unit"]]
+    assert [one.marks[0] for one in items] == ["converters", "unit", "device"]
+    # One file runs in one process, and all that share adb's server do.
+    assert [one.marks[1].args for one in items] == [("export/test_a.py",), ("replay/test_a.py",), ("device",)]
+
+
+def test_the_group_that_xdist_adds_to_a_name_is_not_part_of_it() -> None:
+    assert layers.layer_of("tests/replay/test_a.py::test_b[x@y]@replay/test_a.py") == "unit"
+    assert layers.layer_of("tests/replay/test_a.py::test_b@replay/test_a.py") == "unit"
 
 
 @pytest.mark.parametrize(

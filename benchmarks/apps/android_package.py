@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from mien.benchmarks.model_names import check_names, check_signatures
-from mien.benchmarks.pipeline import judged_gates, outputs_of
+from mien.benchmarks.pipeline import judged_limits, outputs_of
 from mien.mobile_reference.bundle.reader import MANIFEST, Bundle, Golden, Variant, sha256
 from mien.mobile_reference.run.models import TFLITE
 
@@ -64,7 +64,7 @@ def make_spec(bundle: Bundle, variants: Sequence[Variant]) -> dict[str, Any]:
                         model.name: f"{_ROOM}/models/{variant.name}/{model.name}.tflite"
                         for model in pipeline.served
                     },
-                    "limits": {gate.tensor: limit for gate, limit in judged_gates(pipeline, variant.name)},
+                    "limits": judged_limits(pipeline, variant.name),
                 }
                 for variant in variants
             ],

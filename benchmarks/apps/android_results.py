@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from mien.benchmarks.errors import ReportError
-from mien.benchmarks.pipeline import judged_gates, outputs_of, unit_of, unjudged_note, worst
+from mien.benchmarks.pipeline import judged_limits, outputs_of, unit_of, unjudged_note, worst
 from mien.benchmarks.reporting.tables import APP
 from mien.benchmarks.results.measurements import read_records
 from mien.benchmarks.results.records import (
@@ -154,8 +154,8 @@ def _device(facts: Block, runtime: str) -> Device:
 
 def _parity(bundle: Bundle, blocks: Sequence[Block]) -> Iterator[Parity]:
     """Hold the gates; a golden input that was not run, was run twice or gave what is not a number fails."""
-    for gate, limit in judged_gates(bundle.spec, blocks[0]["variant"]):
-        tensor = bundle.spec.tensor(gate.tensor)
+    for name, limit in judged_limits(bundle.spec, blocks[0]["variant"]).items():
+        tensor = bundle.spec.tensor(name)
         errors = [_largest(bundle, block, tensor.name) for block in blocks]
         yield Parity(tensor.name, worst(errors), limit, unit_of(tensor))
 
@@ -170,7 +170,7 @@ def _largest(bundle: Bundle, block: Block, tensor: str) -> float:
 
 def _others(bundle: Bundle, blocks: Sequence[Block]) -> Iterator[str]:
     """Tell the largest difference of the outputs that have no gate here."""
-    held = {gate.tensor for gate, _ in judged_gates(bundle.spec, blocks[0]["variant"])}
+    held = judged_limits(bundle.spec, blocks[0]["variant"])
     for tensor in outputs_of(bundle.spec):
         largest = worst([_largest(bundle, block, tensor.name) for block in blocks])
         if tensor.name in held:

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from mien.benchmarks.pipeline import judged_gates
+from mien.benchmarks.pipeline import judged_limits
 from mien.mobile_reference.bundle.reader import MANIFEST, Bundle, Golden, Variant, sha256
 from mien.mobile_reference.contract import PICTURE, PipelineSpec, TensorSpec
 from mien.mobile_reference.errors import UsageError
@@ -107,14 +107,16 @@ def _tensor(tensor: TensorSpec) -> dict[str, Any]:
             f"{tensor.name} is {tensor.dtype}; Core ML takes {' and '.join(_NUMBERS)}, and pictures of uint8"
         )
     shape = as_package_has_it(np.broadcast_to(np.zeros((), tensor.dtype), tensor.shape), tensor).shape
-    if image and shape[-1] not in _CHANNELS:
-        raise UsageError(f"{tensor.name} has {shape[-1]} channels; Core ML takes RGB and grey pictures")
+    if image and tensor.shape[-1] not in _CHANNELS:
+        raise UsageError(
+            f"{tensor.name} has {tensor.shape[-1]} channels; Core ML takes RGB and grey pictures"
+        )
     return {"name": tensor.name, "shape": list(shape), "kind": "image" if image else tensor.dtype}
 
 
 def _variant(pipeline: PipelineSpec, variant: Variant) -> dict[str, Any]:
     models = {graph: f"models/{variant.name}/{graph}.mlpackage" for graph in sorted(variant.files)}
-    limits = {gate.tensor: limit for gate, limit in judged_gates(pipeline, variant.name)}
+    limits = judged_limits(pipeline, variant.name)
     return {"name": variant.name, "limits": limits, "models": models}
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from mien.benchmarks.errors import ReportError, TargetError
-from mien.benchmarks.pipeline import judged_gates, unit_of, unjudged_note, worst
+from mien.benchmarks.pipeline import judged_limits, unit_of, unjudged_note, worst
 from mien.benchmarks.reporting.tables import APPLE
 from mien.benchmarks.results.measurements import read_records
 from mien.benchmarks.results.records import (
@@ -145,8 +145,8 @@ def _stages(pipeline: PipelineSpec, blocks: Sequence[Block]) -> Iterator[Stage]:
 def _parity(bundle: Bundle, blocks: Sequence[Block]) -> Iterator[Parity]:
     """Hold the gates from each graph on that leads to their tensor; a missing golden input fails."""
     pipeline = bundle.spec
-    for gate, limit in judged_gates(pipeline, blocks[0]["variant"]):
-        tensor = pipeline.tensor(gate.tensor)
+    for name, limit in judged_limits(pipeline, blocks[0]["variant"]).items():
+        tensor = pipeline.tensor(name)
         for start in _starts(pipeline, tensor.name):
             errors = [_largest(bundle, block, start, tensor.name) for block in blocks]
             yield Parity(f"{tensor.name} from {start} on", worst(errors), limit, unit_of(tensor))

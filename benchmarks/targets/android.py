@@ -16,7 +16,7 @@ from mien.benchmarks.errors import DeviceError
 from mien.benchmarks.model_names import check_names
 from mien.benchmarks.phone.runner_kit import LITERT, Kit
 from mien.benchmarks.phone.session import FOLDER, Job, Measured, Session, thermal_notes
-from mien.benchmarks.pipeline import Given, differences, judged_gates, models_behind
+from mien.benchmarks.pipeline import Given, differences, judged_limits, models_behind
 from mien.benchmarks.programs import Answer
 from mien.benchmarks.results.records import (
     ANDROID,
@@ -173,8 +173,7 @@ class AndroidTarget:
             yield f"model={place}/{variant.files[model.name].name}"
             yield from (f"reads={name}" for name in model.inputs)
             yield from (f"gives={name}" for name in model.outputs)
-        kept = (gate.tensor for gate, _ in judged_gates(pipeline, spec.variant))
-        yield from (f"keep={name}" for name in dict.fromkeys(kept))
+        yield from (f"keep={name}" for name in judged_limits(pipeline, spec.variant))
 
 
 def steps_of(spec: BenchSpec) -> tuple[tuple[str, str], ...]:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from mien.benchmarks.errors import TargetError
-from mien.benchmarks.pipeline import judged_gates, unit_of, unjudged_note, worst
+from mien.benchmarks.pipeline import judged_limits, unit_of, unjudged_note, worst
 from mien.benchmarks.results.records import (
     HOST,
     BenchSpec,
@@ -98,8 +98,8 @@ def gate_parity(spec: BenchSpec, found: Sequence[Mapping[str, float]]) -> Iterat
     pipeline, golden = spec.bundle.spec, spec.given.golden
     if golden is None:
         return
-    for gate, limit in judged_gates(pipeline, spec.variant):
-        tensor = pipeline.tensor(gate.tensor)
+    for name, limit in judged_limits(pipeline, spec.variant).items():
+        tensor = pipeline.tensor(name)
         error = worst([differences.get(tensor.name, math.inf) for differences in found])
         yield Parity(f"{tensor.name} of {golden.name}", error, limit, unit_of(tensor))
 

@@ -9,6 +9,7 @@ import shutil
 import tempfile
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -193,10 +194,21 @@ def _traced(component: Component, choices: CoreMLChoices, samples: Samples) -> A
     examples = tuple(_example(spec, samples) for spec in component.specs(component.inputs))
     # The converter folds batch normalisation too, and then names the weights anew.
     module = _Single(fold_batch_norm(component.module, examples) if choices.by_name else component.module)
-    with warnings.catch_warnings():
+    with warnings.catch_warnings(), _plain_attention():
         # Tracing warns of shapes taken as constants, which is what a graph of fixed size wants.
         warnings.simplefilter("ignore")
         return torch.jit.trace(module.eval(), examples)  # type: ignore[no-untyped-call]
+
+
+@contextmanager
+def _plain_attention() -> Iterator[None]:
+    """Trace attention as the operators that it is made of, not as the one that stands for a whole layer."""
+    before = torch.backends.mha.get_fastpath_enabled()
+    torch.backends.mha.set_fastpath_enabled(False)
+    try:
+        yield
+    finally:
+        torch.backends.mha.set_fastpath_enabled(before)
 
 
 def _example(spec: TensorSpec, samples: Samples) -> Tensor:

@@ -123,14 +123,14 @@ def pack(
 ) -> None:
     """Fill ``folder`` with what the conversions ``made``, the golden inputs and the manifest.
 
-    A palette that failed its tolerance, and a variant that has not all models, are left out; the manifest
-    says so.
+    A variant whose gates do not hold, a palette that does not keep to a third of its tolerance, and what has
+    not all models are left out; the manifest says so.
     """
     complete = [
-        judgement
-        for judgement in judged
-        if is_complete(made, judgement.name, pipeline.spec)
-        and (judgement.passed or variant_named(judgement.name).bits is None)
+        one
+        for one in judged
+        if is_complete(made, one.name, pipeline.spec)
+        and (one.passed or (one.holds and variant_named(one.name).bits is None))
     ]
     variants = [_pack_variant(folder, made, pipeline.spec, judgement) for judgement in complete]
     shutil.copytree(made / "ranges", folder / "ranges")

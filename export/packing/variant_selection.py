@@ -13,7 +13,7 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from mien.export.errors import ExportError
+from mien.export.errors import ConversionError, ExportError
 from mien.export.variants import NAMES, VARIANTS, variant_named
 from mien.mobile_reference.bundle.reader import size_of
 from mien.mobile_reference.contract import ANY, LIKE_INT8, PipelineSpec
@@ -30,8 +30,8 @@ _LIMITED = frozenset({*NAMES, *(variant.precision for variant in VARIANTS), *LIK
 class Judgement:
     """What an app's models weigh in ``bytes``, and what the gates say of them.
 
-    ``points`` is the worst loss by the first gate, ``tolerance`` the largest that it allows; ``failed`` names
-    the other gates that do not hold.
+    ``points`` is the worst loss by the first gate, ``tolerance`` the largest that it allows; ``failed`` says
+    which of the other gates do not hold.
     """
 
     name: str
@@ -44,6 +44,11 @@ class Judgement:
     def passed(self) -> bool:
         """Tell whether a third of the tolerance and every other gate hold; NaN never passes."""
         return self.points <= self.tolerance * _MARGIN and not self.failed
+
+    @property
+    def holds(self) -> bool:
+        """Tell whether every gate holds; NaN never does."""
+        return self.points <= self.tolerance and not self.failed
 
     @property
     def platform(self) -> str:
@@ -95,7 +100,7 @@ def judge(
     losses = [metrics[gate.metric].combine(found) for gate, found in zip(spec.gates, measures, strict=True)]
     limits = [allowed(gate, variant, metrics) for gate in spec.gates]
     failed = [
-        f"{gate.metric} of {gate.tensor}"
+        f"{gate.metric} of {gate.tensor} is off by {loss:.3g}, at most {limit:g}"
         for gate, loss, limit in zip(spec.gates[1:], losses[1:], limits[1:], strict=True)
         if limit is not None and within(loss, limit) is False
     ]
@@ -138,3 +143,21 @@ def choose(judged: Sequence[Judgement]) -> dict[str, str]:
     """Name the smallest variant that passes, by platform; a platform where none does is not named."""
     passing = sorted((j for j in judged if j.passed), key=lambda j: j.bytes, reverse=True)
     return {judgement.platform: judgement.name for judgement in passing}
+
+
+def not_held(judged: Sequence[Judgement], spec: PipelineSpec) -> tuple[str, ...]:
+    """Say which variants are left out because a gate does not hold on the golden inputs.
+
+    Raises:
+        ConversionError: the first variant, float32, is among them, so that none can be trusted.
+    """
+    said = []
+    for one in (judgement for judgement in judged if not judgement.holds):
+        rating = f"{spec.rating.metric} of {spec.rating.tensor} is {one.points:g}, at most {one.tolerance:g}"
+        told = (*(() if one.points <= one.tolerance else (rating,)), *one.failed)
+        said.append(f"{one.name} is left out, for on the golden inputs {'; '.join(told)}")
+        if one.name == NAMES[0]:
+            raise ConversionError(
+                f"no bundle is made: {said[-1]}; try mien export SOURCE --compare-converters"
+            )
+    return tuple(said)

@@ -4,6 +4,7 @@ import contextlib
 import json
 import multiprocessing
 import os
+import re
 import resource
 import signal
 import sys
@@ -20,7 +21,8 @@ import torch
 from mien.export.errors import ConversionError
 from mien.mobile_reference.output.json_text import json_text
 
-_TAIL_LINES = 3
+_TAIL_LINES, _TAIL_LENGTH = 3, 500
+_EXCEPTION = re.compile(r"[A-Za-z_][\w.]*(Error|Exception)\b")
 _USAGE = ".usage"
 _REASON = ".reason"
 _PROC = Path("/proc")
@@ -153,8 +155,16 @@ class Conversion:
         if code == -signal.SIGXCPU:
             return _over_time(self._limits)
         how = f"signal {-code}" if code < 0 else f"exit {code}"
-        lines = self._log.read_text(errors="replace").strip().splitlines() if self._log.is_file() else []
-        return f"the converter ended with {how}: {' | '.join(lines[-_TAIL_LINES:])[-500:]}"
+        text = self._log.read_text(errors="replace") if self._log.is_file() else ""
+        return f"the converter ended with {how}: {telling(text)}"
+
+
+def telling(log: str) -> str:
+    """Return what a log says of its end: the last exception from its name on, or the last lines."""
+    lines = log.strip().splitlines()
+    named = [place for place, line in enumerate(lines) if _EXCEPTION.match(line)]
+    told = lines[named[-1] :] if named else lines[-_TAIL_LINES:]
+    return " | ".join(line.strip() for line in told[:_TAIL_LINES])[:_TAIL_LENGTH]
 
 
 def finished(running: Iterable[Conversion]) -> list[Conversion]:

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from mien.export.component import Component
 from mien.export.weights.gptq import Roundings
+from mien.export.whole_numbers import share_changed
 
 from .blocks import find_blocks
 from .interpreter import Runner
@@ -22,6 +23,8 @@ from .ranges import Arrays, Method
 # Of an output's span, and its correlation with float's: half of what gates allow int8 that state no limit,
 # since other inputs err more than those that gave the ranges.
 _ERROR, _CORRELATION = 0.025, 0.995
+# Of the places of an output of whole numbers.
+_CHANGED = 0.05
 
 
 def holding_assignment(
@@ -77,9 +80,10 @@ def _excess(
     made = [runner.run([sample[name] for name in component.inputs]) for sample in samples]
     errors = []
     for position, name in enumerate(component.outputs):
-        exact = np.concatenate([sample[name].ravel() for sample in samples]).astype(np.float64)
-        other = np.concatenate([outputs[position].ravel() for outputs in made]).astype(np.float64)
-        errors.append(_error(exact, other))
+        exact = np.concatenate([sample[name].ravel() for sample in samples])
+        other = np.concatenate([outputs[position].ravel() for outputs in made])
+        far = _error(exact.astype(np.float64), other.astype(np.float64))
+        errors.append(min(far, share_changed(exact, other) / _CHANGED))
     worst = max(errors)
     return worst if np.isfinite(worst) else np.inf
 

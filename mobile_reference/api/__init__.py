@@ -9,8 +9,10 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from mien.benchmarks.scripting import bench_bundle
+    from mien.export.scripting import export_bundle
     from mien.mobile_reference.bundle.reader import open_bundle
-    from mien.mobile_reference.scripting import appraise, verify_bundle
+    from mien.mobile_reference.scripting import appraise, run_bundle, verify_bundle
     from mien.models.gates import correlation, iou, judged_by, psnr, relative, scalar, top1
     from mien.models.pipeline import Pipeline, Stage
 
@@ -21,12 +23,15 @@ __all__ = [
     "Stage",
     "__version__",
     "appraise",
+    "bench_bundle",
     "correlation",
+    "export_bundle",
     "iou",
     "judged_by",
     "open_bundle",
     "psnr",
     "relative",
+    "run_bundle",
     "scalar",
     "top1",
     "verify_bundle",
@@ -36,12 +41,15 @@ _HOMES = {
     "Pipeline": "mien.models.pipeline",
     "Stage": "mien.models.pipeline",
     "appraise": "mien.mobile_reference.scripting",
+    "bench_bundle": "mien.benchmarks.scripting",
     "correlation": "mien.models.gates",
+    "export_bundle": "mien.export.scripting",
     "iou": "mien.models.gates",
     "judged_by": "mien.models.gates",
     "open_bundle": "mien.mobile_reference.bundle.reader",
     "psnr": "mien.models.gates",
     "relative": "mien.models.gates",
+    "run_bundle": "mien.mobile_reference.scripting",
     "scalar": "mien.models.gates",
     "top1": "mien.models.gates",
     "verify_bundle": "mien.mobile_reference.scripting",

@@ -163,13 +163,25 @@ def read_vector(path: Path) -> NDArray[Any]:
         ) from error
 
 
-def open_bundle(path: Path) -> Bundle:
+def open_bundle(path: Path | str) -> Bundle:
     """Read and check a bundle.
+
+    Args:
+        path: its folder.
+
+    Returns:
+        The bundle: ``spec`` is its pipeline as data, ``variants`` and ``goldens`` are those of the manifest.
 
     Raises:
         BundleError: the manifest is missing, of an unknown version or not as its schema says; a file is
             missing, changed, or outside the bundle.
+
+    Example:
+        >>> bundle = mien.open_bundle("bundle")
+        >>> bundle.spec.inputs, bundle.variants[0].name
+        (('face',), 'tflite-fp32')
     """
+    path = Path(path)
     manifest = _read_manifest(path)
     spec = read_pipeline(manifest)
     for problem in chain(problems(spec), _large(spec), _front_problems(spec)):

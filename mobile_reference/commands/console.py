@@ -56,7 +56,7 @@ class RoomCommands(click.Group):
 @click.command(cls=RoomCommands, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="mien")
 def root() -> None:
-    """Turn a facial-anomaly appraisal pipeline into a verified app bundle."""
+    """Turn trained PyTorch components into a verified app bundle."""
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -14,13 +14,14 @@ from mien.benchmarks.phone.adb import Adb
 from mien.benchmarks.phone.phone import Phone
 from mien.benchmarks.phone.runner_kit import Kit
 from mien.benchmarks.phone.session import MODES, Session
-from mien.benchmarks.pipeline import first_given, unit_of
+from mien.benchmarks.pipeline import first_given, judged_limits, unit_of
 from mien.benchmarks.results.records import BenchSpec, Device, read_report
 from mien.benchmarks.targets.android import AndroidTarget
 from mien.benchmarks.targets.arm64 import _on_host
 from mien.mobile_reference.bundle.reader import MANIFEST, Bundle, open_bundle
-from mien.mobile_reference.contract import IOU, SET, GateSpec, PipelineSpec
+from mien.mobile_reference.contract import IOU, RELATIVE, SET, GateSpec, PipelineSpec
 from mien.mobile_reference.errors import BundleError, UsageError
+from mien.mobile_reference.run.runner import BundleRunner
 from tests.benchmarks.apps.test_bench_apple import bench
 from tests.benchmarks.pipelines import EDGES, GRADER, SENSORS, make_bundle
 from tests.benchmarks.tinymodels import PIPELINE, other_bundle, renamed
@@ -141,7 +142,7 @@ def test_names_are_those_of_the_contract(tmp_path: Path) -> None:
 
 
 def test_a_gate_that_is_not_held_here_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    spec = replace(GRADER, gates=(*GRADER.gates, GateSpec("mask", IOU, {"any": 0.9}, over=SET)), whole=None)
+    spec = replace(GRADER, gates=(*GRADER.gates, GateSpec("mask", IOU, {"any": 0.1}, over=SET)), whole=None)
     spec = replace(spec, stages=(replace(spec.stages[0]), spec.stages[1]))
     folder = make_bundle(tmp_path / "bundle", spec)
     out = bench(capsys, folder, "--processes", "1", "--runs", "1", "--variant", "tflite-fp32")
@@ -244,7 +245,8 @@ def test_what_an_emulator_is_given_is_what_the_host_ran(mine: Path) -> None:
     np.testing.assert_array_equal(recorded.given["my-appraisal"]["my-face"], golden.read("my-face"))
     np.testing.assert_array_equal(recorded.made["my-appraisal"]["my-score"], golden.read("my-score"))
     # The first look: the whole photograph.
-    again = recorded.run(opened.spec.model("my-detector"), recorded.given["my-detector"])
+    runner = BundleRunner(opened, "tflite-fp32")
+    again = runner.run(opened.spec.model("my-detector"), recorded.given["my-detector"])
     np.testing.assert_array_equal(again["my-candidates"], recorded.made["my-detector"]["my-candidates"])
 
 
@@ -277,3 +279,27 @@ def test_an_estimate_needs_tflite_models(tmp_path: Path, capsys: pytest.CaptureF
     manifest["variants"] = [one for one in manifest["variants"] if one["platform"] == "coreml"]
     (made / MANIFEST).write_text(json.dumps(manifest))
     assert "got a bundle without any" in bench(capsys, made, "--estimate", expect=2)
+
+
+_RELATIVE = GateSpec("grade", RELATIVE, {"fp32": 0.02, "int8": 0.05})
+
+
+def test_a_relative_gate_is_held_in_the_units_of_its_tensor() -> None:
+    relative = replace(GRADER, gates=(_RELATIVE,))
+    assert judged_limits(relative, "tflite-fp32") == {"grade": pytest.approx(2)}
+    assert judged_limits(relative, "tflite-fp16") == {}
+
+
+def test_of_two_gates_of_a_tensor_the_stricter_is_held() -> None:
+    for gates in ((_RELATIVE, *GRADER.gates), (*GRADER.gates, _RELATIVE)):
+        assert judged_limits(replace(GRADER, gates=gates), "tflite-fp32") == {"grade": 0.01}
+
+
+def test_a_relative_gate_fails_a_measurement(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    strict = replace(GRADER, gates=(replace(_RELATIVE, limits={"any": 1e-9}),))
+    folder = make_bundle(tmp_path / "bundle", strict)
+    manifest = json.loads((folder / MANIFEST).read_text())
+    manifest["goldens"][0]["values"]["grade"] += 1
+    (folder / MANIFEST).write_text(json.dumps(manifest))
+    options = ("--processes", "1", "--runs", "1", "--warmup", "0", "--variant", "tflite-fp32")
+    assert "grade of" in bench(capsys, folder, *options, expect=1)

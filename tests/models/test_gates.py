@@ -113,3 +113,8 @@ def test_weights_rounded_to_float16_pass_in_float16_and_fail_in_float32() -> Non
 def test_one_value_has_no_correlation() -> None:
     (gate,) = default_gates([TensorSpec("grade", (1,), "float32", 1, "")])
     assert gate.metric == "relative"
+
+
+def test_distances_between_classes_are_not_asked_for() -> None:
+    (gate,) = default_gates([TensorSpec("classes", (1, 8, 8), "int32", 3, "")])
+    assert gate.metric == "correlation"
