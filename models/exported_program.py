@@ -106,6 +106,9 @@ def _plain(program: torch.export.ExportedProgram) -> nn.Module:
             made.graph.erase_node(node)
         elif node.target is _ATEN.lift_fresh_copy.default:
             node.target = _ATEN.clone.default
+        elif node.target is _ATEN._assert_tensor_metadata.default:
+            # It computes nothing, and Core ML's converter has pixels as reals.
+            made.graph.erase_node(node)
     return torch.fx.GraphModule(made, made.graph)
 
 

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from mien.export.tflite.products import products as tflite_products
 from mien.export.tflite.ranges import Range, hulls
-from mien.export.weights.gptq import same_weights
+from mien.export.weights.gptq import scales
 from mien.mobile_reference.coreml import load_package
 from mien.mobile_reference.coreml.products import Product, products
 from mien.mobile_reference.tflite.flatbuffer import parse
@@ -47,7 +47,8 @@ def weights_ranges(model: bytes, ranges: Mapping[str, Range]) -> list[WeightsRan
 def ranges_of_products(found: Sequence[Product], known: Sequence[WeightsRange]) -> dict[str, Range]:
     """Give products the range of what is multiplied by the same weights in TFLite, by what they make.
 
-    A product that runs again has one range for all runs. One without a range is left out.
+    Weights that are the same but for a factor of each channel are the same here: what they read is. A product
+    that runs again has one range for all runs. One without a range is left out.
     """
     return hulls((one.operation.name, reach) for one in found for reach in _reaches(one, known))
 
@@ -56,7 +57,7 @@ def _reaches(product: Product, known: Sequence[WeightsRange]) -> Iterator[Range]
     weight = product.weight()
     if weight is not None:
         flat = weight.reshape(len(weight), -1)
-        yield from (one.reach for one in known if same_weights(flat, one.weight))
+        yield from (one.reach for one in known if scales(flat, one.weight) is not None)
 
 
 def ranges_of_tensors(package: Path, by_product: Mapping[str, Range]) -> dict[str, Range]:

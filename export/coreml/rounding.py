@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mien.export.weights.gptq import Rounded, Roundings, find_rounded
+from mien.export.weights.gptq import Rounded, Roundings, find_rounded, scaled, scales
 from mien.mobile_reference.coreml import load_package
 from mien.mobile_reference.coreml.package import root_model
 from mien.mobile_reference.coreml.products import Product, loaded, products
@@ -65,7 +65,7 @@ def _changes(function: Function, chosen: Collection[str], roundings: Roundings) 
         weight = product.weight()
         if weight is None or product.stored is None or product.stored.name not in chosen:
             continue
-        rounded = find_rounded(roundings, weight, None if product.bias is None else loaded(product.bias))
+        rounded = _rounded(product, weight, roundings)
         if rounded is None:
             continue
         bias = _bias(product, rounded)
@@ -74,6 +74,16 @@ def _changes(function: Function, chosen: Collection[str], roundings: Roundings) 
             if product.turned is not None:
                 turned = turned.transpose(np.argsort(product.turned))
             yield _Change(product, product.stored, turned, bias)
+
+
+def _rounded(product: Product, weight: NDArray[np.float32], roundings: Roundings) -> Rounded | None:
+    """Find what weights became, or else what weights became that are these but for a factor."""
+    same = find_rounded(roundings, weight, None if product.bias is None else loaded(product.bias))
+    if same is not None:
+        return same
+    flat = weight.reshape(len(weight), -1)
+    found = ((one, scales(flat, one.source)) for one in roundings.values())
+    return next((scaled(one, factors) for one, factors in found if factors is not None), None)
 
 
 def _bias(product: Product, rounded: Rounded) -> NDArray[np.float32] | None:

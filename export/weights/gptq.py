@@ -75,6 +75,28 @@ def same_weights(flat: NDArray[np.float32], source: NDArray[np.float32]) -> bool
     return bool((off <= _FOLDING * np.abs(flat).max(axis=1)).all())
 
 
+def scales(flat: NDArray[np.float32], source: NDArray[np.float32]) -> NDArray[np.float32] | None:
+    """Say by what the rows of ``source`` must be multiplied to be weights [out, n]; None if nothing does it.
+
+    Programs fold a factor that follows into the weights, as that of a hard sigmoid, or leave it where it is.
+    Rows of one weight are multiples of any other, so that these must be equal.
+    """
+    if same_weights(flat, source):
+        return np.ones(len(flat), np.float32)
+    if source.size != flat.size or len(source) != len(flat) or flat.shape[1] < 2:
+        return None
+    rows = source.reshape(flat.shape)
+    squares = (rows**2).sum(axis=1)
+    found: NDArray[np.float32] = np.where(squares, (rows * flat).sum(axis=1) / np.maximum(squares, 1e-30), 1)
+    return found if found.all() and same_weights(flat, rows * found[:, None]) else None
+
+
+def scaled(rounded: Rounded, factors: NDArray[np.float32]) -> Rounded:
+    """Multiply everything of each output channel by its factor, which moves no level."""
+    arrays = (getattr(rounded, name) for name in _FIELDS)
+    return Rounded(*(array * factors.reshape(-1, *(1,) * (array.ndim - 1)) for array in arrays))
+
+
 def round_convolutions(net: nn.Module, samples: Sequence[Sequence[Tensor]]) -> Roundings:
     """Round every dense convolution of ``net``, batch normalisation folded, for ``samples`` of its inputs.
 

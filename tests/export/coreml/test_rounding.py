@@ -7,7 +7,7 @@ import pytest
 
 import tests.mobile_reference.coreml.mil_packages as build
 from mien.export.coreml.rounding import store_rounded
-from mien.export.weights.gptq import Rounded
+from mien.export.weights.gptq import Rounded, scales
 from mien.mobile_reference.coreml import load_package
 from mien.mobile_reference.coreml.products import Product, loaded, products
 
@@ -81,3 +81,27 @@ def test_a_matrix_product_is_rounded_where_it_needs_no_bias(tmp_path: Path, move
     (one,) = after(file)
     np.testing.assert_array_equal(one.weight(), matrix + (0 if moved.any() else 1))
     assert "bias" not in one.operation.arguments
+
+
+def test_weights_that_another_program_multiplied_by_a_factor_are_found(tmp_path: Path) -> None:
+    file = package(tmp_path, {"w": FIRST}, ["w"])
+    factors = np.float32([1 / 6, -2, 1])
+    there = FIRST * factors[:, None, None, None]
+    store_rounded(file, {"w"}, {"any": Rounded(there + 6, BIAS + MOVED * factors, there, BIAS)})
+    (one,) = after(file)
+    np.testing.assert_allclose(one.weight(), FIRST + (6 / factors)[:, None, None, None], rtol=1e-5)
+    np.testing.assert_allclose(biases(file), [BIAS + MOVED], rtol=1e-6)
+
+
+def test_a_factor_is_that_of_a_whole_channel() -> None:
+    flat = FIRST[:, :, 0, 0]
+    factors = np.float32([1 / 6, -2, 1])
+    np.testing.assert_allclose(scales(flat, flat / factors[:, None]), factors, rtol=1e-5)
+    np.testing.assert_array_equal(scales(flat, flat), np.ones(3))
+    assert scales(flat, flat * np.float32([1, 1, 1.1])) is None
+    assert scales(flat, SECOND[:, :, 0, 0]) is None
+    # Single weights are multiples of any others, and say nothing.
+    assert scales(flat[:, :1], flat[:, :1] * 2) is None
+    dead = flat * np.float32([[0], [1], [1]])
+    np.testing.assert_array_equal(scales(dead, dead * 2), np.float32([1, 0.5, 0.5]))
+    assert scales(flat, dead) is None

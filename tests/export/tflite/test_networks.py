@@ -16,15 +16,15 @@ from mien.export.tflite.products import products
 from mien.export.tflite.quantise import check_contract, quantise, seen_by_converted
 from mien.mobile_reference.tflite.flatbuffer import operation_names, parse
 from mien.mobile_reference.tflite.model_file import read_tflite
-
-from .networks import NETWORKS, component_of, samples_of
+from tests.networks import NETWORKS, component_of, samples_of
 
 HALF = schema.TensorType.FLOAT16
 # Least share of multiplications in int8; what is kept in float is kept because its output would not hold.
 SHARES = dict.fromkeys(NETWORKS, 0.95) | {"hourglass": 0.3, "attended": 0.0}
 
 
-@pytest.mark.parametrize("name", NETWORKS)
+# An index is right or wrong, and what of the whole grader stays float is bridged more often.
+@pytest.mark.parametrize("name", [name for name in NETWORKS if name not in ("several", "grader")])
 def test_a_network_holds_in_float16_and_in_int8(name: str, tmp_path: Path, scripts_on_path: None) -> None:
     one = component_of(name)
     samples, others = samples_of(one, 8, 1000), samples_of(one, 8, 2000)
