@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING
 
 import click
 
+from mien.mobile_reference.commands.options import renamed
+
 if TYPE_CHECKING:
     from .running.isolation import Limits
     from .search.precision_search import Budget
@@ -79,8 +81,9 @@ worst that was searched with."""
     help="With --compare-converters: model of the pipeline (default: the end-to-end one).",
 )
 @click.option(
-    "--faces", type=_PATH, help="With --compare-quantisers: folder of held-out portraits (default: samples)."
+    "--held-out", type=_PATH, help="With --compare-quantisers: folder of held-out inputs (default: samples)."
 )
+@click.option("--faces", type=_PATH, hidden=True, expose_value=False, callback=renamed("--held-out"))
 @click.option("--json", "as_json", is_flag=True, help="With a comparison: print it as JSON.")
 @click.option(
     "--set-up", type=click.Choice(["litert-torch"]), help="Make no bundle: install a front end of its own."
@@ -100,7 +103,7 @@ def export(
     converter_memory: float | None,
     comparison: str | None,
     graphs: tuple[str, ...],
-    faces: Path | None,
+    held_out: Path | None,
     as_json: bool,  # noqa: FBT001 - click passes flags so
     set_up: str | None,
 ) -> None:
@@ -115,7 +118,7 @@ def export(
     """
     given = {
         "--graph": graphs,
-        "--faces": faces,
+        "--held-out": held_out,
         "--json": as_json,
         "--precision": precision,
         "--budget-points": budget_points,
@@ -127,7 +130,7 @@ def export(
     }
     _check_options(output, set_up, comparison, given)
     if set_up or comparison or output is None:
-        _other_than_export(source, calibration, comparison, graphs, faces, as_json=as_json)
+        _other_than_export(source, calibration, comparison, graphs, held_out, as_json=as_json)
         return
     from rich.console import Console
 
@@ -163,7 +166,7 @@ _BUNDLE = "-o FOLDER"
 _CONVERTERS, _QUANTISERS = "--compare-converters", "--compare-quantisers"
 _SERVES = {
     "--graph": (_CONVERTERS,),
-    "--faces": (_QUANTISERS,),
+    "--held-out": (_QUANTISERS,),
     "--json": (_CONVERTERS, _QUANTISERS),
     "--precision": (_BUNDLE,),
     "--budget-points": (_BUNDLE,),
@@ -198,7 +201,7 @@ def _other_than_export(
     calibration: tuple[Path, ...],
     comparison: str | None,
     graphs: tuple[str, ...],
-    faces: Path | None,
+    held_out: Path | None,
     *,
     as_json: bool,
 ) -> None:
@@ -211,10 +214,10 @@ def _other_than_export(
     if comparison is None:
         tasks.set_up()
         return
-    held_out = faces or open_pipeline(checkpoint).inputs.samples
-    if held_out is None:
-        raise ExportError("the pipeline comes with no samples; give a folder with --faces")
-    subject = tasks.Subject(checkpoint, calibration, graphs, held_out)
+    judging = held_out or open_pipeline(checkpoint).inputs.samples
+    if judging is None:
+        raise ExportError("the pipeline comes with no samples; give a folder with --held-out")
+    subject = tasks.Subject(checkpoint, calibration, graphs, judging)
     tasks.compare(comparison, subject, tasks.show_json if as_json else tasks.show_table)
 
 

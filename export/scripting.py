@@ -47,7 +47,10 @@ def export_bundle(
         >>> module = torch.nn.Conv2d(3, 2, 3).eval()
         >>> torch.export.save(torch.export.export(module, (torch.tensor(pictures[:1]),)), "model.pt2")
         >>> report = mien.export_bundle(
-        ...     "model.pt2", "exported", calibration=["inputs.npz"], variants=["tflite-fp32"]
+        ...     "model.pt2",
+        ...     "exported",
+        ...     calibration=["inputs.npz"],
+        ...     variants=["tflite-fp32"],
         ... )
         >>> mien.open_bundle("exported").variants[0].name
         'tflite-fp32'

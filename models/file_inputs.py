@@ -141,7 +141,7 @@ class FileInputs(Inputs):
         )
         raise InputError(
             f"{file} is not an .npz file, and nothing says how it becomes the inputs {wanted}; give .npz "
-            "files of these names, or --front resize:HxW for a picture, or a file of Python with prepare"
+            "files of these names, or a file of Python whose pipeline has prepare"
         )
 
     def _split_batch(self, file: Path, arrays: Arrays) -> Iterable[Arrays]:

@@ -1,6 +1,6 @@
 """The command ``mien verify``."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from functools import partial
 from importlib.metadata import entry_points
@@ -14,11 +14,12 @@ from rich.console import Console
 from mien.mobile_reference.bundle.reader import Bundle, open_bundle
 from mien.mobile_reference.coreml import NOT_VALIDATED
 from mien.mobile_reference.errors import ChildError, UsageError
+from mien.mobile_reference.metrics import METRICS
 from mien.mobile_reference.output.file import OutputFile
 from mien.mobile_reference.output.json_text import json_text
 from mien.mobile_reference.output.text import say
 from mien.mobile_reference.run.child import Child, Limits, Tell
-from mien.mobile_reference.verify.held_out import Fidelity, judge_fidelity
+from mien.mobile_reference.verify.held_out import Fidelity, ReferenceFace, judge_fidelity
 from mien.mobile_reference.verify.held_out_tables import fidelity_tables
 from mien.mobile_reference.verify.layers import divergences
 from mien.mobile_reference.verify.limits import (
@@ -35,25 +36,32 @@ from mien.mobile_reference.verify.stages import Deviation, Verification
 from mien.mobile_reference.verify.stages import verify as verify_bundle
 from mien.mobile_reference.verify.stages_tables import failure_line, remarks, result_record, stages_table
 
-PIPELINES = "mien.pipelines"
-"""Who brings held-out inputs with what the float pipeline makes of them."""
+from .options import renamed
+
+SOURCES = "mien.sources"
+"""Who opens a float pipeline, which brings held-out inputs with what it makes of them."""
 _PATH = click.Path(path_type=Path)
 
 
 @click.command()
 @click.argument("bundle", type=_PATH)
+@click.option("--held-out", type=_PATH, help="Also judge by the inputs in this folder; needs PyTorch.")
 @click.option(
-    "--faces", type=_PATH, help="Also judge by the held-out portraits in this folder; needs PyTorch."
+    "--pipeline",
+    type=_PATH,
+    help="What the bundle was made from: a file of Python, which is executed, a .pt2 or .onnx file, or a "
+    "checkpoint (default: the one that ships).",
 )
-@click.option("--checkpoint", type=_PATH, help="Checkpoint that rates them in float (default: mien's own).")
-@click.option("--page", type=_PATH, help="With --faces: write figures and worst faces as an HTML page.")
+@click.option("--page", type=_PATH, help="With --held-out: write figures and worst inputs as an HTML page.")
+@click.option("--faces", type=_PATH, hidden=True, expose_value=False, callback=renamed("--held-out"))
+@click.option("--checkpoint", type=_PATH, hidden=True, expose_value=False, callback=renamed("--pipeline"))
 @click.option("--threads", default=1, show_default=True, type=click.IntRange(1, 64))
 @click.option("--json", "as_json", is_flag=True, help="Print the result as one JSON object.")
 @click.option("-o", "--output", type=_PATH, help="Also write the JSON result into this file.")
 def verify(
     bundle: Path,
-    faces: Path | None,
-    checkpoint: Path | None,
+    held_out: Path | None,
+    pipeline: Path | None,
     page: Path | None,
     threads: int,
     as_json: bool,  # noqa: FBT001 - click passes flags so
@@ -61,15 +69,16 @@ def verify(
 ) -> None:
     """Check every variant of BUNDLE against float; exit 1 when a gate fails.
 
-    The golden vectors judge stage by stage. With --faces, portraits that neither weights nor ranges were
-    made from judge score, heatmap and mask, plain and with drawn anomalies, and the platforms against
-    each other.
+    The golden vectors judge stage by stage. With --held-out, inputs that neither weights nor ranges were
+    made from judge every tensor with a gate, and the platforms against each other; portraits do it plain
+    and with drawn anomalies. A gate that is a function is judged by its --pipeline alone.
     """
     opened = open_bundle(bundle)
-    _check_request(faces, given=(checkpoint, page))
+    _check_request(held_out, page)
     files = {path: OutputFile.at(path) for path in (output, page) if path}
-    limits = Limits(memory=8 << 30, seconds=0) if faces else Limits()
-    child = Child(partial(_judge, opened, faces, checkpoint, threads), limits)
+    # Whatever loads PyTorch needs more.
+    limits = Limits(memory=8 << 30, seconds=0) if held_out or pipeline else Limits()
+    child = Child(partial(_judge, opened, held_out, pipeline, threads), limits)
     last = "nothing"
     with Console(stderr=True).status("verifying") as status:
         try:
@@ -77,75 +86,96 @@ def verify(
                 status.update(f"verifying {last}")
         except ChildError as error:
             raise ChildError(f"{bundle}: {error}, last done: {last}; export the bundle again") from error
-    found, held_out = child.result
-    judged = figures(opened, held_out)
-    report = json_text(_verification_record(opened, found, held_out, judged), indent=2)
+    found, fidelity, judged = child.result
+    report = json_text(_verification_record(opened, found, fidelity, judged), indent=2)
     if output:
         files[output].write(report + "\n")
     if page:
-        files[page].write(fidelity_page(held_out, judged, opened.name))
+        files[page].write(fidelity_page(fidelity, judged, opened.name))
     if as_json:
         click.echo(report)
     else:
         Console().print(stages_table(opened, found))
         for line in (*remarks(opened, found), *choice_lines(opened)):
             click.echo(line)
-        _print_fidelity(held_out, judged)
+        _print_fidelity(fidelity, judged)
     _exit_on_failures(found, judged)
 
 
 def _judge(
-    bundle: Bundle, faces: Path | None, checkpoint: Path | None, threads: int, tell: Tell
-) -> tuple[Verification, Fidelity]:
+    bundle: Bundle, folder: Path | None, source: Path | None, threads: int, tell: Tell
+) -> tuple[Verification, Fidelity, list[Figure]]:
     """Do all that runs models, and tell what was done."""
 
     def progress(deviation: Deviation) -> None:
         tell(f"{deviation.variant}: {deviation.face}, {deviation.stage}")
 
-    found = verify_bundle(bundle, progress, threads)
-    return found, _judge_faces(bundle, faces, checkpoint, tell) if faces else Fidelity((), ())
+    pipeline = _opened(bundle, source) if folder or source else None
+    metrics = pipeline.metrics if pipeline else METRICS
+    found = verify_bundle(bundle, progress, threads, metrics)
+    fidelity = _judge_held_out(bundle, pipeline, folder, tell) if folder else Fidelity((), ())
+    return found, fidelity, figures(bundle, fidelity, metrics)
 
 
-def _check_request(faces: Path | None, given: Sequence[Path | None]) -> None:
+def _opened(bundle: Bundle, source: Path | None) -> Any:
+    """Let whoever can open float pipelines open the one that the bundle was made from."""
+    (entry,) = entry_points(group=SOURCES)
+    pipeline = entry.load()(source)
+    made_from = bundle.manifest["provenance"]["checkpoint"]
+    if pipeline.weights != made_from:
+        raise UsageError(
+            f"the bundle was made from weights {made_from[:12]}, {source or 'the pipeline that ships'} has "
+            f"{pipeline.weights[:12]}; give the bundle's own with --pipeline"
+        )
+    return pipeline
+
+
+def _check_request(held_out: Path | None, page: Path | None) -> None:
     """Find out before the work what would fail after it."""
-    if any(given) and not faces:
-        raise UsageError("--checkpoint and --page concern held-out faces; give --faces FOLDER with them")
+    if page and not held_out:
+        raise UsageError("--page shows held-out inputs; give --held-out FOLDER with it")
 
 
-def _print_fidelity(held_out: Fidelity, judged: Sequence[Figure]) -> None:
+def _print_fidelity(fidelity: Fidelity, judged: Sequence[Figure]) -> None:
     if judged:
-        Console().print(fidelity_tables(judged, held_out.faces))
+        Console().print(fidelity_tables(judged, fidelity.faces))
         click.echo(CAVEAT)
 
 
-def _judge_faces(
-    bundle: Bundle, folder: Path, checkpoint: Path | None, progress: Callable[[str], None]
-) -> Fidelity:
-    """Let whoever can rate faces in float bring them, and judge by them."""
-    progress("aligning held-out faces")
-    (entry,) = entry_points(group=PIPELINES)
-    pipeline = entry.load()(checkpoint)
+def _judge_held_out(bundle: Bundle, pipeline: Any, folder: Path, progress: Callable[[str], None]) -> Fidelity:
+    """Judge by inputs that the float pipeline brings."""
+    progress("preparing held-out inputs")
     held_out = pipeline.inputs.held_out(pipeline, folder)
-    made_from = bundle.manifest["provenance"]["checkpoint"]
-    if held_out.weights != made_from:
-        raise UsageError(
-            f"the bundle was made from checkpoint {made_from[:12]}, these faces would be rated by "
-            f"{held_out.weights[:12]}; give the bundle's own with --checkpoint"
-        )
     seen = set(bundle.manifest["provenance"]["calibration"].get("images", ())) & set(held_out.files)
     if seen:
         raise UsageError(
-            f"{len(seen)} photographs of {folder} gave the bundle its ranges; give faces that were held out"
+            f"{len(seen)} files of {folder} gave the bundle its ranges; give inputs that were held out"
         )
     for reason in held_out.skipped:
         say(f"left out {reason}")
     done = count(1)
     judged = judge_fidelity(
-        bundle, held_out.samples(), lambda name: progress(f"face {next(done)} of {held_out.count}: {name}")
+        bundle,
+        _fitting(bundle, held_out.samples()),
+        lambda name: progress(f"input {next(done)} of {held_out.count}: {name}"),
+        pipeline.metrics,
     )
     return replace(
         judged, repeats=tuple(repeats(bundle, progress)), divergences=tuple(divergences(bundle, progress))
     )
+
+
+def _fitting(bundle: Bundle, samples: Iterable[ReferenceFace]) -> Iterator[ReferenceFace]:
+    """Pass samples on whose tensors are those of the bundle."""
+    for sample in samples:
+        for name in bundle.spec.inputs:
+            tensor, found = bundle.spec.tensor(name), sample.tensors[name]
+            if (found.shape, found.dtype.name) != (tensor.shape, tensor.dtype):
+                raise UsageError(
+                    f"{sample.name} gives {name} of shape {list(found.shape)} of {found.dtype}, the bundle "
+                    f"takes {list(tensor.shape)} of {tensor.dtype}; prepare it as for the export"
+                )
+        yield sample
 
 
 def _exit_on_failures(found: Verification, judged: Sequence[Figure]) -> None:
@@ -157,7 +187,7 @@ def _exit_on_failures(found: Verification, judged: Sequence[Figure]) -> None:
 
 
 def _verification_record(
-    bundle: Bundle, found: Verification, held_out: Fidelity, judged: Sequence[Figure]
+    bundle: Bundle, found: Verification, fidelity: Fidelity, judged: Sequence[Figure]
 ) -> dict[str, Any]:
     return {
         "bundle": bundle.name,
@@ -166,7 +196,7 @@ def _verification_record(
         "results": [result_record(result) for result in found.results],
         "platforms": [result_record(result) for result in found.platforms],
         "ungated": list(found.ungated),
-        "fidelity": fidelity_record(judged, held_out.faces) if judged else None,
+        "fidelity": fidelity_record(judged, fidelity.faces) if judged else None,
         "choice": bundle.manifest.get("choice", {}),
         "left_out": bundle.manifest.get("left_out", []),
         "core_ml": f"executed by mien's evaluator, {NOT_VALIDATED}",

@@ -140,7 +140,7 @@ def test_the_command_reports_each_front_end_and_writes_nothing(tmp_path: Path) -
         (("--set-up", "litert-torch", "--compare-quantisers"), "give exactly one"),
         (("-o", "x", "--json"), "--json was given without --compare-converters or --compare-quantisers"),
         (("--compare-quantisers", "--graph", "mask"), "--graph was given without --compare-converters"),
-        (("--compare-converters", "--faces", "x"), "--faces was given without --compare-quantisers"),
+        (("--compare-converters", "--held-out", "x"), "--held-out was given without --compare-quantisers"),
     ],
 )
 def test_contradicting_options_are_refused(arguments: tuple[str, ...], says: str) -> None:

@@ -4,11 +4,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from tests.commands import run_mien
+from tests.export.own.grader import SIZE, UNet
 
-GRADER = Path(__file__).with_name("grader.py")
+GRADER, CHANGE = (Path(__file__).with_name(name) for name in ("grader.py", "change.py"))
 VARIANTS = ("tflite-fp32", "tflite-fp16", "tflite-int8", "coreml-fp16")
 
 
@@ -27,7 +29,30 @@ def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def grader_bundle(pictures: Path) -> Path:
     """The bundle of the U-Net with its scorer."""
-    output = pictures.parent / "grader"
-    chosen = [word for variant in VARIANTS for word in ("--variant", variant)]
-    run_mien("export", GRADER, "--calibration", pictures, "-o", output, *chosen)
+    return export(GRADER, pictures.parent / "grader", pictures, variants=VARIANTS)
+
+
+@pytest.fixture(scope="session")
+def unet(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with one U-Net as ``unet.pt2`` and ``unet.onnx``, and ``inputs.npz`` for it."""
+    folder = tmp_path_factory.mktemp("unet")
+    torch.manual_seed(0)
+    net, pictures = UNet(), torch.nn.functional.interpolate(torch.rand(48, 3, 4, 4), size=(SIZE, SIZE))
+    with torch.no_grad():
+        for _ in range(30):
+            net(pictures)
+    net.eval()
+    example = pictures[:1]
+    torch.export.save(torch.export.export(net, (example,)), folder / "unet.pt2")
+    names = {"input_names": ["picture"], "output_names": ["mask"]}
+    torch.onnx.export(net, (example,), str(folder / "unet.onnx"), dynamo=False, **names)
+    np.savez(folder / "inputs.npz", picture=pictures.numpy())
+    return folder
+
+
+def export(source: Path, output: Path, *calibration: Path, variants: tuple[str, ...] = ()) -> Path:
+    """Export a pipeline by the command."""
+    given = [word for path in calibration for word in ("--calibration", path)]
+    chosen = [word for variant in variants for word in ("--variant", variant)]
+    run_mien("export", source, "-o", output, *given, *chosen)
     return output

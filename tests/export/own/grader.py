@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor, nn
 
-from mien import Pipeline, Stage, scalar
+from mien import Pipeline, Stage, judged_by, scalar
 
 SIZE = 16
 
@@ -71,6 +71,11 @@ def prepare(file: Path) -> dict[str, NDArray[np.uint8]]:
     return {"image": np.asarray(Image.open(file).convert("RGB").resize((SIZE, SIZE)))[None]}
 
 
+def area(reference: NDArray[np.float64], other: NDArray[np.float64]) -> float:
+    """Return by how much the area of a mask changed, as a share of the picture."""
+    return abs(float(np.mean(reference) - np.mean(other)))
+
+
 torch.manual_seed(0)
 pipeline = Pipeline(
     name="grader",
@@ -79,5 +84,5 @@ pipeline = Pipeline(
         Stage("rate", Rate(), inputs=["image", "mask"], outputs=["grade"]),
     ],
     prepare=prepare,
-    gates=[scalar("grade", fp32=0.01, fp16=0.5, int8=1.5)],
+    gates=[scalar("grade", fp32=0.01, fp16=0.5, int8=1.5), judged_by("mask", area, any=0.02)],
 )

@@ -9,11 +9,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from PIL import Image
 
 from mien.mobile_reference.bundle.reader import sha256
 from mien.mobile_reference.tflite.flatbuffer import parse, serialise
 from tests.commands import run_mien
-from tests.export.own.conftest import VARIANTS
+from tests.export.own.conftest import CHANGE, GRADER, VARIANTS, export
 
 Values = NDArray[np.float32]
 
@@ -34,6 +35,61 @@ def test_a_bundle_of_ones_own_needs_no_code_to_be_verified(grader_bundle: Path) 
     files = {file.suffix for file in grader_bundle.rglob("*") if file.is_file()}
     assert ".py" not in files
     assert ".pkl" not in files
+
+
+@pytest.fixture
+def other_pictures(tmp_path: Path) -> Path:
+    """Pictures that gave no ranges."""
+    folder = tmp_path / "others"
+    folder.mkdir()
+    for number in range(3):
+        noise = np.random.default_rng(100 + number).integers(0, 256, (4, 4, 3), np.uint8)
+        Image.fromarray(noise).resize((30, 30)).save(folder / f"{number}.png")
+    return folder
+
+
+def test_held_out_inputs_are_rated_by_the_float_pipeline(
+    grader_bundle: Path, other_pictures: Path, tmp_path: Path
+) -> None:
+    asked = ("verify", grader_bundle, "--held-out", other_pictures, "--pipeline", GRADER)
+    done = run_mien(*asked, "--json")
+    record = json.loads(done.stdout)
+    assert record["passed"]
+    assert record["fidelity"]["faces"] == 3
+    # It is not the golden inputs alone that judge.
+    largest = _largest(lambda values: values * 1.5)
+    broken = _spoilt(grader_bundle, tmp_path / "broken", "models/tflite-fp32/whole.tflite", largest)
+    assert run_mien("verify", broken, *asked[2:], expect=1)
+
+
+def test_a_gate_that_is_a_function_is_judged_by_its_pipeline_alone(
+    grader_bundle: Path, tmp_path: Path
+) -> None:
+    assert "not judged here" in " ".join(run_mien("verify", grader_bundle).stdout.split())
+    judged = run_mien("verify", grader_bundle, "--pipeline", GRADER)
+    assert "not judged here" not in " ".join(judged.stdout.split())
+
+
+def test_a_pipeline_of_other_weights_is_not_the_reference(grader_bundle: Path, tmp_path: Path) -> None:
+    other = tmp_path / "grader.py"
+    other.write_text(GRADER.read_text().replace("manual_seed(0)", "manual_seed(1)"))
+    done = run_mien("verify", grader_bundle, "--pipeline", other, expect=2)
+    assert "give the bundle's own with --pipeline" in done.stderr
+
+
+def test_inputs_that_gave_the_ranges_do_not_judge(grader_bundle: Path, pictures: Path) -> None:
+    done = run_mien("verify", grader_bundle, "--held-out", pictures, "--pipeline", GRADER, expect=2)
+    assert "gave the bundle its ranges" in done.stderr
+
+
+def test_a_new_file_is_exported_as_it_is(pictures: Path, tmp_path: Path) -> None:
+    file = tmp_path / "my_grader.py"
+    run_mien("init", file)
+    bundle = export(file, tmp_path / "bundle", pictures, variants=("tflite-fp16",))
+    assert json.loads((bundle / "manifest.json").read_text())["name"] == "my_grader"
+    run_mien("verify", bundle)
+    assert "exists; give a name that is free" in run_mien("init", file, expect=2).stderr
+    assert "does not end in .py" in run_mien("init", tmp_path / "x.txt", expect=2).stderr
 
 
 def _spoilt(bundle: Path, target: Path, name: str, edit: Callable[[bytes], bytes]) -> Path:
@@ -74,7 +130,7 @@ def test_a_spoilt_tflite_model_fails(grader_bundle: Path, tmp_path: Path, model:
     name = f"models/tflite-fp32/{model}.tflite"
     broken = _spoilt(grader_bundle, tmp_path / "broken", name, _largest(SPOILT[what]))
     done = run_mien("verify", broken, expect=1)
-    assert f"tflite-fp32: stage {model} " in done.stderr
+    assert f"tflite-fp32: stage {model}: " in done.stderr
 
 
 def test_a_spoilt_core_ml_package_fails(grader_bundle: Path, tmp_path: Path) -> None:
@@ -86,7 +142,7 @@ def test_a_spoilt_core_ml_package_fails(grader_bundle: Path, tmp_path: Path) -> 
     name = "models/coreml-fp16/rate.mlpackage/Data/com.apple.CoreML/weights/weight.bin"
     broken = _spoilt(grader_bundle, tmp_path / "broken", name, zeroed)
     done = run_mien("verify", broken, expect=1)
-    assert "coreml-fp16: stage rate " in done.stderr
+    assert "coreml-fp16: stage rate: " in done.stderr
 
 
 def test_golden_inputs_that_are_swapped_fail(grader_bundle: Path, tmp_path: Path) -> None:
@@ -95,3 +151,90 @@ def test_golden_inputs_that_are_swapped_fail(grader_bundle: Path, tmp_path: Path
     other = (grader_bundle / second).read_bytes()
     broken = _spoilt(grader_bundle, tmp_path / "broken", first, lambda _: other)
     run_mien("verify", broken, expect=1)
+
+
+FILES = {
+    "unet.pt2": ("tflite-fp32", "tflite-int8", "coreml-fp16", "coreml-w8a8"),
+    "unet.onnx": ("tflite-fp32", "tflite-fp16", "tflite-int8"),
+}
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_a_component_from_a_file_is_exported_and_seen_when_it_is_spoilt(
+    unet: Path, tmp_path: Path, name: str
+) -> None:
+    bundle = export(unet / name, tmp_path / "bundle", unet / "inputs.npz", variants=FILES[name])
+    manifest = json.loads((bundle / "manifest.json").read_text())
+    assert [variant["name"] for variant in manifest["variants"]] == list(FILES[name])
+    assert {gate["metric"] for gate in manifest["gates"]} == {"relative", "correlation"}
+    eight = next(one for one in manifest["variants"] if one["name"] == "tflite-int8")
+    assert eight["products_int8"] > 0.9
+    run_mien("verify", bundle)
+    run_mien("bench", bundle, "--target", "host")
+    scaled = _largest(lambda values: values * 2)
+    broken = _spoilt(bundle, tmp_path / "broken", "models/tflite-fp32/unet.tflite", scaled)
+    assert "tflite-fp32: stage unet" in run_mien("verify", broken, expect=1).stderr
+
+
+def test_an_onnx_file_is_refused_for_core_ml_before_anything_runs(unet: Path, tmp_path: Path) -> None:
+    asked = ("--calibration", unet / "inputs.npz", "--variant", "coreml-fp16", "-o", tmp_path / "bundle")
+    done = run_mien("export", unet / "unet.onnx", *asked, expect=2)
+    assert "unet is an ONNX file, which nothing here converts to coreml-fp16" in done.stderr
+    assert not list(tmp_path.iterdir())
+
+
+def test_one_layer_that_is_a_tenth_too_large_fails_in_float16(unet: Path, tmp_path: Path) -> None:
+    bundle = export(unet / "unet.onnx", tmp_path / "bundle", unet / "inputs.npz", variants=("tflite-fp16",))
+
+    def tenth(model: bytes) -> bytes:
+        parsed = parse(model)
+        # The weights of the deepest convolution are the largest constant.
+        largest = max((b for b in parsed.buffers if b.data is not None), key=lambda b: len(b.data))
+        values = np.frombuffer(bytes(largest.data), np.float16) * np.float16(1.1)
+        largest.data = np.frombuffer(values.astype(np.float16).tobytes(), np.uint8)
+        return serialise(parsed)
+
+    broken = _spoilt(bundle, tmp_path / "broken", "models/tflite-fp16/unet.tflite", tenth)
+    assert "tflite-fp16: stage unet" in run_mien("verify", broken, expect=1).stderr
+
+
+def test_tensors_alone_and_inputs_that_are_swapped(tmp_path: Path) -> None:
+    rng = np.random.default_rng(1)
+    for number in range(8):
+        signals = {name: rng.normal(size=(1, 8)).astype(np.float32) for name in ("before", "after")}
+        np.savez(tmp_path / f"{number}.npz", **signals)
+    inputs = [tmp_path / f"{number}.npz" for number in range(8)]
+    bundle = export(CHANGE, tmp_path / "bundle", *inputs, variants=("tflite-fp16", "coreml-fp16"))
+    run_mien("verify", bundle)
+    golden = json.loads((bundle / "manifest.json").read_text())["goldens"][0]["vectors"]
+    before, after = ((bundle / golden[name]).read_bytes() for name in ("before", "after"))
+    broken = _spoilt(bundle, tmp_path / "broken", golden["before"], lambda _: after)
+    swapped = _spoilt(broken, tmp_path / "swapped", golden["after"], lambda _: before)
+    assert "stage change" in run_mien("verify", swapped, expect=1).stderr
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("import nothing_of_the_kind\n", "ModuleNotFoundError: No module named 'nothing_of_the_kind'"),
+        ("x = 1\n", "defines no pipeline"),
+        ("import torch\n\ntorch.zeros(2) @ torch.zeros(3)\n", "RuntimeError"),
+    ],
+)
+def test_a_file_that_cannot_be_executed_leaves_nothing(tmp_path: Path, text: str, said: str) -> None:
+    (tmp_path / "broken.py").write_text(text)
+    done = run_mien(
+        "export", tmp_path / "broken.py", "--calibration", tmp_path, "-o", tmp_path / "bundle", expect=2
+    )
+    assert said in done.stderr
+    assert [file.name for file in tmp_path.iterdir() if file.name != "__pycache__"] == ["broken.py"]
+
+
+def test_pictures_for_tensors_are_refused_naming_the_inputs(
+    unet: Path, pictures: Path, tmp_path: Path
+) -> None:
+    asked = ("--calibration", pictures, "-o", tmp_path / "bundle")
+    done = run_mien("export", unet / "unet.pt2", *asked, expect=2)
+    assert "00.png is not an .npz file" in done.stderr
+    assert "picture [1, 3, 16, 16]" in done.stderr
+    assert "prepare" in done.stderr

@@ -53,7 +53,7 @@ def test_each_command_has_help(entry: EntryPoint, capsys: pytest.CaptureFixture[
     # A sentence that says what it does, and a line for every option.
     command = entry.load()
     assert command.help
-    for option in (p for p in command.params if isinstance(p, click.Option)):
+    for option in (p for p in command.params if isinstance(p, click.Option) and not p.hidden):
         assert max(option.opts, key=len) in captured.out
     assert captured.err == ""
 

@@ -3,6 +3,7 @@
 import io
 import json
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 from unittest.mock import Mock
 
@@ -205,11 +206,17 @@ def test_the_tables_fit_a_terminal_and_mark_what_fails(disturbed: Any):
     assert lines[-1] == "* fails its limit"
 
 
-@pytest.mark.parametrize("option", ["--page", "--checkpoint"])
-def test_options_of_held_out_faces_want_the_faces(fake: Any, tmp_path: Any, option: str):
-    answer = CliRunner().invoke(cli.verify, [str(fake.path), option, str(tmp_path / "x")])
+def test_a_page_wants_held_out_inputs(fake: Any, tmp_path: Any):
+    answer = CliRunner().invoke(cli.verify, [str(fake.path), "--page", str(tmp_path / "x")])
     assert isinstance(answer.exception, UsageError)
-    assert "--faces" in str(answer.exception)
+    assert "--held-out" in str(answer.exception)
+
+
+@pytest.mark.parametrize(("option", "name"), [("--faces", "--held-out"), ("--checkpoint", "--pipeline")])
+def test_options_of_before_are_refused_with_their_names_of_now(fake: Any, option: str, name: str):
+    answer = CliRunner().invoke(cli.verify, [str(fake.path), option, "folder"])
+    assert isinstance(answer.exception, UsageError)
+    assert str(answer.exception) == f"{option} is called {name}; give {name} folder"
 
 
 def test_the_first_layer_that_diverges_is_blamed(disturbed: Any):
@@ -225,12 +232,27 @@ def test_the_first_layer_that_diverges_is_blamed(disturbed: Any):
     assert not any("diverges" in x for x in failures(figures(bundle, replace(found, divergences=(fine,)))))
 
 
-def test_faces_that_gave_the_ranges_may_not_judge(fake: Any, tmp_path: Any, monkeypatch: pytest.MonkeyPatch):
+def test_faces_that_gave_the_ranges_may_not_judge(fake: Any, tmp_path: Any):
     brought = Mock(weights="0" * 64, files=("2" * 64, "3" * 64))
     pipeline = Mock(inputs=Mock(held_out=lambda pipeline, folder: brought))
-    entry = Mock(load=lambda: lambda checkpoint: pipeline)
-    monkeypatch.setattr(cli, "entry_points", lambda group: [entry])
     fake.manifest["provenance"]["calibration"]["images"] = ["1" * 64, "2" * 64]
     fake.save()
-    with pytest.raises(UsageError, match=r"1 photographs of .* gave the bundle its ranges"):
-        cli._judge_faces(open_bundle(fake.path), tmp_path, None, lambda text: None)
+    with pytest.raises(UsageError, match=r"1 files of .* gave the bundle its ranges"):
+        cli._judge_held_out(open_bundle(fake.path), pipeline, tmp_path, lambda text: None)
+
+
+def test_a_pipeline_of_other_weights_is_refused(fake: Any, monkeypatch: pytest.MonkeyPatch):
+    entry = Mock(load=lambda: lambda source: Mock(weights="1" * 64))
+    monkeypatch.setattr(cli, "entry_points", lambda group: [entry])
+    bundle = open_bundle(fake.path)
+    with pytest.raises(UsageError, match=r"grader\.py has 111111111111; give the bundle's own"):
+        cli._opened(bundle, Path("grader.py"))
+
+
+def test_inputs_of_another_shape_are_refused(fake: Any):
+    bundle = open_bundle(fake.path)
+    (name,) = bundle.spec.inputs
+    sample = Mock(tensors={name: np.zeros((1, 2, 3), np.float32)})
+    sample.name = "someone"
+    with pytest.raises(UsageError, match=r"someone gives \w+ of shape \[1, 2, 3\] of float32, the"):
+        list(cli._fitting(bundle, [sample]))
