@@ -9,7 +9,7 @@ DEMO := build/demo
 PYTEST := OMP_WAIT_POLICY=passive $(PY) -m pytest --numprocesses=auto --maxprocesses=4 --dist=loadgroup
 PORTRAITS := $(wildcard models/appraisal/samples/nobody-0[1-6]*.jpg)
 
-.PHONY: demo figures goals replay test test-fast mutants lint setup clean
+.PHONY: demo figures goals replay test test-fast mutants fuzz lint setup clean
 
 demo: $(READY)
 	@mkdir -p $(DEMO)
@@ -49,6 +49,11 @@ test-fast: $(READY)
 mutants: $(READY)
 	@$(PY) -m tests.mutants $(if $(SEED),--seed $(SEED)) $(if $(COUNT),--count $(COUNT)) \
 	  $(foreach layer,$(LAYERS),--layer $(layer))
+
+# SEED=N, SECONDS=N, TARGETS="models goldens": damaged files put to the real commands; see docs/reliability.md.
+fuzz: $(READY)
+	@$(PY) -m tests.fuzz $(if $(SEED),--seed $(SEED)) $(if $(SECONDS),--seconds $(SECONDS)) \
+	  $(foreach target,$(TARGETS),--target $(target))
 
 lint: $(READY)
 	@echo "== lint"

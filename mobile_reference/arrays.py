@@ -1,6 +1,11 @@
-"""Reading ``.npy`` files, which may be anybody's: plain numbers, and as many as the file is long."""
+"""Reading ``.npy`` and ``.npz`` files, which may be anybody's: plain numbers, as many as a file is long."""
 
+import io
 import math
+import zipfile
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from tokenize import TokenError
 from typing import IO, Any
@@ -8,7 +13,8 @@ from typing import IO, Any
 import numpy as np
 from numpy.typing import NDArray
 
-_READERS = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
+_HEADERS = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
+_SUFFIX = ".npy"
 
 
 def read_array(path: Path, most_bytes: int) -> NDArray[Any]:
@@ -19,29 +25,62 @@ def read_array(path: Path, most_bytes: int) -> NDArray[Any]:
     Raises:
         ValueError: the file does not hold such an array, or has more than ``most_bytes``.
     """
-    try:
+    with _damage_is_told():
         if not path.is_file():
             raise ValueError("it is not a file")
-        size = path.stat().st_size
-        if size > most_bytes:
+        if path.stat().st_size > most_bytes:
             raise ValueError(f"it is larger than {most_bytes} bytes")
-        with path.open("rb") as stream, np.errstate(over="ignore"):
-            shape, by_columns, dtype = _header(stream)
-            count = math.prod(shape)
-            if dtype.kind not in "iufb" or stream.tell() + count * dtype.itemsize != size:
-                raise ValueError("it holds no numbers, or not as many as it says")
-            values = np.fromfile(stream, dtype, count)
-        return values.reshape(shape, order="F" if by_columns else "C")
-    # What numpy's parser of headers meets first.
-    except (OSError, OverflowError, SyntaxError, TokenError, MemoryError, RecursionError) as error:
-        raise ValueError(" ".join(str(error).split())) from error
+        return _array(path.read_bytes())
+
+
+def read_arrays(path: Path, most_bytes: int) -> dict[str, NDArray[Any]]:
+    """Read the arrays of a ``.npz`` file by their names, each as ``read_array`` does.
+
+    Raises:
+        ValueError: the file is not an archive of such arrays, or unpacks to more than ``most_bytes``.
+    """
+    with _damage_is_told(), zipfile.ZipFile(path) as archive:
+        entries = archive.infolist()
+        size = sum(entry.file_size for entry in entries)
+        if size > most_bytes:
+            raise ValueError(f"it unpacks to {size} bytes, at most {most_bytes} are read")
+        names = [entry.filename.removesuffix(_SUFFIX) for entry in entries]
+        if len({*names}) < len(names):
+            raise ValueError("two arrays have one name")
+        return {name: _array(archive.read(entry)) for name, entry in zip(names, entries, strict=True)}
+
+
+@contextmanager
+def _damage_is_told() -> Iterator[None]:
+    """Turn what the parsers of damaged files meet first into ``ValueError``."""
+    try:
+        yield
+    except ValueError:
+        raise
+    except (
+        *(OSError, EOFError, OverflowError, MemoryError, RecursionError, SyntaxError, TokenError),
+        *(zipfile.BadZipFile, zlib.error, NotImplementedError, RuntimeError),
+    ) as error:
+        raise ValueError(" ".join(str(error).split()) or type(error).__name__) from error
+
+
+def _array(data: bytes) -> NDArray[Any]:
+    stream = io.BytesIO(data)
+    with np.errstate(over="ignore"):
+        shape, by_columns, dtype = _header(stream)
+    start, count = stream.tell(), math.prod(shape)
+    if dtype.kind not in "iufb" or start + count * dtype.itemsize != len(data):
+        raise ValueError("it holds no numbers, or not as many as it says")
+    values = np.frombuffer(data, dtype, count, start) if count else np.empty(0, dtype)
+    # A copy, which may be written to.
+    return np.array(values.reshape(shape, order="F" if by_columns else "C"))
 
 
 def _header(stream: IO[bytes]) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
     version = np.lib.format.read_magic(stream)  # type: ignore[no-untyped-call]
-    if version not in _READERS:
+    if version not in _HEADERS:
         raise ValueError(f"its version is {version}")
-    shape, by_columns, dtype = _READERS[version](stream)  # type: ignore[no-untyped-call]
+    shape, by_columns, dtype = _HEADERS[version](stream)  # type: ignore[no-untyped-call]
     if not all(type(length) is int and length >= 0 for length in shape):
         raise ValueError(f"its shape is {shape}")
     return shape, by_columns, dtype

@@ -8,25 +8,26 @@ looked through first, and only what cannot do harm is handed on.
 import io
 import json
 import re
-import subprocess
-import sys
 import warnings
 import zipfile
 from collections.abc import Iterator
-from hashlib import sha256
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from mien.mobile_reference.run.child import Limits, in_child
+
 from .errors import PipelineError
 from .modules import as_tuple
+from .pickled_tensors import load_pickles
 
 _LARGEST = 4 << 30
 """Bytes of a file, and of what it unpacks to, at most."""
 _LARGEST_GRAPH = 256 << 20
-_CHECK_SECONDS = 120
+_LIMITS = Limits(memory=12 << 30, seconds=100)
 _UNTRUSTED = "export it again without custom objects, or give --trust-pt2 if you trust who made it"
 _TARGET = re.compile(r"torch\.ops\.aten\.[a-z_]\w*\.\w+|_operator\.getitem", re.ASCII)
 _NAME = re.compile(r"[A-Za-z_]\w*", re.ASCII)
@@ -153,7 +154,7 @@ def _check_archive(file: Path, content: bytes) -> None:
             _check_entry(file, name, archive, entry)
     except (zipfile.BadZipFile, ValueError, KeyError, NotImplementedError, RecursionError) as error:
         raise PipelineError(f"{file} is not a .pt2 file ({error}); export the model again") from error
-    _check_pickles(file)
+    _check_pickles(file, content)
 
 
 def _check_entry(file: Path, name: str, archive: zipfile.ZipFile, entry: zipfile.ZipInfo) -> None:
@@ -197,15 +198,12 @@ def _check_pair(file: Path, key: str, value: Any) -> None:
         )
 
 
-def _check_pickles(file: Path) -> None:
+def _check_pickles(file: Path, content: bytes) -> None:
     """Load every stored tensor with ``weights_only`` in a process of its own, which has limits."""
-    command = [sys.executable, "-m", "mien.models.pickled_tensors", str(file)]
     try:
-        done = subprocess.run(  # noqa: S603 - our own argument list
-            command, capture_output=True, text=True, errors="replace", timeout=_CHECK_SECONDS, check=False
-        )
-    except subprocess.TimeoutExpired as error:
-        raise UnsafeProgramError(f"{file}: its tensors could not be read in {_CHECK_SECONDS} s") from error
-    if done.returncode or done.stdout.strip() != sha256(file.read_bytes()).hexdigest():
-        reason = (done.stderr.strip().splitlines() or [f"exit {done.returncode}"])[-1]
-        raise UnsafeProgramError(f"{file} holds a pickle of more than tensors ({reason[:200]}); {_UNTRUSTED}")
+        in_child(partial(load_pickles, content), _LIMITS, file)
+    except Exception as error:  # torch's loader raises whatever its parts raise
+        reason = " ".join(str(error).split())
+        raise UnsafeProgramError(
+            f"{file} holds a pickle of more than tensors ({reason:.200}); {_UNTRUSTED}"
+        ) from error

@@ -1,7 +1,6 @@
 """The inputs of a pipeline from files: by the user's ``prepare``, or arrays by name in ``.npz`` files."""
 
 import re
-import zipfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from hashlib import sha256
@@ -11,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from mien.mobile_reference.arrays import read_arrays
 from mien.mobile_reference.bundle.reader import sha256 as file_hash
 from mien.mobile_reference.contract import PICTURE
 
@@ -134,7 +134,7 @@ class FileInputs(Inputs):
         if pipeline.prepare is not None:
             return [_by_prepare(pipeline, self.source or file, file)]
         if file.suffix == ".npz":
-            return self._split_batch(file, read_arrays(file))
+            return self._split_batch(file, read_inputs(file))
         wanted = ", ".join(
             f"{name} {list(self.expected[name])}" if name in self.expected else name
             for name in pipeline_inputs(pipeline.stages)
@@ -188,24 +188,17 @@ def with_spans(pipeline: Pipeline, samples: Sequence[Sample]) -> Pipeline:
     return replace(pipeline, scale=scale, known=replace(pipeline.spec, tensors=tensors))
 
 
-def read_arrays(file: Path) -> Arrays:
+def read_inputs(file: Path) -> Arrays:
     """Read the named arrays of a ``.npz`` file, unpickling nothing.
 
     Raises:
-        InputError: it is not a such file, holds objects, or unpacks to too much.
+        InputError: it is not such a file, holds objects, or unpacks to too much.
     """
     try:
-        with zipfile.ZipFile(file) as archive:
-            size = sum(entry.file_size for entry in archive.infolist())
-        if size > _LARGEST:
-            raise InputError(
-                f"{file} unpacks to {size} bytes, at most {_LARGEST} are read; give several files"
-            )
-        with np.load(file, allow_pickle=False) as stored:
-            return {name: stored[name] for name in stored.files}
-    except (zipfile.BadZipFile, ValueError, OSError, EOFError, KeyError, NotImplementedError) as error:
+        return read_arrays(file, _LARGEST)
+    except ValueError as error:
         raise InputError(
-            f"{file} is not an .npz file of arrays ({error}); write it with numpy.savez"
+            f"{file} is not an .npz file of arrays ({error!s:.200}); write it with numpy.savez"
         ) from error
 
 

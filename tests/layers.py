@@ -46,6 +46,8 @@ LAYER_OF: Mapping[str, str] = {
     "tests/export/tflite/test_ranges.py": "unit",
     "tests/export/weights": "unit",
     "tests/export/weights/test_gptq.py::test_roundings_do_not_depend_on_the_number_of_threads": "converters",
+    "tests/fuzz": "unit",
+    "tests/fuzz/test_targets.py": "converters",
     "tests/mobile_reference": "unit",
     "tests/mobile_reference/coreml/test_mil_check.py": "converters",
     "tests/mobile_reference/coreml/test_mil_conformance.py": "conformance",

@@ -6,6 +6,7 @@ They run in ONNX Runtime (``.onnx``) or PyTorch (``.pt2``); both are imported on
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import import_module
+from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -14,6 +15,9 @@ import numpy as np
 from mien.mobile_reference.errors import UsageError
 
 from .program import Array
+
+PROGRAMS = "mien.programs"
+"""Who opens exported programs, which may be anybody's, so that nothing in them is executed."""
 
 
 @dataclass(frozen=True)
@@ -51,9 +55,9 @@ class SourceModel:
         self._name = path.name
         try:
             self._source = openers[path.suffix](path)
-        except UsageError:
-            raise
         except Exception as error:  # what a foreign runtime raises has no common type
+            if hasattr(error, "exit_code"):
+                raise
             raise UsageError(f"'{path.name}' cannot be executed: {_reason(error)}") from error
 
     def takes(self, names: Sequence[str]) -> dict[str, SourceInput]:
@@ -130,30 +134,25 @@ class _Onnx:
 
 
 class _Exported:
-    """A program of ``torch.export``."""
+    """A program of ``torch.export``, opened by the room that opens models of others."""
 
     def __init__(self, path: Path) -> None:
         try:
             import torch
         except ImportError as error:
             raise UsageError("comparing with .pt2 needs torch: pip install 'mien[export]'") from error
-        self._torch = torch
-        program: Any = torch.export.load(path)
-        self._module = program.module()
-        tensors = {n.name: n.meta["val"] for n in program.graph.nodes if n.op == "placeholder"}
-        self._types = [tensors[name].dtype for name in program.graph_signature.user_inputs]
-        self.inputs = tuple(self._described(n, tensors[n]) for n in program.graph_signature.user_inputs)
-
-    @staticmethod
-    def _described(name: str, tensor: Any) -> SourceInput:
-        dtype = str(tensor.dtype).removeprefix("torch.").replace("bfloat16", "float32")
-        return SourceInput(name, dtype, tuple(n if isinstance(n, int) else None for n in tensor.shape))
+        (entry,) = entry_points(group=PROGRAMS, name="pt2")
+        self._torch, self._module = torch, entry.load()(path)
+        self._types = [getattr(torch, dtype) for _, _, dtype in self._module.inputs]
+        self.inputs = tuple(
+            SourceInput(name, dtype.replace("bfloat16", "float32"), shape)
+            for name, shape, dtype in self._module.inputs
+        )
 
     def run(self, values: Sequence[Array]) -> list[Array]:
         """Compute the outputs."""
         torch = self._torch
         given = [torch.from_numpy(v).to(t) for v, t in zip(values, self._types, strict=True)]
         with torch.no_grad():
-            result = self._module(*given)
-        results = result if isinstance(result, tuple | list) else (result,)
+            results = self._module(*given)
         return [(one.float() if one.dtype == torch.bfloat16 else one).numpy() for one in results]

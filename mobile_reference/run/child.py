@@ -123,11 +123,13 @@ def in_child[R](work: Callable[[], R], limits: Limits, subject: object) -> R:
 
 
 def confine(limits: Limits) -> None:
-    """Limit this process; after each call its processor time counts anew."""
+    """Limit this process, at most to what it was limited to; its processor time counts anew."""
     with contextlib.suppress(ImportError):  # Windows
         import resource
 
-        resource.setrlimit(resource.RLIMIT_DATA, (limits.memory, limits.memory))
+        _, allowed = resource.getrlimit(resource.RLIMIT_DATA)
+        memory = limits.memory if allowed == resource.RLIM_INFINITY else min(limits.memory, allowed)
+        resource.setrlimit(resource.RLIMIT_DATA, (memory, memory))
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
         # The signal of this timer ends a process that does not heed it.
         signal.setitimer(signal.ITIMER_PROF, limits.seconds)

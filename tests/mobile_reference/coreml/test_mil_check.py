@@ -2,6 +2,10 @@
 
 import ctypes
 import json
+from contextlib import suppress
+from io import BytesIO
+from pathlib import Path
+from zipfile import ZipFile
 
 import numpy as np
 import pytest
@@ -164,3 +168,34 @@ def test_run_refuses_a_picture_as_appraise_does(reads, tmp_path):
     (tmp_path / "face.heic").write_bytes(b"\0\0\0\x18ftypheic\0\0\0\0mif1heic")
     with pytest.raises(PhotographError, match="but HEIC; convert it"):
         reads(tmp_path / "face.heic")
+
+
+class _Trap:
+    """Touches a file when unpickled."""
+
+    def __init__(self, target):
+        self.target = target
+
+    def __reduce__(self):
+        return (Path.touch, (self.target,))
+
+
+def test_a_source_that_holds_a_pickle_is_refused_and_not_executed(small, tmp_path):
+    torch = pytest.importorskip("torch")
+    sprung, hostile, trap = tmp_path / "sprung", tmp_path / "hostile.pt2", BytesIO()
+    torch.save(_Trap(sprung), trap)
+    with ZipFile(small.exported) as sound, ZipFile(hostile, "w") as copy:
+        for name in sound.namelist():
+            content = sound.read(name)
+            if name.endswith("data/weights/model_weights_config.json"):
+                config = json.loads(content)
+                for payload in config["config"].values():
+                    payload["use_pickle"] = True
+                content = json.dumps(config).encode()
+            copy.writestr(name, trap.getvalue() if "/data/weights/weight_" in name else content)
+    result = invoke("check", small.single, "--against", hostile)
+    assert "holds a pickle of more than tensors" in str(result.exception)
+    assert not sprung.exists()
+    with suppress(Exception):
+        torch.export.load(hostile)
+    assert sprung.exists()  # the file is hostile: torch alone springs the trap

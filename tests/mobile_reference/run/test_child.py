@@ -3,6 +3,7 @@
 import ctypes
 import gc
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -14,7 +15,7 @@ import numpy as np
 import pytest
 
 from mien.mobile_reference.errors import ChildError, FaceError, MienError
-from mien.mobile_reference.run.child import Child, Limits, Tell
+from mien.mobile_reference.run.child import Child, Limits, Tell, in_child
 
 LIMITS = Limits()
 
@@ -139,6 +140,16 @@ def test_a_child_ends_with_its_parent(tmp_path: Path) -> None:
             return
         signal.sigtimedwait([], 0.05)
     pytest.fail("the child outlived its parent")
+
+
+def test_a_child_of_a_child_has_no_more_than_its_parent() -> None:
+    def most() -> int:
+        return resource.getrlimit(resource.RLIMIT_DATA)[1]
+
+    def outer() -> int:
+        return in_child(most, Limits(memory=8 << 30), "inner")
+
+    assert in_child(outer, Limits(memory=4 << 30), "outer") == 4 << 30
 
 
 def test_nothing_is_left_open() -> None:

@@ -1,0 +1,1 @@
+"""Inputs that are damaged on purpose, put to the real commands; see docs/reliability.md."""

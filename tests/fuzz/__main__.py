@@ -1,0 +1,43 @@
+"""The command behind ``make fuzz``; see docs/reliability.md."""
+
+import tempfile
+from pathlib import Path
+
+import click
+
+from .campaign import Finding, campaign, prepare, try_case
+from .harness import PROMISED
+from .targets import TARGETS
+
+ROOT = Path(__file__).parent.parent.parent
+
+
+@click.command()
+@click.option("--seed", default=1, show_default=True, help="Which cases are drawn.")
+@click.option("--seconds", default=60.0, show_default=True, help="How long cases are begun.")
+@click.option("--target", "names", multiple=True, type=click.Choice(list(TARGETS)), help="Default: all.")
+@click.option("--case", type=click.IntRange(min=0), help="Try this case alone, and keep the damaged file.")
+def fuzz(seed: int, seconds: float, names: tuple[str, ...], case: int | None) -> None:
+    """Damage files of every kind that mien reads, and see that each command ends as promised."""
+    targets = {name: TARGETS[name] for name in names or TARGETS}
+    with tempfile.TemporaryDirectory() as folder:
+        prepared = prepare(targets, Path(folder))
+        if case is not None:
+            kinds = [try_case(one, seed, case, keep=ROOT / "build" / "fuzz" / one.name) for one in prepared]
+            for one, kind in zip(prepared, kinds, strict=True):
+                click.echo(f"{one.name}: {kind}; the damaged file lies in build/fuzz/{one.name}")
+            raise click.exceptions.Exit(any(kind not in PROMISED for kind in kinds))
+        counts = campaign(prepared, seed, seconds, _tell)
+    for name, count in counts.items():
+        ends = ", ".join(f"{number} {kind}" for kind, number in sorted(count.ends.items()))
+        click.echo(f"{name:<12} {count.tried:>6} tried: {ends}")
+    if any(count.findings for count in counts.values()):
+        raise click.exceptions.Exit(1)
+
+
+def _tell(finding: Finding) -> None:
+    click.echo(f"{finding.kind}\n  {finding.again}", err=True)
+
+
+if __name__ == "__main__":
+    fuzz()

@@ -1,0 +1,228 @@
+"""What is damaged, and the command that reads it: one row for every reader."""
+
+import hashlib
+import io
+import json
+import shutil
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from zlib import crc32
+
+import numpy as np
+from PIL import Image, ImageCms
+
+import tests.mobile_reference.coreml.mil_packages as build
+from tests.benchmarks.tinymodels import tiny_bundle
+from tests.fuzz.harness import Bounds
+
+Command = Sequence[object]
+_USUAL = Bounds()
+_WITH_TORCH = Bounds(memory=2 << 30)
+
+
+@dataclass(frozen=True)
+class Case:
+    """A damaged file: ``data`` in the place of ``seed``, one of the ``sound`` files; ``work`` is empty."""
+
+    sound: Path
+    work: Path
+    seed: Path
+    data: bytes
+
+    def beside(self, name: str) -> Path:
+        """Copy a sound folder in which the seed lies, and put the damaged file there."""
+        copy = shutil.copytree(self.sound / name, self.work / name)
+        (copy / self.seed.relative_to(self.sound / name)).write_bytes(self.data)
+        return copy
+
+    def alone(self) -> Path:
+        """Put the damaged file alone, under its own name."""
+        file = self.work / self.seed.name
+        file.write_bytes(self.data)
+        return file
+
+
+@dataclass(frozen=True)
+class Target:
+    """A reader: ``make`` makes sound files in a folder and names those to be damaged, ``command`` reads one.
+
+    ``must_refuse`` tells of damage that no command may let pass. ``bounds`` are those of one command.
+    """
+
+    make: Callable[[Path], Sequence[Path]]
+    command: Callable[[Case], Command]
+    must_refuse: Callable[[bytes], bool] = lambda _: False
+    bounds: Bounds = _USUAL
+
+
+def _noise(shape: tuple[int, ...]) -> Any:
+    return np.random.default_rng(1).integers(0, 256, shape, dtype=np.uint8)
+
+
+def _photographs(folder: Path) -> Sequence[Path]:
+    tiny_bundle(folder / "bundle")
+    picture, exif = Image.fromarray(_noise((200, 180, 3))), Image.Exif()
+    exif[0x0112], exif[0x010F] = 6, "maker"
+    profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    deep = Image.fromarray(_noise((200, 180)).astype(np.uint16) * 257)
+    clear = Image.fromarray(_noise((200, 180, 4)))
+    kinds: Mapping[str, tuple[Image.Image, Mapping[str, Any]]] = {
+        "plain.jpg": (picture, {}),
+        "turned.jpg": (picture, {"exif": exif, "icc_profile": profile, "progressive": True}),
+        "plain.png": (picture, {"exif": exif, "icc_profile": profile}),
+        "deep.png": (deep, {}),
+        "clear.png": (clear, {}),
+        "palette.png": (picture.quantize(16), {}),
+        "lossy.webp": (picture, {"exif": exif}),
+        "clear.webp": (clear, {"lossless": True}),
+        "cmyk.jpg": (picture.convert("CMYK"), {}),
+    }
+    for name, (image, options) in kinds.items():
+        image.save(folder / name, **options)
+    return [folder / name for name in kinds]
+
+
+def _appraised(case: Case) -> Command:
+    return "appraise", "--bundle", case.sound / "bundle", "--json", case.alone()
+
+
+def _manifests(folder: Path) -> Sequence[Path]:
+    return [tiny_bundle(folder / "bundle") / "manifest.json"]
+
+
+def _with_damaged_manifest(case: Case) -> Command:
+    bundle = case.beside("bundle")
+    return "appraise", "--bundle", bundle, "--json", bundle / "noise.png"
+
+
+def _models(folder: Path) -> Sequence[Path]:
+    models = tiny_bundle(folder / "bundle") / "tflite-fp32"
+    return [models / "detector.tflite", models / "appraisal.tflite"]
+
+
+def _rehashed(case: Case) -> Path:
+    """Put the damaged file into a copy of the bundle whose manifest has its hash."""
+    bundle = case.beside("bundle")
+    manifest = json.loads((bundle / "manifest.json").read_text())
+    name = case.seed.relative_to(case.sound / "bundle").as_posix()
+    manifest["files"][name] = {"bytes": len(case.data), "sha256": hashlib.sha256(case.data).hexdigest()}
+    (bundle / "manifest.json").write_text(json.dumps(manifest))
+    return bundle
+
+
+def _with_damaged_model(case: Case) -> Command:
+    bundle = _rehashed(case)
+    return "appraise", "--bundle", bundle, "--json", bundle / "noise.png"
+
+
+def _goldens(folder: Path) -> Sequence[Path]:
+    bundle = tiny_bundle(folder / "bundle")
+    return sorted(bundle.rglob("*.npy"))
+
+
+def _verified(case: Case) -> Command:
+    return "verify", _rehashed(case), "--json"
+
+
+def _is_not_finite(data: bytes) -> bool:
+    try:
+        array = np.load(io.BytesIO(data), allow_pickle=False)
+    except Exception:  # it is not an array at all, which is refused or has the bytes of another
+        return False
+    return bool(array.dtype.kind == "f" and not np.isfinite(array).all())
+
+
+def _packages(folder: Path) -> Sequence[Path]:
+    package = build.write(folder, build.add_one())
+    np.save(folder / "x.npy", np.ones((2, 3), np.float32))
+    return [path for path in sorted(package.rglob("*")) if path.is_file()] + [folder / "x.npy"]
+
+
+def _executed(case: Case) -> Command:
+    if case.seed.suffix == ".npy":
+        return "coreml", "run", case.sound / "net.mlpackage", "--input", case.alone(), "--json"
+    package = case.beside("net.mlpackage")
+    return "coreml", "run", package, "--input", case.sound / "x.npy", "--json"
+
+
+def _sources(folder: Path) -> Sequence[Path]:
+    import onnx
+    import torch
+    from onnx import TensorProto, helper
+
+    class AddOne(torch.nn.Module):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return x + 1
+
+    build.write(folder, build.add_one())
+    torch.export.save(torch.export.export(AddOne().eval(), (torch.ones(2, 3),)), folder / "net.pt2")
+    x, y = (helper.make_tensor_value_info(name, TensorProto.FLOAT, [2, 3]) for name in "xy")
+    one = helper.make_tensor("one", TensorProto.FLOAT, [], [1.0])
+    graph = helper.make_graph([helper.make_node("Add", ["x", "one"], ["y"])], "net", [x], [y], [one])
+    opset = [helper.make_opsetid("", 17)]
+    onnx.save(helper.make_model(graph, opset_imports=opset, ir_version=8), folder / "net.onnx")
+    return [folder / "net.pt2", folder / "net.onnx"]
+
+
+def _checked(case: Case) -> Command:
+    return "coreml", "check", case.sound / "net.mlpackage", "--against", case.alone(), "--json"
+
+
+def _checkpoints(folder: Path) -> Sequence[Path]:
+    import torch
+
+    from mien.models.appraisal.checkpoint import REFERENCE, load_checkpoint
+
+    shutil.copytree(REFERENCE, folder / "checkpoint", ignore=shutil.ignore_patterns("*.md"))
+    shutil.copy(REFERENCE.parent / "samples" / "nobody-01.jpg", folder / "nobody.jpg")
+    torch.save({"state_dict": load_checkpoint(REFERENCE).state_dict()}, folder / "own.pt")
+    return [folder / "checkpoint/config.json", folder / "checkpoint/model.safetensors", folder / "own.pt"]
+
+
+def _rated_by(case: Case) -> Command:
+    checkpoint = case.alone() if case.seed.suffix == ".pt" else case.beside("checkpoint")
+    return "appraise", "--checkpoint", checkpoint, "--json", case.sound / "nobody.jpg"
+
+
+def _reports(folder: Path) -> Sequence[Path]:
+    from mien.benchmarks.results.records import (
+        Device,
+        Latency,
+        Parity,
+        Result,
+        Stage,
+        make_report,
+    )
+    from mien.mobile_reference.bundle.reader import open_bundle
+
+    times = ((5.0, 6.0, 7.0), (5.5, 6.5, 8.5))
+    host = Device("host", "a host", "x86_64", 2, "Linux", "litert")
+    stages = (Stage("step", "decode", times), Stage("model", "total", times), Stage("step", "total", times))
+    parity = (Parity("score of a", 0.5, 2.0, "points"),)
+    result = Result("host", "tflite-fp32", host, 1, Latency(stages, (1.0,), (2.0,), 3), parity)
+    settings = {"input": "a", "input_sha256": "0" * 64, "blocks": 2, "runs": 3, "warmup": 1, "cpus": []}
+    report = make_report(open_bundle(tiny_bundle(folder / "bundle")), settings, (result,))
+    (folder / "report.json").write_text(json.dumps(report))
+    return [folder / "report.json"]
+
+
+def _compared(case: Case) -> Command:
+    # Which of the two reads it is decided by the damage itself.
+    if crc32(case.data) % 2:
+        return "bench", "page", case.alone(), "-o", case.work / "page.html"
+    return "bench", "compare", case.sound / "report.json", case.alone()
+
+
+TARGETS: Mapping[str, Target] = {
+    "photographs": Target(_photographs, _appraised),
+    "manifests": Target(_manifests, _with_damaged_manifest),
+    "models": Target(_models, _with_damaged_model),
+    "goldens": Target(_goldens, _verified, must_refuse=_is_not_finite),
+    "packages": Target(_packages, _executed),
+    "sources": Target(_sources, _checked, bounds=_WITH_TORCH),
+    "checkpoints": Target(_checkpoints, _rated_by, bounds=_WITH_TORCH),
+    "reports": Target(_reports, _compared),
+}
+"""Every reader of files from outside, and what is damaged for it."""

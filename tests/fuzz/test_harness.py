@@ -1,0 +1,84 @@
+"""The fuzzer is not tame: each kind of finding is found, and damage is drawn from the seed alone."""
+
+import ctypes
+import json
+import sys
+import time
+from pathlib import Path
+from random import Random
+
+import pytest
+
+from tests.fuzz.campaign import Prepared, try_case, try_data
+from tests.fuzz.harness import GATE, PASSED, REFUSED, Bounds, attempt, judge
+from tests.fuzz.mutation import damaged
+from tests.fuzz.targets import Target
+
+BOUNDS = Bounds(seconds=2)
+
+
+def say(line: str, code: int = 0, err: str = "") -> None:
+    sys.stdout.write(line)
+    sys.stderr.write(err)
+    sys.exit(code)
+
+
+def take_memory() -> None:
+    bytearray(2 << 30)[:: 1 << 12] = bytes(1 << 19)
+
+
+ENDS = {
+    PASSED: lambda: say('{"score": 1.5, "error": null}\n'),
+    GATE: lambda: say("", 1),
+    REFUSED: lambda: say("", 2, "mien: the file is damaged\n"),
+    "traceback: ValueError: odd": lambda: _raise(),
+    "crash: signal 11": lambda: ctypes.string_at(0),
+    "hang: over 2 s": lambda: time.sleep(60),
+    "memory": take_memory,
+    "exit code 70": lambda: sys.exit(70),
+    "left over": lambda: Path(".mien-1.partial").touch(),
+    "not JSON": lambda: say('{"score": NaN}\n'),
+    "a score of": lambda: say('{"score": "99"}\n'),
+    "refused in 0 lines": lambda: say("", 2),
+    "refused in 2 lines": lambda: say("", 2, "mien: one\nmien: two\n"),
+    "a line too long": lambda: say("", 2, "x" * 5000),
+}
+
+
+def _raise() -> None:
+    raise ValueError("odd")
+
+
+@pytest.mark.parametrize("end", ENDS)
+def test_every_kind_of_end_is_told(tmp_path: Path, end: str) -> None:
+    assert judge(attempt(ENDS[end], tmp_path, BOUNDS), BOUNDS).startswith(end)
+
+
+def test_a_row_that_says_why_is_a_refusal(tmp_path: Path) -> None:
+    row = json.dumps({"score": None, "error": "no face"})
+    assert judge(attempt(lambda: say(row, 2), tmp_path, BOUNDS), BOUNDS) == REFUSED
+
+
+def test_what_must_be_refused_may_not_pass(tmp_path: Path) -> None:
+    target = Target(lambda _: [], lambda _: ["--version"], must_refuse=lambda data: data == b"bad")
+    prepared = Prepared("version", target, tmp_path, [tmp_path / "file"])
+    assert try_data(prepared, tmp_path / "file", b"good") == PASSED
+    assert try_data(prepared, tmp_path / "file", b"bad") == f"false pass: {PASSED}"
+
+
+def test_a_case_is_drawn_from_its_seed_and_number_alone(tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(bytes(range(256)) * 40)
+    prepared = Prepared(
+        "version", Target(lambda _: [], lambda _: ["--version"]), tmp_path, [tmp_path / "file"]
+    )
+    made = []
+    for number in (7, 7, 8):
+        try_case(prepared, 1, number, keep=tmp_path / "kept")
+        made.append((tmp_path / "kept" / "file").read_bytes())
+    assert made[0] == made[1] != made[2]
+
+
+@pytest.mark.parametrize("data", [b"", b"x", bytes(10_000), b'{"a": [1, {"b": "c"}], "d": {}}'])
+def test_damage_of_anything_ends(data: bytes) -> None:
+    results = {damaged(data, Random(seed)) for seed in range(300)}  # noqa: S311
+    assert len(results) > (1 if data else 0)
