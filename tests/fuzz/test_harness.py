@@ -51,7 +51,9 @@ def _raise() -> None:
 
 @pytest.mark.parametrize("end", ENDS)
 def test_every_kind_of_end_is_told(tmp_path: Path, end: str) -> None:
-    assert judge(attempt(ENDS[end], tmp_path, BOUNDS), BOUNDS).startswith(end)
+    # On a busy machine everything takes its time; what hangs alone is ended by it.
+    bounds = BOUNDS if end.startswith("hang") else Bounds()
+    assert judge(attempt(ENDS[end], tmp_path, bounds), bounds).startswith(end)
 
 
 def test_a_row_that_says_why_is_a_refusal(tmp_path: Path) -> None:
