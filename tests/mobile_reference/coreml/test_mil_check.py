@@ -2,6 +2,7 @@
 
 import ctypes
 import json
+import re
 from contextlib import suppress
 from io import BytesIO
 from pathlib import Path
@@ -107,7 +108,7 @@ def test_a_source_of_another_kind_is_refused(small, tmp_path):
 def test_a_damaged_source_is_one_line(small, tmp_path, suffix):
     (tmp_path / f"net.{suffix}").write_bytes(b"not a model")
     result = invoke("check", small.single, "--against", tmp_path / f"net.{suffix}")
-    assert "cannot be executed" in str(result.exception)
+    assert re.search(r"cannot be executed|is not a \.pt2 file", str(result.exception))
     assert "\n" not in str(result.exception)
 
 
