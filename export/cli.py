@@ -134,6 +134,7 @@ def export(
         return
     from rich.console import Console
 
+    from mien.mobile_reference.bundle.reader import open_bundle
     from mien.mobile_reference.output.folder import OutputFolder
     from mien.mobile_reference.output.text import say
     from mien.mobile_reference.report.progress import one_bar
@@ -141,6 +142,7 @@ def export(
 
     from .exporter import ExportRequest, make_bundle
     from .packing.packing import BUNDLE
+    from .packing.variants_table import variants_table
     from .search.tables import search_table
 
     OutputFolder.at(output, BUNDLE)
@@ -154,6 +156,8 @@ def export(
         say(f"warning: {warning}")
     for variant, outcome in report.found.items():
         Console().print(search_table(variant, outcome))
+    made = open_bundle(output)
+    Console().print(variants_table(made.spec, made.manifest))
     size = sum(file.stat().st_size for file in output.rglob("*") if file.is_file())
     click.echo(
         f"bundle: {output}, {size / 1e6:.1f} MB, in {report.seconds:.0f} s, "
