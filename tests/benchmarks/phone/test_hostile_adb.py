@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -60,8 +61,18 @@ def test_a_hang_is_ended_with_all_that_it_started(program: Program, tmp_path: Pa
     message = refused(lambda: run_program([str(adb), "devices"], 0.5), ProgramTimeout)
     assert "adb took longer than 0.5 s" in message
     assert time.monotonic() - start < 20
-    stat = Path(f"/proc/{int((tmp_path / 'pid').read_text())}/stat")
-    assert not stat.exists() or " Z " in stat.read_text()
+    assert _ends(Path(f"/proc/{int((tmp_path / 'pid').read_text())}/stat"), time.monotonic() + 20)
+
+
+def _ends(stat: Path, latest: float) -> bool:
+    """Tell whether a process that was killed ends before a time; on a busy machine that takes a moment."""
+    while time.monotonic() < latest:
+        with suppress(FileNotFoundError, ProcessLookupError):
+            if " Z " not in stat.read_text():
+                time.sleep(0.05)
+                continue
+        return True
+    return False
 
 
 def test_a_flood_is_read_up_to_a_limit(program: Program) -> None:

@@ -151,7 +151,7 @@ def test_the_record_of_a_fit_is_read_strictly():
 
     assert "people is 1.5" in refused(people=1.5)
     assert "severe is" in refused(severe="low")
-    assert "error_before is nan" in refused(error_before=float("nan"))
+    assert "it holds nan at score_fit/error_before" in refused(error_before=float("nan"))
     assert "unexpected keyword" in refused(other=1)
     missing = json.loads(text)
     del missing["score_fit"]["raters"]
