@@ -3,7 +3,8 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from mien.mobile_reference.bundle.reader import Bundle, open_bundle
+from mien.mobile_reference.bundle.reader import Bundle
+from mien.mobile_reference.scripting import opened
 
 from .pipeline import first_given, timed_variants
 from .results.records import BenchSpec, Result
@@ -48,10 +49,10 @@ def bench_bundle(
         >>> list(result.failures)
         []
     """
-    opened = bundle if isinstance(bundle, Bundle) else open_bundle(Path(bundle))
-    given = first_given(opened, Path(photograph) if photograph is not None else None)
+    known = opened(bundle)
+    given = first_given(known, Path(photograph) if photograph is not None else None)
     target = HostTarget(lambda _: None)
     return tuple(
-        target.run(BenchSpec(opened, name, given, threads, warmup, runs, processes))
-        for name in timed_variants(opened, variants)
+        target.run(BenchSpec(known, name, given, threads, warmup, runs, processes))
+        for name in timed_variants(known, variants)
     )

@@ -47,7 +47,7 @@ def appraise(
         True
     """
     pixels = read_photograph(Path(photograph)) if isinstance(photograph, str | Path) else photograph
-    return BundleRunner(_opened(bundle), variant, threads).appraise(pixels)
+    return BundleRunner(opened(bundle), variant, threads).appraise(pixels)
 
 
 def run_bundle(
@@ -78,9 +78,9 @@ def run_bundle(
         >>> mien.run_bundle("bundle", {"face": face}, variant="tflite-int8")["mask"].shape
         (1, 256, 256, 1)
     """
-    opened = _opened(bundle)
-    _check(opened.spec, inputs)
-    return BundleRunner(opened, variant, threads).rate(inputs)
+    known = opened(bundle)
+    _check(known.spec, inputs)
+    return BundleRunner(known, variant, threads).rate(inputs)
 
 
 def _check(spec: PipelineSpec, inputs: Mapping[str, NDArray[Any]]) -> None:
@@ -116,8 +116,9 @@ def verify_bundle(bundle: Bundle | Path | str, *, threads: int = 1) -> Verificat
         >>> mien.verify_bundle("bundle").failures
         ()
     """
-    return verify(_opened(bundle), lambda _: None, threads)
+    return verify(opened(bundle), lambda _: None, threads)
 
 
-def _opened(bundle: Bundle | Path | str) -> Bundle:
-    return bundle if isinstance(bundle, Bundle) else open_bundle(Path(bundle))
+def opened(bundle: Bundle | Path | str) -> Bundle:
+    """Return a bundle that is given as its folder or as what ``open_bundle`` returned."""
+    return bundle if isinstance(bundle, Bundle) else open_bundle(bundle)

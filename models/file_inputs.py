@@ -28,6 +28,7 @@ from .pipeline import (
     Pipeline,
     Sample,
     Stage,
+    can_be_stated,
 )
 from .user_file import shortened
 
@@ -256,7 +257,7 @@ def _check_array(file: Path, name: str, array: NDArray[Any]) -> None:
         raise InputError(
             f"{file} gives {name} of {array.dtype}, expected {', '.join(TYPES)}; convert it with .astype"
         )
-    if not 1 <= array.ndim <= MOST_AXES or not all(1 <= length <= LONGEST_AXIS for length in array.shape):
+    if not can_be_stated(array.shape):
         raise InputError(
             f"{file} gives {name} of shape {list(array.shape)}, expected one to {MOST_AXES} axes of 1 to "
             f"{LONGEST_AXIS}"

@@ -430,6 +430,11 @@ def _called(model: Stage, given: Sequence[Tensor]) -> dict[str, Tensor]:
     return dict(zip(model.outputs, outputs, strict=True))
 
 
+def can_be_stated(shape: Sequence[int]) -> bool:
+    """Tell whether a tensor between an app and its models may have a shape."""
+    return 1 <= len(shape) <= MOST_AXES and all(1 <= length <= LONGEST_AXIS for length in shape)
+
+
 def _check_made(model: Stage, name: str, made: Tensor) -> None:
     """Refuse what no manifest could describe."""
     kind = str(made.dtype).removeprefix("torch.")
@@ -437,7 +442,7 @@ def _check_made(model: Stage, name: str, made: Tensor) -> None:
         raise PipelineError(
             f"stage {model.name} made {name} of {kind}; expected {', '.join(TYPES)}; convert it in the module"
         )
-    if not 1 <= made.ndim <= MOST_AXES or not all(1 <= length <= LONGEST_AXIS for length in made.shape):
+    if not can_be_stated(made.shape):
         raise PipelineError(
             f"stage {model.name} made {name} of shape {list(made.shape)}; expected one to {MOST_AXES} axes "
             f"of 1 to {LONGEST_AXIS}; reshape it in the module"
