@@ -63,6 +63,11 @@ worst that was searched with."""
     "--converter-memory", type=click.FloatRange(0.5, 1024), help="GB of memory, likewise (default: 4.3)."
 )
 @click.option(
+    "--timings",
+    is_flag=True,
+    help="Then show where the time went, beside what onnx2tf and coremltools alone take (a minute more).",
+)
+@click.option(
     "--compare-converters",
     "comparison",
     flag_value="converters",
@@ -101,6 +106,7 @@ def export(
     work: Path | None,
     converter_cpu: float | None,
     converter_memory: float | None,
+    timings: bool,  # noqa: FBT001
     comparison: str | None,
     graphs: tuple[str, ...],
     held_out: Path | None,
@@ -127,6 +133,7 @@ def export(
         "--variant": variants,
         "--converter-cpu": converter_cpu,
         "--converter-memory": converter_memory,
+        "--timings": timings,
     }
     _check_options(output, set_up, comparison, given)
     if set_up or comparison or output is None:
@@ -163,6 +170,11 @@ def export(
         f"bundle: {output}, {size / 1e6:.1f} MB, in {report.seconds:.0f} s, "
         f"largest converter {report.peak_memory / 1e9:.1f} GB"
     )
+    if timings:
+        from .compare.yardstick import measure_yardstick
+        from .running.timings import timings_table
+
+        Console().print(timings_table(report.phases, measure_yardstick(origin, made, limits)))
 
 
 # Which tasks heed an option that not all do.
@@ -179,6 +191,7 @@ _SERVES = {
     "--variant": (_BUNDLE,),
     "--converter-cpu": (_BUNDLE,),
     "--converter-memory": (_BUNDLE,),
+    "--timings": (_BUNDLE,),
 }
 
 
