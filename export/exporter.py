@@ -11,13 +11,14 @@ from pathlib import Path
 
 import numpy as np
 
+from mien.mobile_reference.bundle.app_bundle import BUNDLE
 from mien.mobile_reference.output.folder import OutputFolder
 from mien.models.onnx_module import OnnxModule
 from mien.models.pipeline import Calibration, Pipeline, Sample, to_module
 from mien.models.sources import Source, as_origin, open_pipeline
 
 from .errors import ExportError
-from .packing.packing import BUNDLE, CalibrationRecord, check_said, manifest_head, pack
+from .packing.packing import CalibrationRecord, check_said, manifest_head, pack
 from .packing.promises import broken_promises, lacks
 from .packing.variant_selection import Judgement, check_limits, judge, model_of, not_held
 from .running.isolation import Limits, Usage

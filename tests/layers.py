@@ -41,6 +41,7 @@ LAYER_OF: Mapping[str, str] = {
     "tests/export/tflite/passes/test_connect_products.py": "unit",
     "tests/export/tflite/passes/test_layout_operations.py": "unit",
     "tests/export/tflite/passes/test_split_clamps.py": "unit",
+    "tests/export/cache": "unit",
     "tests/export/packing": "unit",
     "tests/export/running/test_timings.py": "unit",
     "tests/export/test_whole_numbers.py": "unit",

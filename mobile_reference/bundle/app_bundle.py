@@ -18,7 +18,8 @@ from .reader import MANIFEST, Bundle, Golden, Variant, size_of
 GOLDENS_NONE, GOLDENS_TENSORS = "none", "tensors"
 PLATFORMS: Mapping[str, str] = {"android": "tflite", "ios": "coreml"}
 """Systems of apps, and the platform whose models they run."""
-_APP_BUNDLE = Kind("bundle", MANIFEST)
+BUNDLE = Kind("bundle", MANIFEST)
+"""The manifest lists the files of a bundle, so that it is known what of a folder is ours."""
 
 
 def chosen_variant(bundle: Bundle, system: str, name: str | None) -> Variant:
@@ -65,7 +66,7 @@ def write_app_bundle(bundle: Bundle, variant: Variant, goldens: str, folder: Pat
     """
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise UsageError(f"{folder} exists and is not an empty folder; give a new one")
-    with OutputFolder.at(folder, _APP_BUNDLE).staged() as part:
+    with OutputFolder.at(folder, BUNDLE).staged() as part:
         _fill(bundle, variant, goldens, part)
     return size_of(folder)
 
