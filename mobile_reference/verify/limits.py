@@ -3,6 +3,7 @@
 import base64
 import io
 import math
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from html import escape
@@ -187,9 +188,12 @@ def _blame(variant: str, found: Sequence[Figure]) -> str:
 
 
 def choice_lines(bundle: Bundle) -> list[str]:
-    """Say which variant the manifest recommends for each platform, and which were tried and left out."""
+    """Say which of several variants the manifest recommends for a platform, and which were left out."""
     lines = []
+    variants = Counter(variant.platform for variant in bundle.variants)
     for platform, name in bundle.manifest.get("choice", {}).items():
+        if variants[platform] == 1:  # as in a bundle packed for an app: there was nothing to choose from
+            continue
         files = bundle.variant(name).files
         megabytes = sum(size_of(files[model.name]) for model in bundle.spec.served) / 1e6
         lines.append(

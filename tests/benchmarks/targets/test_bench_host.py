@@ -135,7 +135,6 @@ def test_a_fast_wrong_answer_fails(bundle: Path, tmp_path: Path, capsys: pytest.
         (("{bundle}", "--cpus", "4000"), "--cpus is '4000'"),
         (("{bundle}", "-o", "no/such/folder/bench.json"), "is not a folder"),
         (("{bundle}", "-o", "{bundle}"), "is a folder"),
-        ((), "no bundle was given"),
     ],
 )
 def test_wrong_use_is_one_line_and_exit_2(
