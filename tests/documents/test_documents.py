@@ -43,6 +43,13 @@ def test_links_resolve(page: Path) -> None:
     assert not [link for link in links(page.read_text(encoding="utf-8")) if not resolves(page, link)]
 
 
+def test_the_links_of_llms_txt_resolve() -> None:
+    page = ROOT / "llms.txt"
+    found = links(page.read_text(encoding="utf-8"))
+    assert len(found) > 10
+    assert not [link for link in found if not resolves(page, link)]
+
+
 def resolves(page: Path, link: str) -> bool:
     """Tell whether a link leads to a file and a heading there. Addresses of the web are not asked."""
     if re.match(r"[a-z]+:", link):
