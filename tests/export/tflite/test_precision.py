@@ -26,7 +26,7 @@ from mien.export.tflite.precision import (
     tensor_ranges,
     write_assignments,
 )
-from mien.export.tflite.quantise import left_to_the_nearest, quantise, seen_by_converted
+from mien.export.tflite.quantise import left_to_the_nearest, quantise, read_by_products, seen_by_converted
 from mien.export.tflite.ranges import Method, Spread, spreads
 from mien.export.weights.gptq import Roundings, round_convolutions
 from mien.mobile_reference.tflite.flatbuffer import constant_data, operation_name, parse, serialise
@@ -113,9 +113,11 @@ def test_ranges_also_hold_what_comes_from_converted_blocks(graph: Path, rounding
     blocks = find_blocks(graph.read_bytes())
     assignment = {block.name: WHOLE for block in blocks} | {"student/stages.1.1": EIGHT}
     appraisal, samples = shipped("appraisal"), [{"face": face}]
+    read = read_by_products(graph.read_bytes())
     first, second = (
-        seen_by_converted(appraisal, graph, assignment, roundings, samples, samples) for _ in range(2)
+        seen_by_converted(appraisal, graph, assignment, roundings, samples, samples, read) for _ in range(2)
     )
+    assert read < first.keys()
     exact = spreads(appraisal, graph.read_bytes(), samples, first)
     assert exact.keys() == first.keys()
     wider = {
@@ -124,7 +126,9 @@ def test_ranges_also_hold_what_comes_from_converted_blocks(graph: Path, rounding
     assert all(first[name].low <= one.low and one.high <= first[name].high for name, one in exact.items())
     made = {block.name: set(block.outputs) for block in blocks}
     # What is made behind the int8 block has moved, what is made before it or beside it has not.
-    behind = [block for block in made if block.startswith(("student/stages.1.2", "student/stages.2", "head/"))]
+    behind = [
+        block for block in made if block.startswith(("student/stages.1.2", "student/stages.2", "head/"))
+    ]
     assert wider & set().union(*(made[block] for block in behind))
     assert not wider & (made["student/stages.1.0"] | made["teacher/stages.0.0"])
     assert {name: (s.low, s.high) for name, s in first.items()} == {
@@ -137,7 +141,15 @@ def test_ranges_also_hold_what_the_converted_stages_before_give(graph: Path, rou
     appraisal, samples = shipped("appraisal"), [{"face": dark}]
     assignment = {block.name: WHOLE for block in find_blocks(graph.read_bytes())}
     alone, both = (
-        seen_by_converted(appraisal, graph, assignment, roundings, samples, [{"face": behind}])
+        seen_by_converted(
+            appraisal,
+            graph,
+            assignment,
+            roundings,
+            samples,
+            [{"face": behind}],
+            read_by_products(graph.read_bytes()),
+        )
         for behind in (dark, bright)
     )
     there = spreads(appraisal, graph.read_bytes(), [{"face": bright}])
