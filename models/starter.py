@@ -5,13 +5,14 @@ from pathlib import Path
 
 import click
 
+from mien.mobile_reference.commands.options import examples
 from mien.mobile_reference.errors import UsageError
 from mien.mobile_reference.output.file import OutputFile
 
 TEMPLATE = "pipeline_template.txt"
 
 
-@click.command()
+@click.command(epilog=examples("init grader.py"))
 @click.argument("file", type=click.Path(path_type=Path))
 def init(file: Path) -> None:
     """Write FILE.py, a small pipeline with comments, to be filled with your own components.
