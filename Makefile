@@ -9,7 +9,7 @@ DEMO := build/demo
 PYTEST := OMP_WAIT_POLICY=passive $(PY) -m pytest --numprocesses=auto --maxprocesses=4 --dist=loadgroup
 PORTRAITS := $(wildcard models/appraisal/samples/nobody-0[1-6]*.jpg)
 
-.PHONY: demo small-bundle figures goals replay test test-fast mutants fuzz lint setup clean
+.PHONY: demo small-bundle figures goals replay test test-fast mutants fuzz other-torch lint setup clean
 
 demo: $(READY)
 	@mkdir -p $(DEMO)
@@ -58,6 +58,10 @@ mutants: $(READY)
 fuzz: $(READY)
 	@$(PY) -m tests.fuzz $(if $(SEED),--seed $(SEED)) $(if $(SECONDS),--seconds $(SECONDS)) \
 	  $(foreach target,$(TARGETS),--target $(target))
+
+# TORCH=2.9.1: tests of users' own pipelines with another PyTorch, in an environment of its own.
+other-torch: $(READY)
+	@$(PY) -m tests.other_torch $(TORCH)
 
 lint: $(READY)
 	@echo "== lint"

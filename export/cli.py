@@ -85,9 +85,6 @@ worst that was searched with."""
 )
 @click.option("--faces", type=_PATH, hidden=True, expose_value=False, callback=renamed("--held-out"))
 @click.option("--json", "as_json", is_flag=True, help="With a comparison: print it as JSON.")
-@click.option(
-    "--set-up", type=click.Choice(["litert-torch"]), help="Make no bundle: install a front end of its own."
-)
 def export(
     source: Path | None,
     output: Path | None,
@@ -105,7 +102,6 @@ def export(
     graphs: tuple[str, ...],
     held_out: Path | None,
     as_json: bool,  # noqa: FBT001 - click passes flags so
-    set_up: str | None,
 ) -> None:
     """Turn SOURCE into a bundle for Android and iOS.
 
@@ -128,9 +124,9 @@ def export(
         "--converter-cpu": converter_cpu,
         "--converter-memory": converter_memory,
     }
-    _check_options(output, set_up, comparison, given)
-    if set_up or comparison or output is None:
-        _other_than_export(source, calibration, comparison, graphs, held_out, as_json=as_json)
+    _check_options(output, comparison, given)
+    if comparison or output is None:
+        _compare(source, calibration, comparison or "", graphs, held_out, as_json=as_json)
         return
     from rich.console import Console
 
@@ -182,13 +178,11 @@ _SERVES = {
 }
 
 
-def _check_options(
-    output: Path | None, set_up: str | None, comparison: str | None, given: Mapping[str, object]
-) -> None:
+def _check_options(output: Path | None, comparison: str | None, given: Mapping[str, object]) -> None:
     """Find out before the work which options contradict each other."""
     from .errors import ExportError
 
-    tasks = {_BUNDLE: output, "--set-up": set_up, f"--compare-{comparison or '...'}": comparison}
+    tasks = {_BUNDLE: output, f"--compare-{comparison or '...'}": comparison}
     chosen = [name for name, value in tasks.items() if value]
     if len(chosen) != 1:
         raise ExportError(
@@ -200,24 +194,21 @@ def _check_options(
             raise ExportError(f"{option} was given without {wanted}, which alone heeds it; leave it out")
 
 
-def _other_than_export(
+def _compare(
     checkpoint: Path | None,
     calibration: tuple[Path, ...],
-    comparison: str | None,
+    comparison: str,
     graphs: tuple[str, ...],
     held_out: Path | None,
     *,
     as_json: bool,
 ) -> None:
-    """Compare, or set up."""
+    """Show what other converters or quantisers make of the pipeline."""
     from mien.models.sources import open_pipeline
 
     from .compare import command as tasks
     from .errors import ExportError
 
-    if comparison is None:
-        tasks.set_up()
-        return
     judging = held_out or open_pipeline(checkpoint).inputs.samples
     if judging is None:
         raise ExportError("the pipeline comes with no samples; give a folder with --held-out")

@@ -257,7 +257,7 @@ def test_an_operation_that_no_front_end_knows_is_named(exported: Path, tmp_path:
 def test_what_is_missing_says_how_to_install_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     missing = {one.name: one.install for one in FRONT_ENDS if not one.installed()}
-    assert missing[litert_torch.NAME] == "mien export --set-up litert-torch"
+    assert missing[litert_torch.NAME] == "mien setup litert-torch"
     assert "flatbuffer_direct" not in missing
 
 
