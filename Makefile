@@ -5,8 +5,10 @@ MIEN := $(VENV)/bin/mien
 PY := $(VENV)/bin/python
 READY := $(VENV)/ready
 DEMO := build/demo
-# A file's tests run in one process. Threads that wait do not spin, or those of one process would hold up the others.
-PYTEST := OMP_WAIT_POLICY=passive $(PY) -m pytest --numprocesses=auto --maxprocesses=4 --dist=loadgroup
+# A file's tests run in one process, files in the order of tests/layers.py. Threads that wait do not spin, or those of
+# one process would hold up the others.
+PYTEST := OMP_WAIT_POLICY=passive $(PY) -m pytest --numprocesses=auto --maxprocesses=4 --dist=loadgroup \
+  --no-loadscope-reorder
 PORTRAITS := $(wildcard models/appraisal/samples/nobody-0[1-6]*.jpg)
 
 .PHONY: demo small-bundle figures goals replay test test-fast mutants fuzz other-torch lint setup clean

@@ -109,14 +109,33 @@ class _Watch(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
 
 def seen(x: Tensor, window: Window) -> NDArray[np.float64]:
-    """List what a window sees of ``x`` [1, C, H, W] at each place: [C * rows * columns, places]."""
-    places = F.unfold(
-        F.pad(x, window.padding), window.kernel, dilation=window.dilation, stride=window.stride
-    )[0]
-    return some_places(places).double().numpy()
+    """List what a window sees of ``x`` [1, C, H, W] at each place, or at some of very many.
+
+    Returns:
+        [C * rows * columns, places].
+    """
+    padded = F.pad(x, window.padding)[0]
+    channels, height, width = padded.shape
+    down, across = (
+        torch.arange(0, size - dilation * (taps - 1), stride)
+        for size, taps, stride, dilation in zip(
+            (height, width), window.kernel, window.stride, window.dilation, strict=True
+        )
+    )
+    corners = (down[:, None] * width + across).ravel()
+    corners = corners[:: _step(len(corners))]
+    rows, columns = (torch.arange(n) * d for n, d in zip(window.kernel, window.dilation, strict=True))
+    taps = (rows[:, None] * width + columns).ravel()
+    read = padded.reshape(channels, -1).index_select(1, (taps[:, None] + corners).ravel())
+    return read.reshape(channels * len(taps), -1).double().numpy()
 
 
 def some_places(values: Tensor) -> Tensor:
     """Take some of the places of [n, places] where there are very many."""
+    return values[:, :: _step(values.shape[1])]
+
+
+def _step(places: int) -> int:
+    """Return every how many places one is taken."""
     # An odd step: an even one would see the same few columns of a map in every row.
-    return values[:, :: values.shape[1] // _PLACES | 1]
+    return places // _PLACES | 1

@@ -1,6 +1,7 @@
 """The command ``mien export``."""
 
-from collections.abc import Mapping
+import time
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -9,6 +10,8 @@ import click
 from mien.mobile_reference.commands.options import renamed
 
 if TYPE_CHECKING:
+    from mien.mobile_reference.bundle.reader import Bundle
+
     from .running.isolation import Limits
     from .search.precision_search import Budget
 
@@ -62,6 +65,12 @@ worst that was searched with."""
 @click.option(
     "--converter-memory", type=click.FloatRange(0.5, 1024), help="GB of memory, likewise (default: 4.3)."
 )
+@click.option("--fresh", is_flag=True, help="Make the bundle anew, though nothing changed; see 'mien cache'.")
+@click.option(
+    "--timings",
+    is_flag=True,
+    help="Then show where the time went, beside what onnx2tf and coremltools alone take (a minute more).",
+)
 @click.option(
     "--compare-converters",
     "comparison",
@@ -98,6 +107,8 @@ def export(
     work: Path | None,
     converter_cpu: float | None,
     converter_memory: float | None,
+    fresh: bool,  # noqa: FBT001
+    timings: bool,  # noqa: FBT001
     comparison: str | None,
     graphs: tuple[str, ...],
     held_out: Path | None,
@@ -123,42 +134,83 @@ def export(
         "--variant": variants,
         "--converter-cpu": converter_cpu,
         "--converter-memory": converter_memory,
+        "--fresh": fresh,
+        "--timings": timings,
     }
     _check_options(output, comparison, given)
     if comparison or output is None:
         _compare(source, calibration, comparison or "", graphs, held_out, as_json=as_json)
         return
+    _check_search(precision, budget_points, work)
+    start = time.monotonic()
+    from .cache.key import Asked
+    from .cache.reuse import Reuse
+
+    asked = Asked(
+        source,
+        calibration,
+        golden,
+        variants,
+        None if precision in _NOT_FILES else Path(precision or ""),
+        skip_unreadable,
+        trust_pt2,
+    )
+    reuse = None if precision == _AUTO else Reuse.begin(asked)
+    if reuse and not (fresh or timings):
+        warnings = reuse.fetch(output)
+        if warnings is not None:
+            _show_warnings(warnings)
+            _show_bundle(output, f"unchanged, in {time.monotonic() - start:.1f} s; --fresh makes it anew")
+            return
     from rich.console import Console
 
-    from mien.mobile_reference.bundle.reader import open_bundle
-    from mien.mobile_reference.output.folder import OutputFolder
-    from mien.mobile_reference.output.text import say
     from mien.mobile_reference.report.progress import one_bar
     from mien.models.sources import Origin
 
     from .exporter import ExportRequest, make_bundle
-    from .packing.packing import BUNDLE
-    from .packing.variants_table import variants_table
     from .search.tables import search_table
 
-    OutputFolder.at(output, BUNDLE)
     chosen = _precision(precision, budget_points, work, output)
     origin = Origin(source, skip_unreadable, trust_pt2)
     limits = _limits(converter_cpu, converter_memory)
     request = ExportRequest(origin, calibration, output, chosen, limits, golden, variants)
     with one_bar("running the float pipeline") as progress:
         report = make_bundle(request, progress)
-    for warning in report.warnings:
-        say(f"warning: {warning}")
+    if reuse:
+        reuse.keep(output, report.warnings)
+    _show_warnings(report.warnings)
     for variant, outcome in report.found.items():
         Console().print(search_table(variant, outcome))
+    made = _show_bundle(
+        output, f"in {report.seconds:.0f} s, largest converter {report.peak_memory / 1e9:.1f} GB"
+    )
+    if timings:
+        from .compare.yardstick import measure_yardstick
+        from .running.timings import timings_table
+
+        Console().print(timings_table(report.phases, measure_yardstick(origin, made, limits)))
+
+
+def _show_warnings(warnings: Sequence[str]) -> None:
+    from mien.mobile_reference.output.text import say
+
+    for warning in warnings:
+        say(f"warning: {warning}")
+
+
+def _show_bundle(output: Path, how: str) -> "Bundle":
+    """Show the variants of a bundle that lies at its place, its size, and how it came there."""
+    from rich.console import Console
+
+    from mien.mobile_reference.bundle.reader import open_bundle
+
+    from .packing.variants_table import variants_table
+
     made = open_bundle(output)
     Console().print(variants_table(made.spec, made.manifest))
     size = sum(file.stat().st_size for file in output.rglob("*") if file.is_file())
-    click.echo(
-        f"bundle: {output}, {size / 1e6:.1f} MB, in {report.seconds:.0f} s, "
-        f"largest converter {report.peak_memory / 1e9:.1f} GB"
-    )
+    click.echo(f"bundle: {output}, {size / 1e6:.1f} MB, {how}")
+    return made
 
 
 # Which tasks heed an option that not all do.
@@ -175,6 +227,8 @@ _SERVES = {
     "--variant": (_BUNDLE,),
     "--converter-cpu": (_BUNDLE,),
     "--converter-memory": (_BUNDLE,),
+    "--fresh": (_BUNDLE,),
+    "--timings": (_BUNDLE,),
 }
 
 
@@ -223,15 +277,24 @@ def _limits(seconds: float | None, gigabytes: float | None) -> "Limits":
     return Limits(seconds or usual.seconds, int(gigabytes * 1e9) if gigabytes else usual.memory)
 
 
+_AUTO = "auto"
+_NOT_FILES = (None, "stored", _AUTO)
+
+
+def _check_search(precision: str | None, points: float | None, work: Path | None) -> None:
+    """Find out whether the options of a search come without one."""
+    from .errors import ExportError
+
+    if (points or work) and precision != _AUTO:
+        raise ExportError("--budget-points and --work concern a search; give --precision auto with them")
+
+
 def _precision(
     precision: str | None, points: float | None, work: Path | None, output: Path
 ) -> "Path | Budget | None":
     """Understand the three options that belong together."""
-    from .errors import ExportError
     from .search.precision_search import Budget
 
-    if precision == "auto":
+    if precision == _AUTO:
         return Budget(points or DEFAULT_BUDGET, work or output.with_name(output.name + ".search"))
-    if points or work:
-        raise ExportError("--budget-points and --work concern a search; give --precision auto with them")
-    return None if precision in (None, "stored") else Path(precision)
+    return None if precision is None or precision in _NOT_FILES else Path(precision)

@@ -11,16 +11,17 @@ from pathlib import Path
 
 import numpy as np
 
+from mien.mobile_reference.bundle.app_bundle import BUNDLE
 from mien.mobile_reference.output.folder import OutputFolder
 from mien.models.onnx_module import OnnxModule
 from mien.models.pipeline import Calibration, Pipeline, Sample, to_module
 from mien.models.sources import Source, as_origin, open_pipeline
 
 from .errors import ExportError
-from .packing.packing import BUNDLE, CalibrationRecord, check_said, manifest_head, pack
+from .packing.packing import CalibrationRecord, check_said, manifest_head, pack
 from .packing.promises import broken_promises, lacks
 from .packing.variant_selection import Judgement, check_limits, judge, model_of, not_held
-from .running.isolation import Limits
+from .running.isolation import Limits, Usage
 from .running.jobs import Progress, run_jobs
 from .running.plan import (
     FAULTS,
@@ -32,6 +33,7 @@ from .running.plan import (
     write_faults,
 )
 from .running.threads import one_thread
+from .running.timings import Phase, Stopwatch
 from .running.work_folder import work_folder
 from .search.precision_search import PRECISION, Budget, find_precision
 from .search.search import Outcome
@@ -63,13 +65,14 @@ class ExportReport:
     """What an export took: seconds of time, and the peak memory of its largest converter in bytes.
 
     ``warnings`` say what weakens the calibration; ``found`` is what a search for precisions found, by
-    variant.
+    variant; ``phases`` are where the time went.
     """
 
     seconds: float
     peak_memory: int
     warnings: tuple[str, ...]
     found: Mapping[str, Outcome]
+    phases: tuple[Phase, ...]
 
 
 @one_thread()
@@ -81,7 +84,7 @@ def make_bundle(request: ExportRequest, progress: Progress) -> ExportReport:
         ExportError: a conversion failed (``ConversionError``), or there are no precisions to begin with.
         ModelsError: the pipeline cannot be opened, or an input cannot be used.
     """
-    start = time.monotonic()
+    start, watch = time.monotonic(), Stopwatch()
     output = OutputFolder.at(request.output, BUNDLE)
     pipeline = open_pipeline(request.source)
     wanted = chosen_variants(request.variants, pipeline)
@@ -90,23 +93,36 @@ def make_bundle(request: ExportRequest, progress: Progress) -> ExportReport:
     with output.staged() as folder, work_folder(output.place) as work:
         workers = os.cpu_count() or 1
         stored = _stored(request, pipeline, work)
+        watch.lap("opening the pipeline")
         gathered = pipeline.inputs.gather(pipeline, request.calibration, request.golden)
         pipeline, calibration, goldens = gathered.pipeline, gathered.calibration, gathered.goldens
         source = as_origin(request.source).of(pipeline)
         save_traces(calibration.samples, work / "traces")
+        watch.lap("running the float pipeline")
         progress("rounding weights", 0, 1)
         round_weights(pipeline, work / "traces")
+        watch.lap("rounding weights")
         head = manifest_head(pipeline, goldens, _record(calibration, pipeline))
         request = replace(request, source=source, variants=wanted)
         found, precision = _precision(request, pipeline, stored, work / "traces", workers, progress)
+        watch.lap("precisions")
         jobs = plan(source, pipeline, work / "traces", work, precision, wanted)
-        peak = run_jobs(jobs, workers, progress, request.limits)
+        ran = run_jobs(jobs, workers, progress, request.limits)
+        watch.lap("conversions", ran)
         shutil.copy(precision, work / "ranges" / PRECISION)
-        judged = _judged(request, work, pipeline, pipeline.inputs.judging(pipeline, goldens), progress)
+        judging = pipeline.inputs.judging(pipeline, goldens)
+        watch.lap("inputs to judge by")
+        judged = _judged(request, work, pipeline, judging)
+        watch.lap("judging")
+        palettes, tried = _try_palettes(request, work, pipeline, judging, progress)
+        watch.lap("palettes", tried)
+        judged += palettes
         failing = not_held(judged, pipeline.spec)
         pack(folder, work, pipeline, goldens, head, judged)
+        watch.lap("packing")
         warnings = calibration.warnings + read_faults(work) + failing
-    return ExportReport(time.monotonic() - start, peak, warnings, found)
+    peak = max((usage.peak_memory for usage in ran.values()), default=0)
+    return ExportReport(time.monotonic() - start, peak, warnings, found, watch.phases())
 
 
 def chosen_variants(names: Sequence[str], pipeline: Pipeline) -> tuple[str, ...]:
@@ -157,35 +173,39 @@ def _precision(
 
 
 def _judged(
-    request: ExportRequest, work: Path, pipeline: Pipeline, samples: Sequence[Sample], progress: Progress
+    request: ExportRequest, work: Path, pipeline: Pipeline, samples: Sequence[Sample]
 ) -> list[Judgement]:
-    """Rate every variant that was made, and make the palettes that pass."""
+    """Rate every variant that was made, but for palettes."""
     broken = broken_promises(work, pipeline.spec, request.variants)
     write_faults(sorted(broken.values()), work / FAULTS / "variants.json")
     made = [name for name in request.variants if variant_named(name).bits is None and name not in broken]
     pool = ThreadPoolExecutor(os.cpu_count())
     try:
-        judged = list(
+        return list(
             pool.map(lambda variant: judge(work, variant, pipeline.spec, samples, pipeline.metrics), made)
         )
     finally:
         # An interrupt does not wait for a judgement.
         pool.shutdown(wait=False, cancel_futures=True)
-    return judged + _try_palettes(request, work, pipeline, samples, progress)
 
 
 def _try_palettes(
     request: ExportRequest, work: Path, pipeline: Pipeline, samples: Sequence[Sample], progress: Progress
-) -> list[Judgement]:
-    """Make variants of ever smaller palettes until one fails its tolerance, which the next would too."""
-    judged = []
+) -> tuple[list[Judgement], dict[str, Usage]]:
+    """Make variants of ever smaller palettes until one fails its tolerance, which the next would too.
+
+    Returns:
+        What was judged, and what the conversions used.
+    """
+    judged: list[Judgement] = []
+    used: dict[str, Usage] = {}
     served = {model.name for model in pipeline.spec.served}
     for variant in (name for name in request.variants if variant_named(name).bits is not None):
         jobs = {
             model.name: palette_job(variant, model.name, request.source, work / "traces", work)
             for model in pipeline.models
         }
-        run_jobs([job for name, job in jobs.items() if name in served], 1, progress, request.limits)
+        used |= run_jobs([job for name, job in jobs.items() if name in served], 1, progress, request.limits)
         if not all(model_of(work, variant, name).exists() for name in served):
             break  # it does not compute what the pipeline does
         lack = lacks(work, pipeline.spec, variant_named(variant))
@@ -196,8 +216,8 @@ def _try_palettes(
         if not judged[-1].passed:
             break
         others = [job for name, job in jobs.items() if name not in served]
-        run_jobs(others, os.cpu_count() or 1, progress, request.limits)
-    return judged
+        used |= run_jobs(others, os.cpu_count() or 1, progress, request.limits)
+    return judged, used
 
 
 def _record(calibration: Calibration, pipeline: Pipeline) -> CalibrationRecord:

@@ -24,6 +24,9 @@ for number, handler in ((signal.SIGINT, signal.default_int_handler), (signal.SIG
     if signal.getsignal(number) is signal.SIG_IGN:
         signal.signal(number, handler)
 
+# No test takes a bundle that another run made, nor leaves one in the user's folder.
+os.environ["MIEN_CACHE"] = "off"
+
 SAMPLES = Path(mien.models.appraisal.__file__).parent / "samples"
 
 # The same examples in every run, and nothing written beside the tests.

@@ -41,7 +41,9 @@ LAYER_OF: Mapping[str, str] = {
     "tests/export/tflite/passes/test_connect_products.py": "unit",
     "tests/export/tflite/passes/test_layout_operations.py": "unit",
     "tests/export/tflite/passes/test_split_clamps.py": "unit",
+    "tests/export/cache": "unit",
     "tests/export/packing": "unit",
+    "tests/export/running/test_timings.py": "unit",
     "tests/export/test_whole_numbers.py": "unit",
     "tests/export/tflite/test_graph_moments.py": "unit",
     "tests/export/tflite/test_ranges.py": "unit",
@@ -65,6 +67,8 @@ LAYER_OF: Mapping[str, str] = {
     "tests/replay/test_replay_files.py": "converters",
 }
 """Folders, files and single tests; the longest of these that a test lies in tells its layer."""
+LONGEST_FIRST = ("device", "conformance", "converters", "unit")
+"""The order in which pytest-xdist hands layers out: what takes one worker minutes must not come last."""
 CONVERTERS = frozenset({"coremltools", "onnx2tf", "ai_edge_quantizer", "litert_torch", "tensorflow"})
 
 TESTS = Path(__file__).parent
@@ -108,6 +112,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         item.add_marker(layer)
         file = item.path.relative_to(TESTS).as_posix()
         item.add_marker(pytest.mark.xdist_group(layer if layer == "device" else file))
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        items.sort(key=lambda item: LONGEST_FIRST.index(layer_of(item.nodeid) or LONGEST_FIRST[-1]))
 
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)

@@ -59,6 +59,23 @@ def test_every_test_gets_the_one_marker_of_its_layer_and_a_worker() -> None:
     assert [one.marks[1].args for one in items] == [("export/test_a.py",), ("replay/test_a.py",), ("device",)]
 
 
+def test_workers_begin_with_what_takes_longest(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert set(layers.LONGEST_FIRST) == set(layers.LAYERS)
+    files = ["replay/test_a.py", "export/test_a.py", "benchmarks/targets/test_a.py", "export/test_b.py"]
+    items = [item(f"tests/{file}::test_c") for file in files]
+    monkeypatch.delenv("PYTEST_XDIST_WORKER", raising=False)
+    layers.pytest_collection_modifyitems(items)
+    assert [one.nodeid.split("::")[0].removeprefix("tests/") for one in items] == files
+    monkeypatch.setenv("PYTEST_XDIST_WORKER", "gw0")
+    layers.pytest_collection_modifyitems(items)
+    assert [one.nodeid.split("::")[0].removeprefix("tests/") for one in items] == [
+        files[2],
+        files[1],
+        files[3],
+        files[0],
+    ]
+
+
 def test_the_group_that_xdist_adds_to_a_name_is_not_part_of_it() -> None:
     assert layers.layer_of("tests/replay/test_a.py::test_b[x@y]@replay/test_a.py") == "unit"
     assert layers.layer_of("tests/replay/test_a.py::test_b@replay/test_a.py") == "unit"

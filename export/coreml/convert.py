@@ -33,6 +33,7 @@ from mien.models.pipeline import CoreMLChoices, to_module
 
 from .activations import WeightsRange, quantise_activations, ranges_of_products
 from .canonical_package import canonicalise
+from .passes import rarely_validated
 from .proof import prove
 from .rounding import store_rounded
 from .weights import int8_weights, palette_weights
@@ -197,7 +198,8 @@ def _traced(component: Component, choices: CoreMLChoices, samples: Samples) -> A
     with warnings.catch_warnings(), _plain_attention():
         # Tracing warns of shapes taken as constants, which is what a graph of fixed size wants.
         warnings.simplefilter("ignore")
-        return torch.jit.trace(module.eval(), examples)  # type: ignore[no-untyped-call]
+        # Every package is executed and compared with the module, which says more than a second trace would.
+        return torch.jit.trace(module.eval(), examples, check_trace=False)  # type: ignore[no-untyped-call]
 
 
 @contextmanager
@@ -221,17 +223,18 @@ def _example(spec: TensorSpec, samples: Samples) -> Tensor:
 def _converted(component: Component, traced: Any, precision: Any, variant: str) -> Any:
     import coremltools as ct
 
-    return ct.convert(
-        traced,
-        convert_to="mlprogram",
-        minimum_deployment_target=getattr(ct.target, variant_named(variant).minimum),
-        compute_precision=precision,
-        inputs=[_input(spec) for spec in component.specs(component.inputs)],
-        outputs=[
-            ct.TensorType(name=one.name, dtype=_array(one)) for one in component.specs(component.outputs)
-        ],
-        skip_model_load=True,
-    )
+    with rarely_validated():
+        return ct.convert(
+            traced,
+            convert_to="mlprogram",
+            minimum_deployment_target=getattr(ct.target, variant_named(variant).minimum),
+            compute_precision=precision,
+            inputs=[input_type(spec) for spec in component.specs(component.inputs)],
+            outputs=[
+                ct.TensorType(name=one.name, dtype=_array(one)) for one in component.specs(component.outputs)
+            ],
+            skip_model_load=True,
+        )
 
 
 def _save(model: Any, package: Path) -> None:
@@ -289,7 +292,8 @@ def _array(spec: TensorSpec) -> Any:
     return _ARRAYS.get(spec.dtype, np.int32)
 
 
-def _input(spec: TensorSpec) -> Any:
+def input_type(spec: TensorSpec) -> Any:
+    """Say how an app passes a tensor: as an image, or as an array."""
     import coremltools as ct
 
     if _is_picture(spec):

@@ -6,6 +6,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from .passes import rarely_validated
+
 Palette = tuple[NDArray[Any], NDArray[np.uint8]]
 """The values of a palette [2 ** bits], ascending, of the weights' type; the place of each weight's, flat."""
 _TURNS = 100  # of Lloyd's algorithm, at most: a few dozen settle every tensor here
@@ -16,7 +18,8 @@ def int8_weights(model: Any, names: Collection[str]) -> Any:
     import coremltools.optimize as cto
 
     config = cto.coreml.OpLinearQuantizerConfig(mode="linear_symmetric", weight_threshold=0)
-    return cto.coreml.linear_quantize_weights(model, _for_weights(names, config))
+    with rarely_validated():
+        return cto.coreml.linear_quantize_weights(model, _for_weights(names, config))
 
 
 def palette_weights(model: Any, names: Collection[str], bits: int) -> Any:
@@ -25,7 +28,8 @@ def palette_weights(model: Any, names: Collection[str], bits: int) -> Any:
 
     # A palette of our own: coremltools' k-means needs a scikit-learn that Python 3.13 does not have.
     config = cto.coreml.OpPalettizerConfig(mode="custom", lut_function=_palette(bits), weight_threshold=0)
-    return cto.coreml.palettize_weights(model, _for_weights(names, config))
+    with rarely_validated():
+        return cto.coreml.palettize_weights(model, _for_weights(names, config))
 
 
 def _for_weights(names: Collection[str], config: Any) -> Any:

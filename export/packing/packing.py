@@ -3,7 +3,6 @@
 import json
 import math
 import shutil
-import subprocess
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
@@ -17,10 +16,11 @@ from mien.export.errors import ExportError
 from mien.export.variants import VARIANTS, variant_named
 from mien.mobile_reference.bundle.reader import FORMAT, MANIFEST, manifest_validator
 from mien.mobile_reference.contract import PipelineSpec
-from mien.mobile_reference.output.folder import Kind, files_of
+from mien.mobile_reference.output.folder import files_of
 from mien.mobile_reference.output.json_text import json_text
 from mien.models.pipeline import Golden, Pipeline
 
+from .commit import source_commit
 from .promises import is_complete, share_of_int8
 from .variant_selection import Judgement, choose
 
@@ -30,10 +30,6 @@ _FORMS = {
 }
 _PHOTOGRAPH = "photograph.png"
 _PACKAGES = ("torch", "onnx", "onnx2tf", "ai-edge-litert", "ai-edge-quantizer", "coremltools", "numpy")
-
-
-BUNDLE = Kind("bundle", MANIFEST)
-"""The manifest lists the files of a bundle, so that it is known what of a folder is ours."""
 
 
 @dataclass(frozen=True)
@@ -198,13 +194,3 @@ def _golden(spec: PipelineSpec, golden: Golden) -> dict[str, Any]:
         "values": {one: float(tensors[one].reshape(-1)[0]) for one in single},
         "vectors": {tensor: f"golden/{name}/{tensor}.npy" for tensor in tensors},
     }
-
-
-def source_commit() -> str:
-    """Return the commit of mien's own source tree, or ``unknown`` when it runs from a wheel."""
-    here = Path(__file__).resolve().parents[1]
-    if not (here.parent / ".git").exists():
-        return "unknown"
-    command = ["git", "-C", str(here), "rev-parse", "HEAD"]
-    asked = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603 - ours
-    return asked.stdout.strip() or "unknown"

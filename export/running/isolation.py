@@ -16,16 +16,17 @@ from multiprocessing import connection
 from multiprocessing.context import ForkServerContext
 from pathlib import Path
 
-import torch
-
 from mien.export.errors import ConversionError
 from mien.mobile_reference.output.json_text import json_text
+
+from .threads import one_thread
 
 _TAIL_LINES, _TAIL_LENGTH = 3, 500
 _EXCEPTION = re.compile(r"[A-Za-z_][\w.]*(Error|Exception)\b")
 _USAGE = ".usage"
 _REASON = ".reason"
 _PROC = Path("/proc")
+_PRELOAD = "mien.export.running.preload"
 _LOOK_EVERY = 1.0
 
 
@@ -47,17 +48,20 @@ class Limits:
 class Usage:
     """What a converter and the programs that it started used: processor seconds, and peak memory in bytes.
 
-    Unlike the time until it ends, the first is not the longer the busier the machine is.
+    Unlike the time until it ends, which ``clock`` has, the first is not the longer the busier the machine is.
+    ``imports`` are the processor seconds before it, of the imports that all converters share.
     """
 
     seconds: float
     peak_memory: int
+    clock: float = 0.0
+    imports: float = 0.0
 
 
 def converter_context() -> ForkServerContext:
     """Return the context in which converters run, its imports under way."""
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["mien.export.running.preload"])
+    context.set_forkserver_preload([_PRELOAD])
     return context
 
 
@@ -192,6 +196,7 @@ def own_group() -> None:
 
 def _enter(task: Callable[[], None], log: Path, limits: Limits) -> None:
     """Become the converter's process: a group of its own, output to the log, time and memory limited."""
+    begun = time.monotonic()
     own_group()
     stream = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
     os.dup2(stream, sys.stdout.fileno())
@@ -201,22 +206,24 @@ def _enter(task: Callable[[], None], log: Path, limits: Limits) -> None:
     resource.setrlimit(resource.RLIMIT_CPU, (seconds, seconds + 1))
     # What a converter leaves behind goes with the export's own scratch folder.
     tempfile.tempdir = str(log.parent)
-    # One thread for each converter: as many converters run as there are cores.
-    torch.set_num_threads(1)
     try:
-        task()
+        # As many converters run as there are cores.
+        with one_thread():
+            task()
     except ConversionError as error:
         log.with_suffix(_REASON).write_text(str(error))
         raise
-    log.with_suffix(_USAGE).write_text(json_text(asdict(_used())))
+    log.with_suffix(_USAGE).write_text(json_text(asdict(_used(begun))))
 
 
-def _used() -> Usage:
-    """Say what this process and its children used so far."""
+def _used(begun: float) -> Usage:
+    """Say what this process and its children used since it ``begun``, by the clock."""
     parts = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
     # Linux counts in kilobytes.
     peak = max(part.ru_maxrss for part in parts) * 1024
-    return Usage(sum(part.ru_utime + part.ru_stime for part in parts), peak)
+    seconds = sum(part.ru_utime + part.ru_stime for part in parts)
+    imports = getattr(sys.modules.get(_PRELOAD), "SECONDS", 0.0)
+    return Usage(seconds, peak, time.monotonic() - begun, imports)
 
 
 def _processor_seconds(leader: int | None) -> float | None:

@@ -22,8 +22,10 @@ class Job:
     after: tuple[str, ...] = ()
 
 
-def run_jobs(jobs: Sequence[Job], workers: int, progress: Progress, limits: Limits | None = None) -> int:
-    """Run conversions, ``workers`` at a time, and return the peak memory of the largest in bytes.
+def run_jobs(
+    jobs: Sequence[Job], workers: int, progress: Progress, limits: Limits | None = None
+) -> dict[str, Usage]:
+    """Run conversions, ``workers`` at a time, and return what each used, by title.
 
     A job stands behind those that it comes after. Whatever ends this function, an interrupt too, ends those
     that run, and no other is begun.
@@ -48,7 +50,7 @@ def run_jobs(jobs: Sequence[Job], workers: int, progress: Progress, limits: Limi
     if lost:
         reasons = "; ".join(str(lost[title]) for title in sorted(lost))
         raise ConversionError(f"{len(lost)} of {len(jobs)} conversions lost, no bundle is made: {reasons}")
-    return max((end.peak_memory for end in ended.values() if isinstance(end, Usage)), default=0)
+    return {title: end for title, end in ended.items() if isinstance(end, Usage)}
 
 
 def _begin(

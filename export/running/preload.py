@@ -2,6 +2,7 @@
 
 import logging
 import sys
+import time
 import warnings
 
 # coremltools tells of parts that exist on macOS alone, and of a PyTorch newer than its tests.
@@ -12,6 +13,7 @@ import torch  # noqa: E402, F401, I001 - torch goes first: coremltools has crash
 
 import onnx  # noqa: E402, F401
 import onnx2tf  # noqa: E402, F401
+import onnxsim  # noqa: E402, F401
 import ai_edge_quantizer  # noqa: E402, F401
 
 # coremltools loads TensorFlow where there is one, and Triton, which PyTorch loads later, then crashes.
@@ -21,3 +23,6 @@ import coremltools  # noqa: E402, F401
 del sys.modules["tensorflow"]
 logging.disable(logging.NOTSET)
 warnings.resetwarnings()
+
+SECONDS = time.process_time()
+"""What the imports took, in processor seconds."""

@@ -17,9 +17,9 @@ from mien.export.errors import ConversionError
 from mien.export.weights.gptq import Roundings
 from mien.export.whole_numbers import share_changed
 from mien.mobile_reference.contract import TensorSpec
-from mien.mobile_reference.tflite.flatbuffer import activation_ranks
+from mien.mobile_reference.tflite.flatbuffer import activation_ranks, parse
 
-from .blocks import find_blocks
+from .blocks import Block, find_blocks
 from .check_parameters import check_parameters
 from .interpreter import Runner
 from .passes.deduplicate_buffers import share_constants
@@ -29,6 +29,7 @@ from .passes.int8_activations import stay_int8
 from .passes.split_clamps import split_clamps
 from .passes.xnnpack_rewrites import halve_biases, widen_by_float
 from .precision import BYTES, Assignment, Precision, choices, tensor_ranges
+from .products import products
 from .ranges import Arrays, Range, Spread, Spreads, faults, spreads, widened
 
 # A float32 graph differs from PyTorch by the order of sums alone. That is a share of what a tensor spans,
@@ -116,14 +117,25 @@ def seen_by_converted(
     samples: Sequence[Arrays],
     behind: Sequence[Arrays],
 ) -> dict[str, Spread]:
-    """Watch the tensors of a float graph over the samples, in float and then behind converted blocks.
+    """Watch tensors of a float graph over the samples, in float and then behind converted blocks.
 
+    They are what int8 blocks read and make, and what products read, whose ranges Core ML is given.
     ``behind`` are the samples as the converted stages before the graph make them. A block so has room for
     what the real blocks before it make. Tensors inside int8 blocks tell nothing new: what they were given no
     room for, they cannot reach.
     """
-    exact = spreads(component, model.read_bytes(), samples)
-    return widened(exact, spreads(component, quantise(model, assignment, exact, rounded), behind))
+    content = model.read_bytes()
+    wanted = _ranged(find_blocks(content), assignment).union(one.source for one in products(parse(content)))
+    exact = spreads(component, content, samples, wanted)
+    converted = quantise(model, assignment, exact, rounded)
+    return widened(exact, spreads(component, converted, behind, wanted))
+
+
+def _ranged(blocks: Sequence[Block], assignment: Assignment) -> frozenset[str]:
+    """Name the tensors that int8 blocks read or make."""
+    settled = choices(blocks, assignment)
+    ranged = [block for block in blocks if settled[block.name].ranged]
+    return frozenset(name for block in ranged for name in (*block.inputs, *block.outputs))
 
 
 def chosen_ranges(model: Path, assignment: Assignment, found: Spreads) -> dict[str, Range]:
@@ -134,10 +146,8 @@ def chosen_ranges(model: Path, assignment: Assignment, found: Spreads) -> dict[s
 def faults_of(model: Path, assignment: Assignment, found: Spreads) -> list[str]:
     """Say what is wrong with the ranges of the tensors that int8 blocks of a graph read or make."""
     blocks = find_blocks(model.read_bytes())
-    settled = choices(blocks, assignment)
-    ranged = [block for block in blocks if settled[block.name].ranged]
-    names = {name for block in ranged for name in (*block.inputs, *block.outputs)}
-    return list(faults({name: found[name] for name in names}, tensor_ranges(blocks, assignment, found)))
+    seen = {name: found[name] for name in _ranged(blocks, assignment)}
+    return list(faults(seen, tensor_ranges(blocks, assignment, found)))
 
 
 def left_to_the_nearest(

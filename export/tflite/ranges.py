@@ -5,7 +5,7 @@ which the score chooses (``search``).
 """
 
 import json
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -66,10 +66,16 @@ Spreads = Mapping[str, Spread]
 """Spreads by tensor."""
 
 
-def spreads(component: Component, model: bytes, samples: Sequence[Arrays]) -> dict[str, Spread]:
-    """Watch every float tensor of ``component``, as the ``model`` has it, over the samples."""
+def spreads(
+    component: Component, model: bytes, samples: Sequence[Arrays], wanted: Collection[str] | None = None
+) -> dict[str, Spread]:
+    """Watch float tensors of ``component``, as the ``model`` has them, over the samples.
+
+    Those that are ``wanted``, or else all: of a large graph every one costs a copy of hundreds of megabytes.
+    """
     runner = Runner(model, OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES)
     names = frozenset(activation_ranks(model))
+    names = names if wanted is None else names.intersection(wanted)
     seen: dict[str, list[Spread]] = {}
     for sample in samples:
         runner.run([sample[name] for name in component.inputs])

@@ -18,7 +18,8 @@ from .reader import MANIFEST, Bundle, Golden, Variant, size_of
 GOLDENS_NONE, GOLDENS_TENSORS = "none", "tensors"
 PLATFORMS: Mapping[str, str] = {"android": "tflite", "ios": "coreml"}
 """Systems of apps, and the platform whose models they run."""
-_APP_BUNDLE = Kind("bundle", MANIFEST)
+BUNDLE = Kind("bundle", MANIFEST)
+"""The manifest lists the files of a bundle, so that it is known what of a folder is ours."""
 
 
 def chosen_variant(bundle: Bundle, system: str, name: str | None) -> Variant:
@@ -67,7 +68,7 @@ def write_app_bundle(bundle: Bundle, variant: Variant, goldens: str, folder: Pat
         raise UsageError(f"{folder} exists and is not an empty folder; give a new one")
     kept = bundle.goldens if goldens == GOLDENS_TENSORS else ()
     nameless = [_Kept(f"golden-{number}", golden) for number, golden in enumerate(kept, start=1)]
-    with OutputFolder.at(folder, _APP_BUNDLE).staged() as part:
+    with OutputFolder.at(folder, BUNDLE).staged() as part:
         _fill(bundle, variant, nameless, part)
     return size_of(folder)
 
@@ -89,7 +90,7 @@ def write_small_bundle(bundle: Bundle, variant: Variant, goldens: Sequence[str],
     known = {golden.name: golden for golden in bundle.goldens}
     if unknown := sorted(set(goldens) - known.keys()):
         raise UsageError(f"the bundle has no golden input {unknown[0]}; it has {', '.join(known)}")
-    with OutputFolder.at(folder, _APP_BUNDLE).staged() as part:
+    with OutputFolder.at(folder, BUNDLE).staged() as part:
         whole = [_Kept(name, known[name], known[name].source, known[name].front) for name in goldens]
         _fill(bundle, variant, whole, part)
     return size_of(folder)

@@ -1,8 +1,9 @@
 """The command ``mien appraise``."""
 
+import os
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager, nullcontext
 from functools import partial
 from importlib.metadata import entry_points
 from io import TextIOWrapper
@@ -31,6 +32,8 @@ APPRAISERS = "mien.appraisers"
 RECORDS = "appraisals.jsonl"
 """One JSON object for every photograph of the last call."""
 APPRAISALS = Kind("folder of appraisals")
+FEW = 8
+"""As many photographs are rated before a process of their own has made up for loading the models."""
 LIMITS = Limits(memory=4 << 30)
 """Of the process that rates: the float pipeline in PyTorch takes the most."""
 
@@ -58,6 +61,11 @@ _PATH = click.Path(path_type=Path)
     "--rate-anyway", is_flag=True, help="Rate also what is refused, such as a turned head; a note says why."
 )
 @click.option("--threads", default=1, show_default=True, type=click.IntRange(1, 64))
+@click.option(
+    "--jobs",
+    type=click.IntRange(1, 256),
+    help=f"Processes that share the photographs (default: one for each core, and for {FEW} photographs).",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object a line.")
 def appraise(
     photographs: tuple[Path, ...],
@@ -67,6 +75,7 @@ def appraise(
     output: Path | None,
     rate_anyway: bool,  # noqa: FBT001 - click passes flags so
     threads: int,
+    jobs: int | None,
     as_json: bool,  # noqa: FBT001
 ) -> None:
     """Rate photographs: 100 is a typical face, less the more is unusual about it.
@@ -76,14 +85,20 @@ def appraise(
     was one.
     """
     folder = _output_folder(output, photographs)
+    open_rater = partial(_rater, bundle, checkpoint, variant, threads, rate_anyway)
+    shares = min(jobs or _usual_jobs(len(photographs)), len(photographs))
     alone = len(photographs) == 1 and not as_json
     draw = drawn_rating if folder else drawn_panel if alone else _draw_nothing
-    rows = _rows(partial(_rater, bundle, checkpoint, variant, threads, rate_anyway), photographs, draw)
+    rated = _in_turn([_Share(open_rater, photographs[one::shares], draw) for one in range(shares)])
     # What is wrong with the bundle is said before the table begins.
-    rows = chain([next(rows)], rows)
+    rows = chain([next(rated)], rated)
     show = _print_json if as_json else _say_one if alone else _table_printer(photographs)
     failed = 0
-    with folder.in_place() if folder else nullcontext() as writer, _log(writer) as log:
+    with (
+        closing(rated),
+        folder.in_place() if folder else nullcontext() as writer,
+        _log(writer) as log,
+    ):
         write_all = writer.write_all if writer else _write_here
         for row in rows:
             failed += row.record["error"] is not None
@@ -149,25 +164,66 @@ def _output_folder(output: Path | None, photographs: Sequence[Path]) -> OutputFo
     return OutputFolder.at(output, APPRAISALS)
 
 
-def _rows(open_rater: Callable[[], _Rater], photographs: Sequence[Path], draw: _Draw) -> Iterator[_Row]:
-    """Rate one photograph after the other in a child process; what cannot be rated says why.
+def _usual_jobs(photographs: int) -> int:
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return max(min(cores, photographs // FEW), 1)
 
-    A photograph by which the child dies has a row too, and a new child rates the rest.
+
+class _Share:
+    """Photographs that a child process rates, beginning now; iterate for their rows.
+
+    What cannot be rated says why. A photograph by which the child dies has a row too, and a new child rates
+    the rest.
     """
-    left = list(photographs)
-    while left:
-        messages = iter(Child(partial(_rate, open_rater, tuple(left), draw), LIMITS))
+
+    def __init__(self, open_rater: Callable[[], _Rater], photographs: Sequence[Path], draw: _Draw) -> None:
+        self._begin = partial(_begun, open_rater, draw)
+        self._left = list(photographs)
+        self._child = self._begin(self._left)
+
+    def __iter__(self) -> Iterator[_Row]:
+        yield from self._rows()
+        while self._left:
+            self._child = self._begin(self._left)
+            yield from self._rows()
+
+    def _rows(self) -> Iterator[_Row]:
+        """Yield the rows of one child, to its end."""
+        messages = iter(self._child)
         try:
             variant = next(messages)
         except ChildError as error:
             raise ChildError(f"{error} while it opened the models; they are damaged, export again") from error
         try:
             for row in messages:
-                left.pop(0)
+                self._left.pop(0)
                 yield row
         except ChildError as error:
             remedy = "its models or the photograph are damaged, export again or leave it out"
-            yield _Row(_record(left.pop(0), variant, error=f"{error}; {remedy}"))
+            yield _Row(_record(self._left.pop(0), variant, error=f"{error}; {remedy}"))
+
+    def end(self) -> None:
+        """End the child."""
+        self._child.end()
+
+
+def _begun(open_rater: Callable[[], _Rater], draw: _Draw, photographs: Sequence[Path]) -> Child[None]:
+    return Child(partial(_rate, open_rater, tuple(photographs), draw), LIMITS)
+
+
+def _in_turn(shares: Sequence[_Share]) -> Generator[_Row]:
+    """Take one row of each share in turn, as the photographs were dealt out, until all have ended."""
+    left = [iter(share) for share in shares]
+    try:
+        while left:
+            for rows in tuple(left):
+                try:
+                    yield next(rows)
+                except StopIteration:
+                    left.remove(rows)
+    finally:
+        for share in shares:
+            share.end()
 
 
 def _draw_nothing(rating: Rating, stem: str) -> Mapping[str, bytes]:

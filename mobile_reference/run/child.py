@@ -75,10 +75,14 @@ class Child[R]:
                     raise value
                 yield value
         finally:
-            self._process.kill()
-            self._process.join()
-            self._messages.close()
-            self._said.close()
+            self.end()
+
+    def end(self) -> None:
+        """End the process, whatever it does; one that has ended stays so."""
+        self._process.kill()
+        self._process.join()
+        self._messages.close()
+        self._said.close()
 
     def _receive(self) -> tuple[str, Any]:
         try:

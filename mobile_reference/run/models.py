@@ -12,6 +12,8 @@ from mien.mobile_reference.bundle.reader import Bundle, Variant
 from mien.mobile_reference.contract import PICTURE, PipelineSpec, TensorSpec
 from mien.mobile_reference.errors import BundleError
 
+from .threads import torch_threads
+
 Arrays = Mapping[str, NDArray[Any]]
 Model = Callable[[Arrays], dict[str, NDArray[Any]]]
 """Maps inputs by name to outputs by name."""
@@ -81,13 +83,15 @@ class CoreMLModel:
         # Imported here: who rates with TFLite alone does not load the evaluator's operations.
         from mien.mobile_reference.coreml import Evaluator, load_package
 
-        self._file, self._inputs, self._outputs = model, inputs, outputs
-        self._evaluator = Evaluator(load_package(model))
+        self._file, self._inputs, self._outputs, self._threads = model, inputs, outputs, threads
+        with torch_threads(threads):
+            self._evaluator = Evaluator(load_package(model))
 
     def __call__(self, inputs: Arrays) -> dict[str, NDArray[Any]]:
         """Run the package once."""
         given = {tensor.name: as_package_has_it(inputs[tensor.name], tensor) for tensor in self._inputs}
-        outputs = self._evaluator(state=None, **given)
+        with torch_threads(self._threads):
+            outputs = self._evaluator(state=None, **given)
         return {tensor.name: self._made(np.asarray(outputs[tensor.name]), tensor) for tensor in self._outputs}
 
     def _made(self, array: NDArray[Any], tensor: TensorSpec) -> NDArray[Any]:

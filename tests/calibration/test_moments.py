@@ -3,9 +3,12 @@
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from mien.calibration.moments import convolution_moments
+from mien.calibration.moments import Window, convolution_moments, seen
 from mien.models.appraisal.networks.layers import SameConv
 
 
@@ -85,3 +88,21 @@ def test_a_large_map_is_seen_in_all_of_its_columns() -> None:
     moments = convolution_moments(Twice(nn.Conv2d(3, 4, 1)), [[face]])["dense"]
     # Some thousand of 65,536 places are looked at.
     assert moments.mean[0] == pytest.approx(127.5 * 0.75, rel=0.02)
+
+
+_PAIRS = st.tuples(st.integers(1, 3), st.integers(1, 3))
+
+
+@given(
+    size=st.tuples(st.integers(8, 60), st.integers(8, 60)),
+    window=st.builds(Window, _PAIRS, _PAIRS, _PAIRS, st.tuples(*[st.integers(-1, 2)] * 4)),
+    layout=st.sampled_from([torch.contiguous_format, torch.channels_last]),
+)
+@settings(max_examples=60, deadline=None)
+def test_what_is_seen_at_some_places_is_what_all_windows_have_there(
+    size: tuple[int, int], window: Window, layout: torch.memory_format
+) -> None:
+    x = torch.rand(1, 2, *size, generator=torch.manual_seed(0)).to(memory_format=layout)
+    every = F.unfold(F.pad(x, window.padding), window.kernel, window.dilation, 0, window.stride)[0]
+    step = every.shape[1] // 1024 | 1
+    assert np.array_equal(seen(x, window), every[:, ::step].double().numpy())

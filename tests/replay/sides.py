@@ -230,7 +230,9 @@ def _run(command: Sequence[str], folder: Path, log: Path, output: Path | None = 
 
 
 def _environment() -> dict[str, str]:
-    return {name: value for name, value in os.environ.items() if not name.startswith(_PRIVATE)}
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(_PRIVATE)}
+    # Both sides make their bundles, however often they made them before.
+    return kept | {"MIEN_CACHE": "off"}
 
 
 def _git(*arguments: str) -> str:

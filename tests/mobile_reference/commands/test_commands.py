@@ -1,8 +1,10 @@
 """The command ``mien appraise``, through the entry point that a user calls."""
 
 import json
+import multiprocessing
 import os
 import re
+import signal
 import subprocess
 import sys
 import time
@@ -186,6 +188,58 @@ def test_many_photographs_stream(call: Call, bundle: Path, untouched: Path, monk
     answer = call("appraise", "--bundle", bundle, "--json", *[f"{number}.jpg" for number in range(20)])
     assert answer.code == 0
     assert len(list(printed.iterdir())) == 20
+
+
+def test_processes_share_photographs_and_change_no_row(
+    call: Call, bundle: Path, samples: Sequence[Path], broken: Path
+):
+    photographs = [samples[0], broken, *samples[1:4], broken, samples[0]]
+    alone, shared, more = (
+        call("appraise", "--bundle", bundle, "--jobs", jobs, "--json", *photographs) for jobs in (1, 3, 100)
+    )
+    assert alone.code == 2
+    assert len(alone.records) == len(photographs)
+    assert alone == shared == more
+
+
+def test_a_photograph_by_which_a_process_dies_costs_one_row(
+    call: Call, bundle: Path, untouched: Path, monkeypatch: Any
+):
+    pixels = np.asarray(Image.open(untouched))
+
+    def read(path: Path) -> Any:
+        if path.stem == "deadly":
+            os.kill(os.getpid(), signal.SIGKILL)
+        return pixels
+
+    monkeypatch.setattr("mien.mobile_reference.commands.appraise.read_photograph", read)
+    names = ["0.jpg", "1.jpg", "deadly.jpg", "3.jpg", "4.jpg", "5.jpg"]
+    answer = call("appraise", "--bundle", bundle, "--jobs", 2, "--json", *names)
+    assert answer.code == 2
+    assert [record["photo"] for record in answer.records] == names
+    assert [record["photo"] for record in answer.records if record["error"]] == ["deadly.jpg"]
+    assert "SIGKILL" in answer.records[2]["error"]
+
+
+def test_no_process_outlives_what_reads_its_rows(bundle: Path, samples: Sequence[Path], monkeypatch: Any):
+    """The reader stops after the first row; neither does it wait for the others, nor do they go on."""
+
+    def stop(line: str, **_: Any) -> None:
+        if "score" in line:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr("click.echo", stop)
+    photographs = [*map(str, samples[:3])] * 20
+    with pytest.raises(SystemExit):
+        main(["appraise", "--bundle", str(bundle), "--jobs", "4", "--json", *photographs])
+    assert multiprocessing.active_children() == []
+
+
+@pytest.mark.parametrize("jobs", [0, -1, 1000000, "many"])
+def test_a_number_of_processes_is_refused(call: Call, bundle: Path, untouched: Path, jobs: object):
+    answer = call("appraise", "--bundle", bundle, "--jobs", jobs, untouched)
+    assert answer.code == 2
+    assert "--jobs" in answer.err
 
 
 def test_pictures_and_heatmap_are_written(call: Call, bundle: Path, untouched: Path, tmp_path: Path):

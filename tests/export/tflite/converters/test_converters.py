@@ -72,20 +72,24 @@ def test_the_input_file_is_not_rewritten(tmp_path: Path) -> None:
     assert _sha256(theirs) != before
 
 
-def test_onnxsim_is_found_beside_python(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_graph_is_simplified_as_onnx2tf_does_it_by_a_program(
+    tmp_path: Path, scripts_on_path: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = onnx_file(Gates(), tmp_path / "gates.onnx")
+    shielded = onnx.load(str(file))
+    shield_shared(shielded)
+    onnx.save(shielded, str(tmp_path / "theirs.onnx"))
+    theirs = convert(tmp_path / "theirs.onnx", tmp_path / "theirs")
     monkeypatch.setenv("PATH", "/usr/bin:/bin")
     assert shutil.which("onnxsim") is None
-    run_onnx2tf(
-        onnx_file(Gates(), tmp_path / "gates.onnx"), tmp_path / "out", tflite_backend="flatbuffer_direct"
-    )
-    assert shutil.which("onnxsim") is not None
+    assert run_onnx2tf(file, tmp_path / "ours", tflite_backend="flatbuffer_direct").read_bytes() == theirs
 
 
 def test_nothing_is_converted_without_onnxsim(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("PATH", "/usr/bin:/bin")
-    monkeypatch.setattr(onnx2tf_call.sysconfig, "get_path", lambda name: str(tmp_path))
+    file = onnx_file(Gates(), tmp_path / "gates.onnx")
+    monkeypatch.setitem(sys.modules, "onnxsim", None)
     with pytest.raises(ConversionError, match="pip install onnxsim"):
-        run_onnx2tf(tmp_path / "any.onnx", tmp_path / "out")
+        run_onnx2tf(file, tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
 
