@@ -28,16 +28,16 @@ LONGEST_LINE = 1600
 class Bounds:
     """What one command may take: seconds on the clock, and bytes of memory that are resident at one time.
 
-    ``memory`` holds for each process of it, and counts what was loaded before.
+    ``memory`` holds for each process of it, beyond the data that the forking process held.
     """
 
     seconds: float = 120.0
-    memory: int = 3 << 29
+    memory: int = 5 << 28
 
 
 @dataclass(frozen=True)
 class Ended:
-    """How a process ended: ``code`` is negative for a signal, as Python has it."""
+    """How a process ended: ``code`` is negative for a signal, as Python has it; ``peak`` is in bytes."""
 
     code: int
     out: str
@@ -52,6 +52,7 @@ def attempt(act: Callable[[], Any], folder: Path, bounds: Bounds) -> Ended:
     with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
         sys.stdout.flush()
         sys.stderr.flush()
+        inherited = _own_data()
         process = os.fork()
         if process == 0:
             _become(act, folder, out.fileno(), err.fileno())
@@ -63,7 +64,13 @@ def attempt(act: Callable[[], Any], folder: Path, bounds: Bounds) -> Ended:
         for stream in (out, err):
             stream.seek(0)
             words.append(stream.read().decode(errors="replace"))
-        return Ended(code, words[0], words[1], peak, in_time, left)
+        return Ended(code, words[0], words[1], peak - inherited, in_time, left)
+
+
+def _own_data() -> int:
+    """Count the resident bytes of this process that no file backs: a forked process begins with them."""
+    _, resident, shared, *_ = Path("/proc/self/statm").read_text().split()
+    return (int(resident) - int(shared)) * os.sysconf("SC_PAGESIZE")
 
 
 def _become(act: Callable[[], Any], folder: Path, out: int, err: int) -> None:

@@ -19,7 +19,7 @@ from tests.fuzz.harness import Bounds
 
 Command = Sequence[object]
 _USUAL = Bounds()
-_WITH_TORCH = Bounds(memory=2 << 30)
+_WITH_TORCH = Bounds(memory=7 << 28)
 
 
 @dataclass(frozen=True)

@@ -56,6 +56,12 @@ def test_every_kind_of_end_is_told(tmp_path: Path, end: str) -> None:
     assert judge(attempt(ENDS[end], tmp_path, bounds), bounds).startswith(end)
 
 
+def test_what_the_forking_process_holds_is_not_counted(tmp_path: Path) -> None:
+    held = bytearray(Bounds().memory)
+    held[:: 1 << 12] = bytes(len(held) >> 12)
+    assert judge(attempt(ENDS[PASSED], tmp_path, Bounds()), Bounds()) == PASSED
+
+
 def test_a_row_that_says_why_is_a_refusal(tmp_path: Path) -> None:
     row = json.dumps({"score": None, "error": "no face"})
     assert judge(attempt(lambda: say(row, 2), tmp_path, BOUNDS), BOUNDS) == REFUSED
