@@ -2,8 +2,8 @@
 
 Inputs and outputs keep the contract's names and order. It writes channels first between convolutions and
 bridges that by TRANSPOSE, and outputs in one layout or the other by accident: ``layout`` turns the whole
-graph. A part that is used twice is stored twice: ``sharing`` stores it once. Its own passes over layouts go by
-hundreds of patterns, some of which take one thing for another: ``convert_plainly`` does without them.
+graph. A part that is used twice is stored twice: ``sharing`` stores it once. Its own passes over layouts know
+hundreds of patterns, and take some graphs for what they are not: ``convert_plainly`` does without them.
 """
 
 from functools import partial
@@ -24,7 +24,7 @@ def convert(component: Component, source: Source, folder: Path) -> bytes:
 
 
 def convert_plainly(component: Component, source: Source, folder: Path) -> bytes:
-    """Return the model as the converter makes it when it leaves every operation between its transpositions."""
+    """Return the model as the converter makes it without moving any of its own transpositions."""
     import onnx2tf.tflite_builder as builder
 
     plain = partial(builder.lower_onnx_to_ir, optimize_layout_transpose_chains=False)

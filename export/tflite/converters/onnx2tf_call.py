@@ -3,8 +3,8 @@
 - It rewrites the file it is given: it gets a copy, on which shared tensors are shielded (``onnx_graph``).
 - It calls the program ``onnxsim`` from PATH, and without it makes a model that cannot be loaded: the
   environment's programs go on PATH, and without the program nothing is converted.
-- It takes a map of up to eight columns for one whose channels lie last, whatever it knows of it, and then splits
-  and joins along the wrong axis: that guess is left out.
+- It takes a map of up to eight columns for one whose channels lie last, whatever it knows of it, and then
+  splits and joins along the wrong axis: that guess is left out.
 """
 
 import os
@@ -69,7 +69,7 @@ def _without_guesses() -> Iterator[None]:
     """Let no layout be guessed: what was not guessed is turned by our own pass (``layout``)."""
     with ExitStack() as stack:
         for module, name in _GUESSING.items():
-            stack.enter_context(mock.patch.object(import_module(module), name, lambda _: _NOTHING))
+            stack.enter_context(mock.patch.object(import_module(module), name, return_value=_NOTHING))
         yield
 
 
