@@ -6,6 +6,7 @@ import subprocess
 import sys
 from functools import partial
 from pathlib import Path
+from typing import Any, cast
 
 import numpy as np
 import onnx
@@ -16,7 +17,8 @@ from torch import Tensor, nn
 from mien.export.component import Component
 from mien.export.errors import ConversionError
 from mien.export.running.isolation import Limits, run_isolated
-from mien.export.tflite.conversion import convert_float
+from mien.export.tflite import conversion
+from mien.export.tflite.conversion import convert_float, convert_proven
 from mien.export.tflite.converters import (
     FRONT_ENDS,
     flatbuffer_direct,
@@ -240,6 +242,30 @@ def test_a_model_that_computes_something_else_is_refused(exported: Path, tmp_pat
     wrong = with_module("mask", Negated)
     with pytest.raises(ConversionError, match="the converter changed it"):
         convert_float(flatbuffer_direct.convert, wrong, REFERENCE, _samples(wrong, exported), tmp_path)
+
+
+def test_another_way_is_tried_where_one_makes_something_else(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[str] = []
+
+    def proven(way: str, *rest: object) -> Path:
+        asked.append(way)
+        if way != "right":
+            raise ConversionError(f"{way} changed it")
+        return tmp_path
+
+    monkeypatch.setattr(conversion, "convert_float", proven)
+    one = shipped("mask")
+
+    def convert(*ways: str) -> Path:
+        return convert_proven(cast(Any, ways), one, REFERENCE, (), tmp_path)
+
+    assert convert("wrong", "right") == tmp_path
+    assert convert("right", "wrong") == tmp_path
+    assert asked == ["wrong", "right", "right"]
+    with pytest.raises(ConversionError, match="worse changed it"):
+        convert("wrong", "worse")
 
 
 @pytest.mark.parametrize("cut", [0, 7, 100, 0.5, 0.99])
