@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from mien.mobile_reference.commands.options import renamed
+from mien.mobile_reference.commands.options import FiniteRange, renamed
 
 if TYPE_CHECKING:
     from .running.isolation import Limits
@@ -46,7 +46,7 @@ worst that was searched with."""
 )
 @click.option(
     "--budget-points",
-    type=click.FloatRange(0, 100, min_open=True),
+    type=FiniteRange(0, 100, min_open=True),
     help="With --precision auto: largest score error of int8 over the calibration faces "
     f"(default: {DEFAULT_BUDGET:g}).",
 )
@@ -55,12 +55,12 @@ worst that was searched with."""
 )
 @click.option(
     "--converter-cpu",
-    type=click.FloatRange(1, 1e6),
+    type=FiniteRange(1, 1e6),
     help="Seconds of processor time that a converter may use (default: 1200). One that uses none hangs and "
     "is ended.",
 )
 @click.option(
-    "--converter-memory", type=click.FloatRange(0.5, 1024), help="GB of memory, likewise (default: 4.3)."
+    "--converter-memory", type=FiniteRange(0.5, 1024), help="GB of memory, likewise (default: 4.3)."
 )
 @click.option(
     "--compare-converters",
@@ -240,7 +240,7 @@ def _precision(
     from .search.precision_search import Budget
 
     if precision == "auto":
-        return Budget(points or DEFAULT_BUDGET, work or output.with_name(output.name + ".search"))
+        return Budget(points or DEFAULT_BUDGET, work or Path(f"{output.absolute()}.search"))
     if points or work:
         raise ExportError("--budget-points and --work concern a search; give --precision auto with them")
     return None if precision in (None, "stored") else Path(precision)

@@ -64,6 +64,8 @@ class OutputFolder:
 
     def _recover(self) -> None:
         """Give back, or remove, what a process that was killed between two renames had put aside."""
+        if self.place.is_mount():  # it has no neighbours, and is refused
+            return
         aside = _aside(self.place)
         if not aside.is_dir() or aside.is_symlink():
             return

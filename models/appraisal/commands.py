@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING
 
 import click
 
+from mien.mobile_reference.commands.options import FiniteRange
+
 if TYPE_CHECKING:
     from mien.models.appraisal.evaluation.evaluate import Request
     from mien.models.appraisal.evaluation.evaluation_document import Destination
@@ -68,7 +70,7 @@ def train(
     recipe = Recipe(
         sources=[Source.parse(text) for text in faces],
         output=output,
-        work=work or output.with_name(output.name + ".training"),
+        work=work or Path(f"{output.absolute()}.training"),
         device=device,
         seed=seed,
         steps=steps,
@@ -114,7 +116,7 @@ def train(
     "--noise",
     default=0.0,
     show_default=True,
-    type=click.FloatRange(0, 64),
+    type=FiniteRange(0, 64),
     help="Add a camera's noise to every face, of this standard deviation in grey levels.",
 )
 @click.option("--threads", default=1, show_default=True, type=click.IntRange(1, 64))

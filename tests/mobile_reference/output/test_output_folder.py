@@ -180,6 +180,8 @@ def test_a_file_and_a_mount_point_are_refused(tmp_path: Path, monkeypatch: pytes
         OutputFolder.at(tmp_path / "file", PLAIN)
     with pytest.raises(UsageError, match="is a mount point"):
         OutputFolder.at(Path("/proc"), PLAIN)
+    with pytest.raises(UsageError, match="is a mount point"):
+        OutputFolder.at(Path("/"), PLAIN)
 
 
 def test_a_link_that_the_user_names_is_followed_once(tmp_path: Path):
