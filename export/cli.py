@@ -136,7 +136,7 @@ def export(
 
     from mien.mobile_reference.bundle.reader import open_bundle
     from mien.mobile_reference.output.folder import OutputFolder
-    from mien.mobile_reference.output.text import say
+    from mien.mobile_reference.output.text import say, tell
     from mien.mobile_reference.report.progress import one_bar
     from mien.models.sources import Origin
 
@@ -159,7 +159,7 @@ def export(
     made = open_bundle(output)
     Console().print(variants_table(made.spec, made.manifest))
     size = sum(file.stat().st_size for file in output.rglob("*") if file.is_file())
-    click.echo(
+    tell(
         f"bundle: {output}, {size / 1e6:.1f} MB, in {report.seconds:.0f} s, "
         f"largest converter {report.peak_memory / 1e9:.1f} GB"
     )

@@ -16,6 +16,7 @@ from mien.export.running.jobs import Progress
 from mien.export.tflite.converters import litert_torch
 from mien.export.tflite.samples import save_traces
 from mien.mobile_reference.output.json_text import json_text
+from mien.mobile_reference.output.text import tell
 from mien.mobile_reference.report.progress import one_bar
 from mien.models.sources import Source, as_origin, open_pipeline
 
@@ -152,4 +153,4 @@ def set_up() -> None:
     """Make the environment of litert-torch."""
     with one_bar("setting up") as report:
         folder = litert_torch.set_up(lambda step: report(step, 0, 1))
-    click.echo(f"{litert_torch.NAME}: {folder}")
+    tell(f"{litert_torch.NAME}: {folder}")

@@ -189,8 +189,14 @@ class Writer:
     def write_all(self, files: Mapping[str, bytes]) -> None:
         """Write new files by their names."""
         for name, data in files.items():
-            with self.new(name) as stream:
-                stream.write(data)
+            stream = self.new(name)
+            try:
+                with stream:
+                    stream.write(data)
+            except BaseException:
+                (self.folder / name).unlink()  # half of it is nothing to keep
+                self.names.remove(name)
+                raise
 
 
 def files_of(folder: Path, names: Iterable[str] | None = None) -> dict[str, dict[str, Any]]:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 from mien.mobile_reference.commands.options import FiniteRange
+from mien.mobile_reference.output.text import tell
 
 if TYPE_CHECKING:
     from mien.models.appraisal.evaluation.evaluate import Request
@@ -81,7 +82,7 @@ def train(
     )
     with bar_per_step() as report:
         follow(recipe, report)
-    click.echo(f"checkpoint: {output}")
+    tell(f"checkpoint: {output}")
 
 
 @click.command()
@@ -199,7 +200,7 @@ def _dump(request: "Request", folder: Path, others: Sequence[object]) -> None:
         raise RequestError("--dump only writes faces; give it alone, with --split and --noise if need be")
     with bar_per_step() as progress:
         write_faces(request, folder, progress)
-    click.echo(f"faces: {folder}")
+    tell(f"faces: {folder}")
 
 
 @click.command("fit-score")
@@ -241,4 +242,4 @@ def fit_score(
         f"{fit.tolerated_before:.4g} -> {fit.tolerated_evidence:.4g}, error on people left out "
         f"{fit.error_before:.2f} -> {fit.error_left_out:.2f} points"
     )
-    click.echo(f"checkpoint: {output}")
+    tell(f"checkpoint: {output}")

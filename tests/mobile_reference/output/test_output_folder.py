@@ -274,6 +274,15 @@ def test_what_comes_into_the_folder_is_neither_overwritten_nor_taken_for_ours(tm
         OutputFolder.at(output, APPRAISALS)
 
 
+def test_half_of_a_file_is_not_kept_and_the_folder_stays_ours(tmp_path: Path):
+    """As when the disk gets full while a picture is written."""
+    output = tmp_path / "out"
+    with pytest.raises(TypeError), OutputFolder.at(output, APPRAISALS).in_place() as writer:
+        writer.write_all({"whole": b"data", "half": "no bytes"})  # type: ignore[dict-item]
+    assert names(output) == [LISTING, "whole"]
+    OutputFolder.at(output, APPRAISALS)
+
+
 def test_a_listing_that_names_files_elsewhere_removes_none(tmp_path: Path):
     output, thesis = tmp_path / "out", tmp_path / "thesis"
     thesis.write_text("mine")
