@@ -40,6 +40,7 @@ LAYER_OF: Mapping[str, str] = {
     "tests/export": "converters",
     "tests/export/tflite/passes/test_connect_products.py": "unit",
     "tests/export/tflite/passes/test_layout_operations.py": "unit",
+    "tests/export/tflite/passes/test_split_clamps.py": "unit",
     "tests/export/packing": "unit",
     "tests/export/test_whole_numbers.py": "unit",
     "tests/export/tflite/test_graph_moments.py": "unit",

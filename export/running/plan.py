@@ -117,7 +117,6 @@ def convert_tflite(precision: Path, name: str, source: Source, traces: Path, fol
     from mien.export.tflite.blocks import find_blocks
     from mien.export.tflite.graph_moments import round_graph
     from mien.export.tflite.holding import holding_assignment
-    from mien.export.tflite.passes.deduplicate_buffers import share_constants
     from mien.export.tflite.precision import stored_assignment, strangers, write_assignments
     from mien.export.tflite.products import KINDS
     from mien.export.tflite.ranges import write_ranges
@@ -138,7 +137,7 @@ def convert_tflite(precision: Path, name: str, source: Source, traces: Path, fol
         write_assignments({TFLITE_VARIANTS[2]: eight}, folder / "ranges" / f"{name}.precision.json")
     found = tflite.seen_by_converted(one, model, eight, rounded, samples, behind)
     made = (
-        share_constants(model.read_bytes()),
+        tflite.finished(model.read_bytes()),
         tflite.quantise(model, half, found, rounded),
         tflite.quantise(model, eight, found, rounded),
     )

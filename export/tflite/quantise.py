@@ -26,6 +26,7 @@ from .passes.deduplicate_buffers import share_constants
 from .passes.floor_steps import floor_steps
 from .passes.gptq_weights import unrounded, with_rounded
 from .passes.int8_activations import stay_int8
+from .passes.split_clamps import split_clamps
 from .passes.xnnpack_rewrites import halve_biases, widen_by_float
 from .precision import BYTES, Assignment, Precision, choices, tensor_ranges
 from .ranges import Arrays, Range, Spread, Spreads, faults, spreads, widened
@@ -99,7 +100,12 @@ def quantise(model: Path, assignment: Assignment, found: Spreads, rounded: Round
         made = stay_int8(made, frozenset(outputs[Precision.INT8]), ranges)
         content = floor_steps(widen_by_float(halve_biases(made)), exact)
         check_parameters(content, exact)
-    return share_constants(content)
+    return finished(content)
+
+
+def finished(model: bytes) -> bytes:
+    """Return a model as it ships: clamps as GPUs take them, equal constants stored once."""
+    return share_constants(split_clamps(model))
 
 
 def seen_by_converted(

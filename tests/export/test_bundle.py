@@ -19,6 +19,14 @@ from tests.export.components import with_larger_constant
 TFLITE = ("tflite-fp32", "tflite-fp16", "tflite-int8")
 COREML = ("coreml-fp32", "coreml-fp16", "coreml-int8w", "coreml-w8a8")
 
+# What float graphs have of the operations that LiteRT's GPU delegate takes: the cases of its
+# CheckGpuDelegateCompatibility (tensorflow/lite/tools/versioning/gpu_compatibility.cc). RELU_0_TO_1 has none.
+_GPU_OPERATIONS = """
+ADD AVERAGE_POOL_2D CAST CONCATENATION CONV_2D DEPTHWISE_CONV_2D DEQUANTIZE DIV FULLY_CONNECTED GATHER
+LOGISTIC MAXIMUM MAX_POOL_2D MEAN MINIMUM MUL PAD RELU RELU6 RESHAPE RESIZE_BILINEAR SLICE SQRT SUB SUM
+TRANSPOSE_CONV
+"""
+
 
 @pytest.fixture(scope="module")
 def bundle(exported: Path) -> Bundle:
@@ -58,6 +66,13 @@ def test_no_operation_bridges_layouts(bundle: Bundle, graph: str, variant: str) 
     """The networks themselves gather and slice channels; what a converter adds between layouts is gone."""
     model = bundle.variant(variant).files[graph].read_bytes()
     assert [name for name in operation_names(model) if name in LAYOUT_OPERATIONS] == []
+
+
+@pytest.mark.parametrize("variant", ["tflite-fp32", "tflite-fp16"])
+def test_no_float_operation_is_outside_the_gpu_delegates_list(bundle: Bundle, variant: str) -> None:
+    """One operation that the delegate lacks leaves what lies behind it to the processor."""
+    for graph, file in bundle.variant(variant).files.items():
+        assert set(operation_names(file.read_bytes())) <= set(_GPU_OPERATIONS.split()), graph
 
 
 def test_int8_weights_are_stored_in_a_byte(bundle: Bundle) -> None:
