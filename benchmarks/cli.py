@@ -17,7 +17,7 @@ from mien.mobile_reference.files import default_cache
 from mien.mobile_reference.front.photograph import read_photograph
 from mien.mobile_reference.output.file import OutputFile
 from mien.mobile_reference.output.json_text import json_text
-from mien.mobile_reference.output.text import say
+from mien.mobile_reference.output.text import path_text, say, tell
 from mien.mobile_reference.run.models import TFLITE
 
 from .apps import android_package, android_results, apple_package, apple_results
@@ -286,10 +286,10 @@ def _report_generated(
     target: str, folder: Path, spec: Mapping[str, Any], where: str, *, as_json: bool
 ) -> None:
     if as_json:
-        record = {"target": target, "package": str(folder), "id": spec["id"], "measured": False}
+        record = {"target": target, "package": path_text(folder), "id": spec["id"], "measured": False}
         click.echo(json_text(record))
     else:
-        click.echo(f"{folder}: generated only, nothing was measured; {where} run measure.sh in it")
+        tell(f"{folder}: generated only, nothing was measured; {where} run measure.sh in it")
 
 
 # What is done instead of measuring here.

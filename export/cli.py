@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from mien.mobile_reference.commands.options import renamed
+from mien.mobile_reference.commands.options import FiniteRange, renamed
 
 if TYPE_CHECKING:
     from mien.mobile_reference.bundle.reader import Bundle
@@ -49,7 +49,7 @@ worst that was searched with."""
 )
 @click.option(
     "--budget-points",
-    type=click.FloatRange(0, 100, min_open=True),
+    type=FiniteRange(0, 100, min_open=True),
     help="With --precision auto: largest score error of int8 over the calibration faces "
     f"(default: {DEFAULT_BUDGET:g}).",
 )
@@ -58,12 +58,12 @@ worst that was searched with."""
 )
 @click.option(
     "--converter-cpu",
-    type=click.FloatRange(1, 1e6),
+    type=FiniteRange(1, 1e6),
     help="Seconds of processor time that a converter may use (default: 1200). One that uses none hangs and "
     "is ended.",
 )
 @click.option(
-    "--converter-memory", type=click.FloatRange(0.5, 1024), help="GB of memory, likewise (default: 4.3)."
+    "--converter-memory", type=FiniteRange(0.5, 1024), help="GB of memory, likewise (default: 4.3)."
 )
 @click.option("--fresh", is_flag=True, help="Make the bundle anew, though nothing changed; see 'mien cache'.")
 @click.option(
@@ -203,13 +203,14 @@ def _show_bundle(output: Path, how: str) -> "Bundle":
     from rich.console import Console
 
     from mien.mobile_reference.bundle.reader import open_bundle
+    from mien.mobile_reference.output.text import tell
 
     from .packing.variants_table import variants_table
 
     made = open_bundle(output)
     Console().print(variants_table(made.spec, made.manifest))
     size = sum(file.stat().st_size for file in output.rglob("*") if file.is_file())
-    click.echo(f"bundle: {output}, {size / 1e6:.1f} MB, {how}")
+    tell(f"bundle: {output}, {size / 1e6:.1f} MB, {how}")
     return made
 
 
@@ -296,5 +297,5 @@ def _precision(
     from .search.precision_search import Budget
 
     if precision == _AUTO:
-        return Budget(points or DEFAULT_BUDGET, work or output.with_name(output.name + ".search"))
+        return Budget(points or DEFAULT_BUDGET, work or Path(f"{output.absolute()}.search"))
     return None if precision is None or precision in _NOT_FILES else Path(precision)

@@ -1,4 +1,4 @@
-"""What ``mien export`` does beside exporting: it compares and sets up, and writes no bundle."""
+"""What ``mien export`` does beside exporting: it compares, and writes no bundle."""
 
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
