@@ -21,9 +21,9 @@ _PLACES = 1024
 
 @dataclass(frozen=True)
 class Moments:
-    """Mean [n] and covariance [n, n] of what lies under a convolution's window.
+    """Mean [..., n] and covariance [..., n, n] of what lies under a convolution's window.
 
-    n is inputs * rows * columns, in the order of the convolution's weights.
+    n is inputs * rows * columns, in the order of the convolution's weights. Groups of inputs come first.
     """
 
     mean: NDArray[np.float64]
@@ -39,15 +39,15 @@ class Sums:
     second: Any = 0.0
 
     def add(self, values: NDArray[np.float64]) -> None:
-        """Add what was seen at some places: [n, places]."""
-        self.count += values.shape[1]
-        self.first = self.first + values.sum(axis=1)
-        self.second = self.second + values @ values.T
+        """Add what was seen at some places: [..., n, places]."""
+        self.count += values.shape[-1]
+        self.first = self.first + values.sum(axis=-1)
+        self.second = self.second + values @ values.swapaxes(-1, -2)
 
     def moments(self) -> Moments:
         """Return the moments of all that was added."""
         mean = self.first / self.count
-        return Moments(mean, self.second / self.count - np.outer(mean, mean))
+        return Moments(mean, self.second / self.count - mean[..., :, None] * mean[..., None, :])
 
 
 @dataclass(frozen=True)

@@ -40,6 +40,7 @@ LAYER_OF: Mapping[str, str] = {
     "tests/export": "converters",
     "tests/export/tflite/passes/test_connect_products.py": "unit",
     "tests/export/tflite/passes/test_layout_operations.py": "unit",
+    "tests/export/tflite/passes/test_scale_inputs.py": "unit",
     "tests/export/tflite/passes/test_split_clamps.py": "unit",
     "tests/export/cache": "unit",
     "tests/export/packing": "unit",

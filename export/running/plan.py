@@ -116,9 +116,10 @@ def convert_tflite(precision: Path, name: str, source: Source, traces: Path, fol
     """
     from mien.export.tflite import quantise as tflite
     from mien.export.tflite.blocks import find_blocks
+    from mien.export.tflite.channels import made_ready
     from mien.export.tflite.graph_moments import round_graph
     from mien.export.tflite.holding import holding_assignment
-    from mien.export.tflite.precision import stored_assignment, strangers, write_assignments
+    from mien.export.tflite.precision import ALL_INT8, stored_assignment, strangers, write_assignments
     from mien.export.tflite.products import KINDS
     from mien.export.tflite.ranges import write_ranges
     from mien.export.weights.gptq import read_roundings, write_roundings
@@ -129,24 +130,24 @@ def convert_tflite(precision: Path, name: str, source: Source, traces: Path, fol
     stored = model_roundings(pipeline, traces, folder, name)
     if not pipeline.net:
         write_roundings(round_graph(one, model.read_bytes(), samples), stored)
-    rounded = read_roundings(stored)
     half, eight = (stored_assignment(variant, precision) for variant in TFLITE_VARIANTS[1:])
+    ready, rounded = made_ready(one, model, eight or ALL_INT8, read_roundings(stored), samples)
     behind = received(pipeline.spec.before(name), samples, folder / _PROPAGATED)
     faults: list[str] = []
     if not eight:  # nobody has chosen
-        eight, faults = holding_assignment(one, model, rounded, samples, behind)
+        eight, faults = holding_assignment(one, ready, rounded, samples, behind)
         write_assignments({TFLITE_VARIANTS[2]: eight}, folder / "ranges" / f"{name}.precision.json")
-    found = tflite.seen_by_converted(one, model, eight, rounded, samples, behind)
+    found = tflite.seen_by_converted(one, ready, eight, rounded, samples, behind)
     made = (
         tflite.finished(model.read_bytes()),
         tflite.quantise(model, half, found, rounded),
-        tflite.quantise(model, eight, found, rounded),
+        tflite.quantise(ready, eight, found, rounded),
     )
-    write_ranges(tflite.chosen_ranges(model, eight, found), folder / "ranges" / f"{name}.json")
+    write_ranges(tflite.chosen_ranges(ready, eight, found), folder / "ranges" / f"{name}.json")
+    faults += tflite.faults_of(ready, eight, found)
     # Of a pipeline's net the dense convolutions are rounded.
     expected = {"CONV_2D"} if pipeline.net else KINDS
-    faults += tflite.faults_of(model, eight, found)
-    faults += tflite.left_to_the_nearest(model, eight, rounded, expected)
+    faults += tflite.left_to_the_nearest(ready, eight, rounded, expected)
     whole = pipeline.end_to_end
     if eight and whole and name == whole.name:  # which has every block; the stages have some
         faults += strangers(find_blocks(model.read_bytes()), eight)

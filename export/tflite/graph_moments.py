@@ -4,7 +4,7 @@ The graph says of every product which stride, dilation, padding and input it rea
 converted from: a module, a program of torch.export or an ONNX file.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -35,7 +35,7 @@ class _Layer:
     """Weights with all products that use them, and the sums of what these read, by group of inputs."""
 
     uses: list[Product]
-    sums: list[Sums] = field(default_factory=list)
+    sums: Sums = field(default_factory=Sums)
 
     @property
     def inputs(self) -> int:
@@ -49,7 +49,8 @@ class _Layer:
 
     def rounded(self) -> Rounded:
         """Round the weights by what was summed up."""
-        one, moments = self.uses[0], [found.moments() for found in self.sums]
+        one, found = self.uses[0], self.sums.moments()
+        moments = [Moments(*group) for group in zip(found.mean, found.covariance, strict=True)]
         if one.bias is not None:
             return round_convolution(one.weight.astype(np.float64), one.bias.astype(np.float64), *moments)
         # No bias makes up for the mean, so that it must be kept as everything else that is read.
@@ -57,15 +58,19 @@ class _Layer:
         return round_convolution(one.weight.astype(np.float64), np.zeros(len(one.weight)), *around_zero)
 
 
-def round_graph(component: Component, model: bytes, samples: Sequence[Arrays]) -> Roundings:
-    """Round the weights of all products of a float ``model`` for ``samples`` of the component's tensors.
+def round_graph(
+    component: Component, model: bytes, samples: Sequence[Arrays], only: Collection[str] | None = None
+) -> Roundings:
+    """Round the weights of the products of a float ``model`` for ``samples`` of the component's tensors.
 
     Products that use the same weights and bias are one. Weights of more inputs than a covariance can be
-    inverted for are left out.
+    inverted for are left out. Given the names of tensors, those ``only`` that make these are rounded.
     """
     parsed = parse(model)
     found: dict[bytes, _Layer] = {}
     for one in products(parsed):
+        if only is not None and one.made not in only:
+            continue
         key = one.weight.tobytes() + (b"" if one.bias is None else one.bias.tobytes())
         found.setdefault(key, _Layer([])).uses.append(one)
     layers = [layer for layer in found.values() if layer.inputs <= _LARGEST]
@@ -75,7 +80,7 @@ def round_graph(component: Component, model: bytes, samples: Sequence[Arrays]) -
         _watch(runner, component, part, samples)
         rounded |= {layer.uses[0].made: layer.rounded() for layer in part}
         for layer in part:
-            layer.sums.clear()
+            layer.sums = Sums()
     return rounded
 
 
@@ -93,16 +98,13 @@ def _parts(layers: Sequence[_Layer]) -> Iterator[list[_Layer]]:
 
 def _watch(runner: Runner, component: Component, layers: Sequence[_Layer], samples: Sequence[Arrays]) -> None:
     names = frozenset(one.source for layer in layers for one in layer.uses)
-    for layer in layers:
-        layer.sums += [Sums() for _ in range(layer.uses[0].groups)]
     for sample in samples:
         runner.run([sample[name] for name in component.inputs])
         tensors = runner.tensors(names)
         for layer in layers:
             for one in layer.uses:
                 values = read_by(one, tensors[one.source])
-                for sums, group in zip(layer.sums, np.split(values, len(layer.sums)), strict=True):
-                    sums.add(group)
+                layer.sums.add(values.reshape(one.groups, -1, values.shape[-1]))
 
 
 def read_by(product: Product, x: NDArray[np.float32]) -> NDArray[np.float64]:

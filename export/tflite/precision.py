@@ -76,6 +76,7 @@ Assignment = Mapping[str, Choice]
 """Choices by block, and by ``REST`` for those with weights that are not named: else float16 weights."""
 REST = "*"
 """The name by which an assignment chooses for all blocks that it does not name."""
+ALL_INT8: Assignment = {REST: Choice(Precision.INT8)}
 
 
 def choices(blocks: Sequence[Block], assignment: Assignment) -> dict[str, Choice]:

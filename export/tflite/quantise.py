@@ -29,7 +29,7 @@ from .passes.int8_activations import stay_int8
 from .passes.split_clamps import split_clamps
 from .passes.xnnpack_rewrites import halve_biases, widen_by_float
 from .precision import BYTES, Assignment, Precision, choices, tensor_ranges
-from .products import products
+from .products import Product, products
 from .ranges import Arrays, Range, Spread, Spreads, faults, spreads, widened
 
 # A float32 graph differs from PyTorch by the order of sums alone. That is a share of what a tensor spans,
@@ -76,7 +76,7 @@ def largest_error(spec: TensorSpec, reference: NDArray[Any], other: NDArray[Any]
 def quantise(model: Path, assignment: Assignment, found: Spreads, rounded: Roundings) -> bytes:
     """Give every block of a float graph its precision; what belongs to no block stays float32.
 
-    int8 weights have a scale for each channel, and dense ones are the ``rounded`` ones; int8 activations have
+    int8 weights have a scale for each channel, and are ``rounded`` where they can be; int8 activations have
     one scale for each tensor, from the ``found`` values. float16 is a way of storing weights: arithmetic
     stays float32.
     """
@@ -88,8 +88,7 @@ def quantise(model: Path, assignment: Assignment, found: Spreads, rounded: Round
     settled = choices(blocks, assignment)
     for block in blocks:
         outputs[settled[block.name].precision] += block.outputs
-    eight = frozenset(name for precision, names in outputs.items() if BYTES[precision] == 1 for name in names)
-    exact = with_rounded(content, eight, rounded)
+    exact = with_rounded(content, _stored_in_eight(content, assignment), rounded)
     job = quantizer.Quantizer(bytearray(exact))
     for precision, ask in _RECIPES.items():
         if outputs[precision]:
@@ -157,15 +156,37 @@ def left_to_the_nearest(
 
     These are the ones that were not rounded by what they are multiplied with.
     """
-    content = model.read_bytes()
-    blocks = find_blocks(content)
-    settled = choices(blocks, assignment)
-    names = {name for block in blocks if BYTES[settled[block.name].precision] == 1 for name in block.outputs}
     return [
         f"int8 weights of {one.made} are rounded to the nearest step, not by what they are multiplied with"
-        for one in unrounded(content, names, rounded)
+        for one in _without_rounding(model.read_bytes(), assignment, rounded)
         if one.kind in kinds
     ]
+
+
+def rounding_lost(before: bytes, after: bytes, assignment: Assignment, known: Roundings) -> frozenset[str]:
+    """Name what products make whose int8 weights are ``known`` in one graph and, changed, not in another."""
+    were, are = (
+        {one.made for one in _without_rounding(model, assignment, known)} for model in (before, after)
+    )
+    return frozenset(are - were)
+
+
+def _without_rounding(model: bytes, assignment: Assignment, rounded: Roundings) -> tuple[Product, ...]:
+    return unrounded(model, _stored_in_eight(model, assignment), rounded)
+
+
+def _stored_in_eight(model: bytes, assignment: Assignment) -> frozenset[str]:
+    """Name what products of int8 weights make: in blocks of int8 weights alone these are the dense ones."""
+    blocks = find_blocks(model)
+    settled = choices(blocks, assignment)
+    eight = [(block, settled[block.name].precision) for block in blocks]
+    names = {name for block, precision in eight if BYTES[precision] == 1 for name in block.outputs}
+    halved = {name for block, precision in eight if precision is Precision.WEIGHTS for name in block.outputs}
+    return frozenset(
+        one.made
+        for one in products(parse(model))
+        if one.made in names and not (one.made in halved and one.kind != "CONV_2D")
+    )
 
 
 def as_statistics(model: bytes, ranges: Mapping[str, Range]) -> dict[str, Any]:
