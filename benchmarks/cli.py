@@ -18,6 +18,8 @@ from mien.mobile_reference.front.photograph import read_photograph
 from mien.mobile_reference.output.file import OutputFile
 from mien.mobile_reference.output.json_text import json_text
 from mien.mobile_reference.output.text import path_text, say, tell
+from mien.mobile_reference.report.junit import Case
+from mien.mobile_reference.report.junit import junit as junit_text
 from mien.mobile_reference.run.models import TFLITE
 
 from .apps import android_package, android_results, apple_package, apple_results
@@ -150,6 +152,7 @@ def _cpus(_: click.Context, __: click.Parameter, value: str | None) -> tuple[int
 )
 @click.option("--estimate", is_flag=True, help="Measure nothing: compare with published times of phones.")
 @click.option("-o", "--output", type=_PATH, help=_OUTPUT_HELP)
+@click.option("--junit", type=_PATH, help="Also write the verdicts as JUnit XML, for a build server.")
 @click.option("--json", "as_json", is_flag=True, help="Print the JSON report.")
 @click.pass_context
 def run(
@@ -159,6 +162,7 @@ def run(
     variants: tuple[str, ...],
     photo: Path | None,
     output: Path | None,
+    junit: Path | None,
     as_json: bool,  # noqa: FBT001 - click passes flags so
     **options: Any,
 ) -> None:
@@ -180,9 +184,11 @@ def run(
     heeding = _heeding(options)
     _refuse_foreign_options(context, heeding)
     if heeding in _INSTEAD:
+        if junit:
+            raise UsageError("--junit tells of what is measured here, and nothing is; leave it out")
         _INSTEAD[heeding](bundle, variants, options, output, as_json=as_json)
         return
-    file = OutputFile.maybe(output)
+    file, verdicts = OutputFile.maybe(output), OutputFile.maybe(junit)
     with Console(stderr=True).status("measuring") as status:
         targets = _TARGETS[options["target"]](options, lambda text: status.update(f"measuring {text}"))
         opened = open_bundle(bundle or shipped_bundle())
@@ -191,11 +197,20 @@ def run(
     report = json_text(make_report(opened, _settings(specs[0]), results), indent=1) + "\n"
     if file:
         file.write(report)
+    if verdicts:
+        verdicts.write(junit_text(f"mien bench {opened.name}", list(map(_case, results))))
     if as_json:
         click.echo(report, nl=False)
     else:
         print_results(results)
     _report_failures(results)
+
+
+def _case(result: Result) -> Case:
+    """Tell a result as a case; one without a float value to compare with was not judged."""
+    failure = "; ".join(result.failures)
+    skipped = "" if failure or result.parity else "measured, with no float value to compare with"
+    return Case(result.variant, result.target, failure, skipped)
 
 
 def _run_all(targets: Sequence[Target], specs: Sequence[BenchSpec]) -> tuple[Result, ...]:

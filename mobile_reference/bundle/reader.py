@@ -21,7 +21,7 @@ from mien.mobile_reference.errors import BundleError, UsageError
 from mien.mobile_reference.front.alignment import AlignmentRule
 from mien.mobile_reference.front.photograph import Pixels, read_photograph
 from mien.mobile_reference.metrics import allowed, error_of
-from mien.mobile_reference.output.text import shown
+from mien.mobile_reference.output.text import nearest, shown
 from mien.mobile_reference.strict_json import parse_json
 
 MANIFEST = "manifest.json"
@@ -153,8 +153,9 @@ class Bundle:
         for variant in self.variants:
             if variant.name == name:
                 return variant
-        known = ", ".join(variant.name for variant in self.variants)
-        raise UsageError(f"the bundle has no variant '{name}'; it has {known}")
+        known = [variant.name for variant in self.variants]
+        meant = nearest(name, known)
+        raise UsageError(f"the bundle has no variant '{name}'; it has {', '.join(known)}{meant}")
 
 
 def read_vector(path: Path) -> NDArray[Any]:

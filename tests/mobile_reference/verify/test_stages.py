@@ -3,6 +3,7 @@
 import json
 import math
 from typing import Any
+from xml.etree import ElementTree
 
 import numpy as np
 import pytest
@@ -97,6 +98,20 @@ def test_a_result_passes_up_to_its_gate_and_not_as_nan():
     assert result(0.1).passed
     assert not result(0.1000001).passed
     assert not result(float("nan")).passed
+
+
+def test_junit_has_a_case_for_every_result_and_what_was_not_judged_is_skipped(
+    fake: Any, stand_in: Any, tmp_path: Any
+):
+    stand_in(spoil("inpaint", 5.0))
+    file = tmp_path / "verify.xml"
+    answer = CliRunner().invoke(verify_command, [str(fake.path), "--json", "--junit", str(file)])
+    assert answer.exit_code == 1
+    results = [*json.loads(answer.stdout)["results"], *json.loads(answer.stdout)["platforms"]]
+    (suite,) = ElementTree.parse(file).getroot()  # noqa: S314 - our own
+    verdicts = {"failure": False, "skipped": None}
+    assert [verdicts[case[0].tag] if len(case) else True for case in suite] == [r["passed"] for r in results]
+    assert {True, False, None} == {r["passed"] for r in results}
 
 
 def test_the_command_exits_1_and_names_stage_face_and_gate(fake: Any, stand_in: Any, tmp_path: Any):
