@@ -12,6 +12,7 @@ from rich.console import Console
 
 from mien.mobile_reference.bundle.reader import Bundle, open_bundle
 from mien.mobile_reference.bundle.shipped import shipped_bundle
+from mien.mobile_reference.commands.options import examples
 from mien.mobile_reference.errors import UsageError
 from mien.mobile_reference.files import default_cache
 from mien.mobile_reference.front.photograph import read_photograph
@@ -95,7 +96,15 @@ class BenchCommands(click.Group):
         self.format_commands(ctx, formatter)
 
 
-@click.group(cls=BenchCommands)
+@click.group(
+    cls=BenchCommands,
+    epilog=examples(
+        "bench bundle",
+        "bench bundle --variant tflite-int8 --threads 4 -o bench.json",
+        "bench bundle --target android",
+        "bench compare before.json after.json",
+    ),
+)
 def bench() -> None:
     """Measure how long BUNDLE takes, from the photograph, or an app's tensors, to the result.
 

@@ -9,6 +9,7 @@ import click
 from rich.console import Console
 
 from mien.mobile_reference.bundle.reader import Bundle, open_bundle
+from mien.mobile_reference.commands.options import examples
 from mien.mobile_reference.errors import ChildError, UsageError
 from mien.mobile_reference.output.json_text import json_text
 from mien.mobile_reference.output.text import say, shown
@@ -38,7 +39,9 @@ def _finite(_: click.Context, option: click.Parameter, value: float | None) -> f
     return value
 
 
-@click.command()
+@click.command(
+    epilog=examples("compare old new --max-shift 0.5", "compare old new photo.jpg --threshold 50 --markdown")
+)
 @click.argument("old", type=_PATH)
 @click.argument("new", type=_PATH)
 @click.argument("photographs", nargs=-1, type=_PATH, metavar="[PHOTO]...")

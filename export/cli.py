@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from mien.mobile_reference.commands.options import FiniteRange, renamed
+from mien.mobile_reference.commands.options import FiniteRange, examples, renamed
 
 if TYPE_CHECKING:
     from mien.mobile_reference.bundle.reader import Bundle
@@ -21,7 +21,9 @@ DEFAULT_BUDGET = 0.4
 worst that was searched with."""
 
 
-@click.command()
+@click.command(
+    epilog=examples("export -o bundle", "export grader.py -o bundle --calibration images --golden goldens")
+)
 @click.argument("source", required=False, type=_PATH)
 @click.option("-o", "--output", type=_PATH, help="Folder of the bundle.")
 @click.option(

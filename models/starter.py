@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from mien.mobile_reference.commands.options import examples
 from mien.mobile_reference.errors import UsageError
 from mien.mobile_reference.output.file import OutputFile
 from mien.mobile_reference.output.text import tell
@@ -15,7 +16,7 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 """What the manifest takes for a pipeline's name, which the file gives."""
 
 
-@click.command()
+@click.command(epilog=examples("init grader.py"))
 @click.argument("file", type=click.Path(path_type=Path))
 def init(file: Path) -> None:
     """Write FILE.py, a small pipeline with comments, to be filled with your own components.

@@ -27,6 +27,8 @@ from mien.mobile_reference.report.pictures import drawn_panel, drawn_rating
 from mien.mobile_reference.run.child import Child, Limits, Tell
 from mien.mobile_reference.run.runner import Appraiser, BundleRunner, Rating
 
+from .options import examples
+
 APPRAISERS = "mien.appraisers"
 """Who rates photographs by a checkpoint."""
 RECORDS = "appraisals.jsonl"
@@ -51,7 +53,11 @@ _Draw = Callable[[Rating, str], Mapping[str, bytes]]
 _PATH = click.Path(path_type=Path)
 
 
-@click.command()
+@click.command(
+    epilog=examples(
+        "appraise photo.jpg", "appraise *.jpg --bundle bundle --json", "appraise photo.jpg -o appraisals"
+    )
+)
 @click.argument("photographs", nargs=-1, required=True, type=_PATH, metavar="PHOTO...")
 @click.option("--bundle", type=_PATH, help="Rate with this bundle (default: the one that ships).")
 @click.option("--checkpoint", type=_PATH, help="Rate with the float pipeline of a checkpoint; needs PyTorch.")

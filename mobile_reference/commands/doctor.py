@@ -17,6 +17,8 @@ from mien.mobile_reference.files import default_cache
 from mien.mobile_reference.output.json_text import json_text
 from mien.mobile_reference.setups import setups
 
+from .options import examples
+
 _LIGHT = "pip install ."
 _EXPORT = "pip install '.[export]'"
 _EXPORT_BYTES = 8e9
@@ -86,7 +88,7 @@ def _cache() -> Part:
     return Part("cache", f"{folder}, {size / 1e6:.0f} MB", "keep what was fetched")
 
 
-@click.command()
+@click.command(epilog=examples("doctor", "doctor --json"))
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 def doctor(
     as_json: bool,  # noqa: FBT001 - click passes flags so

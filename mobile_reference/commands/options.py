@@ -29,3 +29,8 @@ def renamed(name: str) -> Callable[[click.Context, click.Parameter, Path | None]
             raise UsageError(f"{option.opts[0]} is called {name}; give {name} {given}")
 
     return refuse
+
+
+def examples(*lines: str) -> str:
+    """Return the end of a command's help: lines that can be typed as they stand."""
+    return "\b\nExamples:\n" + "\n".join(f"  mien {line}" for line in lines)

@@ -14,10 +14,16 @@ from mien.mobile_reference.bundle.app_bundle import (
 from mien.mobile_reference.bundle.reader import open_bundle
 from mien.mobile_reference.output.text import tell
 
+from .options import examples
+
 _PATH = click.Path(path_type=Path)
 
 
-@click.command()
+@click.command(
+    epilog=examples(
+        "pack bundle --for android -o app-models", "pack bundle --for ios --variant coreml-int8w -o Models"
+    )
+)
 @click.argument("bundle", type=_PATH)
 @click.option("--for", "system", required=True, type=click.Choice(list(PLATFORMS)), help="Whose app.")
 @click.option("--variant", help="Which variant it ships (default: the manifest's choice).")

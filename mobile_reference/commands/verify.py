@@ -46,14 +46,18 @@ from mien.mobile_reference.verify.stages_tables import (
     title,
 )
 
-from .options import renamed
+from .options import examples, renamed
 
 SOURCES = "mien.sources"
 """Who opens a float pipeline, which brings held-out inputs with what it makes of them."""
 _PATH = click.Path(path_type=Path)
 
 
-@click.command()
+@click.command(
+    epilog=examples(
+        "verify bundle --junit verify.xml", "verify bundle --held-out photographs --page verify.html"
+    )
+)
 @click.argument("bundle", type=_PATH, required=False)
 @click.option("--held-out", type=_PATH, help="Also judge by the inputs in this folder; needs PyTorch.")
 @click.option(

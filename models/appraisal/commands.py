@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from mien.mobile_reference.commands.options import FiniteRange
+from mien.mobile_reference.commands.options import FiniteRange, examples
 from mien.mobile_reference.output.text import tell
 
 if TYPE_CHECKING:
@@ -18,7 +18,11 @@ _SCALE = "0:100"
 _SCALE_HELP = "The raters' scale: rating of the severest anomaly, and of a typical face, such as 1:7."
 
 
-@click.command()
+@click.command(
+    epilog=examples(
+        "train portraits -o checkpoint", "train studio=0.4 everyday=0.6 -o checkpoint --device cuda"
+    )
+)
 @click.argument("faces", nargs=-1, required=True, metavar="FOLDER[=WEIGHT]...")
 @click.option("-o", "--output", required=True, type=_PATH, help="Folder of the checkpoint.")
 @click.option("--from", "start", type=_PATH, help="Train student and head of this checkpoint on.")
@@ -85,7 +89,7 @@ def train(
     tell(f"checkpoint: {output}")
 
 
-@click.command()
+@click.command(epilog=examples("evaluate portraits --checkpoint checkpoint --page seen.html"))
 @click.argument("faces", type=_PATH)
 @click.option("--checkpoint", type=_PATH, help="What to evaluate (default: the checkpoint that ships).")
 @click.option("--split", help="Split of the index (default: val; without an index, every image).")
@@ -203,7 +207,9 @@ def _dump(request: "Request", folder: Path, others: Sequence[object]) -> None:
     tell(f"faces: {folder}")
 
 
-@click.command("fit-score")
+@click.command(
+    "fit-score", epilog=examples("fit-score checkpoint photographs --ratings ratings.csv --scale 5:1 -o new")
+)
 @click.argument("checkpoint", type=_PATH)
 @click.argument("photographs", type=_PATH)
 @click.option("--ratings", required=True, type=_PATH, help="CSV file of photograph, rater, rating.")

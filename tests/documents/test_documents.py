@@ -1,6 +1,7 @@
 """What the documents name exists: links, commands with their options, modules and files."""
 
 import re
+import shlex
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
@@ -43,6 +44,13 @@ def test_links_resolve(page: Path) -> None:
     assert not [link for link in links(page.read_text(encoding="utf-8")) if not resolves(page, link)]
 
 
+def test_the_links_of_llms_txt_resolve() -> None:
+    page = ROOT / "llms.txt"
+    found = links(page.read_text(encoding="utf-8"))
+    assert len(found) > 10
+    assert not [link for link in found if not resolves(page, link)]
+
+
 def resolves(page: Path, link: str) -> bool:
     """Tell whether a link leads to a file and a heading there. Addresses of the web are not asked."""
     if re.match(r"[a-z]+:", link):
@@ -64,6 +72,20 @@ def test_the_readme_shows_every_command() -> None:
     shown = {words[0] for words in mien_commands((ROOT / "README.md").read_text(encoding="utf-8"))}
     context = click.Context(root)
     assert shown >= set(root.list_commands(context)) - {"coreml"}  # which has a page of its own
+
+
+@pytest.mark.parametrize("name", sorted(set(root.list_commands(click.Context(root))) - {"coreml"}))
+def test_the_help_of_a_command_ends_with_examples_that_are_right(name: str) -> None:
+    command = root.get_command(click.Context(root), name)
+    assert command is not None
+    heading, *lines = (command.epilog or "").removeprefix("\b\n").splitlines()
+    assert heading == "Examples:"
+    assert lines
+    for line in lines:
+        program, *words = shlex.split(line)
+        assert (program, words[0]) == ("mien", name)
+        parse(words)
+        assert len(line) <= 80
 
 
 def parse(words: list[str]) -> None:
