@@ -47,7 +47,8 @@ def item(node: str, *fixtures: str) -> Any:
     )
 
 
-def test_every_test_gets_the_one_marker_of_its_layer_and_a_worker() -> None:
+def test_every_test_gets_the_one_marker_of_its_layer_and_a_worker(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("PYTEST_XDIST_WORKER", raising=False)
     items = [
         item("tests/export/test_a.py::test_b", "exported"),
         item("tests/replay/test_a.py::test_b"),

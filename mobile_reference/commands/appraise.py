@@ -92,10 +92,9 @@ def appraise(
     """
     folder = _output_folder(output, photographs)
     open_rater = partial(_rater, bundle, checkpoint, variant, threads, rate_anyway)
-    shares = min(jobs or _usual_jobs(len(photographs)), len(photographs))
     alone = len(photographs) == 1 and not as_json
     draw = drawn_rating if folder else drawn_panel if alone else _draw_nothing
-    rated = _in_turn([_Share(open_rater, photographs[one::shares], draw) for one in range(shares)])
+    rated = _in_turn(_shared(open_rater, photographs, draw, jobs or _usual_jobs(len(photographs))))
     # What is wrong with the bundle is said before the table begins.
     rows = chain([next(rated)], rated)
     show = _print_json if as_json else _say_one if alone else _table_printer(photographs)
@@ -211,6 +210,14 @@ class _Share:
     def end(self) -> None:
         """End the child."""
         self._child.end()
+
+
+def _shared(
+    open_rater: Callable[[], _Rater], photographs: Sequence[Path], draw: _Draw, jobs: int
+) -> list[_Share]:
+    """Deal photographs out to at most so many processes."""
+    jobs = min(jobs, len(photographs))
+    return [_Share(open_rater, photographs[one::jobs], draw) for one in range(jobs)]
 
 
 def _begun(open_rater: Callable[[], _Rater], draw: _Draw, photographs: Sequence[Path]) -> Child[None]:

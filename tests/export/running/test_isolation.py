@@ -112,7 +112,7 @@ def test_the_limit_is_in_seconds_of_the_processor() -> None:
 
 def test_programs_that_a_converter_started_end_with_it(tmp_path: Path) -> None:
     with pytest.raises(ConversionError, match="hangs"):
-        run_isolated(partial(_start_and_hang, tmp_path / "pid"), tmp_path / "log", Limits(idle=2), "hang")
+        run_isolated(partial(_start_and_hang, tmp_path / "pid"), tmp_path / "log", Limits(idle=8), "hang")
     assert _ends(int((tmp_path / "pid").read_text()))
 
 

@@ -80,8 +80,10 @@ def test_a_graph_is_simplified_as_onnx2tf_does_it_by_a_program(
     file = onnx_file(Gates(), tmp_path / "gates.onnx")
     shielded = onnx.load(str(file))
     shield_shared(shielded)
-    onnx.save(shielded, str(tmp_path / "theirs.onnx"))
-    theirs = convert(tmp_path / "theirs.onnx", tmp_path / "theirs")
+    copy = tmp_path / "theirs" / "ours.copy.onnx"  # a model bears the name of its file
+    copy.parent.mkdir()
+    onnx.save(shielded, str(copy))
+    theirs = convert(copy, copy.parent)
     monkeypatch.setenv("PATH", "/usr/bin:/bin")
     assert shutil.which("onnxsim") is None
     assert run_onnx2tf(file, tmp_path / "ours", tflite_backend="flatbuffer_direct").read_bytes() == theirs
