@@ -3,19 +3,13 @@
 - It rewrites the file it is given: it gets a copy, on which shared tensors are shielded (``onnx_graph``).
 - It calls the program ``onnxsim`` from PATH, and without it makes a model that cannot be loaded: the
   environment's programs go on PATH, and without the program nothing is converted.
-- It takes a map of up to eight columns for one whose channels lie last, whatever it knows of it, and then
-  splits and joins along the wrong axis: that guess is left out.
 """
 
 import os
 import shutil
 import sysconfig
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
-from importlib import import_module
 from pathlib import Path
 from typing import Any
-from unittest import mock
 
 import onnx
 
@@ -26,17 +20,6 @@ from .unsupported import naming_operations
 
 _SIMPLIFIER = "onnxsim"
 _UNKNOWN = r"not supported by flatbuffer_direct: (\w+)"
-_GUESS = "sanitize_probable_nhwc_axis_sensitive_ops"
-_GUESSING = {
-    "onnx2tf.tflite_builder.lower_from_onnx2tf": f"_{_GUESS}_pass",
-    "onnx2tf.tflite_builder.passes.terminal_slice_concat_recovery_orchestration": _GUESS,
-    "onnx2tf.tflite_builder.passes.terminal_affine_concat_split_recovery_orchestration": _GUESS,
-}
-"""Modules that guess layouts by shapes, and what they call the function."""
-_NOTHING = {
-    "sanitized_probable_nhwc_axis_sensitive_ops": 0,
-    "inserted_probable_nhwc_terminal_transposes": 0,
-}
 
 
 def run_onnx2tf(source: Path, made: Path, **options: Any) -> Path:
@@ -54,7 +37,7 @@ def run_onnx2tf(source: Path, made: Path, **options: Any) -> Path:
     model = onnx.load(str(source))
     shield_shared(model)
     onnx.save(model, str(copy))
-    with naming_operations("onnx2tf", _UNKNOWN), _without_guesses():
+    with naming_operations("onnx2tf", _UNKNOWN):
         onnx2tf.convert(
             input_onnx_file_path=str(copy), output_folder_path=str(made), non_verbose=True, **options
         )
@@ -62,15 +45,6 @@ def run_onnx2tf(source: Path, made: Path, **options: Any) -> Path:
     if not written.is_file():
         raise ConversionError(f"onnx2tf ended without an error and wrote no {written.name}")
     return written
-
-
-@contextmanager
-def _without_guesses() -> Iterator[None]:
-    """Let no layout be guessed: what was not guessed is turned by our own pass (``layout``)."""
-    with ExitStack() as stack:
-        for module, name in _GUESSING.items():
-            stack.enter_context(mock.patch.object(import_module(module), name, return_value=_NOTHING))
-        yield
 
 
 def _find_simplifier() -> None:
