@@ -11,6 +11,7 @@ import click
 from rich.console import Console
 
 from mien.mobile_reference.bundle.reader import Bundle, open_bundle
+from mien.mobile_reference.bundle.shipped import shipped_bundle
 from mien.mobile_reference.errors import UsageError
 from mien.mobile_reference.files import default_cache
 from mien.mobile_reference.front.photograph import read_photograph
@@ -162,7 +163,7 @@ def run(
     as_json: bool,  # noqa: FBT001 - click passes flags so
     **options: Any,
 ) -> None:
-    """Measure BUNDLE; the word 'run' may be left out.
+    """Measure BUNDLE, or what ships with mien; the word 'run' may be left out.
 
     The target 'host' times this machine. The target 'arm64' runs the bundle's TFLite models by
     LiteRT's ARM64 kernels on an emulated processor: it counts instructions and checks the results
@@ -189,7 +190,7 @@ def run(
         if bundle is None and options["setup"]:
             click.echo("the target is ready")
             return
-        opened = open_bundle(_named(bundle))
+        opened = open_bundle(bundle or shipped_bundle())
         specs = _specs(opened, variants, photo, options)
         results = _run_all(targets, specs)
     report = json_text(make_report(opened, _settings(specs[0]), results), indent=1) + "\n"
@@ -232,7 +233,7 @@ def _estimate(
 ) -> None:
     """Print what published times say about a bundle."""
     file = OutputFile.maybe(output)
-    opened = open_bundle(_named(bundle))
+    opened = open_bundle(bundle or shipped_bundle())
     tflite = variants_for(opened, names, TFLITE, "An estimate counts TFLite models")
     variants = tflite if names else chosen_variants(opened)
     found = [estimate for variant in variants for estimate in estimates(opened, variant)]
@@ -255,7 +256,7 @@ def _generate(
     platform = options["target"]
     if folder is None:
         raise UsageError(f"--target {platform} writes a Swift package; name its folder, e.g. -o {platform}")
-    opened = open_bundle(_named(bundle))
+    opened = open_bundle(bundle or shipped_bundle())
     first_given(opened)  # a report names it
     spec = apple_package.make_spec(opened, apple_package.core_ml_variants(opened, names))
     if not measured(spec, folder, apple_package.PLACE):
@@ -275,7 +276,7 @@ def _generate_library(
 ) -> None:
     """Write the library that measures in an Android app, or report what its measure.sh left in it."""
     folder = options["generate"]
-    opened = open_bundle(_named(bundle))
+    opened = open_bundle(bundle or shipped_bundle())
     first_given(opened)  # a report names it
     spec = android_package.make_spec(opened, android_package.tflite_variants(opened, names))
     if measured(spec, folder, android_package.PLACE):
@@ -318,12 +319,6 @@ def _report_measured(
     else:
         print_results(results)
     _report_failures(results)
-
-
-def _named(bundle: Path | None) -> Path:
-    if bundle is None:
-        raise UsageError("no bundle was given; name its folder, e.g. mien bench build/demo/bundle")
-    return bundle
 
 
 def _heeding(options: Options) -> str:

@@ -30,6 +30,8 @@ FACE_ALIGNMENT = "face-alignment"
 """The kind of front that finds a face in a photograph and frames it."""
 CANDIDATE = 17
 """Numbers of one candidate for a face: score, box, six keypoints."""
+DEFAULT_VARIANT = "tflite-fp32"
+"""What is run where no variant is named."""
 _MAX_MANIFEST_BYTES = 4 << 20
 _MAX_VECTOR_BYTES = 64 << 20
 _MAX_VALUES = 1 << 26
@@ -139,6 +141,12 @@ class Bundle:
     def name(self) -> str:
         """The pipeline's name."""
         return self.spec.name
+
+    @property
+    def most_exact(self) -> Variant:
+        """The float32 TFLite variant; in a bundle packed without it, the first."""
+        named = (variant for variant in self.variants if variant.name == DEFAULT_VARIANT)
+        return next(named, self.variants[0])
 
     def variant(self, name: str) -> Variant:
         """Find a variant by name."""

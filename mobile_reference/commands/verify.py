@@ -12,6 +12,7 @@ import click
 from rich.console import Console
 
 from mien.mobile_reference.bundle.reader import Bundle, open_bundle
+from mien.mobile_reference.bundle.shipped import shipped_bundle
 from mien.mobile_reference.coreml import NOT_VALIDATED
 from mien.mobile_reference.errors import ChildError, UsageError
 from mien.mobile_reference.metrics import METRICS
@@ -44,7 +45,7 @@ _PATH = click.Path(path_type=Path)
 
 
 @click.command()
-@click.argument("bundle", type=_PATH)
+@click.argument("bundle", type=_PATH, required=False)
 @click.option("--held-out", type=_PATH, help="Also judge by the inputs in this folder; needs PyTorch.")
 @click.option(
     "--pipeline",
@@ -59,7 +60,7 @@ _PATH = click.Path(path_type=Path)
 @click.option("--json", "as_json", is_flag=True, help="Print the result as one JSON object.")
 @click.option("-o", "--output", type=_PATH, help="Also write the JSON result into this file.")
 def verify(
-    bundle: Path,
+    bundle: Path | None,
     held_out: Path | None,
     pipeline: Path | None,
     page: Path | None,
@@ -67,13 +68,13 @@ def verify(
     as_json: bool,  # noqa: FBT001 - click passes flags so
     output: Path | None,
 ) -> None:
-    """Check every variant of BUNDLE against float; exit 1 when a gate fails.
+    """Check every variant of BUNDLE against float; exit 1 when a gate fails. Without one, of what ships.
 
     The golden vectors judge stage by stage. With --held-out, inputs that neither weights nor ranges were
     made from judge every tensor with a gate, and the platforms against each other; portraits do it plain
     and with drawn anomalies. A gate that is a function is judged by its --pipeline alone.
     """
-    opened = open_bundle(bundle)
+    opened = open_bundle(bundle or shipped_bundle())
     _check_request(held_out, page)
     files = {path: OutputFile.at(path) for path in (output, page) if path}
     # Whatever loads PyTorch needs more.
@@ -85,7 +86,7 @@ def verify(
             for last in child:
                 status.update(f"verifying {last}")
         except ChildError as error:
-            raise ChildError(f"{bundle}: {error}, last done: {last}; export the bundle again") from error
+            raise ChildError(f"{opened.path}: {error}, last done: {last}; export the bundle again") from error
     found, fidelity, judged = child.result
     report = json_text(_verification_record(opened, found, fidelity, judged), indent=2)
     if output:

@@ -95,7 +95,7 @@ def test_the_table_fits_a_terminal(bundle: Path, capsys: pytest.CaptureFixture[s
     assert call("bench", bundle, *QUICK, "--variant", "tflite-int8", "--threads", "2") == 0
     out = capsys.readouterr().out
     assert "2 thread(s)" in out
-    assert "not a phone" in out
+    assert "not a phone" in " ".join(out.split())
     assert "tflite-fp32" not in out
     assert max(map(len, out.splitlines())) <= 80
 
@@ -135,7 +135,6 @@ def test_a_fast_wrong_answer_fails(bundle: Path, tmp_path: Path, capsys: pytest.
         (("{bundle}", "--cpus", "4000"), "--cpus is '4000'"),
         (("{bundle}", "-o", "no/such/folder/bench.json"), "is not a folder"),
         (("{bundle}", "-o", "{bundle}"), "is a folder"),
-        ((), "no bundle was given"),
     ],
 )
 def test_wrong_use_is_one_line_and_exit_2(

@@ -14,7 +14,6 @@ from mien.mobile_reference.bundle.reader import open_bundle
 from mien.mobile_reference.commands.console import main
 from mien.mobile_reference.commands.verify import verify as verify_command
 from mien.mobile_reference.contract import TensorSpec
-from mien.mobile_reference.errors import UsageError
 from mien.mobile_reference.verify.stages import PAIR, Deviation, StageResult, peak_signal_to_noise, verify
 from tests.mobile_reference.conftest import SPEC, faithful
 
@@ -50,11 +49,15 @@ def test_a_faithful_bundle_passes_every_gate(fake: Any, stand_in: Any):
     assert {r.limit for r in found.results if r.gate == SPEC.rating} == {0.01, 0.1}
 
 
-def test_a_bundle_without_its_float32_variant_is_refused(fake: Any):
-    fake.manifest["variants"] = fake.manifest["variants"][2:]
+def test_a_bundle_without_float32_is_judged_and_may_fail(fake: Any, stand_in: Any):
+    fake.manifest["variants"] = fake.manifest["variants"][1:2]
     fake.save()
-    with pytest.raises(UsageError, match="no variant 'tflite-fp32'"):
-        verify(open_bundle(fake.path), ignore)
+    stand_in(faithful)
+    found = verify(open_bundle(fake.path), ignore)
+    assert found.failures == ()
+    assert {result.variant for result in found.results} == {"tflite-fp16"}
+    stand_in(spoil("compare", 3.0))
+    assert "compare" in {result.stage for result in verify(open_bundle(fake.path), ignore).failures}
 
 
 @pytest.mark.parametrize("stage", ["heatmap", "mask", "inpaint", "compare", "appraisal"])
