@@ -3,16 +3,10 @@
 - It rewrites the file it is given: it gets a copy, on which shared tensors are shielded (``onnx_graph``).
 - It runs the program ``onnxsim`` three times, and goes on without where there is none, to a model that cannot
   be loaded. Here onnxsim is called as a library, until it finds nothing more to change.
-- It takes a map of up to eight columns for one whose channels lie last, whatever it knows of it, and then
-  splits and joins along the wrong axis: that guess is left out.
 """
 
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
-from importlib import import_module
 from pathlib import Path
 from typing import Any
-from unittest import mock
 
 import onnx
 
@@ -23,17 +17,6 @@ from .unsupported import naming_operations
 
 _TIMES = 3
 _UNKNOWN = r"not supported by flatbuffer_direct: (\w+)"
-_GUESS = "sanitize_probable_nhwc_axis_sensitive_ops"
-_GUESSING = {
-    "onnx2tf.tflite_builder.lower_from_onnx2tf": f"_{_GUESS}_pass",
-    "onnx2tf.tflite_builder.passes.terminal_slice_concat_recovery_orchestration": _GUESS,
-    "onnx2tf.tflite_builder.passes.terminal_affine_concat_split_recovery_orchestration": _GUESS,
-}
-"""Modules that guess layouts by shapes, and what they call the function."""
-_NOTHING = {
-    "sanitized_probable_nhwc_axis_sensitive_ops": 0,
-    "inserted_probable_nhwc_terminal_transposes": 0,
-}
 
 
 def run_onnx2tf(source: Path, made: Path, **options: Any) -> Path:
@@ -48,7 +31,7 @@ def run_onnx2tf(source: Path, made: Path, **options: Any) -> Path:
     model = onnx.load(str(source))
     shield_shared(model)
     onnx.save(_simplified(model), str(copy))
-    with naming_operations("onnx2tf", _UNKNOWN), _without_guesses():
+    with naming_operations("onnx2tf", _UNKNOWN):
         onnx2tf.convert(
             input_onnx_file_path=str(copy),
             output_folder_path=str(made),
@@ -60,15 +43,6 @@ def run_onnx2tf(source: Path, made: Path, **options: Any) -> Path:
     if not written.is_file():
         raise ConversionError(f"onnx2tf ended without an error and wrote no {written.name}")
     return written
-
-
-@contextmanager
-def _without_guesses() -> Iterator[None]:
-    """Let no layout be guessed: what was not guessed is turned by our own pass (``layout``)."""
-    with ExitStack() as stack:
-        for module, name in _GUESSING.items():
-            stack.enter_context(mock.patch.object(import_module(module), name, return_value=_NOTHING))
-        yield
 
 
 def _simplified(model: onnx.ModelProto) -> onnx.ModelProto:

@@ -4,6 +4,7 @@ import hashlib
 import shutil
 import subprocess
 import sys
+from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
 from typing import Any, cast
@@ -21,6 +22,7 @@ from mien.export.tflite import conversion
 from mien.export.tflite.conversion import convert_float, convert_proven
 from mien.export.tflite.converters import (
     FRONT_ENDS,
+    Convert,
     flatbuffer_direct,
     litert_torch,
     onnx2tf_call,
@@ -35,6 +37,7 @@ from mien.mobile_reference.tflite.flatbuffer import LAYOUT_OPERATIONS, operation
 from mien.models.appraisal.checkpoint import REFERENCE
 from tests.export.components import shipped, with_module
 from tests.export.small_models import Gates, Tapped, convert, nhwc_input, onnx_file
+from tests.networks import Input, Network, component_of, samples_of
 
 
 class Negated(nn.Module):
@@ -268,6 +271,24 @@ def test_another_way_is_tried_where_one_makes_something_else(
     assert asked == ["wrong", "right", "right"]
     with pytest.raises(ConversionError, match="worse changed it"):
         convert("wrong", "worse")
+
+
+@pytest.mark.parametrize("way", flatbuffer_direct.WAYS)
+def test_a_map_of_eight_columns_is_split_by_its_channels(
+    tmp_path: Path, scripts_on_path: None, way: Convert
+) -> None:
+    one = component_of("shuffled")
+    guesses = way is flatbuffer_direct.convert
+    with pytest.raises(ConversionError, match="changed it") if guesses else nullcontext():
+        convert_float(way, one, None, samples_of(one, 2, 1000), tmp_path)
+
+
+def test_what_a_convolution_of_three_dimensions_makes_has_its_own_order(
+    tmp_path: Path, scripts_on_path: None
+) -> None:
+    networks = {"volume": Network(partial(nn.Conv3d, 2, 3, 3, padding=1), {"x": Input((1, 2, 4, 8, 8))})}
+    one = component_of("volume", networks)
+    convert_float(flatbuffer_direct.convert, one, None, samples_of(one, 2, 1000, networks), tmp_path)
 
 
 @pytest.mark.parametrize("cut", [0, 7, 100, 0.5, 0.99])
