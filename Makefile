@@ -9,7 +9,7 @@ DEMO := build/demo
 PYTEST := OMP_WAIT_POLICY=passive $(PY) -m pytest --numprocesses=auto --maxprocesses=4 --dist=loadgroup
 PORTRAITS := $(wildcard models/appraisal/samples/nobody-0[1-6]*.jpg)
 
-.PHONY: demo figures goals replay test test-fast mutants fuzz lint setup clean
+.PHONY: demo small-bundle figures goals replay test test-fast mutants fuzz lint setup clean
 
 demo: $(READY)
 	@mkdir -p $(DEMO)
@@ -23,6 +23,10 @@ demo: $(READY)
 	@echo "== 4/4 bench: on this host"
 	@$(MIEN) bench $(DEMO)/bundle -o $(DEMO)/bench.json > $(DEMO)/bench.log
 	@$(PY) -m mien.benchmarks.reporting.summary $(DEMO)
+
+# What ships with mien, out of a bundle of the shipped checkpoint: BUNDLE=FOLDER, or the demo's.
+small-bundle: $(if $(BUNDLE),$(READY),demo)
+	@$(PY) -m mien.models.appraisal.small_bundle $(or $(BUNDLE),$(DEMO)/bundle)
 
 figures: demo
 	@echo "== figures: beside the float pipeline, one thread"

@@ -11,12 +11,15 @@ import click
 from rich.console import Console
 
 from mien.mobile_reference.bundle.reader import Bundle, open_bundle
+from mien.mobile_reference.bundle.shipped import shipped_bundle
 from mien.mobile_reference.errors import UsageError
 from mien.mobile_reference.files import default_cache
 from mien.mobile_reference.front.photograph import read_photograph
 from mien.mobile_reference.output.file import OutputFile
 from mien.mobile_reference.output.json_text import json_text
 from mien.mobile_reference.output.text import path_text, say, tell
+from mien.mobile_reference.report.junit import Case
+from mien.mobile_reference.report.junit import junit as junit_text
 from mien.mobile_reference.run.models import TFLITE
 
 from .apps import android_package, android_results, apple_package, apple_results
@@ -150,6 +153,7 @@ def _cpus(_: click.Context, __: click.Parameter, value: str | None) -> tuple[int
 )
 @click.option("--estimate", is_flag=True, help="Measure nothing: compare with published times of phones.")
 @click.option("-o", "--output", type=_PATH, help=_OUTPUT_HELP)
+@click.option("--junit", type=_PATH, help="Also write the verdicts as JUnit XML, for a build server.")
 @click.option("--json", "as_json", is_flag=True, help="Print the JSON report.")
 @click.pass_context
 def run(
@@ -159,10 +163,11 @@ def run(
     variants: tuple[str, ...],
     photo: Path | None,
     output: Path | None,
+    junit: Path | None,
     as_json: bool,  # noqa: FBT001 - click passes flags so
     **options: Any,
 ) -> None:
-    """Measure BUNDLE; the word 'run' may be left out.
+    """Measure BUNDLE, or what ships with mien; the word 'run' may be left out.
 
     The target 'host' times this machine. The target 'arm64' runs the bundle's TFLite models by
     LiteRT's ARM64 kernels on an emulated processor: it counts instructions and checks the results
@@ -180,26 +185,37 @@ def run(
     heeding = _heeding(options)
     _refuse_foreign_options(context, heeding)
     if heeding in _INSTEAD:
+        if junit:
+            raise UsageError("--junit tells of what is measured here, and nothing is; leave it out")
         _INSTEAD[heeding](bundle, variants, options, output, as_json=as_json)
         return
-    file = OutputFile.maybe(output)
+    file, verdicts = OutputFile.maybe(output), OutputFile.maybe(junit)
     with Console(stderr=True).status("measuring") as status:
         settings = options | {"no_bundle": bundle is None and options["setup"]}
         targets = _TARGETS[options["target"]](settings, lambda text: status.update(f"measuring {text}"))
         if bundle is None and options["setup"]:
             click.echo("the target is ready")
             return
-        opened = open_bundle(_named(bundle))
+        opened = open_bundle(bundle or shipped_bundle())
         specs = _specs(opened, variants, photo, options)
         results = _run_all(targets, specs)
     report = json_text(make_report(opened, _settings(specs[0]), results), indent=1) + "\n"
     if file:
         file.write(report)
+    if verdicts:
+        verdicts.write(junit_text(f"mien bench {opened.name}", list(map(_case, results))))
     if as_json:
         click.echo(report, nl=False)
     else:
         print_results(results)
     _report_failures(results)
+
+
+def _case(result: Result) -> Case:
+    """Tell a result as a case; one without a float value to compare with was not judged."""
+    failure = "; ".join(result.failures)
+    skipped = "" if failure or result.parity else "measured, with no float value to compare with"
+    return Case(result.variant, result.target, failure, skipped)
 
 
 def _run_all(targets: Sequence[Target], specs: Sequence[BenchSpec]) -> tuple[Result, ...]:
@@ -232,7 +248,7 @@ def _estimate(
 ) -> None:
     """Print what published times say about a bundle."""
     file = OutputFile.maybe(output)
-    opened = open_bundle(_named(bundle))
+    opened = open_bundle(bundle or shipped_bundle())
     tflite = variants_for(opened, names, TFLITE, "An estimate counts TFLite models")
     variants = tflite if names else chosen_variants(opened)
     found = [estimate for variant in variants for estimate in estimates(opened, variant)]
@@ -255,7 +271,7 @@ def _generate(
     platform = options["target"]
     if folder is None:
         raise UsageError(f"--target {platform} writes a Swift package; name its folder, e.g. -o {platform}")
-    opened = open_bundle(_named(bundle))
+    opened = open_bundle(bundle or shipped_bundle())
     first_given(opened)  # a report names it
     spec = apple_package.make_spec(opened, apple_package.core_ml_variants(opened, names))
     if not measured(spec, folder, apple_package.PLACE):
@@ -275,7 +291,7 @@ def _generate_library(
 ) -> None:
     """Write the library that measures in an Android app, or report what its measure.sh left in it."""
     folder = options["generate"]
-    opened = open_bundle(_named(bundle))
+    opened = open_bundle(bundle or shipped_bundle())
     first_given(opened)  # a report names it
     spec = android_package.make_spec(opened, android_package.tflite_variants(opened, names))
     if measured(spec, folder, android_package.PLACE):
@@ -318,12 +334,6 @@ def _report_measured(
     else:
         print_results(results)
     _report_failures(results)
-
-
-def _named(bundle: Path | None) -> Path:
-    if bundle is None:
-        raise UsageError("no bundle was given; name its folder, e.g. mien bench build/demo/bundle")
-    return bundle
 
 
 def _heeding(options: Options) -> str:

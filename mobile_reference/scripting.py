@@ -7,10 +7,11 @@ from typing import Any
 from numpy.typing import NDArray
 
 from mien.mobile_reference.bundle.reader import Bundle, open_bundle
+from mien.mobile_reference.bundle.shipped import shipped_bundle
 from mien.mobile_reference.contract import PipelineSpec
 from mien.mobile_reference.errors import UsageError
 from mien.mobile_reference.front.photograph import Pixels, read_photograph
-from mien.mobile_reference.run.runner import DEFAULT_VARIANT, BundleRunner, Rating
+from mien.mobile_reference.run.runner import BundleRunner, Rating
 from mien.mobile_reference.verify.stages import Verification, verify
 
 __all__ = ["appraise", "run_bundle", "verify_bundle"]
@@ -18,17 +19,17 @@ __all__ = ["appraise", "run_bundle", "verify_bundle"]
 
 def appraise(
     photograph: Path | str | Pixels,
-    bundle: Bundle | Path | str,
+    bundle: Bundle | Path | str | None = None,
     *,
-    variant: str = DEFAULT_VARIANT,
+    variant: str | None = None,
     threads: int = 1,
 ) -> Rating:
     """Rate one photograph with a bundle, as an app does.
 
     Args:
         photograph: a file, or its pixels: uint8 [height, width, 3], RGB, 0..255.
-        bundle: a folder, or what ``open_bundle`` returned.
-        variant: one of the bundle's variants.
+        bundle: a folder, or what ``open_bundle`` returned; without one, the small bundle that ships.
+        variant: one of the bundle's variants; without one, float32, or the first where it has none.
         threads: of one model's run.
 
     Returns:
@@ -47,14 +48,14 @@ def appraise(
         True
     """
     pixels = read_photograph(Path(photograph)) if isinstance(photograph, str | Path) else photograph
-    return BundleRunner(opened(bundle), variant, threads).appraise(pixels)
+    return BundleRunner(opened(bundle or shipped_bundle()), variant, threads).appraise(pixels)
 
 
 def run_bundle(
     bundle: Bundle | Path | str,
     inputs: Mapping[str, NDArray[Any]],
     *,
-    variant: str = DEFAULT_VARIANT,
+    variant: str | None = None,
     threads: int = 1,
 ) -> dict[str, NDArray[Any]]:
     """Run a bundle's models on tensors, as an app does that has them: without the front.
@@ -62,7 +63,7 @@ def run_bundle(
     Args:
         bundle: a folder, or what ``open_bundle`` returned.
         inputs: every input of the pipeline by name, of the shape, type and layout that the manifest states.
-        variant: one of the bundle's variants.
+        variant: one of the bundle's variants; without one, float32, or the first where it has none.
         threads: of one model's run.
 
     Returns:

@@ -12,8 +12,8 @@ from tests.commands import PROGRAMS, ROOT
 UV = PROGRAMS / "uv"
 
 
-def _run(*command: object) -> subprocess.CompletedProcess[str]:
-    done = subprocess.run([*map(str, command)], capture_output=True, text=True, check=False)
+def _run(*command: object, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
+    done = subprocess.run([*map(str, command)], capture_output=True, text=True, check=False, cwd=cwd)
     assert done.returncode == 0, done.stdout + done.stderr
     return done
 
@@ -47,7 +47,28 @@ def test_rates_verifies_and_times(light: Path, exported: Path, sample_folder: Pa
     assert (tmp_path / "bench.json").is_file()
 
 
-@pytest.mark.parametrize("command", ["appraise x.jpg", "export -o bundle", "train faces -o checkpoint"])
+def test_the_first_minute_needs_no_bundle_and_no_option(
+    light: Path, sample_folder: Path, tmp_path: Path
+) -> None:
+    """On a portrait that is not among the goldens."""
+    photo = sample_folder / "nobody-12-cleft.jpg"
+    said, picture = _run(light / "mien", "appraise", photo, cwd=tmp_path).stdout.splitlines()
+    assert said.endswith("(0..100, 100 is a typical face)")
+    assert picture == "picture: nobody-12-cleft.mien.png"
+    assert (tmp_path / "nobody-12-cleft.mien.png").is_file()
+    assert "tflite-fp16" in _run(light / "mien", "verify").stdout
+    report = json.loads(_run(light / "mien", "bench", "--processes", 1, "--runs", 2, "--json").stdout)
+    assert [result["variant"] for result in report["results"]] == ["tflite-fp16"]
+
+
+def test_the_wheel_has_at_most_15_megabytes(light: Path) -> None:
+    (wheel,) = light.parents[1].glob("mien-*.whl")
+    assert wheel.stat().st_size < 15e6
+
+
+@pytest.mark.parametrize(
+    "command", ["appraise x.jpg --checkpoint y", "export -o bundle", "train faces -o checkpoint"]
+)
 def test_says_what_brings_the_rest(light: Path, command: str, tmp_path: Path) -> None:
     program = [str(light / "mien"), *command.split()]
     done = subprocess.run(program, capture_output=True, text=True, check=False, cwd=tmp_path)

@@ -1,8 +1,8 @@
-"""The bundle that an app ships: one variant, the models that it runs, and no photograph."""
+"""Smaller bundles of one variant and the models that it runs: what an app ships, and what mien ships."""
 
 import shutil
-from collections.abc import Mapping
-from dataclasses import replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -65,25 +65,59 @@ def write_app_bundle(bundle: Bundle, variant: Variant, goldens: str, folder: Pat
     """
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise UsageError(f"{folder} exists and is not an empty folder; give a new one")
+    kept = bundle.goldens if goldens == GOLDENS_TENSORS else ()
+    nameless = [_Kept(f"golden-{number}", golden) for number, golden in enumerate(kept, start=1)]
     with OutputFolder.at(folder, _APP_BUNDLE).staged() as part:
-        _fill(bundle, variant, goldens, part)
+        _fill(bundle, variant, nameless, part)
     return size_of(folder)
 
 
-def _fill(bundle: Bundle, variant: Variant, goldens: str, part: Path) -> None:
+def write_small_bundle(bundle: Bundle, variant: Variant, goldens: Sequence[str], folder: Path) -> int:
+    """Write one variant with some golden inputs as they are, photographs and names too; returns its size.
+
+    For pictures that may be shown to everyone. What was written here before is replaced.
+
+    Args:
+        bundle: What was exported.
+        variant: The variant that goes along.
+        goldens: Names of the golden inputs that go along.
+        folder: Where to.
+
+    Raises:
+        UsageError: the bundle has no such golden input, or the folder holds something else.
+    """
+    known = {golden.name: golden for golden in bundle.goldens}
+    if unknown := sorted(set(goldens) - known.keys()):
+        raise UsageError(f"the bundle has no golden input {unknown[0]}; it has {', '.join(known)}")
+    with OutputFolder.at(folder, _APP_BUNDLE).staged() as part:
+        whole = [_Kept(name, known[name], known[name].source, known[name].front) for name in goldens]
+        _fill(bundle, variant, whole, part)
+    return size_of(folder)
+
+
+@dataclass(frozen=True)
+class _Kept:
+    """What goes along of a golden input: without its source, nothing is known of what the front found."""
+
+    name: str
+    golden: Golden
+    source: Path | None = None
+    front: Mapping[str, Any] = field(default_factory=dict)
+
+
+def _fill(bundle: Bundle, variant: Variant, goldens: Sequence[_Kept], part: Path) -> None:
     spec = served_pipeline(bundle.spec)
     (described,) = (one for one in bundle.manifest["variants"] if one["name"] == variant.name)
     files = {model.name: described["files"][model.name] for model in spec.models}
     for file in files.values():
         _copy(bundle.path / file, part / file)
-    kept = bundle.goldens if goldens == GOLDENS_TENSORS else ()
     manifest = {
         **{key: value for key, value in bundle.manifest.items() if key not in ("left_out", "agreement")},
         **spec.record(),
         "platforms": {variant.platform: bundle.manifest["platforms"][variant.platform]},
         "variants": [{**described, "files": files}],
         "choice": {variant.platform: variant.name},
-        "goldens": [_golden(spec, golden, f"golden-{n + 1}", part) for n, golden in enumerate(kept)],
+        "goldens": [_golden(spec, kept, part) for kept in goldens],
         "provenance": _provenance(bundle.manifest["provenance"]),
         "files": files_of(part),
     }
@@ -98,14 +132,24 @@ def _copy(source: Path, target: Path) -> None:
         shutil.copyfile(source, target)
 
 
-def _golden(spec: PipelineSpec, golden: Golden, name: str, part: Path) -> dict[str, Any]:
-    """Write the tensors of a golden input; it has no source, so nothing is known of what the front found."""
-    vectors = {tensor.name: f"golden/{name}/{tensor.name}.npy" for tensor in spec.tensors}
+def _golden(spec: PipelineSpec, kept: _Kept, part: Path) -> dict[str, Any]:
+    """Write what is kept of a golden input, and describe it."""
+    folder = f"golden/{kept.name}"
+    vectors = {tensor.name: f"{folder}/{tensor.name}.npy" for tensor in spec.tensors}
     for tensor, file in vectors.items():
         (part / file).parent.mkdir(parents=True, exist_ok=True)
-        np.save(part / file, golden.read(tensor))
-    values = {tensor: value for tensor, value in golden.values.items() if tensor in vectors}
-    return {"name": name, "source": None, "front": {}, "values": values, "vectors": vectors}
+        np.save(part / file, kept.golden.read(tensor))
+    source = f"{folder}/{kept.source.name}" if kept.source else None
+    if kept.source and source:
+        _copy(kept.source, part / source)
+    values = {tensor: value for tensor, value in kept.golden.values.items() if tensor in vectors}
+    return {
+        "name": kept.name,
+        "source": source,
+        "front": dict(kept.front),
+        "values": values,
+        "vectors": vectors,
+    }
 
 
 def _provenance(record: Mapping[str, Any]) -> dict[str, Any]:

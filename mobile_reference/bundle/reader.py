@@ -21,7 +21,7 @@ from mien.mobile_reference.errors import BundleError, UsageError
 from mien.mobile_reference.front.alignment import AlignmentRule
 from mien.mobile_reference.front.photograph import Pixels, read_photograph
 from mien.mobile_reference.metrics import allowed, error_of
-from mien.mobile_reference.output.text import shown
+from mien.mobile_reference.output.text import nearest, shown
 from mien.mobile_reference.strict_json import parse_json
 
 MANIFEST = "manifest.json"
@@ -30,6 +30,8 @@ FACE_ALIGNMENT = "face-alignment"
 """The kind of front that finds a face in a photograph and frames it."""
 CANDIDATE = 17
 """Numbers of one candidate for a face: score, box, six keypoints."""
+DEFAULT_VARIANT = "tflite-fp32"
+"""What is run where no variant is named."""
 _MAX_MANIFEST_BYTES = 4 << 20
 _MAX_VECTOR_BYTES = 64 << 20
 _MAX_VALUES = 1 << 26
@@ -140,13 +142,20 @@ class Bundle:
         """The pipeline's name."""
         return self.spec.name
 
+    @property
+    def most_exact(self) -> Variant:
+        """The float32 TFLite variant; in a bundle packed without it, the first."""
+        named = (variant for variant in self.variants if variant.name == DEFAULT_VARIANT)
+        return next(named, self.variants[0])
+
     def variant(self, name: str) -> Variant:
         """Find a variant by name."""
         for variant in self.variants:
             if variant.name == name:
                 return variant
-        known = ", ".join(variant.name for variant in self.variants)
-        raise UsageError(f"the bundle has no variant '{name}'; it has {known}")
+        known = [variant.name for variant in self.variants]
+        meant = nearest(name, known)
+        raise UsageError(f"the bundle has no variant '{name}'; it has {', '.join(known)}{meant}")
 
 
 def read_vector(path: Path) -> NDArray[Any]:

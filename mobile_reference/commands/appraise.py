@@ -1,6 +1,5 @@
 """The command ``mien appraise``."""
 
-import json
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
@@ -14,34 +13,46 @@ from typing import Any, NamedTuple
 import click
 
 from mien.mobile_reference.bundle.reader import face_front, open_bundle
+from mien.mobile_reference.bundle.shipped import shipped_bundle
+from mien.mobile_reference.contract import PipelineSpec
 from mien.mobile_reference.errors import ChildError, UsageError
 from mien.mobile_reference.front.photograph import Pixels, read_photograph
 from mien.mobile_reference.front.quality import NOTE, REFUSE, Finding, RefusedError
+from mien.mobile_reference.output.file import OutputFile
 from mien.mobile_reference.output.folder import Kind, OutputFolder, Writer
 from mien.mobile_reference.output.json_text import json_text
 from mien.mobile_reference.output.text import path_text, shown
-from mien.mobile_reference.report.pictures import drawn_rating
+from mien.mobile_reference.report.pictures import drawn_panel, drawn_rating
 from mien.mobile_reference.run.child import Child, Limits, Tell
-from mien.mobile_reference.run.runner import DEFAULT_VARIANT, Appraiser, BundleRunner, Rating
+from mien.mobile_reference.run.runner import Appraiser, BundleRunner, Rating
 
 APPRAISERS = "mien.appraisers"
-"""Who rates photographs without a bundle."""
+"""Who rates photographs by a checkpoint."""
 RECORDS = "appraisals.jsonl"
 """One JSON object for every photograph of the last call."""
 APPRAISALS = Kind("folder of appraisals")
 LIMITS = Limits(memory=4 << 30)
 """Of the process that rates: the float pipeline in PyTorch takes the most."""
-_Row = tuple[dict[str, Any], Mapping[str, bytes]]
-"""The record of a photograph, and its pictures by the names of their files."""
+
+
+class _Row(NamedTuple):
+    """The record of a photograph, its pictures by the names of their files, and what a score means."""
+
+    record: dict[str, Any]
+    pictures: Mapping[str, bytes] = {}
+    meaning: str = ""
+
+
+_Show = Callable[[_Row], object]
 _Draw = Callable[[Rating, str], Mapping[str, bytes]]
 _PATH = click.Path(path_type=Path)
 
 
 @click.command()
 @click.argument("photographs", nargs=-1, required=True, type=_PATH, metavar="PHOTO...")
-@click.option("--bundle", type=_PATH, help="Rate with a bundle; needs no PyTorch.")
-@click.option("--checkpoint", type=_PATH, help="Rate with the float pipeline of a checkpoint.")
-@click.option("--variant", help=f"Variant of the bundle (default {DEFAULT_VARIANT}).")
+@click.option("--bundle", type=_PATH, help="Rate with this bundle (default: the one that ships).")
+@click.option("--checkpoint", type=_PATH, help="Rate with the float pipeline of a checkpoint; needs PyTorch.")
+@click.option("--variant", help="Variant of the bundle (default: float32, or the first).")
 @click.option("-o", "--output", type=_PATH, help="Write pictures and heatmaps into this folder.")
 @click.option(
     "--rate-anyway", is_flag=True, help="Rate also what is refused, such as a turned head; a note says why."
@@ -60,24 +71,25 @@ def appraise(
 ) -> None:
     """Rate photographs: 100 is a typical face, less the more is unusual about it.
 
-    Without --bundle and --checkpoint the checkpoint that ships with mien rates. A photograph that
+    One photograph is told in words, and PHOTO.mien.png shows what was seen; several are a table. One that
     cannot be rated, or that the pipeline refuses, does not stop the others; the exit code is 2 if there
     was one.
     """
     folder = _output_folder(output, photographs)
-    rows = _rows(partial(_rater, bundle, checkpoint, variant, threads, rate_anyway), photographs, folder)
+    alone = len(photographs) == 1 and not as_json
+    draw = drawn_rating if folder else drawn_panel if alone else _draw_nothing
+    rows = _rows(partial(_rater, bundle, checkpoint, variant, threads, rate_anyway), photographs, draw)
     # What is wrong with the bundle is said before the table begins.
     rows = chain([next(rows)], rows)
-    show = click.echo if as_json else _table_printer(photographs)
+    show = _print_json if as_json else _say_one if alone else _table_printer(photographs)
     failed = 0
     with folder.in_place() if folder else nullcontext() as writer, _log(writer) as log:
-        for record, pictures in rows:
-            failed += record["error"] is not None
-            if writer:
-                writer.write_all(pictures)
-            line = json_text(record)
-            show(line)
-            log(line)
+        write_all = writer.write_all if writer else _write_here
+        for row in rows:
+            failed += row.record["error"] is not None
+            show(row)
+            write_all(row.pictures)
+            log(json_text(row.record))
     if failed:
         raise click.exceptions.Exit(2)
 
@@ -103,16 +115,16 @@ def _rater(
 def _appraiser(bundle: Path | None, checkpoint: Path | None, variant: str | None, threads: int) -> Appraiser:
     if bundle and checkpoint:
         raise UsageError("--bundle and --checkpoint were both given; give one of them")
-    if bundle:
-        runner = BundleRunner(open_bundle(bundle), variant or DEFAULT_VARIANT, threads)
-        # A damaged model is said now, not once for every photograph.
-        runner.load((*face_front(runner.spec).models, *runner.spec.served))
-        return runner
-    if variant:
-        raise UsageError("--variant was given without --bundle; a checkpoint has only one precision, float")
-    (entry,) = entry_points(group=APPRAISERS, name="checkpoint")
-    open_checkpoint: Callable[[Path | None, int], Appraiser] = entry.load()
-    return open_checkpoint(checkpoint, threads)
+    if checkpoint and variant:
+        raise UsageError("--variant was given with --checkpoint, which has only one precision; leave it out")
+    if checkpoint:
+        (entry,) = entry_points(group=APPRAISERS, name="checkpoint")
+        open_checkpoint: Callable[[Path, int], Appraiser] = entry.load()
+        return open_checkpoint(checkpoint, threads)
+    runner = BundleRunner(open_bundle(bundle or shipped_bundle()), variant, threads)
+    # A damaged model is said now, not once for every photograph.
+    runner.load((*face_front(runner.spec).models, *runner.spec.served))
+    return runner
 
 
 @contextmanager
@@ -137,14 +149,11 @@ def _output_folder(output: Path | None, photographs: Sequence[Path]) -> OutputFo
     return OutputFolder.at(output, APPRAISALS)
 
 
-def _rows(
-    open_rater: Callable[[], _Rater], photographs: Sequence[Path], folder: OutputFolder | None
-) -> Iterator[_Row]:
+def _rows(open_rater: Callable[[], _Rater], photographs: Sequence[Path], draw: _Draw) -> Iterator[_Row]:
     """Rate one photograph after the other in a child process; what cannot be rated says why.
 
     A photograph by which the child dies has a row too, and a new child rates the rest.
     """
-    draw = drawn_rating if folder else _draw_nothing
     left = list(photographs)
     while left:
         messages = iter(Child(partial(_rate, open_rater, tuple(left), draw), LIMITS))
@@ -158,7 +167,7 @@ def _rows(
                 yield row
         except ChildError as error:
             remedy = "its models or the photograph are damaged, export again or leave it out"
-            yield _record(left.pop(0), variant, error=f"{error}; {remedy}"), {}
+            yield _Row(_record(left.pop(0), variant, error=f"{error}; {remedy}"))
 
 
 def _draw_nothing(rating: Rating, stem: str) -> Mapping[str, bytes]:
@@ -177,10 +186,10 @@ def _rate(open_rater: Callable[[], _Rater], photographs: Sequence[Path], draw: _
             if not hasattr(error, "exit_code"):
                 raise
             findings = error.findings if isinstance(error, RefusedError) else ()
-            tell((_record(path, rater.variant, findings, error=str(error)), {}))
+            tell(_Row(_record(path, rater.variant, findings, error=str(error))))
             continue
         record = _record(path, rater.variant, rating.prepared.findings, rating)
-        tell((record, draw(rating, path.stem)))
+        tell(_Row(record, draw(rating, path.stem), _meaning(rating.spec)))
 
 
 def _record(
@@ -213,16 +222,41 @@ def _note(record: Mapping[str, Any]) -> str:
     return "; ".join([*(f"refused without --rate-anyway: {reason}" for reason in refused), *noted])
 
 
-def _table_printer(photographs: Sequence[Path]) -> Callable[[str], None]:
+def _meaning(spec: PipelineSpec) -> str:
+    return spec.tensor(spec.rating.tensor).meaning
+
+
+def _print_json(row: _Row) -> None:
+    click.echo(json_text(row.record))
+
+
+def _say_one(row: _Row) -> None:
+    """Tell of one photograph in words."""
+    record, note = row.record, _note(row.record)
+    if record["score"] is None:
+        click.echo(f"no score: {note}")
+        return
+    click.echo(f"{shown(record['photo'])}: {record['score']:.1f} ({shown(row.meaning)})")
+    if note:
+        click.echo(f"note: {note}")
+
+
+def _write_here(pictures: Mapping[str, bytes]) -> None:
+    """Write pictures into the working directory, and say so."""
+    for name, picture in pictures.items():
+        OutputFile.at(Path(name)).write(picture)
+        click.echo(f"picture: {shown(name)}")
+
+
+def _table_printer(photographs: Sequence[Path]) -> _Show:
     """Print a table line by line: a thousand photographs must not wait for the last one."""
     width = min(max(len("photograph"), *(len(shown(path)) for path in photographs)), 60)
     click.echo(f"{'photograph':<{width}}  score  note")
 
-    def show(line: str) -> None:
-        record = json.loads(line)
-        score = "    -" if record["score"] is None else f"{record['score']:5.1f}"
-        name = shown(record["photo"])
+    def show(row: _Row) -> None:
+        score = "    -" if row.record["score"] is None else f"{row.record['score']:5.1f}"
+        name = shown(row.record["photo"])
         cut = name if len(name) <= width else "..." + name[3 - width :]
-        click.echo(f"{cut:<{width}}  {score}  {_note(record)}".rstrip())
+        click.echo(f"{cut:<{width}}  {score}  {_note(row.record)}".rstrip())
 
     return show

@@ -18,7 +18,7 @@ from typing import Any, NoReturn
 import click
 
 from mien.mobile_reference.errors import UsageError
-from mien.mobile_reference.output.text import say, shown
+from mien.mobile_reference.output.text import nearest, say, shown
 
 COMMANDS = "mien.commands"
 BAD, INTERRUPTED = 2, 130
@@ -54,6 +54,16 @@ class RoomCommands(click.Group):
             assert isinstance(command, click.Command), f"{entry.value} is not a click command"  # noqa: S101
             return command
         return None
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Find the command that is called; of a misspelt one name the nearest."""
+        try:
+            return super().resolve_command(ctx, args)
+        except click.UsageError as error:
+            meant = nearest(args[0], self.list_commands(ctx)) or "."
+            raise click.UsageError(error.message.rstrip(".") + meant, ctx) from error
 
 
 @click.command(cls=RoomCommands, context_settings={"help_option_names": ["-h", "--help"]})

@@ -12,18 +12,22 @@ import click
 from rich.console import Console
 
 from mien.mobile_reference.bundle.reader import Bundle, open_bundle
+from mien.mobile_reference.bundle.shipped import shipped_bundle
 from mien.mobile_reference.coreml import NOT_VALIDATED
 from mien.mobile_reference.errors import ChildError, UsageError
 from mien.mobile_reference.metrics import METRICS
 from mien.mobile_reference.output.file import OutputFile
 from mien.mobile_reference.output.json_text import json_text
 from mien.mobile_reference.output.text import say
+from mien.mobile_reference.report.junit import Case
+from mien.mobile_reference.report.junit import junit as junit_text
 from mien.mobile_reference.run.child import Child, Limits, Tell
 from mien.mobile_reference.verify.held_out import Fidelity, ReferenceFace, judge_fidelity
 from mien.mobile_reference.verify.held_out_tables import fidelity_tables
 from mien.mobile_reference.verify.layers import divergences
 from mien.mobile_reference.verify.limits import (
     CAVEAT,
+    NOT_JUDGED,
     Figure,
     choice_lines,
     failures,
@@ -34,7 +38,13 @@ from mien.mobile_reference.verify.limits import (
 from mien.mobile_reference.verify.repeatability import repeats
 from mien.mobile_reference.verify.stages import Deviation, Verification
 from mien.mobile_reference.verify.stages import verify as verify_bundle
-from mien.mobile_reference.verify.stages_tables import failure_line, remarks, result_record, stages_table
+from mien.mobile_reference.verify.stages_tables import (
+    failure_line,
+    remarks,
+    result_record,
+    stages_table,
+    title,
+)
 
 from .options import renamed
 
@@ -44,7 +54,7 @@ _PATH = click.Path(path_type=Path)
 
 
 @click.command()
-@click.argument("bundle", type=_PATH)
+@click.argument("bundle", type=_PATH, required=False)
 @click.option("--held-out", type=_PATH, help="Also judge by the inputs in this folder; needs PyTorch.")
 @click.option(
     "--pipeline",
@@ -57,25 +67,27 @@ _PATH = click.Path(path_type=Path)
 @click.option("--checkpoint", type=_PATH, hidden=True, expose_value=False, callback=renamed("--pipeline"))
 @click.option("--threads", default=1, show_default=True, type=click.IntRange(1, 64))
 @click.option("--json", "as_json", is_flag=True, help="Print the result as one JSON object.")
+@click.option("--junit", type=_PATH, help="Also write the results as JUnit XML, for a build server.")
 @click.option("-o", "--output", type=_PATH, help="Also write the JSON result into this file.")
 def verify(
-    bundle: Path,
+    bundle: Path | None,
     held_out: Path | None,
     pipeline: Path | None,
     page: Path | None,
     threads: int,
     as_json: bool,  # noqa: FBT001 - click passes flags so
+    junit: Path | None,
     output: Path | None,
 ) -> None:
-    """Check every variant of BUNDLE against float; exit 1 when a gate fails.
+    """Check every variant of BUNDLE against float; exit 1 when a gate fails. Without one, of what ships.
 
     The golden vectors judge stage by stage. With --held-out, inputs that neither weights nor ranges were
     made from judge every tensor with a gate, and the platforms against each other; portraits do it plain
     and with drawn anomalies. A gate that is a function is judged by its --pipeline alone.
     """
-    opened = open_bundle(bundle)
+    opened = open_bundle(bundle or shipped_bundle())
     _check_request(held_out, page)
-    files = {path: OutputFile.at(path) for path in (output, page) if path}
+    files = {path: OutputFile.at(path) for path in (output, page, junit) if path}
     # Whatever loads PyTorch needs more.
     limits = Limits(memory=8 << 30, seconds=0) if held_out or pipeline else Limits()
     child = Child(partial(_judge, opened, held_out, pipeline, threads), limits)
@@ -85,13 +97,15 @@ def verify(
             for last in child:
                 status.update(f"verifying {last}")
         except ChildError as error:
-            raise ChildError(f"{bundle}: {error}, last done: {last}; export the bundle again") from error
+            raise ChildError(f"{opened.path}: {error}, last done: {last}; export the bundle again") from error
     found, fidelity, judged = child.result
     report = json_text(_verification_record(opened, found, fidelity, judged), indent=2)
     if output:
         files[output].write(report + "\n")
     if page:
         files[page].write(fidelity_page(fidelity, judged, opened.name))
+    if junit:
+        files[junit].write(junit_text(f"mien verify {opened.name}", list(_cases(found, judged))))
     if as_json:
         click.echo(report)
     else:
@@ -176,6 +190,18 @@ def _fitting(bundle: Bundle, samples: Iterable[ReferenceFace]) -> Iterator[Refer
                     f"takes {list(tensor.shape)} of {tensor.dtype}; prepare it as for the export"
                 )
         yield sample
+
+
+def _cases(found: Verification, judged: Sequence[Figure]) -> Iterator[Case]:
+    """Tell every gate of every stage as a case, and every figure of held-out inputs."""
+    for result in (*found.results, *found.platforms):
+        name = f"{result.stage}: {title(result.gate)}" if result.gate else result.stage
+        failure = failure_line(result) if result.passed is False else ""
+        skipped = "" if result.passed is not None else NOT_JUDGED if result.gate else "ungated"
+        yield Case(result.variant, name, failure, skipped)
+    for figure in judged:
+        failure, skipped = "; ".join(failures([figure])), "" if figure.passed is not None else NOT_JUDGED
+        yield Case(figure.variant, f"held out: {figure.name}", failure, skipped)
 
 
 def _exit_on_failures(found: Verification, judged: Sequence[Figure]) -> None:

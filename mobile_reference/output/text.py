@@ -2,6 +2,8 @@
 
 import os
 import unicodedata
+from collections.abc import Iterable
+from difflib import get_close_matches
 from pathlib import Path
 
 import click
@@ -17,6 +19,12 @@ def shown(text: object) -> str:
     not UTF-8 are written as Python writes them, such as ``\n``, ``\x1b`` or ``\u202e``.
     """
     return "".join(c if _has_picture(c) else _escaped(c) for c in str(text))
+
+
+def nearest(word: str, known: Iterable[str]) -> str:
+    """Return a question that names what a misspelt word is most like, such as ``; did you mean verify?``."""
+    found = get_close_matches(word, list(known), n=1)
+    return f"; did you mean {found[0]}?" if found else ""
 
 
 def path_text(path: Path) -> str:

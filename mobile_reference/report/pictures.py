@@ -74,17 +74,30 @@ def drawn_rating(rating: Rating, stem: str) -> dict[str, bytes]:
     """Return ``<stem>.<view>.png`` for every view, ``<stem>.panel.png``, and overlaid values, by name."""
     picture = input_picture(rating)
     drawn = views(rating.spec, picture, rating.tensors)
-    files = {}
-    for kind, pixels in {**drawn, "panel": side_by_side([picture, *drawn.values()])}.items():
-        stream = BytesIO()
-        Image.fromarray(pixels).save(stream, "PNG")
-        files[f"{stem}.{kind}.png"] = stream.getvalue()
+    every = {**drawn, "panel": side_by_side([picture, *drawn.values()])}
+    files = {f"{stem}.{kind}.png": _png(pixels) for kind, pixels in every.items()}
     for view in rating.spec.views:
         if view.kind == OVERLAY:
             stream = BytesIO()
             np.save(stream, rating.tensors[view.tensor][0, ..., 0].astype(np.float32))
             files[f"{stem}.{view.tensor}.npy"] = stream.getvalue()
     return files
+
+
+def drawn_panel(rating: Rating, stem: str) -> dict[str, bytes]:
+    """Return ``<stem>.mien.png``: the picture that went in, and every view, side by side."""
+    picture = input_picture(rating)
+    return {
+        f"{stem}.mien.png": _png(
+            side_by_side([picture, *views(rating.spec, picture, rating.tensors).values()])
+        )
+    }
+
+
+def _png(pixels: Pixels) -> bytes:
+    stream = BytesIO()
+    Image.fromarray(pixels).save(stream, "PNG")
+    return stream.getvalue()
 
 
 def input_picture(rating: Rating) -> Pixels:

@@ -17,8 +17,6 @@ from mien.mobile_reference.front.quality import REFUSE, Finding, RefusedError, j
 
 from .models import Arrays, Model, load_model
 
-DEFAULT_VARIANT = "tflite-fp32"
-
 
 @dataclass(frozen=True)
 class Prepared:
@@ -140,11 +138,14 @@ def rating_of(spec: PipelineSpec, tensors: Arrays) -> float:
 
 
 class BundleRunner(Appraiser):
-    """All models of one variant of a bundle, each loaded when it is first used."""
+    """All models of one variant of a bundle, each loaded when it is first used.
 
-    def __init__(self, bundle: Bundle, variant: str = DEFAULT_VARIANT, threads: int = 1) -> None:
+    Without a name it is the most exact variant.
+    """
+
+    def __init__(self, bundle: Bundle, variant: str | None = None, threads: int = 1) -> None:
         self.bundle, self.spec, self.threads = bundle, bundle.spec, threads
-        self.chosen = bundle.variant(variant)
+        self.chosen = bundle.most_exact if variant is None else bundle.variant(variant)
         self.variant = self.chosen.name
         self._loaded: dict[str, Model] = {}
 

@@ -20,7 +20,7 @@ from mien.mobile_reference.front.photograph import Pixels
 from mien.mobile_reference.metrics import METRICS, Metric, error_of, measure_gate, measured
 from mien.mobile_reference.report.pictures import side_by_side, views
 from mien.mobile_reference.run.models import COREML, TFLITE
-from mien.mobile_reference.run.runner import DEFAULT_VARIANT, BundleRunner
+from mien.mobile_reference.run.runner import BundleRunner
 
 from .layers import Divergence
 from .repeatability import Repeat
@@ -223,12 +223,10 @@ def judge_fidelity(
     """Rate every input with every variant, and compare with float and across platforms.
 
     ``metrics`` judge; a gate whose metric is not among them is not judged.
-
-    Raises:
-        UsageError: the bundle lacks the float32 variant, which finishes what other variants begin.
+    The most exact variant finishes what others begin.
     """
     subjects = {variant.name: _Subject(bundle, variant.name, metrics) for variant in bundle.variants}
-    exact = subjects.get(DEFAULT_VARIANT) or _Subject(bundle, DEFAULT_VARIANT, metrics)
+    exact = subjects[bundle.most_exact.name]
     pairs = [
         (a.name, b.name)
         for a, b in product(subjects.values(), repeat=2)

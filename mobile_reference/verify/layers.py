@@ -16,7 +16,6 @@ from numpy.typing import NDArray
 
 from mien.mobile_reference.bundle.reader import Bundle
 from mien.mobile_reference.run.models import TFLITE
-from mien.mobile_reference.run.runner import DEFAULT_VARIANT
 
 DIVERGED = 39.0
 """Decibels below which a tensor has diverged: ten times the error of rounding it to eight bits (59 dB)."""
@@ -36,16 +35,16 @@ class Divergence:
 
 
 def divergences(bundle: Bundle, progress: Callable[[str], None]) -> list[Divergence]:
-    """Compare the end-to-end model of every TFLite variant with that of float32, layer by layer."""
-    if bundle.spec.whole is None:
+    """Compare the end-to-end model of every TFLite variant with the most exact one's, layer by layer."""
+    if bundle.spec.whole is None or bundle.most_exact.platform != TFLITE:
         return []
     whole = bundle.spec.whole
     inputs = [[golden.read(name) for name in whole.inputs] for golden in bundle.goldens]
-    exact = Layers(bundle.variant(DEFAULT_VARIANT).files[whole.name])
+    exact = Layers(bundle.most_exact.files[whole.name])
     others = {
         variant.name: Layers(variant.files[whole.name])
         for variant in bundle.variants
-        if variant.platform == TFLITE and variant.name != DEFAULT_VARIANT
+        if variant.platform == TFLITE and variant.name != bundle.most_exact.name
     }
     least: dict[str, dict[str, float]] = {name: {} for name in others}
     for number, given in enumerate(inputs, start=1):

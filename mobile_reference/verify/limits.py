@@ -3,6 +3,7 @@
 import base64
 import io
 import math
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from html import escape
@@ -187,16 +188,21 @@ def _blame(variant: str, found: Sequence[Figure]) -> str:
 
 
 def choice_lines(bundle: Bundle) -> list[str]:
-    """Say which variant the manifest recommends for each platform, and which were tried and left out."""
+    """Say which of several variants the manifest recommends for a platform, and which were left out."""
     lines = []
+    left_out = bundle.manifest.get("left_out", ())
+    tried = Counter(variant.platform for variant in bundle.variants)
+    tried.update(entry["name"].partition("-")[0] for entry in left_out)
     for platform, name in bundle.manifest.get("choice", {}).items():
+        if tried[platform] == 1:  # as in a bundle packed for an app: there was nothing to choose from
+            continue
         files = bundle.variant(name).files
         megabytes = sum(size_of(files[model.name]) for model in bundle.spec.served) / 1e6
         lines.append(
             f"smallest of {platform} that kept to a third of its tolerance at export: "
             f"{name}, {megabytes:.2f} MB"
         )
-    for entry in bundle.manifest.get("left_out", ()):
+    for entry in left_out:
         points = entry["measured"]["points"]
         error = "a score that is not a number" if points is None else f"{points:.2f} points"
         lines.append(f"left out at export: {entry['name']}, {error}, its tolerance is {entry['tolerance']:g}")

@@ -26,7 +26,7 @@ from mien.mobile_reference.metrics import (
     worst,
 )
 from mien.mobile_reference.run.models import COREML, TFLITE
-from mien.mobile_reference.run.runner import DEFAULT_VARIANT, BundleRunner
+from mien.mobile_reference.run.runner import BundleRunner
 
 Arrays = Mapping[str, NDArray[Any]]
 CASCADE = "cascade"
@@ -185,7 +185,7 @@ def deviations(
     bundle: Bundle, variant: str, threads: int = 1, metrics: Mapping[str, Metric] = METRICS
 ) -> Iterator[Deviation]:
     """Compare a variant with every golden input of its bundle, stage by stage."""
-    exact = BundleRunner(bundle, DEFAULT_VARIANT, threads)
+    exact = BundleRunner(bundle, threads=threads)
     subject = BundleRunner(bundle, variant, threads)
     for golden in bundle.goldens:
         yield from _Judge(subject, exact, golden, metrics).all()
@@ -200,9 +200,7 @@ def verify(
     """Judge every variant by every gate.
 
     ``metrics`` judge; a gate whose metric is not among them, as a function of the user's, is not judged.
-
-    Raises:
-        UsageError: the bundle lacks the float32 variant, which finishes what other variants begin.
+    The most exact variant finishes what others begin.
     """
     found: dict[tuple[str, str], list[Deviation]] = {}
     for variant in bundle.variants:

@@ -26,8 +26,7 @@ from mien.export.tflite.precision import Choice, Precision
 from mien.export.tflite.quantise import quantise
 from mien.export.tflite.ranges import spreads
 from mien.export.weights.gptq import round_convolutions
-from mien.mobile_reference.bundle.reader import APPRAISAL, open_bundle
-from mien.mobile_reference.run.runner import DEFAULT_VARIANT
+from mien.mobile_reference.bundle.reader import APPRAISAL, DEFAULT_VARIANT, open_bundle
 from mien.models.appraisal.checkpoint import REFERENCE, load_checkpoint
 from tests.export.components import shipped
 

@@ -278,7 +278,7 @@ def test_the_command(bundle: Path, tmp_path: Path, capsys: pytest.CaptureFixture
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--estimate"], "no bundle was given"),
+        (["x", "--estimate"], "is not a bundle"),
         (["x", "--estimate", "--runs", "5"], "it is for --target host"),
     ],
 )

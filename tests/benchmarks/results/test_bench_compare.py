@@ -115,6 +115,18 @@ def test_a_report_compared_with_itself_is_well(
     assert not any(record["regressed"] for record in records)
 
 
+def test_times_stand_in_a_comparison_of_bundles(
+    make: Callable[..., dict[str, Any]], bundle: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = write(tmp_path, "before.json", make(host_result(1, 40.0)))
+    after = write(tmp_path, "after.json", make(host_result(2, 60.0)))
+    for option, said in (("--markdown", "| total | 40."), ("--json", '"verdict": "more"')):
+        with pytest.raises(SystemExit) as end:
+            main(["compare", str(bundle), str(bundle), "--times", before, after, option])
+        assert not end.value.code
+        assert said in capsys.readouterr().out
+
+
 def _other_device(report: dict[str, Any]) -> None:
     report["results"][0]["device"]["name"] = "another"
 

@@ -95,7 +95,7 @@ def test_the_table_fits_a_terminal(bundle: Path, capsys: pytest.CaptureFixture[s
     assert call("bench", bundle, *QUICK, "--variant", "tflite-int8", "--threads", "2") == 0
     out = capsys.readouterr().out
     assert "2 thread(s)" in out
-    assert "not a phone" in out
+    assert "not a phone" in " ".join(out.split())
     assert "tflite-fp32" not in out
     assert max(map(len, out.splitlines())) <= 80
 
@@ -119,6 +119,21 @@ def test_another_photograph_has_no_float_score_to_compare_with(
     assert report["settings"]["cpus"] == [int(cpu)]
 
 
+def test_junit_tells_of_a_wrong_answer_and_of_none(bundle: Path, tmp_path: Path) -> None:
+    wrong, file = shutil.copytree(bundle, tmp_path / "wrong"), tmp_path / "bench.xml"
+    write_manifest(wrong, 1.0)
+    quick = (*QUICK, "--variant", "tflite-int8", "--junit", file)
+    for arguments, code, said in (
+        ((wrong, *quick), 1, '<failure message="score of noise is off by'),
+        ((wrong, *quick, "--photo", bundle / "noise.png"), 0, "<skipped"),
+        ((bundle, *quick), 0, "/>"),
+    ):
+        assert call("bench", *arguments) == code
+        assert said in file.read_text()
+    assert "<failure" not in file.read_text()
+    assert "<skipped" not in file.read_text()
+
+
 def test_a_fast_wrong_answer_fails(bundle: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     wrong = shutil.copytree(bundle, tmp_path / "wrong")
     write_manifest(wrong, 1.0)
@@ -130,12 +145,14 @@ def test_a_fast_wrong_answer_fails(bundle: Path, tmp_path: Path, capsys: pytest.
     ("arguments", "message"),
     [
         (("nowhere",), "is not a bundle"),
-        (("{bundle}", "--variant", "tflite-int4"), "no variant 'tflite-int4'"),
+        (
+            ("{bundle}", "--variant", "tflite-in8"),
+            "tflite-int8; did you mean tflite-int8?",
+        ),
         (("{bundle}", "--photo", "nowhere.jpg"), "does not exist"),
         (("{bundle}", "--cpus", "4000"), "--cpus is '4000'"),
         (("{bundle}", "-o", "no/such/folder/bench.json"), "is not a folder"),
         (("{bundle}", "-o", "{bundle}"), "is a folder"),
-        ((), "no bundle was given"),
     ],
 )
 def test_wrong_use_is_one_line_and_exit_2(

@@ -7,8 +7,7 @@ import pytest
 
 from mien.export.component import component
 from mien.export.tflite.samples import load_samples, propagate, received, save_samples
-from mien.mobile_reference.bundle.reader import open_bundle
-from mien.mobile_reference.run.runner import DEFAULT_VARIANT
+from mien.mobile_reference.bundle.reader import DEFAULT_VARIANT, open_bundle
 from mien.models.sources import open_pipeline
 
 

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 import time
@@ -13,12 +14,14 @@ import numpy as np
 import pytest
 from PIL import Image
 
+import mien.models.appraisal
 from mien.mobile_reference.commands.appraise import RECORDS
 from mien.mobile_reference.commands.console import main
 from mien.mobile_reference.errors import PhotographError
 from mien.mobile_reference.output.folder import LISTING
 from tests.mobile_reference.conftest import FakeBundle
 
+REFERENCE = Path(mien.models.appraisal.__file__).parent / "reference"
 KEYS = {"photo", "score", "variant", "faces", "alignment", "findings", "error"}
 
 
@@ -40,6 +43,12 @@ class Answer(NamedTuple):
 
 
 Call = Callable[..., Answer]
+
+
+@pytest.fixture(autouse=True)
+def _elsewhere(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Pictures are written into the working directory."""
+    monkeypatch.chdir(tmp_path)
 
 
 @pytest.fixture
@@ -117,6 +126,44 @@ def test_the_table_has_a_line_for_every_photograph(call: Call, bundle: Path, unt
     assert untouched.name in good
     assert f"{broken} is not an image" in bad
     assert answer.code == 2
+
+
+def test_one_photograph_is_told_in_words_and_by_a_picture(
+    call: Call, refusing: Callable[..., Path], untouched: Path, tmp_path: Path
+):
+    answer = call("appraise", "--bundle", refusing(), untouched)
+    assert answer.code == 0
+    said, note, picture = answer.out.splitlines()
+    assert re.fullmatch(rf"{untouched}: \d+\.\d \(of a test\)", said)
+    assert note.startswith("note: the face is small")
+    assert picture == f"picture: {untouched.stem}.mien.png"
+    assert Image.open(tmp_path / f"{untouched.stem}.mien.png").size == (4 * 256, 256)
+
+
+def test_one_photograph_without_a_score_has_no_picture(
+    call: Call, bundle: Path, broken: Path, tmp_path: Path
+):
+    before = set(tmp_path.iterdir())
+    answer = call("appraise", "--bundle", bundle, broken)
+    assert answer.code == 2
+    assert answer.out.startswith(f"no score: {broken} is not an image")
+    assert answer.out.count("\n") == 1
+    assert set(tmp_path.iterdir()) == before
+
+
+@pytest.mark.parametrize("options", [("--json",), ("-o", "out")])
+def test_a_picture_is_written_into_one_place_alone(
+    call: Call, bundle: Path, untouched: Path, tmp_path: Path, options: tuple[str, ...]
+):
+    assert call("appraise", "--bundle", bundle, *options, untouched).code == 0
+    assert not list(tmp_path.glob("*.png"))
+
+
+def test_what_ships_rates_without_options(call: Call, samples: Sequence[Path]):
+    answer = call("appraise", "--json", samples[0])
+    (record,) = answer.records
+    assert record["error"] is None
+    assert record["variant"] == "tflite-fp16"
 
 
 def test_many_photographs_stream(call: Call, bundle: Path, untouched: Path, monkeypatch: Any, tmp_path: Path):
@@ -198,8 +245,9 @@ def test_a_link_in_the_output_folder_is_neither_followed_nor_replaced(
 def test_names_of_photographs_forge_no_rows(call: Call, bundle: Path, tmp_path: Path):
     name = "a.jpg\n\x1b[2Kb.jpg  99.0\r\u202e"
     (tmp_path / name).write_text("not a photograph")
-    answer = call("appraise", "--bundle", bundle, tmp_path / name)
-    assert len(answer.out.splitlines()) == 2
+    assert len(call("appraise", "--bundle", bundle, tmp_path / name).out.splitlines()) == 1
+    answer = call("appraise", "--bundle", bundle, tmp_path / name, tmp_path / name)
+    assert len(answer.out.splitlines()) == 3
     assert not {"\x1b", "\r", "\u202e"} & set(answer.out)
     record = call("appraise", "--bundle", bundle, "--json", tmp_path / name).records[0]
     assert record["photo"] == str(tmp_path / name)
@@ -240,8 +288,9 @@ def test_a_bundle_and_a_checkpoint_exclude_each_other(call: Call, bundle: Path, 
     assert_one_line(answer, saying="--bundle and --checkpoint were both given")
 
 
-def test_a_variant_needs_a_bundle(call: Call, untouched: Path):
-    assert_one_line(call("appraise", "--variant", "tflite-fp16", untouched), saying="without --bundle")
+def test_a_variant_is_not_of_a_checkpoint(call: Call, untouched: Path):
+    answer = call("appraise", "--checkpoint", REFERENCE, "--variant", "tflite-fp16", untouched)
+    assert_one_line(answer, saying="--variant was given with --checkpoint")
 
 
 def test_an_unknown_variant_is_refused(call: Call, fake: Any, untouched: Path):
@@ -275,16 +324,14 @@ def test_verify_refuses_what_is_no_bundle(call: Call, tmp_path: Path):
     assert_one_line(call("verify", tmp_path), saying="is not a bundle")
 
 
-def test_the_shipped_checkpoint_rates_without_options_and_rates_the_larger_face(
-    call: Call, samples: Sequence[Path], tmp_path: Path
-):
+def test_the_shipped_checkpoint_rates_the_larger_face(call: Call, samples: Sequence[Path], tmp_path: Path):
     """Two real samples side by side, one at half size."""
     large, small = (Image.open(path) for path in (samples[0], samples[1]))
     pair = Image.new("RGB", (768, 512))
     pair.paste(small.resize((256, 256)), (0, 128))
     pair.paste(large, (256, 0))
     pair.save(tmp_path / "pair.png")
-    answer = call("appraise", "--json", samples[0], tmp_path / "pair.png")
+    answer = call("appraise", "--checkpoint", REFERENCE, "--json", samples[0], tmp_path / "pair.png")
     assert answer.code == 0
     alone, both = answer.records
     assert alone["variant"] == both["variant"] == "float"
@@ -292,7 +339,7 @@ def test_the_shipped_checkpoint_rates_without_options_and_rates_the_larger_face(
     shift = np.array(both["alignment"]) @ [256 + 256, 256, 1] - np.array(alone["alignment"]) @ [256, 256, 1]
     # The first look saw another picture, so the frame may move by some of its 256 pixels.
     assert np.abs(shift).max() < 8
-    table = call("appraise", tmp_path / "pair.png").out
+    table = call("appraise", "--checkpoint", REFERENCE, tmp_path / "pair.png").out
     assert "several faces are seen, the largest was rated (faces 2, limit 1)" in table
 
 
@@ -357,7 +404,8 @@ def test_the_shipped_checkpoint_turns_one_that_is_upside_down_and_refuses_one_th
     whole = Image.open(untouched)
     whole.rotate(180).save(tmp_path / "turned.png")
     whole.crop((0, 0, 256, 512)).save(tmp_path / "cut.png")
-    answer = call("appraise", "--json", untouched, tmp_path / "turned.png", tmp_path / "cut.png")
+    photographs = (untouched, tmp_path / "turned.png", tmp_path / "cut.png")
+    answer = call("appraise", "--checkpoint", REFERENCE, "--json", *photographs)
     upright, turned, cut = answer.records
     verdicts = {finding["measure"]: finding["verdict"] for finding in turned["findings"]}
     assert {name for name, verdict in verdicts.items() if verdict != "ok"} == {"roll"}

@@ -65,6 +65,11 @@ def test_an_unknown_command_is_refused(capsys: pytest.CaptureFixture[str]):
     assert "No such command 'sing'" in captured.err
 
 
+def test_a_misspelt_command_is_answered_with_the_nearest(capsys: pytest.CaptureFixture[str]):
+    assert run("verfy") == 2
+    assert "No such command 'verfy'; did you mean verify?" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     "arguments", [("appraise",), ("appraise", "--loud", "a.jpg"), ("appraise", "--threads", "0", "a.jpg")]
 )

@@ -3,6 +3,7 @@
 import json
 import math
 from typing import Any
+from xml.etree import ElementTree
 
 import numpy as np
 import pytest
@@ -14,7 +15,6 @@ from mien.mobile_reference.bundle.reader import open_bundle
 from mien.mobile_reference.commands.console import main
 from mien.mobile_reference.commands.verify import verify as verify_command
 from mien.mobile_reference.contract import TensorSpec
-from mien.mobile_reference.errors import UsageError
 from mien.mobile_reference.verify.stages import PAIR, Deviation, StageResult, peak_signal_to_noise, verify
 from tests.mobile_reference.conftest import SPEC, faithful
 
@@ -50,11 +50,15 @@ def test_a_faithful_bundle_passes_every_gate(fake: Any, stand_in: Any):
     assert {r.limit for r in found.results if r.gate == SPEC.rating} == {0.01, 0.1}
 
 
-def test_a_bundle_without_its_float32_variant_is_refused(fake: Any):
-    fake.manifest["variants"] = fake.manifest["variants"][2:]
+def test_a_bundle_without_float32_is_judged_and_may_fail(fake: Any, stand_in: Any):
+    fake.manifest["variants"] = fake.manifest["variants"][1:2]
     fake.save()
-    with pytest.raises(UsageError, match="no variant 'tflite-fp32'"):
-        verify(open_bundle(fake.path), ignore)
+    stand_in(faithful)
+    found = verify(open_bundle(fake.path), ignore)
+    assert found.failures == ()
+    assert {result.variant for result in found.results} == {"tflite-fp16"}
+    stand_in(spoil("compare", 3.0))
+    assert "compare" in {result.stage for result in verify(open_bundle(fake.path), ignore).failures}
 
 
 @pytest.mark.parametrize("stage", ["heatmap", "mask", "inpaint", "compare", "appraisal"])
@@ -94,6 +98,20 @@ def test_a_result_passes_up_to_its_gate_and_not_as_nan():
     assert result(0.1).passed
     assert not result(0.1000001).passed
     assert not result(float("nan")).passed
+
+
+def test_junit_has_a_case_for_every_result_and_what_was_not_judged_is_skipped(
+    fake: Any, stand_in: Any, tmp_path: Any
+):
+    stand_in(spoil("inpaint", 5.0))
+    file = tmp_path / "verify.xml"
+    answer = CliRunner().invoke(verify_command, [str(fake.path), "--json", "--junit", str(file)])
+    assert answer.exit_code == 1
+    results = [*json.loads(answer.stdout)["results"], *json.loads(answer.stdout)["platforms"]]
+    (suite,) = ElementTree.parse(file).getroot()  # noqa: S314 - our own
+    verdicts = {"failure": False, "skipped": None}
+    assert [verdicts[case[0].tag] if len(case) else True for case in suite] == [r["passed"] for r in results]
+    assert {True, False, None} == {r["passed"] for r in results}
 
 
 def test_the_command_exits_1_and_names_stage_face_and_gate(fake: Any, stand_in: Any, tmp_path: Any):
