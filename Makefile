@@ -58,7 +58,7 @@ mutants: $(READY)
 
 # SEED=N, SECONDS=N, TARGETS="models goldens": damaged files put to the real commands; see docs/reliability.md.
 fuzz: $(READY)
-	@$(PY) -m tests.fuzz $(if $(SEED),--seed $(SEED)) $(if $(SECONDS),--seconds $(SECONDS)) \
+	@$(PY) -m tests.fuzz $(if $(SEED),--seed $(SEED)) $(if $(SECONDS),--seconds $(SECONDS)) $(if $(FIRST),--first $(FIRST)) \
 	  $(foreach target,$(TARGETS),--target $(target))
 
 # TORCH=2.9.1: tests of users' own pipelines with another PyTorch, in an environment of its own.

@@ -48,6 +48,8 @@ def open_onnx(file: Path) -> OnnxModule:
         PipelineError: it is not an ONNX file, it trains, or it has operations of another domain, axes
             without a fixed length, or tensors of a type that is not taken.
     """
+    if not file.is_file():
+        raise PipelineError(f"{file} does not exist; give an ONNX file")
     _check_size(file)
     return OnnxModule(file)
 

@@ -132,7 +132,7 @@ def test_pipelines_without_a_front_are_compared(tmp_path: Path, compare: Compare
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (("--max-shift", "nan"), "--max-shift is nan, expected a number"),
+        (("--max-shift", "nan"), "nan is not a finite number"),
         (("--max-shift", "-1"), "'--max-shift'"),
         (("--threshold", "inf"), "--threshold is inf, expected a number"),
         (("--json", "--markdown"), "both given"),
