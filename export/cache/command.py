@@ -4,12 +4,13 @@ import time
 
 import click
 
+from mien.mobile_reference.commands.options import examples
 from mien.mobile_reference.output.text import shown
 
 from .store import OFF, PLACE, BundleCache
 
 
-@click.command()
+@click.command(epilog=examples("cache", "cache --clear"))
 @click.option("--clear", is_flag=True, help="Remove every bundle that is kept.")
 def cache(clear: bool) -> None:  # noqa: FBT001 - click passes flags so
     """Show the bundles that exports kept.

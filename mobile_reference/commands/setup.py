@@ -12,8 +12,10 @@ from mien.mobile_reference.files import default_cache
 from mien.mobile_reference.output.json_text import json_text
 from mien.mobile_reference.setups import Setup, setups
 
+from .options import examples
 
-@click.command()
+
+@click.command(epilog=examples("setup", "setup arm64"))
 @click.argument("names", nargs=-1, metavar="[NAME]...")
 @click.option(
     "--cache", type=click.Path(path_type=Path), help="Where it is kept (default: the user's cache folder)."
@@ -26,8 +28,7 @@ def setup(
 ) -> None:
     """Fetch or build what NAME needs beside mien, once; without NAME, list what there is.
 
-    What is set up already stays as it is. mien setup arm64, for instance, fetches the emulated ARM64
-    system of mien bench --target arm64.
+    What is set up already stays as it is.
     """
     folder = cache or default_cache()
     known = {one.name: one for one in setups()}
