@@ -190,14 +190,16 @@ def _stored_in_eight(model: bytes, assignment: Assignment) -> frozenset[str]:
 
 
 def as_statistics(model: bytes, ranges: Mapping[str, Range]) -> dict[str, Any]:
-    """Give ranges the form of the quantiser's calibration: arrays of each tensor's rank."""
+    """Give ranges of a model's tensors the form of the quantiser's calibration: arrays of their ranks."""
     ranks = activation_ranks(model)
 
     def filled(name: str, value: float) -> NDArray[np.float32]:
         return np.full((1,) * ranks[name], value, np.float32)
 
     return {
-        name: {"min": filled(name, low), "max": filled(name, high)} for name, (low, high) in ranges.items()
+        name: {"min": filled(name, low), "max": filled(name, high)}
+        for name, (low, high) in ranges.items()
+        if name in ranks
     }
 
 

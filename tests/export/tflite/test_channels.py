@@ -80,6 +80,16 @@ def test_weights_that_scaling_changed_are_rounded_anew(tmp_path: Path) -> None:
     assert all(rounded[name] is known[name] for name in known.keys() - {"first"})
 
 
+def test_float16_of_what_was_not_scaled_can_be_given_the_ranges_of_what_was(tmp_path: Path) -> None:
+    file = tmp_path / "net.tflite"
+    file.write_bytes(net(UNEVEN))
+    ready, _ = made_ready(COMPONENT, file, ALL_INT8, {}, samples_of())
+    found = spreads(COMPONENT, ready.read_bytes(), samples_of())
+    assert quantise(file, {}, found, {}) == quantise(
+        file, {}, spreads(COMPONENT, net(UNEVEN), samples_of()), {}
+    )
+
+
 @pytest.mark.parametrize(
     ("model", "component"), [(net(EVEN), COMPONENT), (net(UNEVEN), replace(COMPONENT, quantise=False))]
 )
