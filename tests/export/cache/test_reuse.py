@@ -34,6 +34,9 @@ class Exports:
 def exports(bundle: Path, kept: BundleCache, monkeypatch: pytest.MonkeyPatch) -> Exports:
     made = Exports(bundle)
     monkeypatch.setattr("mien.export.exporter.make_bundle", made)
+    # Whoever works on mien while its tests run changes these.
+    monkeypatch.setattr("mien.export.cache.key._folder_of", lambda room: bundle)
+    monkeypatch.setattr("mien.export.cache.key.source_commit", lambda: "1234")
     # What the table shows; a bundle without models has no sizes.
     monkeypatch.setattr("mien.export.packing.variants_table.variants_table", lambda spec, manifest: spec.name)
     return made
