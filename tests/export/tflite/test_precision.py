@@ -132,7 +132,9 @@ def test_ranges_also_hold_what_comes_from_converted_blocks(graph: Path, rounding
     assert all(first[name].low <= one.low and one.high <= first[name].high for name, one in exact.items())
     made = {block.name: set(block.outputs) for block in blocks}
     # What is made behind the int8 block has moved, what is made before it or beside it has not.
-    behind = [block for block in made if block.startswith(("student/stages.1.2", "student/stages.2", "head/"))]
+    behind = [
+        block for block in made if block.startswith(("student/stages.1.2", "student/stages.2", "head/"))
+    ]
     assert wider & set().union(*(made[block] for block in behind))
     assert not wider & (made["student/stages.1.0"] | made["teacher/stages.0.0"])
     assert {name: (s.low, s.high) for name, s in first.items()} == {
