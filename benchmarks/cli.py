@@ -18,7 +18,7 @@ from mien.mobile_reference.files import default_cache
 from mien.mobile_reference.front.photograph import read_photograph
 from mien.mobile_reference.output.file import OutputFile
 from mien.mobile_reference.output.json_text import json_text
-from mien.mobile_reference.output.text import say
+from mien.mobile_reference.output.text import path_text, say, tell
 from mien.mobile_reference.report.junit import Case
 from mien.mobile_reference.report.junit import junit as junit_text
 from mien.mobile_reference.run.models import TFLITE
@@ -26,14 +26,14 @@ from mien.mobile_reference.run.models import TFLITE
 from .apps import android_package, android_results, apple_package, apple_results
 from .apps.generated_project import measured, variants_for
 from .emulation.emulator import DEFAULT_PRESET, PRESETS
-from .emulation.sysroot import open_userland, set_up
+from .emulation.sysroot import open_userland
 from .errors import DeviceLost
 from .estimates.estimate import chosen_variants, estimates, make_estimate_report
 from .estimates.evidence import claim_goals
 from .estimates.fit import fit_all
 from .phone.adb import choose_device, find_adb
 from .phone.phone import probe
-from .phone.runner_kit import ABIS, open_kit, set_up_kit
+from .phone.runner_kit import open_kit
 from .phone.session import MODES, Session
 from .pipeline import Given, first_given, timed_variants
 from .reporting.page import make_page
@@ -63,8 +63,8 @@ _OUTPUT_HELP = "Write the JSON report, raw times included, into this file; macos
 # What a target heeds beside what all do.
 _OPTIONS_OF: dict[str, tuple[str, ...]] = {
     HOST: ("threads", "cpus", "processes", "runs", "warmup"),
-    ARM64: ("presets", "setup", "cache"),
-    ANDROID: ("serial", "mode", "adb", "benchmark_model", "unit", "threads", "setup", "cache"),
+    ARM64: ("presets", "cache"),
+    ANDROID: ("serial", "mode", "adb", "benchmark_model", "unit", "threads", "cache"),
     **dict.fromkeys(APPLE, ()),
     ESTIMATE: ("estimate",),
     GENERATE: ("generate",),
@@ -140,8 +140,7 @@ def _cpus(_: click.Context, __: click.Parameter, value: str | None) -> tuple[int
     "--warmup", default=3, show_default=True, type=click.IntRange(0, 1000), help="Untimed runs first."
 )
 @click.option("--preset", "presets", multiple=True, type=click.Choice(list(PRESETS)), help=_PRESET_HELP)
-@click.option("--setup", is_flag=True, help="Fetch what the target needs first (arm64: about 60 MB).")
-@click.option("--cache", type=_PATH, help="Where --setup keeps it (default: the user's cache folder).")
+@click.option("--cache", type=_PATH, help="Where 'mien setup' put it (default: the user's cache).")
 @click.option("--serial", help="Which phone of 'adb devices', where there are several.")
 @click.option(
     "--mode", default="quick", show_default=True, type=click.Choice(list(MODES)), help="On a phone."
@@ -200,11 +199,7 @@ def run(
         return
     file, verdicts = OutputFile.maybe(output), OutputFile.maybe(junit)
     with Console(stderr=True).status("measuring") as status:
-        settings = options | {"no_bundle": bundle is None and options["setup"]}
-        targets = _TARGETS[options["target"]](settings, lambda text: status.update(f"measuring {text}"))
-        if bundle is None and options["setup"]:
-            click.echo("the target is ready")
-            return
+        targets = _TARGETS[options["target"]](options, lambda text: status.update(f"measuring {text}"))
         opened = open_bundle(bundle or shipped_bundle())
         specs = _specs(opened, variants, photo, options)
         results = _run_all(targets, specs)
@@ -315,10 +310,10 @@ def _report_generated(
     target: str, folder: Path, spec: Mapping[str, Any], where: str, *, as_json: bool
 ) -> None:
     if as_json:
-        record = {"target": target, "package": str(folder), "id": spec["id"], "measured": False}
+        record = {"target": target, "package": path_text(folder), "id": spec["id"], "measured": False}
         click.echo(json_text(record))
     else:
-        click.echo(f"{folder}: generated only, nothing was measured; {where} run measure.sh in it")
+        tell(f"{folder}: generated only, nothing was measured; {where} run measure.sh in it")
 
 
 # What is done instead of measuring here.
@@ -366,17 +361,12 @@ def _host_targets(_: Options, progress: Progress) -> list[Target]:
 
 def _arm64_targets(options: Options, progress: Progress) -> list[Target]:
     cache = options["cache"] or default_cache()
-    userland = set_up(cache, progress) if options["setup"] else open_userland(cache)
+    userland = open_userland(cache)
     return [Arm64Target(preset, userland, progress) for preset in options["presets"] or (DEFAULT_PRESET,)]
 
 
 def _android_targets(options: Options, progress: Progress) -> list[Target]:
     cache = options["cache"] or default_cache()
-    if options["setup"]:
-        for abi in ABIS:
-            set_up_kit(cache, abi, progress)
-    if options["no_bundle"]:
-        return []
     if options["unit"] != CPU and not options["benchmark_model"]:
         raise UsageError(f"--unit is {options['unit']}, which mien's runner does not reach; {_GET}")
     adb = choose_device(find_adb(options["adb"]), options["serial"])

@@ -9,7 +9,7 @@ import click
 from rich.console import Console
 
 from mien.mobile_reference.bundle.reader import Bundle, open_bundle
-from mien.mobile_reference.commands.options import examples
+from mien.mobile_reference.commands.options import FiniteRange, examples
 from mien.mobile_reference.errors import ChildError, UsageError
 from mien.mobile_reference.output.json_text import json_text
 from mien.mobile_reference.output.text import say, shown
@@ -33,12 +33,6 @@ from .results.records import read_report
 _PATH = click.Path(path_type=Path)
 
 
-def _finite(_: click.Context, option: click.Parameter, value: float | None) -> float | None:
-    if value is not None and not math.isfinite(value):
-        raise UsageError(f"{option.opts[0]} is {value}, expected a number")
-    return value
-
-
 @click.command(
     epilog=examples("compare old new --max-shift 0.5", "compare old new photo.jpg --threshold 50 --markdown")
 )
@@ -46,8 +40,8 @@ def _finite(_: click.Context, option: click.Parameter, value: float | None) -> f
 @click.argument("new", type=_PATH)
 @click.argument("photographs", nargs=-1, type=_PATH, metavar="[PHOTO]...")
 @click.option("--variant", "variants", multiple=True, help="Compare this variant only; may be repeated.")
-@click.option("--max-shift", type=click.FloatRange(min=0), callback=_finite, help="Exit 1 beyond it.")
-@click.option("--threshold", type=float, callback=_finite, help="Count the scores that cross it.")
+@click.option("--max-shift", type=FiniteRange(min=0), help="Exit 1 beyond it.")
+@click.option("--threshold", type=FiniteRange(), help="Count the scores that cross it.")
 @click.option("--times", nargs=2, type=_PATH, help="Two reports of 'mien bench -o', of OLD and of NEW.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 @click.option("--markdown", "as_markdown", is_flag=True, help="Print tables for a pull request.")

@@ -1,5 +1,6 @@
 """The names that a TFLite file gives its tensors, which a runtime on a phone finds them by."""
 
+import os
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -63,7 +64,7 @@ def _names(file: Path) -> tuple[list[str], list[str]]:
 
 def _loaded(file: Path) -> Interpreter:
     try:
-        return Interpreter(str(file))
+        return Interpreter(os.fsencode(file))
     except (RuntimeError, ValueError) as error:
         reason = " ".join(str(error).split())
         raise BundleError(f"LiteRT cannot load {file}: {reason}; export the bundle again") from error

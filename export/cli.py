@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from mien.mobile_reference.commands.options import examples, renamed
+from mien.mobile_reference.commands.options import FiniteRange, examples, renamed
 
 if TYPE_CHECKING:
     from mien.mobile_reference.bundle.reader import Bundle
@@ -51,7 +51,7 @@ worst that was searched with."""
 )
 @click.option(
     "--budget-points",
-    type=click.FloatRange(0, 100, min_open=True),
+    type=FiniteRange(0, 100, min_open=True),
     help="With --precision auto: largest score error of int8 over the calibration faces "
     f"(default: {DEFAULT_BUDGET:g}).",
 )
@@ -60,12 +60,12 @@ worst that was searched with."""
 )
 @click.option(
     "--converter-cpu",
-    type=click.FloatRange(1, 1e6),
+    type=FiniteRange(1, 1e6),
     help="Seconds of processor time that a converter may use (default: 1200). One that uses none hangs and "
     "is ended.",
 )
 @click.option(
-    "--converter-memory", type=click.FloatRange(0.5, 1024), help="GB of memory, likewise (default: 4.3)."
+    "--converter-memory", type=FiniteRange(0.5, 1024), help="GB of memory, likewise (default: 4.3)."
 )
 @click.option("--fresh", is_flag=True, help="Make the bundle anew, though nothing changed; see 'mien cache'.")
 @click.option(
@@ -96,9 +96,6 @@ worst that was searched with."""
 )
 @click.option("--faces", type=_PATH, hidden=True, expose_value=False, callback=renamed("--held-out"))
 @click.option("--json", "as_json", is_flag=True, help="With a comparison: print it as JSON.")
-@click.option(
-    "--set-up", type=click.Choice(["litert-torch"]), help="Make no bundle: install a front end of its own."
-)
 def export(
     source: Path | None,
     output: Path | None,
@@ -118,7 +115,6 @@ def export(
     graphs: tuple[str, ...],
     held_out: Path | None,
     as_json: bool,  # noqa: FBT001 - click passes flags so
-    set_up: str | None,
 ) -> None:
     """Turn SOURCE into a bundle for Android and iOS.
 
@@ -143,9 +139,9 @@ def export(
         "--fresh": fresh,
         "--timings": timings,
     }
-    _check_options(output, set_up, comparison, given)
-    if set_up or comparison or output is None:
-        _other_than_export(source, calibration, comparison, graphs, held_out, as_json=as_json)
+    _check_options(output, comparison, given)
+    if comparison or output is None:
+        _compare(source, calibration, comparison or "", graphs, held_out, as_json=as_json)
         return
     _check_search(precision, budget_points, work)
     start = time.monotonic()
@@ -209,13 +205,14 @@ def _show_bundle(output: Path, how: str) -> "Bundle":
     from rich.console import Console
 
     from mien.mobile_reference.bundle.reader import open_bundle
+    from mien.mobile_reference.output.text import tell
 
     from .packing.variants_table import variants_table
 
     made = open_bundle(output)
     Console().print(variants_table(made.spec, made.manifest))
     size = sum(file.stat().st_size for file in output.rglob("*") if file.is_file())
-    click.echo(f"bundle: {output}, {size / 1e6:.1f} MB, {how}")
+    tell(f"bundle: {output}, {size / 1e6:.1f} MB, {how}")
     return made
 
 
@@ -238,13 +235,11 @@ _SERVES = {
 }
 
 
-def _check_options(
-    output: Path | None, set_up: str | None, comparison: str | None, given: Mapping[str, object]
-) -> None:
+def _check_options(output: Path | None, comparison: str | None, given: Mapping[str, object]) -> None:
     """Find out before the work which options contradict each other."""
     from .errors import ExportError
 
-    tasks = {_BUNDLE: output, "--set-up": set_up, f"--compare-{comparison or '...'}": comparison}
+    tasks = {_BUNDLE: output, f"--compare-{comparison or '...'}": comparison}
     chosen = [name for name, value in tasks.items() if value]
     if len(chosen) != 1:
         raise ExportError(
@@ -256,24 +251,21 @@ def _check_options(
             raise ExportError(f"{option} was given without {wanted}, which alone heeds it; leave it out")
 
 
-def _other_than_export(
+def _compare(
     checkpoint: Path | None,
     calibration: tuple[Path, ...],
-    comparison: str | None,
+    comparison: str,
     graphs: tuple[str, ...],
     held_out: Path | None,
     *,
     as_json: bool,
 ) -> None:
-    """Compare, or set up."""
+    """Show what other converters or quantisers make of the pipeline."""
     from mien.models.sources import open_pipeline
 
     from .compare import command as tasks
     from .errors import ExportError
 
-    if comparison is None:
-        tasks.set_up()
-        return
     judging = held_out or open_pipeline(checkpoint).inputs.samples
     if judging is None:
         raise ExportError("the pipeline comes with no samples; give a folder with --held-out")
@@ -307,5 +299,5 @@ def _precision(
     from .search.precision_search import Budget
 
     if precision == _AUTO:
-        return Budget(points or DEFAULT_BUDGET, work or output.with_name(output.name + ".search"))
+        return Budget(points or DEFAULT_BUDGET, work or Path(f"{output.absolute()}.search"))
     return None if precision is None or precision in _NOT_FILES else Path(precision)

@@ -13,6 +13,8 @@ from typing import IO, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from mien.mobile_reference.files import check_size
+
 _HEADERS = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
 _SUFFIX = ".npy"
 
@@ -26,10 +28,7 @@ def read_array(path: Path, most_bytes: int) -> NDArray[Any]:
         ValueError: the file does not hold such an array, or has more than ``most_bytes``.
     """
     with _damage_is_told():
-        if not path.is_file():
-            raise ValueError("it is not a file")
-        if path.stat().st_size > most_bytes:
-            raise ValueError(f"it is larger than {most_bytes} bytes")
+        check_size(path, most_bytes)
         return _array(path.read_bytes())
 
 

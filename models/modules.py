@@ -41,6 +41,9 @@ def as_tuple(made: object) -> tuple[Tensor, ...]:
     Raises:
         PipelineError: it is neither a tensor nor a tuple or list of tensors.
     """
+    if isinstance(made, dict):
+        parts = ", ".join(f"made[{key!r}]" for key in made)
+        raise PipelineError(f"made a dictionary, expected tensors in order; return {parts:.200} of it")
     outputs = tuple(made) if isinstance(made, tuple | list) else (made,)
     found = [output for output in outputs if isinstance(output, Tensor)]
     if len(found) != len(outputs):

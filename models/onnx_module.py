@@ -8,8 +8,12 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from mien.mobile_reference.files import check_size
+
 from .errors import PipelineError
 
+_LARGEST = 2 << 30
+"""Bytes of a file: more than any phone would take."""
 _OWN_DOMAINS = frozenset(["", "ai.onnx"])
 _TYPES = {1: "float32", 2: "uint8", 6: "int32"}
 """Types of tensors by their numbers in ONNX."""
@@ -46,6 +50,7 @@ def open_onnx(file: Path) -> OnnxModule:
     """
     if not file.is_file():
         raise PipelineError(f"{file} does not exist; give an ONNX file")
+    _check_size(file)
     return OnnxModule(file)
 
 
@@ -111,8 +116,16 @@ def _content(file: Path) -> Tensor:
     beside = {ExternalDataInfo(tensor).location for tensor in stored if uses_external_data(tensor)}
     state = sha256()
     for one in (file, *(file.parent / name for name in sorted(beside))):
+        _check_size(one)
         state.update(one.read_bytes())
     return torch.from_numpy(np.frombuffer(state.digest(), np.uint8).copy())
+
+
+def _check_size(file: Path) -> None:
+    try:
+        check_size(file, _LARGEST)
+    except ValueError as error:
+        raise PipelineError(f"{file} cannot be read: {error}; give an ONNX file with its weights") from error
 
 
 def _session(file: Path) -> Any:

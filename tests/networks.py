@@ -85,8 +85,10 @@ class Shuffled(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         block = torchvision.models.shufflenetv2.InvertedResidual
-        self.first, self.blocks = nn.Conv2d(3, 16, 3, 2, 1), nn.Sequential(block(16, 16, 1), block(16, 32, 2))
-        self.grouped, self.last = nn.Conv2d(32, 16, 3, padding=1, groups=4), nn.Linear(16, 5)
+        self.first = nn.Conv2d(3, 16, 3, 2, 1)
+        # The last one splits a map of eight columns, which a converter may take for channels.
+        self.blocks = nn.Sequential(block(16, 16, 1), block(16, 32, 2), block(32, 32, 1))
+        self.grouped, self.last = nn.Conv2d(32, 16, 3, padding=1, groups=2), nn.Linear(16, 5)
 
     def forward(self, x: Tensor) -> Tensor:
         x = self.blocks(F.relu(self.first(x)))

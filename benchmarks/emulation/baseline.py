@@ -3,7 +3,7 @@
 ``python -m mien.benchmarks.emulation.baseline BUNDLE`` counts on emulated processors, prints both, says
 which kinds of kernels need them and what dot products save, and exits with 1 when the typical processor
 needs more than the stored count and two per cent; ``--update`` stores the new counts. It sets the emulation
-up when that was not done (``mien bench --target arm64 --setup``).
+up when that was not done (``mien setup arm64``).
 """
 
 import hashlib
@@ -185,7 +185,7 @@ def _check_models(bundle: Bundle, stored: Mapping[str, Any]) -> None:
 
 @click.command()
 @click.argument("bundle", type=_PATH)
-@click.option("--cache", type=_PATH, help="Where 'mien bench --setup' keeps the emulated system.")
+@click.option("--cache", type=_PATH, help="Where 'mien setup' keeps the emulated system.")
 @click.option("--update", is_flag=True, help="Store the counts instead of judging them.")
 def main(bundle: Path, cache: Path | None, update: bool) -> None:  # noqa: FBT001 - click passes flags so
     """Count the instructions of a bundle's int8 appraisal and compare with those in the repository."""

@@ -2,7 +2,7 @@
 
 ``python -m mien.benchmarks.emulation.count MODEL...`` runs each once on the emulated ``typical`` processor,
 in a process of its own: one that crashes does not take the others along. The emulation must have been set
-up (``mien bench --target arm64 --setup``). Instructions are not a time.
+up (``mien setup arm64``). Instructions are not a time.
 """
 
 import shutil
@@ -85,7 +85,7 @@ def _print(found: Sequence[Counted]) -> None:
     "--input", "inputs", multiple=True, type=_FILE, help="A .npy file for each input in order (else zeros)."
 )
 @click.option(
-    "--cache", type=click.Path(path_type=Path), help="Where 'mien bench --setup' keeps the emulated system."
+    "--cache", type=click.Path(path_type=Path), help="Where 'mien setup' keeps the emulated system."
 )
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON array.")
 def main(

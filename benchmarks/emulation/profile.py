@@ -48,9 +48,7 @@ def read_symbols(library: Path) -> Symbols:
     lines = [line.split(maxsplit=2) for line in done.stdout.splitlines()]
     functions = [(int(words[0], 16), words[2]) for words in lines if len(words) == 3 and words[1] in "tTwW"]
     if done.returncode or not functions:
-        raise TargetError(
-            f"nm finds no functions in {library}; run 'mien bench --target arm64 --setup' again"
-        )
+        raise TargetError(f"nm finds no functions in {library}; run 'mien setup arm64' again")
     addresses = np.array([address for address, _ in functions], dtype=np.uint64)
     return Symbols(addresses, tuple(name for _, name in functions), library.stat().st_size)
 

@@ -73,6 +73,11 @@ def _name() -> str:
     return f"arm64-litert-{version('ai-edge-litert')}"
 
 
+def is_set_up(cache: Path) -> bool:
+    """Tell whether ``set_up`` ended well in this folder."""
+    return (cache / _name() / _READY).is_file()
+
+
 def open_userland(cache: Path) -> Userland:
     """Find what ``set_up`` made.
 
@@ -80,8 +85,8 @@ def open_userland(cache: Path) -> Userland:
         SetupError: it is not there, or the emulator is not.
     """
     folder = cache / _name()
-    if not (folder / _READY).is_file():
-        raise SetupError(f"{folder} has not been set up; run 'mien bench --target arm64 --setup'")
+    if not is_set_up(cache):
+        raise SetupError(f"{folder} has not been set up; run 'mien setup arm64'")
     _require(QEMU)
     return Userland(folder)
 
@@ -98,7 +103,7 @@ def set_up(cache: Path, progress: Callable[[str], None]) -> Userland:
     if find_spec("pip") is None:
         raise SetupError("this Python has no pip to fetch LiteRT for ARM64 with; python -m ensurepip")
     folder = cache / _name()
-    if (folder / _READY).is_file():
+    if is_set_up(cache):
         return Userland(folder)
     cache.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=cache, prefix="setup-") as name:

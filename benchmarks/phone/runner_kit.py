@@ -74,6 +74,11 @@ def _folder(cache: Path, abi: str) -> Path:
     return cache / f"android-{abi}-litert-{LITERT}-{hashlib.sha256(code).hexdigest()[:12]}"
 
 
+def is_kit_ready(cache: Path, abi: str) -> bool:
+    """Tell whether ``set_up_kit`` ended well in this folder."""
+    return (_folder(cache, abi) / _READY).is_file()
+
+
 def open_kit(cache: Path, abi: str) -> Kit:
     """Find what ``set_up_kit`` made, and check its files.
 
@@ -83,8 +88,8 @@ def open_kit(cache: Path, abi: str) -> Kit:
     if abi not in ABIS:
         raise SetupError(f"there is no runner for {abi}, only for {' and '.join(ABIS)}; use another phone")
     folder = _folder(cache, abi)
-    if not (folder / _READY).is_file():
-        raise SetupError(f"{folder} has not been set up; run 'mien bench --target android --setup'")
+    if not is_kit_ready(cache, abi):
+        raise SetupError(f"{folder} has not been set up; run 'mien setup android'")
     kit = Kit(folder, abi, json.loads((folder / _READY).read_text()))
     for name, known in kit.hashes.items():
         if not (folder / name).is_file() or sha256(folder / name) != known:
@@ -98,7 +103,7 @@ def set_up_kit(cache: Path, abi: str, progress: Callable[[str], None]) -> Kit:
     Raises:
         SetupError: a tool is missing, a download failed, or LiteRT is of another release.
     """
-    if (_folder(cache, abi) / _READY).is_file():
+    if is_kit_ready(cache, abi):
         return open_kit(cache, abi)
     _check_tools(ABIS[abi])
     cache.mkdir(parents=True, exist_ok=True)

@@ -1,4 +1,4 @@
-"""What ``mien export`` does beside exporting: it compares and sets up, and writes no bundle."""
+"""What ``mien export`` does beside exporting: it compares, and writes no bundle."""
 
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
@@ -13,7 +13,6 @@ from rich.table import Table
 from mien.export.component import component
 from mien.export.errors import ExportError
 from mien.export.running.jobs import Progress
-from mien.export.tflite.converters import litert_torch
 from mien.export.tflite.samples import save_traces
 from mien.mobile_reference.output.json_text import json_text
 from mien.mobile_reference.report.progress import one_bar
@@ -146,10 +145,3 @@ def show_table(comparison: Comparison, found: Found) -> None:
 def show_json(comparison: Comparison, found: Found) -> None:
     """Print one JSON array."""
     click.echo(json_text([asdict(one) for one in found], indent=1))
-
-
-def set_up() -> None:
-    """Make the environment of litert-torch."""
-    with one_bar("setting up") as report:
-        folder = litert_torch.set_up(lambda step: report(step, 0, 1))
-    click.echo(f"{litert_torch.NAME}: {folder}")

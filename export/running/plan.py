@@ -99,11 +99,11 @@ def float_file(folder: Path, name: str) -> Path:
 
 def float_model(one: Component, source: Source, samples: Sequence[Mapping[str, Any]], work: Path) -> Path:
     """Convert a component to float32 TFLite in the folder ``work``, and check it against the samples."""
-    from mien.export.tflite.conversion import convert_float
-    from mien.export.tflite.converters import DEFAULT
+    from mien.export.tflite.conversion import convert_proven
+    from mien.export.tflite.converters.flatbuffer_direct import WAYS
 
     work.mkdir(parents=True)
-    return convert_float(DEFAULT.convert, one, source, samples, work)
+    return convert_proven(WAYS, one, source, samples, work)
 
 
 def convert_tflite(precision: Path, name: str, source: Source, traces: Path, folder: Path) -> None:

@@ -1,5 +1,6 @@
 """A float32 TFLite model that is proven: whichever front end made it, it computes what PyTorch computed."""
 
+import logging
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -14,6 +15,25 @@ from .passes.layout import channels_last_model
 from .passes.xnnpack_rewrites import fuse_relu
 from .quantise import check_contract, check_float
 from .ranges import Arrays
+
+_LOG = logging.getLogger(__name__)
+
+
+def convert_proven(
+    ways: Sequence[Convert], component: Component, source: Source, samples: Sequence[Arrays], folder: Path
+) -> Path:
+    """Convert a component in the first of some ways that makes what ``convert_float`` accepts.
+
+    Raises:
+        ConversionError: none does; it says what is wrong in the last one.
+    """
+    *others, last = ways
+    for convert in others:
+        try:
+            return convert_float(convert, component, source, samples, folder)
+        except Exception:  # a converter raises whatever it raises
+            _LOG.exception("%s is converted in another way, for this one failed", component.name)
+    return convert_float(last, component, source, samples, folder)
 
 
 def convert_float(

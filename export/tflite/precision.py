@@ -4,17 +4,20 @@ A pipeline may come with a file of assignments, found by a search and by trials 
 (docs/quantisation.md); it is exported with them unless another search is asked for.
 """
 
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 
 from mien.export.errors import ExportError
+from mien.mobile_reference.files import check_size
 from mien.mobile_reference.output.json_text import json_text
+from mien.mobile_reference.strict_json import parse_json
 
 from .blocks import Block
 from .ranges import Method, Range, Spreads, ranges_by
+
+_MAX_BYTES = 1 << 20
 
 
 class Precision(StrEnum):
@@ -100,7 +103,8 @@ def stored_assignment(variant: str, file: Path) -> dict[str, Choice]:
         ExportError: the file is none that ``write_assignments`` wrote, or lacks the variant.
     """
     try:
-        found = json.loads(file.read_text(encoding="utf-8"))[variant]
+        check_size(file, _MAX_BYTES)
+        found = parse_json(file.read_bytes())[variant]
         return {block: read_choice(choice) for block, choice in found.items()}
     except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
         raise ExportError(

@@ -2,19 +2,22 @@
 
 import errno
 import os
+import re
+import shutil
 import signal
 import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from importlib.metadata import entry_points
-from io import StringIO
+from io import StringIO, TextIOWrapper
 from pathlib import Path
 from types import FrameType
 from typing import Any, NoReturn
 
 import click
 
+from mien.mobile_reference.errors import UsageError
 from mien.mobile_reference.output.text import nearest, say, shown
 
 COMMANDS = "mien.commands"
@@ -86,6 +89,7 @@ def run(command: click.Command, arguments: Sequence[str] | None = None, name: st
     """
     with _terminated_as_interrupted():
         try:
+            _check_streams()
             left = command.main(args=arguments, prog_name=name, standalone_mode=False)
             sys.stdout.flush()
         except (Exception, KeyboardInterrupt, SystemExit) as error:
@@ -122,6 +126,8 @@ def _explain_missing_module(error: ModuleNotFoundError) -> tuple[str, int]:
 
 def _explain_refusal(error: OSError) -> tuple[str, int]:
     """Tell what the system refused; an error of a library that has no number is a defect."""
+    if isinstance(error, shutil.Error):
+        error = _first_of(error)
     if error.errno is None:
         raise error
     _give_up_output()
@@ -132,6 +138,13 @@ def _explain_refusal(error: OSError) -> tuple[str, int]:
     return f"{subject}{error.strerror}; {advice}", BAD
 
 
+def _first_of(error: shutil.Error) -> OSError:
+    """Return the first refusal of those that copying a folder met, which it gathers as text."""
+    found = [(target, _NUMBERED.match(str(reason))) for _, target, reason in error.args[0]]
+    return next((OSError(int(m[1]), os.strerror(int(m[1])), str(target)) for target, m in found if m), error)
+
+
+_NUMBERED = re.compile(r"\[Errno (\d+)\]")
 _ADVICE = (
     ((errno.ENOSPC, errno.EDQUOT), "free some space, or write elsewhere"),
     ((errno.EACCES, errno.EPERM, errno.EROFS), "change its permissions, or use another place"),
@@ -163,6 +176,22 @@ _ENDS: tuple[tuple[Any, Callable[[Any], tuple[str, int]]], ...] = (
     (Exception, _explain),
 )
 """What can end a command before it is done; the first that fits gives what is said, and the exit code."""
+
+
+def _check_streams() -> None:
+    """Have all three streams open, so that no file that is opened takes the place of one.
+
+    Raises:
+        UsageError: standard output is closed, so what was found would be lost.
+    """
+    while (descriptor := os.open(os.devnull, os.O_RDWR)) <= 2:
+        pass
+    os.close(descriptor)
+    if sys.stdout is None:
+        raise UsageError("standard output is closed; let it lead to a file, or to /dev/null")
+    if isinstance(sys.stdout, TextIOWrapper):
+        # Names may hold what the terminal's encoding has not.
+        sys.stdout.reconfigure(errors="backslashreplace")
 
 
 def _give_up_output() -> None:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from mien.mobile_reference.arrays import read_array
+from mien.mobile_reference.commands.options import FiniteRange
 from mien.mobile_reference.errors import UsageError
 from mien.mobile_reference.output.folder import Kind, OutputFolder
 from mien.mobile_reference.output.json_text import json_text
@@ -93,7 +94,7 @@ def _executed(
 @policy_option
 @function_option
 @click.option("--seed", default=0, show_default=True, help="Seed of random inputs, if none are given.")
-@click.option("--tolerance", type=float, help="Largest relative difference that passes.")
+@click.option("--tolerance", type=FiniteRange(min=0), help="Largest relative difference that passes.")
 @json_option
 def check(
     package: Path,

@@ -15,6 +15,7 @@ from rich.text import Text
 
 from mien.mobile_reference.files import default_cache
 from mien.mobile_reference.output.json_text import json_text
+from mien.mobile_reference.setups import setups
 
 from .options import examples
 
@@ -51,7 +52,7 @@ class Part:
 
 
 def parts() -> Iterator[Part]:
-    """Look at this machine; nothing is imported, started or changed."""
+    """Look at this machine; no program is started, no heavy package imported, nothing changed."""
     yield Part("Python", platform.python_version(), "run mien")
     yield Part("system", f"{platform.system()} {platform.release()}, {platform.machine()}", "run mien")
     yield Part("processor", f"{os.cpu_count() or 1} cores", "export and verify")
@@ -60,6 +61,9 @@ def parts() -> Iterator[Part]:
         yield Part(name, _installed(package), serves, install)
     for name, program, serves, install in _PROGRAMS:
         yield Part(name, shutil.which(program), serves, install)
+    for one in setups():
+        ready = "set up" if one.is_ready(default_cache()) else None
+        yield Part(one.name, ready, one.serves, f"mien setup {one.name}")
     yield _cache()
 
 

@@ -1,11 +1,24 @@
 """Options that several commands have in common."""
 
+import math
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import click
 
 from mien.mobile_reference.errors import UsageError
+
+
+class FiniteRange(click.FloatRange):
+    """A real number of a range. Click's own takes NaN, which lies in no range and would limit nothing."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Return the number, or say why it is none."""
+        number = super().convert(value, param, ctx)
+        if not math.isfinite(number):
+            self.fail(f"{value} is not a finite number.", param, ctx)
+        return number
 
 
 def renamed(name: str) -> Callable[[click.Context, click.Parameter, Path | None], None]:

@@ -12,6 +12,7 @@ from mien.mobile_reference.bundle.app_bundle import (
     write_app_bundle,
 )
 from mien.mobile_reference.bundle.reader import open_bundle
+from mien.mobile_reference.output.text import tell
 
 from .options import examples
 
@@ -43,4 +44,4 @@ def pack(bundle: Path, system: str, variant: str | None, goldens: str, output: P
     opened = open_bundle(bundle)
     chosen = chosen_variant(opened, system, variant)
     size = write_app_bundle(opened, chosen, goldens, output)
-    click.echo(f"{output}: {chosen.name} for {system}, {size / 1e6:.2f} MB, goldens: {goldens}")
+    tell(f"{output}: {chosen.name} for {system}, {size / 1e6:.2f} MB, goldens: {goldens}")

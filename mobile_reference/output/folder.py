@@ -64,6 +64,8 @@ class OutputFolder:
 
     def _recover(self) -> None:
         """Give back, or remove, what a process that was killed between two renames had put aside."""
+        if self.place.is_mount():  # it has no neighbours, and is refused
+            return
         aside = _aside(self.place)
         if not aside.is_dir() or aside.is_symlink():
             return
@@ -187,8 +189,14 @@ class Writer:
     def write_all(self, files: Mapping[str, bytes]) -> None:
         """Write new files by their names."""
         for name, data in files.items():
-            with self.new(name) as stream:
-                stream.write(data)
+            stream = self.new(name)
+            try:
+                with stream:
+                    stream.write(data)
+            except BaseException:
+                (self.folder / name).unlink()  # half of it is nothing to keep
+                self.names.remove(name)
+                raise
 
 
 def files_of(folder: Path, names: Iterable[str] | None = None) -> dict[str, dict[str, Any]]:

@@ -32,6 +32,11 @@ def path_text(path: Path) -> str:
     return os.fsencode(path).decode("utf-8", "backslashreplace")
 
 
+def tell(message: object) -> None:
+    """Write one line to standard output."""
+    click.echo(shown(message))
+
+
 def say(message: object) -> None:
     """Write one line to standard error; of a very long one the beginning and the end."""
     line = shown(message)

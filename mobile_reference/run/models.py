@@ -1,5 +1,6 @@
 """Running one model of a bundle: numpy arrays in, numpy arrays out, by the names of the contract."""
 
+import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -32,7 +33,8 @@ class TFLiteModel:
     def __init__(self, model: Path, inputs: Tensors, outputs: Tensors, threads: int) -> None:
         self._model, self._given, self._made = model, inputs, outputs
         try:
-            self._interpreter = Interpreter(str(model), num_threads=threads)
+            # As bytes: a name that is not UTF-8 cannot be given as text.
+            self._interpreter = Interpreter(os.fsencode(model), num_threads=threads)
             self._interpreter.allocate_tensors()
         except (RuntimeError, ValueError) as error:
             raise _damaged("load", model, error) from error

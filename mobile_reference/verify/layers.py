@@ -3,6 +3,7 @@
 The models run without XNNPACK, which keeps what is between its layers to itself.
 """
 
+import os
 import warnings
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -77,7 +78,7 @@ class Layers:
             # Keeping every tensor costs memory, which is what it is for.
             warnings.simplefilter("ignore", UserWarning)
             self._interpreter = Interpreter(
-                str(model),
+                os.fsencode(model),
                 experimental_op_resolver_type=OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES,
                 experimental_preserve_all_tensors=True,
             )

@@ -1,6 +1,7 @@
 """One model, one face, one score: whatever kernels, threads, order or process compute it (TFLite only)."""
 
 import multiprocessing
+import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
@@ -81,7 +82,7 @@ def ratings(
     model: Path, inputs: Inputs, place: int, resolver: OpResolverType = XNNPACK, threads: int = 1
 ) -> list[Array]:
     """Return what an end-to-end model makes of several inputs as its output number ``place``."""
-    interpreter = Interpreter(str(model), num_threads=threads, experimental_op_resolver_type=resolver)
+    interpreter = Interpreter(os.fsencode(model), num_threads=threads, experimental_op_resolver_type=resolver)
     interpreter.allocate_tensors()
     rating = interpreter.get_output_details()[place]["index"]
     found = []

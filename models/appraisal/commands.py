@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from mien.mobile_reference.commands.options import examples
+from mien.mobile_reference.commands.options import FiniteRange, examples
+from mien.mobile_reference.output.text import tell
 
 if TYPE_CHECKING:
     from mien.models.appraisal.evaluation.evaluate import Request
@@ -74,7 +75,7 @@ def train(
     recipe = Recipe(
         sources=[Source.parse(text) for text in faces],
         output=output,
-        work=work or output.with_name(output.name + ".training"),
+        work=work or Path(f"{output.absolute()}.training"),
         device=device,
         seed=seed,
         steps=steps,
@@ -85,7 +86,7 @@ def train(
     )
     with bar_per_step() as report:
         follow(recipe, report)
-    click.echo(f"checkpoint: {output}")
+    tell(f"checkpoint: {output}")
 
 
 @click.command(epilog=examples("evaluate portraits --checkpoint checkpoint --page seen.html"))
@@ -120,7 +121,7 @@ def train(
     "--noise",
     default=0.0,
     show_default=True,
-    type=click.FloatRange(0, 64),
+    type=FiniteRange(0, 64),
     help="Add a camera's noise to every face, of this standard deviation in grey levels.",
 )
 @click.option("--threads", default=1, show_default=True, type=click.IntRange(1, 64))
@@ -203,7 +204,7 @@ def _dump(request: "Request", folder: Path, others: Sequence[object]) -> None:
         raise RequestError("--dump only writes faces; give it alone, with --split and --noise if need be")
     with bar_per_step() as progress:
         write_faces(request, folder, progress)
-    click.echo(f"faces: {folder}")
+    tell(f"faces: {folder}")
 
 
 @click.command(
@@ -247,4 +248,4 @@ def fit_score(
         f"{fit.tolerated_before:.4g} -> {fit.tolerated_evidence:.4g}, error on people left out "
         f"{fit.error_before:.2f} -> {fit.error_left_out:.2f} points"
     )
-    click.echo(f"checkpoint: {output}")
+    tell(f"checkpoint: {output}")

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from mien.mobile_reference.errors import PhotographError
+from mien.mobile_reference.files import check_size
 from mien.mobile_reference.front.photograph import read_photograph
 from mien.models.errors import NoFaceError
 
@@ -20,6 +21,7 @@ from .errors import ImageSetError
 INDEX = "index.csv"
 TRAINING = ("", "train")
 """Splits of portraits that may be trained on: the one of that name, and none."""
+_MAX_INDEX_BYTES = 64 << 20
 _COLUMNS = frozenset({"image", "identity", "split", "landmarks"})
 TRAITS = frozenset(
     {"glasses", "beard", "hat", "child", "elderly", "dark_skin", "hard_light", "teeth", "eyes_closed"}
@@ -98,6 +100,7 @@ def read_portraits(folder: Path, split: str = "") -> list[Portrait]:
 
 def _indexed(folder: Path) -> list[Portrait]:
     try:
+        check_size(folder / INDEX, _MAX_INDEX_BYTES)
         with (folder / INDEX).open(newline="", encoding="utf-8") as lines:
             rows = list(csv.DictReader(lines, restval=""))
     except (ValueError, csv.Error) as error:

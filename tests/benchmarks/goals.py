@@ -42,7 +42,7 @@ def harness_goals(cache: Path) -> Iterator[Goal]:
 
 @click.command()
 @click.argument("bundle", type=click.Path(path_type=Path))
-@click.option("--cache", type=click.Path(path_type=Path), help="Where 'mien bench --setup' keeps things.")
+@click.option("--cache", type=click.Path(path_type=Path), help="Where 'mien setup' keeps things.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object a line.")
 def main(bundle: Path, cache: Path | None, as_json: bool) -> None:  # noqa: FBT001 - click passes flags so
     """Print the figures of BUNDLE that have a goal, and whether they keep it."""

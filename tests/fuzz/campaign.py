@@ -4,9 +4,10 @@ import os
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib.metadata import entry_points
+from itertools import count
 from pathlib import Path
 from random import Random
 
@@ -14,6 +15,7 @@ from mien.mobile_reference.commands import console
 
 from .harness import PROMISED, REFUSED, attempt, judge
 from .mutation import damaged
+from .surroundings import kept
 from .targets import Case, Target
 
 
@@ -95,20 +97,27 @@ def try_data(prepared: Prepared, file: Path, data: bytes) -> str:
     with tempfile.TemporaryDirectory() as name:
         case = Case(prepared.folder, Path(name), file, data)
         command = [str(part) for part in target.command(case)]
-        ended = attempt(lambda: console.main(command), case.work, target.bounds)
-    kind = judge(ended, target.bounds)
+        foreign = kept(case.work)
+
+        def act() -> None:
+            target.enter(case)
+            console.main(command)
+
+        ended = attempt(act, case.work, target.bounds)
+        lost = kept(case.work) != foreign
+    kind = "lost: files of somebody else" if lost else judge(ended, target.bounds)
     if kind in PROMISED and kind != REFUSED and target.must_refuse(data):
         return f"false pass: {kind}"
     return kind
 
 
 def campaign(
-    prepared: Sequence[Prepared], seed: int, seconds: float, tell: Callable[[Finding], None]
+    prepared: Sequence[Prepared], seed: int, seconds: float, tell: Callable[[Finding], None], first: int = 0
 ) -> dict[str, Counts]:
-    """Try cases of all targets in turns until the time is over, at least one of each."""
+    """Try cases of all targets in turns from ``first`` on until the time is over, at least one of each."""
     counts = {one.name: Counts() for one in prepared}
     end = time.monotonic() + seconds
-    for number in _count():
+    for number in count(first):
         for one in prepared:
             kind = try_case(one, seed, number)
             counts[one.name].ends[kind if kind in PROMISED else kind.partition(":")[0]] += 1
@@ -119,10 +128,3 @@ def campaign(
         if time.monotonic() > end:
             break
     return counts
-
-
-def _count() -> Iterator[int]:
-    number = 0
-    while True:
-        yield number
-        number += 1

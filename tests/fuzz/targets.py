@@ -16,6 +16,7 @@ from PIL import Image, ImageCms
 import tests.mobile_reference.coreml.mil_packages as build
 from tests.benchmarks.tinymodels import tiny_bundle
 from tests.fuzz.harness import Bounds
+from tests.fuzz.surroundings import drawn, surround
 
 Command = Sequence[object]
 _USUAL = Bounds()
@@ -48,13 +49,15 @@ class Case:
 class Target:
     """A reader: ``make`` makes sound files in a folder and names those to be damaged, ``command`` reads one.
 
-    ``must_refuse`` tells of damage that no command may let pass. ``bounds`` are those of one command.
+    ``must_refuse`` tells of damage that no command may let pass. ``bounds`` are those of one command, and
+    ``enter`` changes what surrounds it, in its process.
     """
 
     make: Callable[[Path], Sequence[Path]]
     command: Callable[[Case], Command]
     must_refuse: Callable[[bytes], bool] = lambda _: False
     bounds: Bounds = _USUAL
+    enter: Callable[[Case], None] = lambda _: None
 
 
 def _noise(shape: tuple[int, ...]) -> Any:
@@ -215,6 +218,27 @@ def _compared(case: Case) -> Command:
     return "bench", "compare", case.sound / "report.json", case.alone()
 
 
+def _bundle(folder: Path) -> Sequence[Path]:
+    return [tiny_bundle(folder / "bundle") / "noise.png"]
+
+
+def _is_sound(case: Case) -> bool:
+    return case.data == case.seed.read_bytes()
+
+
+def _in_a_place(case: Case) -> Command:
+    bundle = case.sound / "bundle"
+    if _is_sound(case):
+        return "appraise", "--bundle", bundle, case.seed, "-o", case.work / "new"
+    # Beside a bundle of its own, for a command may write there.
+    return drawn(case.data, Path(shutil.copytree(bundle, case.work / "own" / "bundle")), case.work)
+
+
+def _surround(case: Case) -> None:
+    if not _is_sound(case):
+        surround(case.data)
+
+
 TARGETS: Mapping[str, Target] = {
     "photographs": Target(_photographs, _appraised),
     "manifests": Target(_manifests, _with_damaged_manifest),
@@ -224,5 +248,6 @@ TARGETS: Mapping[str, Target] = {
     "sources": Target(_sources, _checked, bounds=_WITH_TORCH),
     "checkpoints": Target(_checkpoints, _rated_by, bounds=_WITH_TORCH),
     "reports": Target(_reports, _compared),
+    "surroundings": Target(_bundle, _in_a_place, enter=_surround),
 }
 """Every reader of files from outside, and what is damaged for it."""

@@ -1,6 +1,7 @@
 """The readers: sound files end well, known damage is refused, and a short campaign finds nothing."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -8,7 +9,8 @@ import pytest
 
 from tests.fuzz.campaign import Prepared, campaign, prepare, try_data
 from tests.fuzz.harness import GATE, PASSED, REFUSED
-from tests.fuzz.targets import TARGETS
+from tests.fuzz.surroundings import FOREIGN, PLACES
+from tests.fuzz.targets import TARGETS, Case, Command
 
 
 @pytest.fixture(scope="module")
@@ -24,6 +26,34 @@ def test_sound_files_are_not_refused(prepared: Mapping[str, Prepared], name: str
     assert {seed.name: try_data(one, seed, seed.read_bytes()) for seed in one.seeds} == {
         seed.name: right for seed in one.seeds
     }
+
+
+def test_a_lost_file_of_somebody_else_is_found(prepared: Mapping[str, Prepared]) -> None:
+    def overwrite(case: Case) -> None:
+        next((case.work / FOREIGN).iterdir()).write_text("gone")
+
+    def beside_foreign_files(case: Case) -> Command:
+        PLACES[0](case.work)
+        return ("--version",)
+
+    one = prepared["surroundings"]
+    target = replace(one.target, command=beside_foreign_files)
+    assert try_data(replace(one, target=target), one.seeds[0], b"") == PASSED
+    target = replace(target, enter=overwrite)
+    assert try_data(replace(one, target=target), one.seeds[0], b"").startswith("lost")
+
+
+def test_a_campaign_goes_on_where_another_ended(prepared: Mapping[str, Prepared]) -> None:
+    tried: list[bytes] = []
+
+    def version(case: Case) -> Command:
+        tried.append(case.data)
+        return ("--version",)
+
+    one = replace(prepared["surroundings"], target=replace(prepared["surroundings"].target, command=version))
+    for first in (0, 1, 0):
+        campaign([one], seed=1, seconds=0, tell=lambda _: None, first=first)
+    assert tried[0] == tried[2] != tried[1]
 
 
 def test_a_model_cut_in_half_is_refused(prepared: Mapping[str, Prepared]) -> None:

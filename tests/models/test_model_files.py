@@ -2,6 +2,7 @@
 
 import io
 import json
+import os
 import pickle
 import zipfile
 from collections.abc import Callable, Mapping
@@ -290,3 +291,21 @@ def test_the_hash_of_an_onnx_file_follows_its_weights(onnx_file: Path, tmp_path:
     weight.CopyFrom(onnx.numpy_helper.from_array(values.astype(np.float32), weight.name))
     onnx.save(model, str(tmp_path / "net.onnx"))
     assert not torch.equal(open_onnx(tmp_path / "net.onnx").content, before)
+
+
+@pytest.mark.parametrize("location", ["/dev/zero", "nowhere.bin", "pipe", "../elsewhere.bin"])
+def test_weights_beside_an_onnx_file_that_are_no_file_of_its_folder_are_refused(
+    onnx_file: Path, tmp_path: Path, location: str
+) -> None:
+    (tmp_path / "elsewhere.bin").write_bytes(bytes(1000))
+    (tmp_path / "model").mkdir()
+    os.mkfifo(tmp_path / "model" / "pipe")
+    model = onnx.load(str(onnx_file))
+    weight = model.graph.initializer[0]
+    weight.ClearField("raw_data")
+    weight.data_location = onnx.TensorProto.EXTERNAL
+    entry = weight.external_data.add()
+    entry.key, entry.value = "location", location
+    (tmp_path / "model" / "net.onnx").write_bytes(model.SerializeToString())
+    with pytest.raises(PipelineError):
+        open_onnx(tmp_path / "model" / "net.onnx")

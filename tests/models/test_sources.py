@@ -294,7 +294,8 @@ RUNS = {
     "of int64; expected": "return both.argmax().reshape(1)",
     "first it was": "self.n = getattr(self, 'n', 0) + 1; return both.mean((1, 2, 3)).repeat(self.n)",
     "stage rate, given image .*mask .*: RuntimeError": "both = both[:, :2]",
-    "made dict, expected a tensor": 'return {"grade": both}',
+    r"made a dictionary.*; return made\['grade'\] of it": 'return {"grade": both}',
+    "made str, expected a tensor": 'return "grade"',
     "made 2 tensors, expected 1: grade": "return both, both",
 }
 

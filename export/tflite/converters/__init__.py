@@ -59,7 +59,7 @@ FRONT_ENDS: tuple[FrontEnd, ...] = (
         litert_torch.NAME,
         litert_torch.convert,
         litert_torch.is_ready,
-        f"mien export --set-up {litert_torch.NAME}",
+        f"mien setup {litert_torch.NAME}",
         _PATIENT,
     ),
 )

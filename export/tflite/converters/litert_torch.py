@@ -1,69 +1,34 @@
 """litert-torch: PyTorch to TFLite by way of torch.export, in an environment of its own.
 
-Its versions do not live beside onnx2tf's, so ``set_up`` makes a virtual environment in the user's cache, and
-``litert_torch_worker`` runs there as a program. Inputs and outputs lose their names and keep their order in
-the signature alone.
+Its versions do not live beside onnx2tf's, so ``mien setup litert-torch`` makes a virtual environment in the
+user's cache, and ``litert_torch_worker`` runs there as a program. Inputs and outputs lose their names and
+keep their order in the signature alone.
 """
 
-import hashlib
 import os
 import re
-import shutil
 import subprocess
 import sys
-import sysconfig
-import venv
-from collections.abc import Callable
 from importlib.resources import files
 from pathlib import Path
 
 from mien.export.component import Component
-from mien.export.errors import ConversionError, ExportError
+from mien.export.environments import LITERT_TORCH, last_words
+from mien.export.errors import ConversionError
 from mien.export.tflite.signature import order_by_signature
 from mien.mobile_reference.files import default_cache
 from mien.models.sources import BUILT_IN, Source, as_origin, is_built_in
 
 from .unsupported import unsupported
 
-NAME = "litert-torch"
-_LOCK = "litert_torch.lock"
-_READY = "ready"
+NAME = LITERT_TORCH.name
 # What the worker imports of mien.
 _ROOMS = ("models", "export", "mobile_reference")
-# Some 6 GB over a slow line.
-_SET_UP_LIMIT_S = 3600
-
-
-def environment() -> Path:
-    """Return the folder of the environment, which need not exist."""
-    return default_cache() / NAME
 
 
 def is_ready() -> bool:
-    """Tell whether the environment was set up, to the end and for this version of mien."""
-    ready = environment() / _READY
-    return ready.is_file() and ready.read_text() == _wanted()
-
-
-def set_up(progress: Callable[[str], None]) -> Path:
-    """Make the environment, some 6 GB; does nothing when it is there.
-
-    Raises:
-        ExportError: the packages could not be installed.
-    """
-    folder = environment()
-    if is_ready():
-        return folder
-    progress("making the environment")
-    shutil.rmtree(folder, ignore_errors=True)
-    venv.create(folder, with_pip=_uv() is None)
-    lock = folder / _LOCK
-    lock.write_text(_locked())
-    progress("installing packages, some 6 GB")
-    _install(lock)
-    # Written last: a set-up that was interrupted begins anew.
-    (folder / _READY).write_text(_wanted())
-    return folder
+    """Tell whether its environment was set up in the user's cache."""
+    return LITERT_TORCH.is_ready(default_cache())
 
 
 def convert(component: Component, source: Source, folder: Path) -> bytes:
@@ -105,13 +70,8 @@ def _failure(done: subprocess.CompletedProcess[str]) -> ConversionError:
     if operation:
         return unsupported(NAME, operation[1])
     return ConversionError(
-        f"{NAME} ended with {done.returncode} and made no model: {_last_words(done)[-300:]}"
+        f"{NAME} ended with {done.returncode} and made no model: {last_words(done)[-300:]}"
     )
-
-
-def _last_words(done: subprocess.CompletedProcess[str]) -> str:
-    """Return the last line that a program wrote about its failure."""
-    return (done.stderr.strip().splitlines() or ["it said nothing"])[-1]
 
 
 def _linked_rooms(folder: Path) -> Path:
@@ -125,40 +85,4 @@ def _linked_rooms(folder: Path) -> Path:
 
 
 def _python() -> Path:
-    return environment() / "bin" / "python"
-
-
-def _locked() -> str:
-    return files(__package__).joinpath(_LOCK).read_text()
-
-
-def _wanted() -> str:
-    """Name what the environment is made from: the packages and the Python."""
-    return hashlib.sha256((_locked() + sys.version).encode()).hexdigest()
-
-
-def _uv() -> str | None:
-    return shutil.which(
-        "uv", path=os.pathsep.join([sysconfig.get_path("scripts"), os.environ.get("PATH", "")])
-    )
-
-
-def _install(lock: Path) -> None:
-    """Install with uv, which shares files with other environments, or else with pip."""
-    uv = _uv()
-    python = str(_python())
-    program = [uv, "pip", "install", "--python", python] if uv else [python, "-m", "pip", "install"]
-    command = [*program, "--quiet", "--requirement", str(lock)]
-    try:
-        done = subprocess.run(  # noqa: S603 - our own argument list
-            command, capture_output=True, text=True, timeout=_SET_UP_LIMIT_S, check=False
-        )
-    except subprocess.TimeoutExpired as error:
-        raise ExportError(
-            f"installing took over {_SET_UP_LIMIT_S} s; try again, what was fetched is kept"
-        ) from error
-    if done.returncode:
-        raise ExportError(
-            f"{program[0]} could not install {NAME}: {_last_words(done)}; "
-            "is there a network, and 6 GB of disk?"
-        )
+    return LITERT_TORCH.python(default_cache())

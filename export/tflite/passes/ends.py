@@ -1,7 +1,8 @@
 """The ends of a TFLite graph: tensors that the contract passes as they are, rather than channels last.
 
 Every converter takes a tensor of four axes for a picture, and has it channels last. Where the contract does
-not say that it is one, as of the maps of attention, a TRANSPOSE at the end of the graph gives its axes back.
+not say that it is one, as of the maps of attention, a TRANSPOSE at the end of the graph gives its axes back;
+so it does for what convolutions of one and three dimensions make, where a converter has it channels last.
 """
 
 from typing import Any
@@ -14,22 +15,22 @@ from mien.mobile_reference.contract import PICTURE, TensorSpec
 from mien.mobile_reference.tflite.flatbuffer import parse, serialise
 
 _TO_LAST, _TO_FIRST = (0, 2, 3, 1), (0, 3, 1, 2)
+_BACK = {3: (0, 2, 1), 4: _TO_FIRST, 5: (0, 4, 1, 2, 3)}
+"""How axes are put back by their number."""
 
 
 def with_own_ends(component: Component, model: bytes) -> bytes:
     """Return a model whose four-axes ends are channels last with each end as the contract has it."""
     inputs, outputs = component.specs(component.inputs), component.specs(component.outputs)
-    if not any(map(_passes, (*inputs, *outputs))):
-        return model
     parsed = parse(model)
     ends = _Ends(parsed, parsed.subgraphs[0])
-    for place, spec in enumerate(inputs):
-        if _passes(spec):
-            ends.turn_input(place)
-    for place, spec in enumerate(outputs):
-        if _passes(spec):
-            ends.turn_output(place)
-    return serialise(parsed)
+    given = [place for place, spec in enumerate(inputs) if _passes(spec)]
+    made = [place for place, spec in enumerate(outputs) if _passes(spec) or ends.is_turned(place, spec)]
+    for place in given:
+        ends.turn_input(place)
+    for place in made:
+        ends.turn_output(place)
+    return serialise(parsed) if given or made else model
 
 
 def _passes(spec: TensorSpec) -> bool:
@@ -41,6 +42,12 @@ class _Ends:
 
     def __init__(self, model: Any, graph: Any) -> None:
         self.model, self.graph = model, graph
+
+    def is_turned(self, place: int, spec: TensorSpec) -> bool:
+        """Tell by its shape whether an output of three or five axes is channels last."""
+        shape = [int(length) for length in self.graph.tensors[int(self.graph.outputs[place])].shape]
+        back = _BACK[len(shape)] if len(shape) in (3, 5) else ()
+        return tuple(shape) != spec.shape and tuple(shape[axis] for axis in back) == spec.shape
 
     def turn_input(self, place: int) -> None:
         """Let the graph take its input channels second, and turn it first."""
@@ -54,7 +61,8 @@ class _Ends:
         """Let the graph give its output channels second, and turn it last."""
         inside = int(self.graph.outputs[place])
         outside = self._outside(inside)
-        self.graph.operators.append(self._transpose(inside, outside, _TO_FIRST))
+        order = _BACK[len(self.graph.tensors[inside].shape)]
+        self.graph.operators.append(self._transpose(inside, outside, order))
         self.graph.outputs = _replaced(self.graph.outputs, place, outside)
         self._sign("outputs", inside, outside)
 
@@ -63,7 +71,7 @@ class _Ends:
         old = self.graph.tensors[inside]
         tensor = schema.TensorT()
         tensor.name, tensor.type, tensor.buffer = old.name, old.type, 0
-        tensor.shape = [int(old.shape[axis]) for axis in _TO_FIRST]
+        tensor.shape = [int(old.shape[axis]) for axis in _BACK[len(old.shape)]]
         old.name = old.name + b"_channels_last"
         self.graph.tensors.append(tensor)
         return len(self.graph.tensors) - 1

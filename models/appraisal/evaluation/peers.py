@@ -12,11 +12,13 @@ import numpy as np
 from numpy.lib.format import open_memmap
 from numpy.typing import NDArray
 
+from mien.mobile_reference.files import check_size
 from mien.mobile_reference.output.folder import Kind, OutputFolder
 from mien.models.appraisal.errors import RequestError
 
 from .evaluation import Case, Cases, Progress, Rating, Verdict
 
+_MAX_BYTES = 4 << 30
 FACES, CASES, SCORES, HEATMAPS = "faces.npy", "cases.csv", "scores.npy", "heatmaps.npy"
 ALONE = "ratings"
 """The name of the one stage that ratings from elsewhere have."""
@@ -90,8 +92,9 @@ class FolderRater:
 def _array(file: Path, shape: tuple[int, ...]) -> NDArray[np.generic]:
     """Map an array without reading or unpickling it."""
     try:
+        check_size(file, _MAX_BYTES)
         array: NDArray[np.generic] = np.load(file, mmap_mode="r", allow_pickle=False)
-    except (OSError, ValueError, EOFError) as error:
+    except Exception as error:  # numpy raises whatever its parser of headers meets first
         raise RequestError(f"{file} is not an array that can be read; have the faces rated first") from error
     if array.shape != shape or array.dtype.kind not in "uf":
         raise RequestError(f"{file} is {array.dtype} {array.shape}, expected numbers of shape {shape}")

@@ -1,5 +1,6 @@
 """BlazeFace, short range (arXiv 1907.05047): finds faces and six keypoints in a picture of 128x128."""
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -124,7 +125,7 @@ def packaged_detector(model: Path) -> BlazeFace:
 def _read_tensors(model: Path) -> "dict[str, NDArray[np.float32]]":
     from ai_edge_litert.interpreter import Interpreter
 
-    reader = Interpreter(str(model))
+    reader = Interpreter(os.fsencode(model))
     reader.allocate_tensors()
     return {
         detail["name"]: reader.get_tensor(detail["index"]).astype("float32")

@@ -10,18 +10,22 @@ from numpy.typing import NDArray
 from scipy.spatial import Delaunay
 from torch import Tensor
 
+from mien.mobile_reference.files import check_size
 from mien.models.appraisal.errors import ImageSetError
 from mien.models.appraisal.portraits import FaceSet, Progress
 
 Points = NDArray[np.float64]
 # How far shapes go beyond those that they are mixed of: much further, and eyes and mouths come apart.
 _BEYOND = 0.12
+_MAX_BYTES = 1 << 20
 
 
 def read_landmarks(path: Path) -> Points:
     """Read template points, [P, 2] as x,y in pixels, from a CSV file with one header line."""
     try:
-        points = np.loadtxt(path, delimiter=",", skiprows=1, ndmin=2)
+        check_size(path, _MAX_BYTES)
+        lines = path.read_text(encoding="utf-8").splitlines()
+        points = np.loadtxt(lines, delimiter=",", skiprows=1, ndmin=2)
     except (OSError, ValueError) as error:
         raise ImageSetError(f"{path} is not a list of x,y points: {error}") from error
     if points.shape[1:] != (2,) or not np.isfinite(points).all():

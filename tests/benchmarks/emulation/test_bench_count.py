@@ -14,7 +14,7 @@ from mien.export.compare.instructions import count_instructions
 from tests.benchmarks.targets.test_bench_arm64 import needs_emulator
 from tests.benchmarks.tinymodels import Maker, heatmap
 
-SETUP = "run 'mien bench --target arm64 --setup'"
+SETUP = "run 'mien setup arm64'"
 
 
 def scaled(file: Path, dtype: str = "float32") -> Path:

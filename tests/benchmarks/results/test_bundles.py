@@ -132,9 +132,9 @@ def test_pipelines_without_a_front_are_compared(tmp_path: Path, compare: Compare
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (("--max-shift", "nan"), "--max-shift is nan, expected a number"),
+        (("--max-shift", "nan"), "nan is not a finite number"),
         (("--max-shift", "-1"), "'--max-shift'"),
-        (("--threshold", "inf"), "--threshold is inf, expected a number"),
+        (("--threshold", "inf"), "inf is not a finite number"),
         (("--json", "--markdown"), "both given"),
         (("--variant", "tflite-int4"), "no variant 'tflite-int4'"),
         (("--times", "nowhere.json", "nowhere.json"), "nowhere.json"),

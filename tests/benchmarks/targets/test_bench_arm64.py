@@ -176,7 +176,7 @@ def test_what_was_not_set_up_says_how(tmp_path: Path, capsys: pytest.CaptureFixt
     with pytest.raises(SystemExit) as end:
         main(["bench", "--target", "arm64", "--cache", str(tmp_path)])
     assert end.value.code == 2
-    assert "run 'mien bench --target arm64 --setup'" in capsys.readouterr().err
+    assert "run 'mien setup arm64'" in capsys.readouterr().err
 
 
 def test_a_missing_tool_says_what_to_install(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -201,7 +201,7 @@ def test_a_failed_download_leaves_nothing(monkeypatch: pytest.MonkeyPatch, tmp_p
     [
         (["--target", "arm64", "--runs", "5"], "--runs was given, but it is for --target host"),
         (["--preset", "typical"], "--preset was given, but it is for --target arm64"),
-        (["--setup"], "--setup was given, but it is for --target arm64"),
+        (["--cache", "cache"], "--cache was given, but it is for --target arm64"),
     ],
 )
 def test_options_that_would_not_be_heeded_are_refused(

@@ -137,7 +137,7 @@ def test_the_command_reports_each_front_end_and_writes_nothing(tmp_path: Path) -
     [
         ((), "got none of -o FOLDER"),
         (("--compare-converters", "-o", "x"), "got -o FOLDER and --compare-converters"),
-        (("--set-up", "litert-torch", "--compare-quantisers"), "give exactly one"),
+        (("-o", "bundle", "--compare-quantisers"), "give exactly one"),
         (("-o", "x", "--json"), "--json was given without --compare-converters or --compare-quantisers"),
         (("--compare-quantisers", "--graph", "mask"), "--graph was given without --compare-converters"),
         (("--compare-converters", "--held-out", "x"), "--held-out was given without --compare-quantisers"),

@@ -9,7 +9,7 @@ from mien.export.compare.converters import FAILED, WORKS
 from mien.export.compare.instructions import Instructions
 from mien.export.compare.quantisers import Cost, Quantised
 
-HOW = "nothing was set up; run 'mien bench --target arm64 --setup'"
+HOW = "nothing was set up; run 'mien setup arm64'"
 
 
 def _shown(*arm64: Instructions) -> str:

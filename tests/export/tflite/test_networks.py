@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from ai_edge_litert import schema_py_generated as schema
 
-from mien.export.tflite.conversion import convert_float
-from mien.export.tflite.converters import DEFAULT
+from mien.export.tflite.conversion import convert_proven
+from mien.export.tflite.converters.flatbuffer_direct import WAYS
 from mien.export.tflite.graph_moments import round_graph
 from mien.export.tflite.holding import holding_assignment
 from mien.export.tflite.interpreter import Runner
@@ -28,7 +28,7 @@ SHARES = dict.fromkeys(NETWORKS, 0.95) | {"hourglass": 0.3, "attended": 0.0}
 def test_a_network_holds_in_float16_and_in_int8(name: str, tmp_path: Path, scripts_on_path: None) -> None:
     one = component_of(name)
     samples, others = samples_of(one, 8, 1000), samples_of(one, 8, 2000)
-    model = convert_float(DEFAULT.convert, one, None, samples, tmp_path)
+    model = convert_proven(WAYS, one, None, samples, tmp_path)
     if name != "attended":  # whose own transpositions stay
         assert "TRANSPOSE" not in operation_names(model.read_bytes())
     rounded = round_graph(one, model.read_bytes(), samples)

@@ -77,6 +77,14 @@ def test_the_stages_have_the_blocks_of_the_one_graph(exported: Path, graph: Path
     assert set().union(*map(names, stages)) - smoothing == names(graph) - smoothing
 
 
+@pytest.mark.parametrize("text", ["", "[]", "{}", '{"tflite-int8": 3}', '{"tflite-int8": {"a": "int8:x"}}'])
+def test_what_is_no_file_of_precisions_is_one_line(tmp_path: Path, text: str) -> None:
+    (tmp_path / "precision.json").write_text(text)
+    for file in (tmp_path / "precision.json", tmp_path / "nowhere", Path("/dev/zero")):
+        with pytest.raises(ExportError, match="gives no precision for tflite-int8"):
+            stored_assignment("tflite-int8", file)
+
+
 def weights(model: bytes, end: str) -> dict[str, tuple[int, int]]:
     """Return the types and buffers of stored filters by name."""
     parsed = parse(model)

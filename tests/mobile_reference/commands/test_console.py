@@ -203,6 +203,42 @@ def test_a_reader_that_has_seen_enough_is_not_told(body: str):
     assert (done.returncode, done.stderr) == (2, b"")
 
 
+def test_a_closed_standard_output_is_one_line_before_the_work(tmp_path: Path):
+    body = f"Path('{tmp_path}/made').touch()"
+    done = in_process(body, preexec_fn=lambda: os.close(1))
+    assert done.returncode == 2
+    assert done.stderr == b"mien: standard output is closed; let it lead to a file, or to /dev/null\n"
+    assert not (tmp_path / "made").exists()
+
+
+def test_no_file_takes_the_place_of_a_closed_standard_error(tmp_path: Path):
+    program = PROGRAM.format(body=f"open('{tmp_path}/made', 'w'); os.write(2, b'native words')")
+    command = [sys.executable, "-c", program]
+    assert subprocess.run(command, preexec_fn=lambda: os.close(2), check=False).returncode == 0
+    assert (tmp_path / "made").read_bytes() == b""
+
+
+@pytest.mark.parametrize("body", [r"print('\udcff')", r"click.echo('\udcff')", r"Console().print('\udcff')"])
+def test_a_name_that_is_no_unicode_is_printed_escaped(body: str):
+    utf8 = {**os.environ, "PYTHONIOENCODING": "utf-8"}
+    done = in_process(body, stdout=subprocess.PIPE, env=utf8)
+    assert (done.returncode, done.stdout) == (0, b"\\udcff\n")
+
+
+def test_a_copy_of_a_folder_that_the_system_refuses_is_one_line(tmp_path: Path):
+    (tmp_path / "from").mkdir()
+    (tmp_path / "from" / "file").write_bytes(bytes(5000))
+    done = in_process(
+        "import resource, shutil, signal; signal.signal(signal.SIGXFSZ, signal.SIG_IGN); "
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (100, 100)); shutil.copytree(*names)",
+        str(tmp_path / "from"),
+        str(tmp_path / "to"),
+    )
+    assert done.returncode == 2
+    said = f"mien: {tmp_path}/to/file: File too large; see what the system lacks\n"
+    assert done.stderr.decode() == said
+
+
 def test_a_full_standard_error_changes_no_exit_code():
     with Path("/dev/full").open("wb") as full:
         command = [sys.executable, "-c", PROGRAM.format(body="open('/nowhere')")]

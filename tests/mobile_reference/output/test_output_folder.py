@@ -180,6 +180,8 @@ def test_a_file_and_a_mount_point_are_refused(tmp_path: Path, monkeypatch: pytes
         OutputFolder.at(tmp_path / "file", PLAIN)
     with pytest.raises(UsageError, match="is a mount point"):
         OutputFolder.at(Path("/proc"), PLAIN)
+    with pytest.raises(UsageError, match="is a mount point"):
+        OutputFolder.at(Path("/"), PLAIN)
 
 
 def test_a_link_that_the_user_names_is_followed_once(tmp_path: Path):
@@ -270,6 +272,15 @@ def test_what_comes_into_the_folder_is_neither_overwritten_nor_taken_for_ours(tm
     assert secret.read_text() == "mine"
     with pytest.raises(UsageError, match="picture was not written by mien"):
         OutputFolder.at(output, APPRAISALS)
+
+
+def test_half_of_a_file_is_not_kept_and_the_folder_stays_ours(tmp_path: Path):
+    """As when the disk gets full while a picture is written."""
+    output = tmp_path / "out"
+    with pytest.raises(TypeError), OutputFolder.at(output, APPRAISALS).in_place() as writer:
+        writer.write_all({"whole": b"data", "half": "no bytes"})  # type: ignore[dict-item]
+    assert names(output) == [LISTING, "whole"]
+    OutputFolder.at(output, APPRAISALS)
 
 
 def test_a_listing_that_names_files_elsewhere_removes_none(tmp_path: Path):

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mien.mobile_reference.output.text import path_text, say, shown
+from mien.mobile_reference.output.text import path_text, say, shown, tell
 
 
 @pytest.mark.parametrize(
@@ -44,6 +44,11 @@ def test_whatever_is_shown_is_one_line_without_controls(text: str):
 def test_a_path_is_text_that_json_can_hold():
     assert path_text(Path(os.fsdecode(b"caf\xe9.jpg"))) == r"caf\xe9.jpg"
     assert path_text(Path("café\n.jpg")) == "café\n.jpg"
+
+
+def test_what_is_told_on_standard_output_forges_nothing(capsys: pytest.CaptureFixture[str]):
+    tell("made \x1b[31mfolder\n\udcff")
+    assert capsys.readouterr().out == "made \\x1b[31mfolder\\n\\xff\n"
 
 
 def test_a_very_long_message_keeps_its_beginning_and_its_end(capsys: pytest.CaptureFixture[str]):

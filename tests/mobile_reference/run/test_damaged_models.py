@@ -2,6 +2,7 @@
 
 import ctypes
 import json
+import os
 import shutil
 from collections.abc import Callable
 from dataclasses import replace
@@ -59,6 +60,18 @@ def test_a_sound_bundle_is_rated_and_verified_as_before(made: Path) -> None:
     results = json.loads(done.stdout)["results"]
     exact = ("tflite-fp32", "photograph")
     assert {r["error"] for r in results if (r["variant"], r["stage"]) == exact} == {0}
+
+
+def test_a_folder_whose_name_is_no_text_is_read_as_any_other(made: Path, tmp_path: Path) -> None:
+    folder = tmp_path / os.fsdecode(b"n\xff\x1b[31m")
+    shutil.copytree(made, folder)
+    rated = run_mien("appraise", "--bundle", folder, folder / "noise.png", "--json", expect=0)
+    assert json.loads(rated.stdout)["photo"].endswith("n\\xff\x1b[31m/noise.png")
+    verified = run_mien("verify", folder, expect=1)
+    packed = run_mien(
+        *("pack", folder, "--for", "android", "--variant", "tflite-fp32", "-o", folder / "app"), expect=0
+    )
+    assert "\x1b" not in rated.stderr + verified.stdout + verified.stderr + packed.stdout
 
 
 def test_a_photograph_by_which_the_process_dies_has_a_row(

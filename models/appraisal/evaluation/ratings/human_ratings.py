@@ -9,6 +9,7 @@ from typing import Self
 
 import numpy as np
 
+from mien.mobile_reference.files import check_size
 from mien.models.appraisal.errors import RequestError
 from mien.models.appraisal.evaluation.statistics import Rows, Values, pearson
 from mien.models.appraisal.portraits import Portrait
@@ -139,8 +140,7 @@ def _entries(
 def _lines(file: Path) -> Iterator[tuple[int, tuple[str, str, str]]]:
     """Yield the number and the three columns of every line below the headings."""
     try:
-        if file.stat().st_size > _MAX_BYTES:
-            raise RequestError(f"{file} has {file.stat().st_size} bytes, at most {_MAX_BYTES} are read")
+        check_size(file, _MAX_BYTES)
         with file.open(newline="", encoding="utf-8-sig") as text:
             reader = csv.DictReader(text, restval="")
             if reader.fieldnames is None or not set(COLUMNS) <= set(reader.fieldnames):
@@ -152,8 +152,8 @@ def _lines(file: Path) -> Iterator[tuple[int, tuple[str, str, str]]]:
                 yield reader.line_num, (values[0], values[1], values[2])
     except OSError as error:
         raise RequestError(f"{file} cannot be read ({error.strerror}); give a CSV file of ratings") from error
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise RequestError(f"{file} is not a CSV file in UTF-8: {error}") from error
+    except (ValueError, csv.Error) as error:
+        raise RequestError(f"{file} cannot be read, it is not a CSV file in UTF-8: {error}") from error
 
 
 def _number(text: str) -> float:

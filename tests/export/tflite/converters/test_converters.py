@@ -4,8 +4,10 @@ import hashlib
 import shutil
 import subprocess
 import sys
+from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
+from typing import Any, cast
 
 import numpy as np
 import onnx
@@ -16,9 +18,11 @@ from torch import Tensor, nn
 from mien.export.component import Component
 from mien.export.errors import ConversionError
 from mien.export.running.isolation import Limits, run_isolated
-from mien.export.tflite.conversion import convert_float
+from mien.export.tflite import conversion
+from mien.export.tflite.conversion import convert_float, convert_proven
 from mien.export.tflite.converters import (
     FRONT_ENDS,
+    Convert,
     flatbuffer_direct,
     litert_torch,
     onnx2tf_call,
@@ -33,6 +37,7 @@ from mien.mobile_reference.tflite.flatbuffer import LAYOUT_OPERATIONS, operation
 from mien.models.appraisal.checkpoint import REFERENCE
 from tests.export.components import shipped, with_module
 from tests.export.small_models import Gates, Tapped, convert, nhwc_input, onnx_file
+from tests.networks import Input, Network, component_of, samples_of
 
 
 class Negated(nn.Module):
@@ -244,6 +249,48 @@ def test_a_model_that_computes_something_else_is_refused(exported: Path, tmp_pat
         convert_float(flatbuffer_direct.convert, wrong, REFERENCE, _samples(wrong, exported), tmp_path)
 
 
+def test_another_way_is_tried_where_one_makes_something_else(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[str] = []
+
+    def proven(way: str, *rest: object) -> Path:
+        asked.append(way)
+        if way != "right":
+            raise ConversionError(f"{way} changed it")
+        return tmp_path
+
+    monkeypatch.setattr(conversion, "convert_float", proven)
+    one = shipped("mask")
+
+    def convert(*ways: str) -> Path:
+        return convert_proven(cast(Any, ways), one, REFERENCE, (), tmp_path)
+
+    assert convert("wrong", "right") == tmp_path
+    assert convert("right", "wrong") == tmp_path
+    assert asked == ["wrong", "right", "right"]
+    with pytest.raises(ConversionError, match="worse changed it"):
+        convert("wrong", "worse")
+
+
+@pytest.mark.parametrize("way", flatbuffer_direct.WAYS)
+def test_a_map_of_eight_columns_is_split_by_its_channels(
+    tmp_path: Path, scripts_on_path: None, way: Convert
+) -> None:
+    one = component_of("shuffled")
+    guesses = way is flatbuffer_direct.convert
+    with pytest.raises(ConversionError, match="changed it") if guesses else nullcontext():
+        convert_float(way, one, None, samples_of(one, 2, 1000), tmp_path)
+
+
+def test_what_a_convolution_of_three_dimensions_makes_has_its_own_order(
+    tmp_path: Path, scripts_on_path: None
+) -> None:
+    networks = {"volume": Network(partial(nn.Conv3d, 2, 3, 3, padding=1), {"x": Input((1, 2, 4, 8, 8))})}
+    one = component_of("volume", networks)
+    convert_float(flatbuffer_direct.convert, one, None, samples_of(one, 2, 1000, networks), tmp_path)
+
+
 @pytest.mark.parametrize("cut", [0, 7, 100, 0.5, 0.99])
 def test_a_truncated_model_is_refused(exported: Path, tmp_path: Path, cut: float) -> None:
     made = (exported / "models/tflite-fp32/mask.tflite").read_bytes()
@@ -263,7 +310,7 @@ def test_an_operation_that_no_front_end_knows_is_named(exported: Path, tmp_path:
 def test_what_is_missing_says_how_to_install_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     missing = {one.name: one.install for one in FRONT_ENDS if not one.installed()}
-    assert missing[litert_torch.NAME] == "mien export --set-up litert-torch"
+    assert missing[litert_torch.NAME] == "mien setup litert-torch"
     assert "flatbuffer_direct" not in missing
 
 

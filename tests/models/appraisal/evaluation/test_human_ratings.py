@@ -90,6 +90,8 @@ def test_files_that_are_no_ratings(tmp_path: Path):
     assert "must be filled" in refused(heading + b"0.jpg\n")
     with pytest.raises(RequestError, match="cannot be read"):
         read_ratings(tmp_path / "nowhere.csv", FOLDER, PORTRAITS, Scale())
+    with pytest.raises(RequestError, match="it is not a file"):
+        read_ratings(Path("/dev/zero"), FOLDER, PORTRAITS, Scale())
 
 
 def test_constant_ratings_are_refused_and_a_constant_rater_is_told(tmp_path: Path):

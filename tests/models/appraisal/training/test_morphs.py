@@ -142,3 +142,5 @@ def test_what_is_no_list_of_points_is_refused(tmp_path: Path, text: str):
         read_landmarks(tmp_path / "points.csv")
     with pytest.raises(ImageSetError, match=r"nowhere\.csv"):
         read_landmarks(tmp_path / "nowhere.csv")
+    with pytest.raises(ImageSetError, match="it is not a file"):
+        read_landmarks(Path("/dev/zero"))

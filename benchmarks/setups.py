@@ -1,0 +1,25 @@
+"""What the targets of ``mien bench`` need set up: see ``mien setup``."""
+
+from pathlib import Path
+
+from mien.mobile_reference.setups import Progress, Setup
+
+from .emulation.sysroot import is_set_up, set_up
+from .phone.runner_kit import ABIS, is_kit_ready, set_up_kit
+
+
+def _set_up_emulation(cache: Path, progress: Progress) -> None:
+    set_up(cache, progress)
+
+
+def _are_kits_ready(cache: Path) -> bool:
+    return all(is_kit_ready(cache, abi) for abi in ABIS)
+
+
+def _set_up_kits(cache: Path, progress: Progress) -> None:
+    for abi in ABIS:
+        set_up_kit(cache, abi, progress)
+
+
+ARM64 = Setup("arm64", "bench --target arm64", "60 MB", is_set_up, _set_up_emulation)
+ANDROID = Setup("android", "bench --target android", "50 MB", _are_kits_ready, _set_up_kits)

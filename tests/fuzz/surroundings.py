@@ -1,0 +1,151 @@
+"""Sound input in odd surroundings: places that cannot be written to, full disks, closed streams."""
+
+import io
+import os
+import resource
+import signal
+import sys
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from random import Random
+
+FOREIGN = "foreign"
+"""What lies in this folder of a case is somebody else's: no command may change it."""
+
+
+def _foreign(work: Path) -> Path:
+    folder = work / FOREIGN
+    folder.mkdir(exist_ok=True)
+    (folder / "manifest.json").write_text('{"name": "a web app", "files": {}}')
+    (folder / "thesis.txt").write_text("years of work")
+    return folder
+
+
+def _link(work: Path) -> Path:
+    (work / "link").symlink_to(_foreign(work))
+    return work / "link"
+
+
+def _circle(work: Path) -> Path:
+    (work / "one").symlink_to(work / "other")
+    (work / "other").symlink_to(work / "one")
+    return work / "one"
+
+
+def _pipe(work: Path) -> Path:
+    os.mkfifo(work / "pipe")
+    return work / "pipe"
+
+
+def _file(work: Path) -> Path:
+    """Make a file that the user names, so it may be replaced."""
+    (work / "file").write_text("before")
+    return work / "file"
+
+
+PLACES: tuple[Callable[[Path], Path], ...] = (
+    _foreign,
+    _link,
+    _circle,
+    _pipe,
+    _file,
+    lambda work: _foreign(work) / "thesis.txt" / "below",
+    lambda work: work / "new",
+    lambda work: work / "deep" / "new",
+    lambda work: work / os.fsdecode(b"n\xff\x1b[31m\n\xe2\x80\xae"),
+    lambda work: work / ("x" * 300),
+    lambda _: Path("/" + "x/" * 3000),
+    lambda _: Path("/dev/null"),
+    lambda _: Path("/dev/full"),
+    lambda _: Path("/proc/nobody/new"),
+    lambda _: Path("/"),
+    lambda _: Path(),
+)
+"""Each makes a place for output in a folder of its own."""
+
+
+def _full_output() -> None:
+    os.dup2(os.open("/dev/full", os.O_WRONLY), 1)
+
+
+def _closed_output() -> None:
+    os.close(1)
+    sys.stdout = None  # type: ignore[assignment]  # as Python has it
+
+
+def _closed_input() -> None:
+    os.close(0)
+
+
+def _ascii_output() -> None:
+    sys.stdout = io.TextIOWrapper(io.FileIO(1, "w", closefd=False), encoding="ascii")
+
+
+def _full_disk() -> None:
+    """Let no file be longer than this: what a full disk does, without one."""
+    signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (2000, 2000))
+
+
+def _few_files() -> None:
+    resource.setrlimit(resource.RLIMIT_NOFILE, (16, 16))
+
+
+def _no_working_folder() -> None:
+    folder = Path.cwd() / "gone"
+    folder.mkdir()
+    os.chdir(folder)
+    folder.rmdir()
+
+
+def _no_home() -> None:
+    os.environ.pop("HOME", None)
+    os.environ["XDG_CACHE_HOME"] = "/dev/null"
+
+
+_USUAL: Callable[[], None] = lambda: None  # noqa: E731
+SURROUNDINGS: tuple[Callable[[], None], ...] = (
+    _USUAL,
+    _USUAL,
+    _full_output,
+    _closed_output,
+    _closed_input,
+    _ascii_output,
+    _full_disk,
+    _few_files,
+    _no_working_folder,
+    _no_home,
+)
+"""Each changes what surrounds a command, in the process that becomes it."""
+
+COMMANDS: tuple[Callable[[Path, Path], tuple[object, ...]], ...] = (
+    lambda bundle, place: ("appraise", "--bundle", bundle, bundle / "noise.png", "--json", "-o", place),
+    lambda bundle, place: ("appraise", "--bundle", bundle, "--json", place),
+    lambda bundle, place: ("appraise", "--bundle", place, bundle / "noise.png"),
+    lambda bundle, place: ("verify", bundle, "-o", place),
+    lambda bundle, place: ("verify", place),
+    lambda bundle, place: ("pack", bundle, "--for", "android", "--variant", "tflite-fp32", "-o", place),
+    lambda bundle, place: ("pack", place, "--for", "ios", "-o", bundle.parent / "app"),
+    lambda bundle, place: ("bench", bundle, "--target", "android", "--generate", place),
+    lambda _, place: ("bench", "page", place, "-o", place),
+    lambda bundle, place: ("init", bundle.parent / f"{place.name}.py"),
+    lambda _, place: ("coreml", "run", place, "--input", place),
+    lambda _, place: ("doctor",),
+)
+"""Commands that read or write at a place; the first is what is done where nothing is odd."""
+
+
+def drawn(data: bytes, bundle: Path, work: Path) -> tuple[object, ...]:
+    """Draw a command and its place."""
+    random = Random(data)  # noqa: S311 - damage, no secrets
+    return random.choice(COMMANDS)(bundle, random.choice(PLACES)(work))
+
+
+def surround(data: bytes) -> None:
+    """Change the surroundings of this process as ``data`` draws it."""
+    Random(data + b"surroundings").choice(SURROUNDINGS)()  # noqa: S311
+
+
+def kept(work: Path) -> Mapping[str, bytes]:
+    """Read what is somebody else's."""
+    return {path.name: path.read_bytes() for path in sorted((work / FOREIGN).glob("*")) if path.is_file()}
