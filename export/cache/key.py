@@ -9,7 +9,7 @@ import json
 import os
 import platform
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import Distribution, distributions
 from importlib.util import find_spec
@@ -63,7 +63,7 @@ class Asked:
     trust_pt2: bool
 
 
-def key_of(asked: Asked) -> str | None:
+def key_of(asked: Asked, environment: Mapping[str, str] = os.environ) -> str | None:
     """Return the key of an export, 64 hexadecimal digits; None for one that is not kept.
 
     It has the bytes of every file that was named, or that lies in a folder that was named; of every file of
@@ -87,7 +87,7 @@ def key_of(asked: Asked) -> str | None:
         "commit": source_commit(),
         "packages": sorted(map(str, packages)),
         "python": [sys.version, platform.machine(), platform.platform(), _processor()],
-        "environment": sorted(pair for pair in os.environ.items() if pair[0].startswith(_HEEDED)),
+        "environment": sorted(pair for pair in environment.items() if pair[0].startswith(_HEEDED)),
     }
     return hashlib.sha256(json_text(_plain(record)).encode()).hexdigest()
 

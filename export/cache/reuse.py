@@ -1,6 +1,7 @@
 """An export of which nothing changed takes the bundle that was made before."""
 
-from collections.abc import Sequence
+import os
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,17 +14,22 @@ from .store import BundleCache, NotKept
 
 @dataclass(frozen=True)
 class Reuse:
-    """What was asked for, and the key that it had before the export."""
+    """What was asked for, and the key that it had before the export, in the environment of then.
+
+    Libraries change the environment while they are imported.
+    """
 
     cache: BundleCache
     asked: Asked
+    environment: Mapping[str, str]
     key: str
 
     @classmethod
     def begin(cls, asked: Asked) -> "Reuse | None":
         """Find the key of an export; None where no bundle is kept, or none of its kind."""
-        cache, key = BundleCache.of_user(), _key(asked)
-        return None if cache is None or key is None else cls(cache, asked, key)
+        environment = dict(os.environ)
+        cache, key = BundleCache.of_user(), _key(asked, environment)
+        return None if cache is None or key is None else cls(cache, asked, environment, key)
 
     def fetch(self, output: Path) -> tuple[str, ...] | None:
         """Put the kept bundle at ``output``, and return the warnings of its export; None if there is none.
@@ -39,12 +45,12 @@ class Reuse:
 
     def keep(self, bundle: Path, warnings: Sequence[str]) -> None:
         """Keep a bundle that was just made, unless something that it follows from changed meanwhile."""
-        if _key(self.asked) == self.key:
+        if _key(self.asked, self.environment) == self.key:
             self.cache.keep(self.key, bundle, warnings)
 
 
-def _key(asked: Asked) -> str | None:
+def _key(asked: Asked, environment: Mapping[str, str]) -> str | None:
     try:
-        return key_of(asked)
+        return key_of(asked, environment)
     except OSError:  # the export says what cannot be read
         return None
