@@ -4,7 +4,7 @@ import hashlib
 import json
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from importlib.resources import files
 from itertools import chain
@@ -147,6 +147,16 @@ class Bundle:
         """The float32 TFLite variant; in a bundle packed without it, the first."""
         named = (variant for variant in self.variants if variant.name == DEFAULT_VARIANT)
         return next(named, self.variants[0])
+
+    def only(self, names: Sequence[str]) -> "Bundle":
+        """Return this bundle with the named variants alone, in the manifest's order; without names, with all.
+
+        Raises:
+            UsageError: it has no such variant.
+        """
+        wanted = {self.variant(name).name for name in names}
+        kept = tuple(variant for variant in self.variants if variant.name in wanted)
+        return replace(self, variants=kept) if names else self
 
     def variant(self, name: str) -> Variant:
         """Find a variant by name."""

@@ -55,10 +55,13 @@ _PATH = click.Path(path_type=Path)
 
 @click.command(
     epilog=examples(
-        "verify bundle --junit verify.xml", "verify bundle --held-out photographs --page verify.html"
+        "verify bundle --variant tflite-int8",
+        "verify bundle --junit verify.xml",
+        "verify bundle --held-out photographs --page verify.html",
     )
 )
 @click.argument("bundle", type=_PATH, required=False)
+@click.option("--variant", "variants", multiple=True, help="Check this variant only; may be repeated.")
 @click.option("--held-out", type=_PATH, help="Also judge by the inputs in this folder; needs PyTorch.")
 @click.option(
     "--pipeline",
@@ -75,6 +78,7 @@ _PATH = click.Path(path_type=Path)
 @click.option("-o", "--output", type=_PATH, help="Also write the JSON result into this file.")
 def verify(
     bundle: Path | None,
+    variants: tuple[str, ...],
     held_out: Path | None,
     pipeline: Path | None,
     page: Path | None,
@@ -89,7 +93,7 @@ def verify(
     made from judge every tensor with a gate, and the platforms against each other; portraits do it plain
     and with drawn anomalies. A gate that is a function is judged by its --pipeline alone.
     """
-    opened = open_bundle(bundle or shipped_bundle())
+    opened = open_bundle(bundle or shipped_bundle()).only(variants)
     _check_request(held_out, page)
     files = {path: OutputFile.at(path) for path in (output, page, junit) if path}
     # Whatever loads PyTorch needs more.
@@ -221,6 +225,7 @@ def _verification_record(
 ) -> dict[str, Any]:
     return {
         "bundle": bundle.name,
+        "variants": [variant.name for variant in bundle.variants],
         "goldens": len(bundle.goldens),
         "passed": not found.failures and not failures(judged),
         "results": [result_record(result) for result in found.results],

@@ -191,10 +191,12 @@ def choice_lines(bundle: Bundle) -> list[str]:
     """Say which of several variants the manifest recommends for a platform, and which were left out."""
     lines = []
     left_out = bundle.manifest.get("left_out", ())
-    tried = Counter(variant.platform for variant in bundle.variants)
+    tried = Counter(entry["platform"] for entry in bundle.manifest["variants"])
+    judged = {variant.name for variant in bundle.variants}
     tried.update(entry["name"].partition("-")[0] for entry in left_out)
     for platform, name in bundle.manifest.get("choice", {}).items():
-        if tried[platform] == 1:  # as in a bundle packed for an app: there was nothing to choose from
+        # A bundle that was packed for an app left nothing to choose from.
+        if tried[platform] == 1 or name not in judged:
             continue
         files = bundle.variant(name).files
         megabytes = sum(size_of(files[model.name]) for model in bundle.spec.served) / 1e6

@@ -306,3 +306,25 @@ def test_a_held_out_input_that_is_off_is_named(install: Any):
     assert any(line.startswith("tflite-fp16: strength error, worst is 0.5") for line in lines)
     assert any(line.startswith("tflite-fp16: edges IoU, mean is") for line in lines)
     assert all(line.startswith("tflite-fp16") for line in lines)
+
+
+def test_variants_that_are_named_are_judged_alone(
+    install: Callable[..., Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    named = VARIANTS[1]
+    path = install(TWO_INPUTS)
+    assert run("verify", path, "--variant", named, "--json") == 0
+    record = json.loads(capsys.readouterr().out)
+    assert record["variants"] == [named]
+    assert {result["variant"] for result in record["results"]} == {named}
+    assert run("verify", path, "--variant", "tflite-int9") == 2
+    assert "no variant 'tflite-int9'" in capsys.readouterr().err
+
+
+def test_a_variant_that_is_not_named_is_not_opened(install: Callable[..., Path]) -> None:
+    bundle = open_bundle(install(TWO_INPUTS))
+    assert bundle.only(()) is bundle
+    assert [variant.name for variant in bundle.only([VARIANTS[2], VARIANTS[0]]).variants] == [
+        VARIANTS[0],
+        VARIANTS[2],
+    ]
