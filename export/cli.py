@@ -11,6 +11,7 @@ from mien.mobile_reference.commands.options import FiniteRange, examples, rename
 
 if TYPE_CHECKING:
     from mien.mobile_reference.bundle.reader import Bundle
+    from mien.mobile_reference.front.resize import ResizeRule
 
     from .running.isolation import Limits
     from .search.precision_search import Budget
@@ -38,6 +39,17 @@ worst that was searched with."""
     multiple=True,
     help="Folder or file of inputs that the bundle is verified by (default: some of --calibration).",
 )
+@click.option(
+    "--front",
+    help="How pictures become the float32 input [1, C, H, W] of a .pt2 or .onnx file: resize:HxW, height "
+    "first. The manifest records it.",
+)
+@click.option(
+    "--mean",
+    help="With --front: of values of 0..1, one number or R,G,B, such as 0.485,0.456,0.406. "
+    "The model gets (pixel / 255 - mean) / std.",
+)
+@click.option("--std", help="With --front: likewise, such as 0.229,0.224,0.225.")
 @click.option(
     "--variant", "variants", multiple=True, help="Make this variant, and tflite-fp32 (default: all variants)."
 )
@@ -101,6 +113,9 @@ def export(
     output: Path | None,
     calibration: tuple[Path, ...],
     golden: tuple[Path, ...],
+    front: str | None,
+    mean: str | None,
+    std: str | None,
     variants: tuple[str, ...],
     skip_unreadable: bool,  # noqa: FBT001 - click passes flags so
     trust_pt2: bool,  # noqa: FBT001
@@ -119,9 +134,9 @@ def export(
     """Turn SOURCE into a bundle for Android and iOS.
 
     SOURCE is a file of Python that defines a pipeline, a .pt2 or .onnx file of one
-    component, or a checkpoint of the built-in appraisal (default: the one that ships with mien). A file of
-    Python is your own code and is executed; of the others nothing is. ONNX files reach the TFLite variants
-    alone.
+    component, whose inputs are .npz files, or pictures with --front, or a checkpoint of the built-in
+    appraisal (default: the one that ships with mien). A file of Python is your own code and is executed;
+    of the others nothing is. ONNX files reach the TFLite variants alone.
 
     A search for precisions that was stopped goes on where it was.
     """
@@ -133,6 +148,9 @@ def export(
         "--budget-points": budget_points,
         "--work": work,
         "--golden": golden,
+        "--front": front,
+        "--mean": mean,
+        "--std": std,
         "--variant": variants,
         "--converter-cpu": converter_cpu,
         "--converter-memory": converter_memory,
@@ -144,6 +162,7 @@ def export(
         _compare(source, calibration, comparison or "", graphs, held_out, as_json=as_json)
         return
     _check_search(precision, budget_points, work)
+    rule = _front(front, mean, std)
     start = time.monotonic()
     from .cache.key import Asked
     from .cache.reuse import Reuse
@@ -156,6 +175,7 @@ def export(
         None if precision in _NOT_FILES else Path(precision or ""),
         skip_unreadable,
         trust_pt2,
+        rule,
     )
     reuse = None if precision == _AUTO else Reuse.begin(asked)
     if reuse and not (fresh or timings):
@@ -173,7 +193,7 @@ def export(
     from .search.tables import search_table
 
     chosen = _precision(precision, budget_points, work, output)
-    origin = Origin(source, skip_unreadable, trust_pt2)
+    origin = Origin(source, skip_unreadable, trust_pt2, rule)
     limits = _limits(converter_cpu, converter_memory)
     request = ExportRequest(origin, calibration, output, chosen, limits, golden, variants)
     with one_bar("running the float pipeline") as progress:
@@ -227,6 +247,9 @@ _SERVES = {
     "--budget-points": (_BUNDLE,),
     "--work": (_BUNDLE,),
     "--golden": (_BUNDLE,),
+    "--front": (_BUNDLE,),
+    "--mean": (_BUNDLE,),
+    "--std": (_BUNDLE,),
     "--variant": (_BUNDLE,),
     "--converter-cpu": (_BUNDLE,),
     "--converter-memory": (_BUNDLE,),
@@ -278,6 +301,15 @@ def _limits(seconds: float | None, gigabytes: float | None) -> "Limits":
 
     usual = Limits()
     return Limits(seconds or usual.seconds, int(gigabytes * 1e9) if gigabytes else usual.memory)
+
+
+def _front(front: str | None, mean: str | None, std: str | None) -> "ResizeRule | None":
+    """Understand the three options that belong together."""
+    if front is None and mean is None and std is None:
+        return None
+    from mien.mobile_reference.front.resize import parse_front
+
+    return parse_front(front, mean, std)
 
 
 _AUTO = "auto"

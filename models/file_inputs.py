@@ -13,6 +13,9 @@ from numpy.typing import NDArray
 from mien.mobile_reference.arrays import read_arrays
 from mien.mobile_reference.bundle.reader import sha256 as file_hash
 from mien.mobile_reference.contract import PICTURE
+from mien.mobile_reference.errors import PhotographError
+from mien.mobile_reference.front.photograph import read_photograph
+from mien.mobile_reference.front.resize import ResizeRule
 
 from .errors import InputError, PipelineError
 from .pipeline import (
@@ -35,6 +38,7 @@ from .user_file import shortened
 MOST_CALIBRATION = 128
 """Of more inputs so many are taken, evenly: each keeps the tensors of every stage."""
 _MOST_GOLDEN = 8
+_PICTURES = "or pictures to an export with --front resize:HxW --mean ... --std ..., "
 _LARGEST = 1 << 30
 """Bytes that one ``.npz`` file unpacks to, at most."""
 
@@ -56,11 +60,13 @@ class FileInputs(Inputs):
 
     ``source`` is the file that ``prepare`` stands in; ``expected`` are shapes [1, ...] as modules have them,
     where the source says them. A file that cannot be read stops all, or is left out if ``skip`` says so.
+    With ``front`` the files are pictures, which it makes the one expected tensor of.
     """
 
     source: Path | None = None
     expected: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
     skip: bool = False
+    front: ResizeRule | None = None
 
     def gather(self, pipeline: Pipeline, calibration: Sequence[Path], golden: Sequence[Path]) -> Gathered:
         """Prepare all inputs, find shapes and spans by them, and run the float pipeline on each.
@@ -134,6 +140,9 @@ class FileInputs(Inputs):
     def _arrays(self, pipeline: Pipeline, file: Path) -> Iterable[Arrays]:
         if pipeline.prepare is not None:
             return [_by_prepare(pipeline, self.source or file, file)]
+        if self.front is not None:
+            (name,) = self.expected
+            return [{name: _by_front(self.front, file)}]
         if file.suffix == ".npz":
             return self._split_batch(file, read_inputs(file))
         wanted = ", ".join(
@@ -142,7 +151,8 @@ class FileInputs(Inputs):
         )
         raise InputError(
             f"{file} is not an .npz file, and nothing says how it becomes the inputs {wanted}; give .npz "
-            "files of these names, or a file of Python whose pipeline has prepare"
+            f"files of these names, {_PICTURES if self.expected else ''}or a file of Python whose pipeline "
+            "has prepare"
         )
 
     def _split_batch(self, file: Path, arrays: Arrays) -> Iterable[Arrays]:
@@ -228,6 +238,13 @@ def _by_prepare(pipeline: Pipeline, source: Path, file: Path) -> Arrays:
         kinds = {k: type(a).__name__ for k, a in arrays.items()} if isinstance(arrays, Mapping) else arrays
         raise InputError(f"prepare made {kinds!r:.200} of {file}, expected numpy arrays by name")
     return arrays
+
+
+def _by_front(rule: ResizeRule, file: Path) -> NDArray[np.float32]:
+    try:
+        return rule.tensor(read_photograph(file))
+    except PhotographError as error:
+        raise InputError(str(error)) from error
 
 
 def _check_arrays(pipeline: Pipeline, file: Path, arrays: Arrays, before: Sequence[Prepared]) -> None:

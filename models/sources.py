@@ -1,13 +1,17 @@
 """Where a pipeline comes from: built in, a checkpoint's weights, a user's file of Python, a model file."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from hashlib import sha256
 from importlib.metadata import entry_points
 from pathlib import Path
 
 from torch import nn
 
-from mien.mobile_reference.contract import PipelineSpec
+from mien.mobile_reference.contract import FrontSpec, PipelineSpec
+from mien.mobile_reference.errors import UsageError
+from mien.mobile_reference.front.resize import COLOURS, RESIZE, ResizeRule, read_rule
+from mien.mobile_reference.output.json_text import json_text
 
 from .errors import PipelineError
 from .exported_program import open_trusted_program
@@ -15,7 +19,7 @@ from .file_inputs import FileInputs
 from .model_files import SUFFIXES, FileModule, open_model_file
 from .modules import check_module, weights_hash
 from .onnx_module import OnnxModule
-from .pipeline import Inputs, Pipeline, Stage
+from .pipeline import Front, Inputs, Pipeline, Stage
 from .structure import check_structure, identifier
 from .user_file import read_user_file
 
@@ -31,13 +35,15 @@ class Origin:
 
     ``path`` is a checkpoint folder or ``.pt`` file of the built-in pipeline, which None means too; a file of
     Python, which is executed; or a ``.pt2`` or ``.onnx`` file, which is not. ``skip_unreadable`` leaves out
-    inputs that cannot be read, ``trust_pt2`` lets ``.pt2`` files unpickle. ``spec`` and ``weights`` are those
-    of the pipeline where it was opened before: another process must find the same.
+    inputs that cannot be read, ``trust_pt2`` lets ``.pt2`` files unpickle. ``front`` says how pictures become
+    the input of a ``.pt2`` or ``.onnx`` file. ``spec`` and ``weights`` are those of the pipeline where it was
+    opened before: another process must find the same.
     """
 
     path: Path | None = None
     skip_unreadable: bool = False
     trust_pt2: bool = False
+    front: ResizeRule | None = None
     spec: PipelineSpec | None = None
     weights: str = ""
 
@@ -50,8 +56,8 @@ Source = Origin | Path | None
 """What ``open_pipeline`` takes: an origin, or the path of one."""
 
 
-def open_pipeline(source: Source = None) -> Pipeline:
-    """Open a pipeline.
+def open_pipeline(source: Source = None, front: FrontSpec | None = None) -> Pipeline:
+    """Open a pipeline; ``front`` is that of the bundle that was made of it, if one was.
 
     Raises:
         CheckpointError: the path is not a checkpoint that the built-in pipeline can use.
@@ -59,6 +65,13 @@ def open_pipeline(source: Source = None) -> Pipeline:
     """
     origin = as_origin(source)
     suffix = origin.path.suffix if origin.path else ""
+    if front is not None and front.kind == RESIZE and suffix in SUFFIXES:
+        origin = replace(origin, front=read_rule(front.rule))
+    if origin.front is not None and suffix not in SUFFIXES:
+        raise PipelineError(
+            f"--front is for a file that ends in {' or '.join(SUFFIXES)}, not for "
+            f"{origin.path or 'the pipeline that ships'}; leave it out, pictures are prepared there already"
+        )
     pipeline = _OPENERS.get(suffix, _built_in)(origin)
     if origin.weights and origin.weights != pipeline.weights:
         raise PipelineError(
@@ -121,8 +134,36 @@ def _of_model_file(source: Origin) -> Pipeline:
     else:
         made = ["output"] if module.outputs == 1 else [f"output_{n}" for n in range(module.outputs)]
     name = identifier(source.path.stem)
+    rule = None if source.front is None else _fitting(source.front, source.path, module.inputs)
     pipeline = Pipeline(name, (Stage(name, module, tuple(taken), made),))
-    return _completed(pipeline, FileInputs(expected=taken, skip=source.skip_unreadable))
+    if rule is not None:
+        front = Front(RESIZE, tuple(taken), rule.record())
+        # So that a manifest whose rule was changed no longer fits the file.
+        said = f"{weights_hash([module])} {json_text(rule.record())}"
+        pipeline = replace(pipeline, front=front, weights=sha256(said.encode()).hexdigest())
+    return _completed(pipeline, FileInputs(expected=taken, skip=source.skip_unreadable, front=rule))
+
+
+def _fitting(rule: ResizeRule, file: Path, inputs: Sequence[tuple[str, tuple[int, ...], str]]) -> ResizeRule:
+    """Return the rule for the channels of the one picture that a model takes."""
+    _, shape, dtype = inputs[0]
+    picture = len(shape) == 4 and shape[0] == 1 and shape[1] in COLOURS
+    if len(inputs) != 1 or dtype != "float32" or not picture:
+        taken = ", ".join(f"{name} {list(axes)} of {kind}" for name, axes, kind in inputs)
+        raise PipelineError(
+            f"{file} takes {taken:.200}, --front makes one picture [1, 3, H, W] or [1, 1, H, W] of float32; "
+            "give .npz files without it, or a file of Python whose pipeline has prepare"
+        )
+    _, channels, height, width = shape
+    if (rule.height, rule.width) != (height, width):
+        raise PipelineError(
+            f"--front resizes to {rule.height}x{rule.width}, {file} takes {list(shape)}; give --front "
+            f"resize:{height}x{width}"
+        )
+    try:
+        return rule.of_channels(channels)
+    except UsageError as error:
+        raise PipelineError(f"{file}: {error}") from error
 
 
 def _completed(pipeline: Pipeline, inputs: Inputs) -> Pipeline:

@@ -10,14 +10,17 @@ import os
 import platform
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from importlib.metadata import Distribution, distributions
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from mien.export.packing.commit import source_commit
 from mien.mobile_reference.output.json_text import json_text
+
+if TYPE_CHECKING:
+    from mien.mobile_reference.front.resize import ResizeRule
 
 ROOMS = ("mobile_reference", "models", "calibration", "export")
 """Those that an export imports."""
@@ -61,6 +64,7 @@ class Asked:
     precision: Path | None
     skip_unreadable: bool
     trust_pt2: bool
+    front: "ResizeRule | None" = None
 
 
 def key_of(asked: Asked, environment: Mapping[str, str] = os.environ) -> str | None:
@@ -83,6 +87,7 @@ def key_of(asked: Asked, environment: Mapping[str, str] = os.environ) -> str | N
         "variants": asked.variants,
         "skip_unreadable": asked.skip_unreadable,
         "trust_pt2": asked.trust_pt2,
+        "front": None if asked.front is None else asdict(asked.front),
         "rooms": [_files(_folder_of(room)) for room in ROOMS],
         "commit": source_commit(),
         "packages": sorted(map(str, packages)),

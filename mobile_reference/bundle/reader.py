@@ -16,10 +16,11 @@ from jsonschema import Draft202012Validator
 from numpy.typing import NDArray
 
 from mien.mobile_reference.arrays import read_array
-from mien.mobile_reference.contract import FrontSpec, PipelineSpec, problems, read_pipeline
+from mien.mobile_reference.contract import AS_IT_IS, FrontSpec, PipelineSpec, problems, read_pipeline
 from mien.mobile_reference.errors import BundleError, UsageError
 from mien.mobile_reference.front.alignment import AlignmentRule
 from mien.mobile_reference.front.photograph import Pixels, read_photograph
+from mien.mobile_reference.front.resize import RESIZE, rule_problem
 from mien.mobile_reference.metrics import allowed, error_of
 from mien.mobile_reference.output.text import nearest, shown
 from mien.mobile_reference.strict_json import parse_json
@@ -325,6 +326,12 @@ def _large(spec: PipelineSpec) -> Iterator[str]:
 def _front_problems(spec: PipelineSpec) -> Iterator[str]:
     """Say where the tensors of a front are not what its rule makes and reads."""
     if spec.front is None:
+        return
+    if spec.front.kind == RESIZE:
+        tensor = spec.tensor(spec.front.outputs[0])
+        shape = tensor.shape if (tensor.dtype, tensor.layout) == ("float32", AS_IT_IS) else ()
+        problem = rule_problem(spec.front.rule, shape)
+        yield from (problem,) if problem else ()
         return
     (model,), (face,) = spec.front.models, spec.front.outputs
     if (len(model.inputs), len(model.outputs)) != (1, 1):

@@ -142,7 +142,7 @@ def _judge(
 def _opened(bundle: Bundle, source: Path | None) -> Any:
     """Let whoever can open float pipelines open the one that the bundle was made from."""
     (entry,) = entry_points(group=SOURCES)
-    pipeline = entry.load()(source)
+    pipeline = entry.load()(source, bundle.spec.front)
     made_from = bundle.manifest["provenance"]["checkpoint"]
     if pipeline.weights != made_from:
         raise UsageError(

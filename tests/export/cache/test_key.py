@@ -11,6 +11,7 @@ import pytest
 
 from mien.export.cache import key as module
 from mien.export.cache.key import Asked, key_of
+from mien.mobile_reference.front.resize import ResizeRule
 
 
 class Package:
@@ -23,6 +24,7 @@ class Package:
         return self.files.get(name.partition(".")[0])
 
 
+RULE = ResizeRule(8, 10, (0.5,), (0.25,))
 PACKAGES = [
     Package("torch", RECORD="torch/a.py,sha256=1,2\n"),
     Package("mien", entry_points="[mien.pipelines]"),
@@ -98,6 +100,8 @@ def _options(asked: Asked) -> Iterator[Asked]:
     yield replace(asked, precision=None)
     yield replace(asked, skip_unreadable=True)
     yield replace(asked, trust_pt2=True)
+    yield replace(asked, front=RULE)
+    yield replace(asked, front=replace(RULE, mean=RULE.std, std=RULE.mean))
 
 
 def test_every_option_that_decides_has_a_key_of_its_own(asked: Asked) -> None:
