@@ -19,6 +19,7 @@ from .unsupported import naming_operations
 
 _OPSET = 17
 _COPY = "_shielded"
+_UNKNOWN = r"(?:operator '|unrecognized namespace )([\w:]+)"
 
 
 def to_onnx(component: Component, file: Path) -> None:
@@ -34,7 +35,7 @@ def to_onnx(component: Component, file: Path) -> None:
         torch.zeros(spec.channels_second, dtype=getattr(torch, spec.dtype))
         for spec in component.specs(component.inputs)
     )
-    with warnings.catch_warnings(), naming_operations("the ONNX exporter", r"operator '([^']+)'"):
+    with warnings.catch_warnings(), naming_operations("the ONNX exporter", _UNKNOWN):
         # The TorchScript exporter is deprecated, and the one that onnx2tf is tested with.
         warnings.simplefilter("ignore")
         torch.onnx.export(
