@@ -1,7 +1,8 @@
 """Calling onnx2tf, with a guard for each trap that both of its back ends share.
 
 - It rewrites the file it is given: it gets a copy, on which shared tensors are shielded (``onnx_graph``).
-- Its LSTMs are off: they are written out (``unroll_lstm``), or refused.
+- Its LSTMs are off: they are written out (``unroll_lstm``), or refused. An RNN's last states are taken from
+  its steps (``onnx_graph``).
 - It runs the program ``onnxsim`` three times, and goes on without where there is none, to a model that cannot
   be loaded. Here onnxsim is called as a library, until it finds nothing more to change.
 """
@@ -13,7 +14,7 @@ import onnx
 
 from mien.export.errors import ConversionError
 
-from .onnx_graph import shield_shared
+from .onnx_graph import shield_shared, take_last_steps
 from .unroll_lstm import unroll_lstms
 from .unsupported import naming_operations, unsupported
 
@@ -37,6 +38,7 @@ def run_onnx2tf(source: Path, made: Path, **options: Any) -> Path:
         unroll_lstms(model)
         if _has_lstm(model):
             raise unsupported("onnx2tf", "LSTM")
+    take_last_steps(model)
     shield_shared(model)
     onnx.save(_simplified(model), str(copy))
     with naming_operations("onnx2tf", _UNKNOWN):
