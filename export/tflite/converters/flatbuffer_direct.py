@@ -19,12 +19,15 @@ from pathlib import Path
 from types import ModuleType
 from unittest import mock
 
+import onnx
+
 from mien.export.component import Component
 from mien.mobile_reference.contract import PICTURE
 from mien.models.sources import Source
 
 from .onnx2tf_call import run_onnx2tf
 from .onnx_graph import to_onnx
+from .unsupported import unsupported
 
 _PACKAGE = "onnx2tf.tflite_builder"
 _GUESSES = re.compile(r"_?sanitize_probable_\w+")
@@ -71,9 +74,19 @@ def _without(pattern: re.Pattern[str]) -> Iterator[ModuleType]:
         yield builder
 
 
+def _check_known(model: onnx.ModelProto) -> None:
+    """Refuse what it makes channels of another number of: a sampling that interpolates."""
+    for node in model.graph.node:
+        if node.op_type == "GridSample":
+            mode = next((one.s.decode() for one in node.attribute if one.name == "mode"), "bilinear")
+            if mode != "nearest":
+                raise unsupported("flatbuffer_direct", f"grid_sample, {mode}")
+
+
 def _made(component: Component, folder: Path) -> bytes:
     exported = folder.parent / f"{component.name}.onnx"
     to_onnx(component, exported)
+    _check_known(onnx.load(str(exported)))
     # It takes any input of three axes and more for a picture, and turns it.
     kept = [
         spec.name

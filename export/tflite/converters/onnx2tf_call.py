@@ -1,6 +1,8 @@
 """Calling onnx2tf, with a guard for each trap that both of its back ends share.
 
 - It rewrites the file it is given: it gets a copy, on which shared tensors are shielded (``onnx_graph``).
+- Its LSTMs are off: they are written out (``unroll_lstm``), or refused. An RNN's last states are taken from
+  its steps (``onnx_graph``).
 - It runs the program ``onnxsim`` three times, and goes on without where there is none, to a model that cannot
   be loaded. Here onnxsim is called as a library, until it finds nothing more to change.
 """
@@ -12,8 +14,9 @@ import onnx
 
 from mien.export.errors import ConversionError
 
-from .onnx_graph import shield_shared
-from .unsupported import naming_operations
+from .onnx_graph import shield_shared, take_last_steps
+from .unroll_lstm import unroll_lstms
+from .unsupported import naming_operations, unsupported
 
 _TIMES = 3
 _UNKNOWN = r"not supported by flatbuffer_direct: (\w+)"
@@ -29,6 +32,13 @@ def run_onnx2tf(source: Path, made: Path, **options: Any) -> Path:
 
     copy = made.with_suffix(".copy.onnx")
     model = onnx.load(str(source))
+    if _has_lstm(model):
+        # A graph that was simplified knows its shapes, and stores its states and weights.
+        model = _simplified(model)
+        unroll_lstms(model)
+        if _has_lstm(model):
+            raise unsupported("onnx2tf", "LSTM")
+    take_last_steps(model)
     shield_shared(model)
     onnx.save(_simplified(model), str(copy))
     with naming_operations("onnx2tf", _UNKNOWN):
@@ -43,6 +53,10 @@ def run_onnx2tf(source: Path, made: Path, **options: Any) -> Path:
     if not written.is_file():
         raise ConversionError(f"onnx2tf ended without an error and wrote no {written.name}")
     return written
+
+
+def _has_lstm(model: onnx.ModelProto) -> bool:
+    return any(node.op_type == "LSTM" for node in model.graph.node)
 
 
 def _simplified(model: onnx.ModelProto) -> onnx.ModelProto:

@@ -1,7 +1,8 @@
 """PyTorch -> ONNX, in a form that onnx2tf does not spoil.
 
 onnx2tf leaves a tensor without data when a convolution and something else read it, or when an output is also
-read inside; the exit code is 0 all the same: ``shield_shared`` gives the others a copy.
+read inside; the exit code is 0 all the same: ``shield_shared`` gives the others a copy. The last states that
+it makes of an RNN are wrong, the steps are right: ``take_last_steps`` takes the one from the other.
 """
 
 import warnings
@@ -9,6 +10,7 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
 import onnx
 import torch
 
@@ -19,6 +21,7 @@ from .unsupported import naming_operations
 
 _OPSET = 17
 _COPY = "_shielded"
+_UNKNOWN = r"(?:operator '|unrecognized namespace )([\w:]+)"
 
 
 def to_onnx(component: Component, file: Path) -> None:
@@ -34,7 +37,7 @@ def to_onnx(component: Component, file: Path) -> None:
         torch.zeros(spec.channels_second, dtype=getattr(torch, spec.dtype))
         for spec in component.specs(component.inputs)
     )
-    with warnings.catch_warnings(), naming_operations("the ONNX exporter", r"operator '([^']+)'"):
+    with warnings.catch_warnings(), naming_operations("the ONNX exporter", _UNKNOWN):
         # The TorchScript exporter is deprecated, and the one that onnx2tf is tested with.
         warnings.simplefilter("ignore")
         torch.onnx.export(
@@ -105,6 +108,45 @@ def shield_shared(model: onnx.ModelProto) -> None:
             _rename(node.input, {n: n + "_inside" for n in node.input if n in outputs and rank[n] == 4})
     del model.graph.node[:]
     model.graph.node.extend(nodes)
+
+
+def take_last_steps(model: onnx.ModelProto) -> None:
+    """Let the last states of an RNN be those of its last steps, in place.
+
+    One with a length for each sequence, or with the batch first, is left alone.
+    """
+    nodes: list[onnx.NodeProto] = []
+    for node in model.graph.node:
+        nodes.append(node)
+        attributes = {one.name: onnx.helper.get_attribute_value(one) for one in node.attribute}
+        usual = not any(node.input[4:5]) and not attributes.get("layout")
+        if node.op_type == "RNN" and any(node.output[1:2]) and usual:
+            nodes += _last_steps(node, attributes.get("direction", b"forward"))
+    del model.graph.node[:]
+    model.graph.node.extend(nodes)
+
+
+def _last_steps(node: onnx.NodeProto, direction: bytes) -> list[onnx.NodeProto]:
+    """Return the nodes that make an RNN's last states, which it makes itself no more."""
+    target = node.output[1]
+    steps = node.output[0] or f"{target}_steps"
+    node.output[:] = [steps]
+    if direction != b"bidirectional":
+        return _gathered(steps, 0 if direction == b"reverse" else -1, target)
+    ways = {f"{target}_forward": (-1, [0]), f"{target}_backward": (0, [1])}
+    made = []
+    for name, (step, way) in ways.items():
+        made += _gathered(steps, step, f"{name}_step") + _gathered(f"{name}_step", way, name)
+    return [*made, onnx.helper.make_node("Concat", list(ways), [target], axis=0)]
+
+
+def _gathered(source: str, place: int | list[int], target: str) -> list[onnx.NodeProto]:
+    """Take one place of the first axis; in a list it keeps the axis."""
+    index = onnx.numpy_helper.from_array(np.array(place, np.int64))
+    return [
+        onnx.helper.make_node("Constant", [], [f"{target}_place"], value=index),
+        onnx.helper.make_node("Gather", [source, f"{target}_place"], [target], axis=0),
+    ]
 
 
 def _rename(names: "list[str]", changes: dict[str, str]) -> None:

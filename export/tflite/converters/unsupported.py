@@ -6,13 +6,24 @@ from contextlib import contextmanager
 
 from mien.export.errors import ConversionError
 
+from .unroll_lstm import STEPS
+
 # Where several fit, the first counts.
 _INSTEAD: tuple[tuple[str, str], ...] = (
     (r"fft|stft|complex", "a convolution with fixed weights"),
     (r"linalg|det\b|inverse|svd|eig|qr\b|cholesky", "matrix products, or compute it before the export"),
     (r"sort|topk|unique|nonzero|median|kth", "a maximum, or a pooling of a fixed window"),
-    (r"grid_?sampl|deform", "a resize by a fixed factor, or warp before the graph"),
-    (r"lstm|gru|rnn|loop|while|\bif\b", "a fixed number of steps, written out"),
+    (r"deform", "a convolution, dilated where it must reach further"),
+    (
+        r"grid_?sampl|affine_?grid",
+        "a resize by a fixed factor, a warp before the graph, or grid_sample of mode='nearest'",
+    ),
+    (r"onnx_conv", "a convolution whose weights are stored, or a matrix product for computed weights of 1x1"),
+    (
+        r"lstm",
+        f"torch.nn.LSTM of a fixed length, at most {STEPS} steps over all layers and directions, or a GRU",
+    ),
+    (r"gru|rnn|loop|while|\bif\b", "a fixed number of steps, written out"),
 )
 _GENERAL = "convolution, pooling, resizing and element-wise arithmetic, which every front end converts"
 

@@ -24,7 +24,7 @@ def with_own_ends(component: Component, model: bytes) -> bytes:
     inputs, outputs = component.specs(component.inputs), component.specs(component.outputs)
     parsed = parse(model)
     ends = _Ends(parsed, parsed.subgraphs[0])
-    given = [place for place, spec in enumerate(inputs) if _passes(spec)]
+    given = [place for place, spec in enumerate(inputs) if _passes(spec) and not ends.stands(place, spec)]
     made = [place for place, spec in enumerate(outputs) if _passes(spec) or ends.is_turned(place, spec)]
     for place in given:
         ends.turn_input(place)
@@ -48,6 +48,11 @@ class _Ends:
         shape = [int(length) for length in self.graph.tensors[int(self.graph.outputs[place])].shape]
         back = _BACK[len(shape)] if len(shape) in (3, 5) else ()
         return tuple(shape) != spec.shape and tuple(shape[axis] for axis in back) == spec.shape
+
+    def stands(self, place: int, spec: TensorSpec) -> bool:
+        """Tell by its shape whether an input of four axes was left as the contract has it."""
+        shape = tuple(int(length) for length in self.graph.tensors[int(self.graph.inputs[place])].shape)
+        return shape == spec.shape != tuple(spec.shape[axis] for axis in _TO_LAST)
 
     def turn_input(self, place: int) -> None:
         """Let the graph take its input channels second, and turn it first."""
