@@ -12,8 +12,8 @@ from torch import nn
 from mien.export.component import Component
 from mien.export.coreml.activations import WeightsRange, weights_ranges
 from mien.export.coreml.convert import package_of, to_coreml, to_int8, to_palettes
-from mien.export.tflite.conversion import convert_float
-from mien.export.tflite.converters import DEFAULT
+from mien.export.tflite.conversion import convert_proven
+from mien.export.tflite.converters.flatbuffer_direct import WAYS
 from mien.export.tflite.graph_moments import round_graph
 from mien.export.tflite.precision import REST, Choice, Precision
 from mien.export.tflite.quantise import chosen_ranges
@@ -72,7 +72,7 @@ def graph_of(name: str, folder: Path, networks: Mapping[str, Network] = NETWORKS
     """Convert a network to float TFLite, round its weights, and see what it reads."""
     one = component_of(name, networks)
     samples, others = samples_of(one, 8, 1000, networks), samples_of(one, 8, 2000, networks)
-    model = convert_float(DEFAULT.convert, one, None, samples, folder)
+    model = convert_proven(WAYS, one, None, samples, folder)
     content = model.read_bytes()
     eight = {REST: Choice(Precision.INT8, Method.MIN_MAX)}
     ranges = chosen_ranges(model, eight, spreads(one, content, samples))
