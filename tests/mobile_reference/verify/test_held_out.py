@@ -242,7 +242,7 @@ def test_faces_that_gave_the_ranges_may_not_judge(fake: Any, tmp_path: Any):
 
 
 def test_a_pipeline_of_other_weights_is_refused(fake: Any, monkeypatch: pytest.MonkeyPatch):
-    entry = Mock(load=lambda: lambda source: Mock(weights="1" * 64))
+    entry = Mock(load=lambda: lambda source, front: Mock(weights="1" * 64))
     monkeypatch.setattr(cli, "entry_points", lambda group: [entry])
     bundle = open_bundle(fake.path)
     with pytest.raises(UsageError, match=r"grader\.py has 111111111111; give the bundle's own"):
