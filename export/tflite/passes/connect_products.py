@@ -7,11 +7,14 @@ BATCH_MATMUL; converters write the latter for a linear layer of more than one ro
 from collections import Counter
 from typing import Any
 
-import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 
+from mien.export.tflite.edit import add_buffer, add_tensor, code_of
 from mien.export.tflite.products import Product, products
 from mien.mobile_reference.tflite.flatbuffer import constant_data, operation_name, parse, serialise
+
+_KEEPS_AXES = 5
+"""The first version of FULLY_CONNECTED that keeps the axes of its input."""
 
 
 def connect_products(model: bytes) -> bytes:
@@ -27,16 +30,11 @@ def connect_products(model: bytes) -> bytes:
 
 def _connect(parsed: Any, product: Product) -> None:
     graph, operator = product.graph, product.operator
-    weights = schema.TensorT()
-    weights.name = graph.tensors[operator.outputs[0]].name + b"_fc_weights"
-    weights.type, weights.shape = schema.TensorType.FLOAT32, list(product.weight.shape)
-    buffer = schema.BufferT()
-    buffer.data = np.frombuffer(np.ascontiguousarray(product.weight).tobytes(), np.uint8)
-    parsed.buffers.append(buffer)
-    weights.buffer = len(parsed.buffers) - 1
-    graph.tensors.append(weights)
-    operator.inputs = [int(operator.inputs[0]), len(graph.tensors) - 1]
-    operator.opcodeIndex = _code(parsed)
+    name = graph.tensors[operator.outputs[0]].name + b"_fc_weights"
+    stored = add_buffer(parsed, product.weight)
+    weights = add_tensor(graph, name, schema.TensorType.FLOAT32, product.weight.shape, stored)
+    operator.inputs = [int(operator.inputs[0]), weights]
+    operator.opcodeIndex = code_of(parsed, schema.BuiltinOperator.FULLY_CONNECTED, _KEEPS_AXES)
     operator.builtinOptionsType = schema.BuiltinOptions.FullyConnectedOptions
     operator.builtinOptions = schema.FullyConnectedOptionsT()
     operator.builtinOptions.keepNumDims = True
@@ -60,17 +58,3 @@ def _take_bias(parsed: Any, graph: Any, operator: Any, size: int) -> None:
             operator.outputs = one.outputs
             graph.operators = [kept for kept in graph.operators if kept is not one]
             return
-
-
-def _code(parsed: Any) -> int:
-    """Return the place of the layer's code among the model's, adding it where it is not there."""
-    number = schema.BuiltinOperator.FULLY_CONNECTED
-    for place, code in enumerate(parsed.operatorCodes):
-        if code.builtinCode == number:
-            code.version = max(code.version, 5)  # the first that keeps the axes of its input
-            return place
-    code = schema.OperatorCodeT()
-    code.builtinCode = code.deprecatedBuiltinCode = number
-    code.version = 5
-    parsed.operatorCodes.append(code)
-    return len(parsed.operatorCodes) - 1

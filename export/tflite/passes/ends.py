@@ -11,6 +11,7 @@ import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 
 from mien.export.component import Component
+from mien.export.tflite.edit import add_buffer, add_tensor, code_of
 from mien.mobile_reference.contract import PICTURE, TensorSpec
 from mien.mobile_reference.tflite.flatbuffer import parse, serialise
 
@@ -74,40 +75,23 @@ class _Ends:
     def _outside(self, inside: int) -> int:
         """Make the tensor that the app sees; it takes the name of the one inside."""
         old = self.graph.tensors[inside]
-        tensor = schema.TensorT()
-        tensor.name, tensor.type, tensor.buffer = old.name, old.type, 0
-        tensor.shape = [int(old.shape[axis]) for axis in _BACK[len(old.shape)]]
-        old.name = old.name + b"_channels_last"
-        self.graph.tensors.append(tensor)
-        return len(self.graph.tensors) - 1
+        name, old.name = old.name, old.name + b"_channels_last"
+        return add_tensor(self.graph, name, old.type, [old.shape[axis] for axis in _BACK[len(old.shape)]])
 
     def _transpose(self, source: int, target: int, order: tuple[int, ...]) -> Any:
         operator = schema.OperatorT()
-        operator.opcodeIndex = self._code()
+        operator.opcodeIndex = code_of(self.model, schema.BuiltinOperator.TRANSPOSE)
         operator.inputs, operator.outputs = [source, self._order(order)], [target]
         operator.builtinOptionsType = schema.BuiltinOptions.TransposeOptions
         operator.builtinOptions = schema.TransposeOptionsT()
         return operator
 
-    def _code(self) -> int:
-        for place, known in enumerate(self.model.operatorCodes):
-            if max(known.builtinCode, known.deprecatedBuiltinCode) == schema.BuiltinOperator.TRANSPOSE:
-                return place
-        code = schema.OperatorCodeT()
-        code.builtinCode = code.deprecatedBuiltinCode = schema.BuiltinOperator.TRANSPOSE
-        code.version = 1
-        self.model.operatorCodes.append(code)
-        return len(self.model.operatorCodes) - 1
-
     def _order(self, order: tuple[int, ...]) -> int:
-        buffer, tensor = schema.BufferT(), schema.TensorT()
-        buffer.data = np.frombuffer(np.array(order, np.int32).tobytes(), np.uint8)
-        self.model.buffers.append(buffer)
-        tensor.name = f"order_{len(self.graph.tensors)}".encode()
-        tensor.type, tensor.shape = schema.TensorType.INT32, [len(order)]
-        tensor.buffer = len(self.model.buffers) - 1
-        self.graph.tensors.append(tensor)
-        return len(self.graph.tensors) - 1
+        name, stored = (
+            b"order_%d" % len(self.graph.tensors),
+            add_buffer(self.model, np.array(order, np.int32)),
+        )
+        return add_tensor(self.graph, name, schema.TensorType.INT32, [len(order)], stored)
 
     def _sign(self, side: str, inside: int, outside: int) -> None:
         """Let signatures name the new end."""

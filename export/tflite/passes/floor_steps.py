@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 
+from mien.export.tflite.edit import add_buffer
 from mien.export.tflite.int8_products import Int8Product, int8_products
 from mien.mobile_reference.tflite.flatbuffer import parse, serialise
 
@@ -41,10 +42,7 @@ def _widened(parsed: Any, one: Int8Product) -> bool:
 
 def _store(parsed: Any, tensor: Any, values: Any, scales: Any) -> None:
     """Give a tensor values and scales of its own: others may share what it had."""
-    buffer = schema.BufferT()
-    buffer.data = np.frombuffer(np.ascontiguousarray(values).tobytes(), np.uint8)
-    parsed.buffers.append(buffer)
-    tensor.buffer = len(parsed.buffers) - 1
+    tensor.buffer = add_buffer(parsed, values)
     old, tensor.quantization = tensor.quantization, schema.QuantizationParametersT()
     tensor.quantization.scale = np.asarray(scales, np.float32)
     tensor.quantization.zeroPoint = np.zeros(len(scales), np.int64)

@@ -17,6 +17,7 @@ import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 from numpy.typing import NDArray
 
+from mien.export.tflite.edit import add_buffer, add_tensor, code_of
 from mien.mobile_reference.tflite.flatbuffer import (
     LAYOUT_OPERATIONS,
     constant_data,
@@ -248,26 +249,14 @@ class _Pass:
 
     def _copied(self, index: int) -> int:
         """Add a tensor like one that is computed, in the layout that it has now."""
-        source, tensor = self.graph.tensors[index], schema.TensorT()
-        tensor.name = source.name + b"_first_%d" % len(self.graph.tensors)
-        tensor.type, tensor.shape, tensor.buffer = source.type, list(source.shape), 0
-        self.graph.tensors.append(tensor)
-        return len(self.graph.tensors) - 1
+        source = self.graph.tensors[index]
+        name = source.name + b"_first_%d" % len(self.graph.tensors)
+        return add_tensor(self.graph, name, source.type, source.shape)
 
     def _stored(self, name: bytes, values: NDArray[Any]) -> int:
         """Add a stored tensor of int32."""
-        tensor = schema.TensorT()
-        tensor.name = name + b"_%d" % len(self.graph.tensors)
-        tensor.type, tensor.shape = schema.TensorType.INT32, list(values.shape)
-        tensor.buffer = self._buffer(values)
-        self.graph.tensors.append(tensor)
-        return len(self.graph.tensors) - 1
-
-    def _buffer(self, values: NDArray[Any]) -> int:
-        buffer = schema.BufferT()
-        buffer.data = np.frombuffer(values.tobytes(), np.uint8)
-        self.model.buffers.append(buffer)
-        return len(self.model.buffers) - 1
+        name, stored = name + b"_%d" % len(self.graph.tensors), add_buffer(self.model, values)
+        return add_tensor(self.graph, name, schema.TensorType.INT32, values.shape, stored)
 
     def _transpose(self, source: int, target: int, order: tuple[int, ...]) -> Any:
         step = self._operator("TRANSPOSE")
@@ -279,15 +268,8 @@ class _Pass:
 
     def _operator(self, name: str) -> Any:
         """Return a new operation without tensors, its code added to the model's where it is not there."""
-        number = getattr(schema.BuiltinOperator, name)
-        codes = [code.builtinCode for code in self.model.operatorCodes]
-        if number not in codes:
-            code = schema.OperatorCodeT()
-            code.builtinCode = code.deprecatedBuiltinCode = number
-            code.version = 1
-            self.model.operatorCodes.append(code)
         step = schema.OperatorT()
-        step.opcodeIndex = codes.index(number) if number in codes else len(codes)
+        step.opcodeIndex = code_of(self.model, getattr(schema.BuiltinOperator, name))
         return step
 
     def _turn_constants(self, operator: Any) -> None:
@@ -318,14 +300,9 @@ class _Pass:
         """Return the number of the tensor that holds ``new`` in the place of constant ``index``."""
         key = (index, new.tobytes())
         if key not in self.changed:
-            tensor = schema.TensorT()
-            versions = sum(known == index for known, _ in self.changed)
-            tensor.name = self.graph.tensors[index].name + b"_last" + b"_again" * versions
-            tensor.type = self.graph.tensors[index].type
-            tensor.shape = list(new.shape)
-            tensor.buffer = self._buffer(new)
-            self.graph.tensors.append(tensor)
-            self.changed[key] = len(self.graph.tensors) - 1
+            old, versions = self.graph.tensors[index], sum(known == index for known, _ in self.changed)
+            name, stored = old.name + b"_last" + b"_again" * versions, add_buffer(self.model, new)
+            self.changed[key] = add_tensor(self.graph, name, old.type, new.shape, stored)
         return self.changed[key]
 
     def _drop(self) -> None:

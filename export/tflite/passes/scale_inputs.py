@@ -12,6 +12,7 @@ import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 from numpy.typing import NDArray
 
+from mien.export.tflite.edit import add_buffer, add_tensor, code_of
 from mien.export.tflite.products import Product, products
 from mien.mobile_reference.tflite.flatbuffer import parse, serialise
 
@@ -66,18 +67,18 @@ def _divide_weights(parsed: Any, runs: Sequence[Product], factors: NDArray[np.fl
     """Divide the weights of a layer; the last axis of both kinds is that of what is read."""
     for index in {int(one.operator.inputs[1]) for one in runs}:
         tensor = runs[0].graph.tensors[index]
-        _fill(parsed, tensor, _values(parsed, tensor) / factors)
+        tensor.buffer = add_buffer(parsed, (_values(parsed, tensor) / factors).astype(np.float32))
 
 
 def _multiply_input(parsed: Any, one: Product, factors: NDArray[np.float32]) -> None:
     """Multiply what one run of a layer reads."""
     graph, operator = one.graph, one.operator
     source = int(operator.inputs[0])
-    scaled = _add_tensor(graph, one.made.encode() + b"_scaled_input", graph.tensors[source].shape)
-    constant = _add_tensor(graph, one.made.encode() + b"_factors", [len(factors)])
-    _fill(parsed, graph.tensors[constant], factors)
+    kind, name = schema.TensorType.FLOAT32, one.made.encode()
+    scaled = add_tensor(graph, name + b"_scaled_input", kind, graph.tensors[source].shape)
+    constant = add_tensor(graph, name + b"_factors", kind, [len(factors)], add_buffer(parsed, factors))
     step = schema.OperatorT()
-    step.opcodeIndex = _code(parsed, schema.BuiltinOperator.MUL)
+    step.opcodeIndex = code_of(parsed, schema.BuiltinOperator.MUL)
     step.inputs, step.outputs = [source, constant], [scaled]
     step.builtinOptionsType = schema.BuiltinOptions.MulOptions
     step.builtinOptions = schema.MulOptionsT()
@@ -88,29 +89,3 @@ def _multiply_input(parsed: Any, one: Product, factors: NDArray[np.float32]) -> 
 
 def _values(parsed: Any, tensor: Any) -> NDArray[np.float32]:
     return np.frombuffer(bytes(parsed.buffers[tensor.buffer].data), np.float32).reshape(tensor.shape)
-
-
-def _fill(parsed: Any, tensor: Any, values: NDArray[np.float32]) -> None:
-    parsed.buffers.append(schema.BufferT())
-    parsed.buffers[-1].data = np.frombuffer(np.ascontiguousarray(values, np.float32).tobytes(), np.uint8)
-    tensor.buffer = len(parsed.buffers) - 1
-
-
-def _add_tensor(graph: Any, name: bytes, shape: Any) -> int:
-    tensor = schema.TensorT()
-    tensor.name, tensor.type, tensor.buffer = name, schema.TensorType.FLOAT32, 0
-    tensor.shape = [int(size) for size in shape]
-    graph.tensors.append(tensor)
-    return len(graph.tensors) - 1
-
-
-def _code(parsed: Any, number: int) -> int:
-    """Return the place of an operation among the model's codes, adding it where it is not there."""
-    for place, code in enumerate(parsed.operatorCodes):
-        if max(code.builtinCode, code.deprecatedBuiltinCode) == number:
-            return place
-    code = schema.OperatorCodeT()
-    code.builtinCode = code.deprecatedBuiltinCode = number
-    code.version = 1
-    parsed.operatorCodes.append(code)
-    return len(parsed.operatorCodes) - 1

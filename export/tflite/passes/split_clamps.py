@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 
+from mien.export.tflite.edit import add_buffer, add_tensor, code_of
 from mien.mobile_reference.tflite.flatbuffer import operation_name, parse, serialise
 
 
@@ -27,36 +28,15 @@ def split_clamps(model: bytes) -> bytes:
 
 def _split(parsed: Any, graph: Any, operator: Any) -> None:
     made = graph.tensors[operator.outputs[0]]
-    above = _add_tensor(graph, made.name + b"_above_0", [int(size) for size in made.shape])
-    one = _add_tensor(graph, made.name + b"_1", [])
-    parsed.buffers.append(schema.BufferT())
-    parsed.buffers[-1].data = np.frombuffer(np.float32(1).tobytes(), np.uint8)
-    graph.tensors[one].buffer = len(parsed.buffers) - 1
+    kind = schema.TensorType.FLOAT32
+    above = add_tensor(graph, made.name + b"_above_0", kind, made.shape)
+    one = add_tensor(graph, made.name + b"_1", kind, [], add_buffer(parsed, np.array(1, np.float32)))
     least = schema.OperatorT()
-    least.opcodeIndex = _code(parsed, schema.BuiltinOperator.MINIMUM)
+    least.opcodeIndex = code_of(parsed, schema.BuiltinOperator.MINIMUM)
     least.inputs, least.outputs = [above, one], operator.outputs
     least.builtinOptionsType = schema.BuiltinOptions.MaximumMinimumOptions
     least.builtinOptions = schema.MaximumMinimumOptionsT()
-    operator.opcodeIndex = _code(parsed, schema.BuiltinOperator.RELU)
+    operator.opcodeIndex = code_of(parsed, schema.BuiltinOperator.RELU)
     operator.outputs = [above]
     place = next(n for n, other in enumerate(graph.operators) if other is operator)
     graph.operators.insert(place + 1, least)
-
-
-def _add_tensor(graph: Any, name: bytes, shape: list[int]) -> int:
-    tensor = schema.TensorT()
-    tensor.name, tensor.type, tensor.shape, tensor.buffer = name, schema.TensorType.FLOAT32, shape, 0
-    graph.tensors.append(tensor)
-    return len(graph.tensors) - 1
-
-
-def _code(parsed: Any, number: int) -> int:
-    """Return the place of an operation among the model's codes, adding it where it is not there."""
-    for place, code in enumerate(parsed.operatorCodes):
-        if max(code.builtinCode, code.deprecatedBuiltinCode) == number:
-            return place
-    code = schema.OperatorCodeT()
-    code.builtinCode = code.deprecatedBuiltinCode = number
-    code.version = 1
-    parsed.operatorCodes.append(code)
-    return len(parsed.operatorCodes) - 1

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 
+from mien.export.tflite.edit import add_buffer, add_tensor
 from mien.mobile_reference.tflite.flatbuffer import constant_data, operation_name, parse, serialise
 
 # Operations with weights, and where they have their bias.
@@ -92,20 +93,11 @@ def _halved(parsed: Any, graph: Any, operator: Any, place: int) -> Any:
     index = int(operator.inputs[place])
     values = np.frombuffer(bytes(parsed.buffers[graph.tensors[index].buffer].data), np.float32)
     name = graph.tensors[index].name
-    half = _add_tensor(graph, name + b"_half", schema.TensorType.FLOAT16, values.shape)
-    parsed.buffers.append(schema.BufferT())
-    parsed.buffers[-1].data = np.frombuffer(values.astype(np.float16).tobytes(), np.uint8)
-    graph.tensors[half].buffer = len(parsed.buffers) - 1
-    whole = _add_tensor(graph, name + b"_whole", schema.TensorType.FLOAT32, values.shape)
+    stored = add_buffer(parsed, values.astype(np.float16))
+    half = add_tensor(graph, name + b"_half", schema.TensorType.FLOAT16, values.shape, stored)
+    whole = add_tensor(graph, name + b"_whole", schema.TensorType.FLOAT32, values.shape)
     operator.inputs = [whole if position == place else int(i) for position, i in enumerate(operator.inputs)]
     return _bring_back(parsed, half, whole)
-
-
-def _add_tensor(graph: Any, name: bytes, kind: int, shape: tuple[int, ...]) -> int:
-    tensor = schema.TensorT()
-    tensor.name, tensor.type, tensor.shape, tensor.buffer = name, kind, list(shape), 0
-    graph.tensors.append(tensor)
-    return len(graph.tensors) - 1
 
 
 def widen_by_float(model: bytes) -> bytes:
@@ -116,8 +108,8 @@ def widen_by_float(model: bytes) -> bytes:
         for operator in graph.operators:
             if operation_name(parsed, operator) == "QUANTIZE" and _widens(graph, operator):
                 source = graph.tensors[operator.inputs[0]]
-                shape = tuple(int(size) for size in source.shape)
-                whole = _add_tensor(graph, source.name + b"_between", schema.TensorType.FLOAT32, shape)
+                kind = schema.TensorType.FLOAT32
+                whole = add_tensor(graph, source.name + b"_between", kind, source.shape)
                 operators.append(_bring_back(parsed, int(operator.inputs[0]), whole))
                 operator.inputs = [whole]
             operators.append(operator)
