@@ -11,7 +11,6 @@ from mien.mobile_reference.commands.options import FiniteRange, examples, rename
 
 if TYPE_CHECKING:
     from mien.mobile_reference.bundle.reader import Bundle
-    from mien.mobile_reference.front.resize import ResizeRule
 
     from .running.isolation import Limits
     from .search.precision_search import Budget
@@ -162,8 +161,9 @@ def export(
         _compare(source, calibration, comparison or "", graphs, held_out, as_json=as_json)
         return
     _check_search(precision, budget_points, work)
-    rule = _front(front, mean, std)
     start = time.monotonic()
+    from mien.mobile_reference.front.resize import parse_front
+
     from .cache.key import Asked
     from .cache.reuse import Reuse
 
@@ -175,7 +175,7 @@ def export(
         None if precision in _NOT_FILES else Path(precision or ""),
         skip_unreadable,
         trust_pt2,
-        rule,
+        parse_front(front, mean, std),
     )
     reuse = None if precision == _AUTO else Reuse.begin(asked)
     if reuse and not (fresh or timings):
@@ -193,7 +193,7 @@ def export(
     from .search.tables import search_table
 
     chosen = _precision(precision, budget_points, work, output)
-    origin = Origin(source, skip_unreadable, trust_pt2, rule)
+    origin = Origin(source, skip_unreadable, trust_pt2, asked.front)
     limits = _limits(converter_cpu, converter_memory)
     request = ExportRequest(origin, calibration, output, chosen, limits, golden, variants)
     with one_bar("running the float pipeline") as progress:
@@ -224,15 +224,14 @@ def _show_bundle(output: Path, how: str) -> "Bundle":
     """Show the variants of a bundle that lies at its place, its size, and how it came there."""
     from rich.console import Console
 
-    from mien.mobile_reference.bundle.reader import open_bundle
+    from mien.mobile_reference.bundle.reader import open_bundle, size_of
     from mien.mobile_reference.output.text import tell
 
     from .packing.variants_table import variants_table
 
     made = open_bundle(output)
     Console().print(variants_table(made.spec, made.manifest))
-    size = sum(file.stat().st_size for file in output.rglob("*") if file.is_file())
-    tell(f"bundle: {output}, {size / 1e6:.1f} MB, {how}")
+    tell(f"bundle: {output}, {size_of(output) / 1e6:.1f} MB, {how}")
     return made
 
 
@@ -301,15 +300,6 @@ def _limits(seconds: float | None, gigabytes: float | None) -> "Limits":
 
     usual = Limits()
     return Limits(seconds or usual.seconds, int(gigabytes * 1e9) if gigabytes else usual.memory)
-
-
-def _front(front: str | None, mean: str | None, std: str | None) -> "ResizeRule | None":
-    """Understand the three options that belong together."""
-    if front is None and mean is None and std is None:
-        return None
-    from mien.mobile_reference.front.resize import parse_front
-
-    return parse_front(front, mean, std)
 
 
 _AUTO = "auto"

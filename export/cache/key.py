@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mien.export.packing.commit import source_commit
+from mien.mobile_reference.bundle.reader import sha256
 from mien.mobile_reference.output.json_text import json_text
 
 if TYPE_CHECKING:
@@ -118,12 +119,7 @@ def _files(path: Path) -> list[tuple[str, str]]:
     """List a file, or the files in a folder at any depth: their places, and the hashes of their bytes."""
     place = Path(os.path.abspath(path))  # noqa: PTH100 - links are part of the place
     inside = sorted(place.rglob("*")) if place.is_dir() else [place]
-    return [(str(file), _sha256(file)) for file in inside if file.is_file() and file.suffix != ".pyc"]
-
-
-def _sha256(file: Path) -> str:
-    with file.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
+    return [(str(file), sha256(file)) for file in inside if file.is_file() and file.suffix != ".pyc"]
 
 
 def _folder_of(room: str) -> Path:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from mien.mobile_reference.bundle.reader import MANIFEST, open_bundle, sha256
+from mien.mobile_reference.bundle.reader import MANIFEST, open_bundle, sha256, size_of
 from mien.mobile_reference.errors import BundleError
 from mien.mobile_reference.files import default_cache
 from mien.mobile_reference.output.json_text import json_text
@@ -146,7 +146,6 @@ def _is_record(kept: Any) -> bool:
 
 def _entry(folder: Path) -> Entry:
     try:
-        files = [file for file in folder.rglob("*") if file.is_file()]
-        return Entry(folder, sum(file.stat().st_size for file in files), folder.stat().st_mtime)
+        return Entry(folder, size_of(folder), folder.stat().st_mtime)
     except OSError:  # another export removed it meanwhile
         return Entry(folder, 0, 0.0)
