@@ -150,7 +150,7 @@ def _read_record(file: Path) -> dict[str, Any]:
     """Read what was recorded of an entry.
 
     Raises:
-        ValueError: it is no such record.
+        ValueError: it is not such a record.
     """
     if file.stat().st_size > _MOST_RECORDED:
         raise ValueError(f"{file} is larger than {_MOST_RECORDED} bytes")
