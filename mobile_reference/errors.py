@@ -36,6 +36,10 @@ class BundleError(MienError):
     """A bundle cannot be trusted."""
 
 
+class ModelError(MienError):
+    """LiteRT cannot load or run a TFLite model."""
+
+
 class CoreMLError(MienError):
     """A Core ML package cannot be executed."""
 

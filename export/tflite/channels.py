@@ -4,11 +4,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-from ai_edge_litert.interpreter import OpResolverType
 from numpy.typing import NDArray
 
 from mien.export.component import Component
 from mien.export.weights.gptq import Roundings
+from mien.mobile_reference.tflite.litert import Kernels
 
 from .blocks import find_blocks
 from .graph_moments import round_graph
@@ -52,7 +52,7 @@ def _reaches(component: Component, model: bytes, names: frozenset[str], samples:
     """Watch the channels of the named tensors while ``component``, as the ``model`` has it, runs."""
     if not names:
         return {}
-    runner = Runner(model, OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES)
+    runner = Runner(model, Kernels.LITERT)
     found: dict[str, NDArray[np.float64]] = {}
     for sample in samples:
         runner.run([sample[name] for name in component.inputs])

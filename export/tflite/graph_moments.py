@@ -11,7 +11,6 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from ai_edge_litert import schema_py_generated as schema
-from ai_edge_litert.interpreter import OpResolverType
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -19,6 +18,7 @@ from mien.calibration.moments import Moments, Sums, Window, seen, some_places
 from mien.export.component import Component
 from mien.export.weights.gptq import Rounded, Roundings, round_convolution
 from mien.mobile_reference.tflite.flatbuffer import parse
+from mien.mobile_reference.tflite.litert import Kernels
 
 from .interpreter import Runner
 from .products import Product, products
@@ -74,7 +74,7 @@ def round_graph(
         key = one.weight.tobytes() + (b"" if one.bias is None else one.bias.tobytes())
         found.setdefault(key, _Layer([])).uses.append(one)
     layers = [layer for layer in found.values() if layer.inputs <= _LARGEST]
-    runner = Runner(model, OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES)
+    runner = Runner(model, Kernels.LITERT)
     rounded: dict[str, Rounded] = {}
     for part in _parts(layers):
         _watch(runner, component, part, samples)

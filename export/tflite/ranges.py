@@ -12,12 +12,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from ai_edge_litert.interpreter import OpResolverType
 from numpy.typing import NDArray
 
 from mien.export.component import Component
 from mien.mobile_reference.output.json_text import json_text
 from mien.mobile_reference.tflite.flatbuffer import activation_ranks
+from mien.mobile_reference.tflite.litert import Kernels
 
 from .interpreter import Runner
 
@@ -73,7 +73,7 @@ def spreads(
 
     Those that are ``wanted``, or else all: of a large graph every one costs a copy of hundreds of megabytes.
     """
-    runner = Runner(model, OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES)
+    runner = Runner(model, Kernels.LITERT)
     names = frozenset(activation_ranks(model))
     names = names if wanted is None else names.intersection(wanted)
     seen: dict[str, list[Spread]] = {}

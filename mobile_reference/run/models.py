@@ -1,17 +1,16 @@
 """Running one model of a bundle: numpy arrays in, numpy arrays out, by the names of the contract."""
 
-import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from ai_edge_litert.interpreter import Interpreter
 from numpy.typing import NDArray
 
 from mien.mobile_reference.bundle.reader import Bundle, Variant
 from mien.mobile_reference.contract import PICTURE, PipelineSpec, TensorSpec
-from mien.mobile_reference.errors import BundleError
+from mien.mobile_reference.errors import BundleError, ModelError
+from mien.mobile_reference.tflite.litert import LiteRTModel, LiteRTTensor
 
 from .threads import torch_threads
 
@@ -26,20 +25,17 @@ COREML = "coreml"
 class TFLiteModel:
     """A TFLite model run by LiteRT on the CPU (XNNPACK), with its tensors taken by position.
 
-    Names are not trusted: converters rename outputs that are also used inside. Shapes and types are
-    checked against the contract once, when the model is loaded.
+    Shapes and types are checked against the contract once, when the model is loaded.
     """
 
     def __init__(self, model: Path, inputs: Tensors, outputs: Tensors, threads: int) -> None:
-        self._model, self._given, self._made = model, inputs, outputs
+        self._file, self._inputs, self._outputs = model, inputs, outputs
         try:
-            # As bytes: a name that is not UTF-8 cannot be given as text.
-            self._interpreter = Interpreter(os.fsencode(model), num_threads=threads)
-            self._interpreter.allocate_tensors()
-        except (RuntimeError, ValueError) as error:
-            raise _damaged("load", model, error) from error
-        self._inputs = _match(model, self._interpreter.get_input_details(), inputs)
-        self._outputs = _match(model, self._interpreter.get_output_details(), outputs)
+            self._model = LiteRTModel(model, threads)
+        except ModelError as error:
+            raise _damaged(error) from error
+        _match(model, self._model.inputs, inputs)
+        _match(model, self._model.outputs, outputs)
 
     def __call__(self, inputs: Arrays) -> dict[str, NDArray[Any]]:
         """Run the model once.
@@ -48,30 +44,27 @@ class TFLiteModel:
             BundleError: it fails, or makes tensors of other shapes than it declares.
         """
         try:
-            for tensor, index in zip(self._given, self._inputs, strict=True):
-                self._interpreter.set_tensor(index, inputs[tensor.name])
-            self._interpreter.invoke()
-            made = [self._interpreter.get_tensor(index) for index in self._outputs]
-        except (RuntimeError, ValueError) as error:
-            raise _damaged("run", self._model, error) from error
-        for tensor, array in zip(self._made, made, strict=True):
+            made = self._model.run([inputs[tensor.name] for tensor in self._inputs])
+        except ModelError as error:
+            raise _damaged(error) from error
+        for tensor, array in zip(self._outputs, made, strict=True):
             if array.shape != tensor.shape:
-                raise _damaged("run", self._model, f"{tensor.name} became {array.shape}, not {tensor.shape}")
-        return {tensor.name: array for tensor, array in zip(self._made, made, strict=True)}
+                raise _damaged(
+                    f"LiteRT cannot run {self._file}: {tensor.name} became {array.shape}, not {tensor.shape}"
+                )
+        return {tensor.name: array for tensor, array in zip(self._outputs, made, strict=True)}
 
 
-def _damaged(what: str, model: Path, reason: object) -> BundleError:
-    words = " ".join(str(reason).split())  # LiteRT's may take several lines
-    return BundleError(f"LiteRT cannot {what} {model}: {words:.500}; export the bundle again")
+def _damaged(reason: object) -> BundleError:
+    return BundleError(f"{reason}; export the bundle again")
 
 
-def _match(model: Path, details: list[dict[str, Any]], expected: Tensors) -> list[int]:
-    """Return the tensors' indices, or say how the file differs from the manifest."""
-    found = [(tuple(int(n) for n in d["shape"]), np.dtype(d["dtype"]).name) for d in details]
+def _match(model: Path, tensors: Sequence[LiteRTTensor], expected: Tensors) -> None:
+    """Say how the file differs from the manifest, if it does."""
+    found = [(tensor.shape, tensor.dtype) for tensor in tensors]
     wanted = [(tensor.shape, tensor.dtype) for tensor in expected]
     if found != wanted:
         raise BundleError(f"{model} has tensors {found}, its manifest says {wanted}; export the bundle again")
-    return [int(detail["index"]) for detail in details]
 
 
 class CoreMLModel:

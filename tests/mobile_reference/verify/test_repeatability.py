@@ -7,8 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from mien.mobile_reference.tflite.litert import Kernels
 from mien.mobile_reference.verify import repeatability
-from mien.mobile_reference.verify.repeatability import REFERENCE_KERNELS, ratings
+from mien.mobile_reference.verify.repeatability import ratings
 from tests.benchmarks.tinymodels import appraisal, int8_appraisal
 from tests.mobile_reference.conftest import SPEC
 
@@ -33,7 +34,7 @@ def test_threads_order_and_processes_change_nothing(model: Path):
 
 def test_reference_kernels_are_others_than_xnnpacks(tmp_path: Path):
     model = appraisal(tmp_path / "float.tflite")
-    plain, reference = ratings(model, FACES, PLACE), ratings(model, FACES, PLACE, REFERENCE_KERNELS)
+    plain, reference = ratings(model, FACES, PLACE), ratings(model, FACES, PLACE, Kernels.REFERENCE)
     # Sums of some ten thousand float32 products in another order.
     np.testing.assert_allclose(plain, reference, rtol=1e-4)
 
