@@ -36,10 +36,11 @@ class TFLiteModel:
             # As bytes: a name that is not UTF-8 cannot be given as text.
             self._interpreter = Interpreter(os.fsencode(model), num_threads=threads)
             self._interpreter.allocate_tensors()
+            # Details have the tensors' names, which are not UTF-8 in a damaged file.
+            given, made = self._interpreter.get_input_details(), self._interpreter.get_output_details()
         except (RuntimeError, ValueError) as error:
             raise _damaged("load", model, error) from error
-        self._inputs = _match(model, self._interpreter.get_input_details(), inputs)
-        self._outputs = _match(model, self._interpreter.get_output_details(), outputs)
+        self._inputs, self._outputs = _match(model, given, inputs), _match(model, made, outputs)
 
     def __call__(self, inputs: Arrays) -> dict[str, NDArray[Any]]:
         """Run the model once.
