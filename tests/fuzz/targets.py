@@ -15,6 +15,7 @@ from PIL import Image, ImageCms
 
 import tests.mobile_reference.coreml.mil_packages as build
 from tests.benchmarks.tinymodels import tiny_bundle
+from tests.fuzz import dialogues
 from tests.fuzz.harness import Bounds
 from tests.fuzz.surroundings import drawn, surround
 
@@ -218,6 +219,18 @@ def _compared(case: Case) -> Command:
     return "bench", "compare", case.sound / "report.json", case.alone()
 
 
+def _dialogues(folder: Path) -> Sequence[Path]:
+    tiny_bundle(folder / "bundle")
+    (folder / "benchmark_model").write_text("a program of phones")
+    return [dialogues.sound(folder)]
+
+
+def _asked(case: Case) -> Command:
+    program = dialogues.stand_in(case.work, case.data)
+    phone = ("--target", "android", "--adb", program, "--benchmark-model", case.sound / "benchmark_model")
+    return "bench", case.sound / "bundle", "--variant", "tflite-fp32", *phone, "--json"
+
+
 def _bundle(folder: Path) -> Sequence[Path]:
     return [tiny_bundle(folder / "bundle") / "noise.png"]
 
@@ -248,6 +261,7 @@ TARGETS: Mapping[str, Target] = {
     "sources": Target(_sources, _checked, bounds=_WITH_TORCH),
     "checkpoints": Target(_checkpoints, _rated_by, bounds=_WITH_TORCH),
     "reports": Target(_reports, _compared),
+    "dialogues": Target(_dialogues, _asked, enter=lambda _: dialogues.impatient()),
     "surroundings": Target(_bundle, _in_a_place, enter=_surround),
 }
 """Every reader of files from outside, and what is damaged for it."""
