@@ -4,6 +4,8 @@ import hashlib
 import io
 import json
 import shutil
+import signal
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,13 +17,14 @@ from PIL import Image, ImageCms
 
 import tests.mobile_reference.coreml.mil_packages as build
 from tests.benchmarks.tinymodels import tiny_bundle
-from tests.fuzz import dialogues
-from tests.fuzz.harness import Bounds
+from tests.fuzz import dialogues, kills, stub_export
+from tests.fuzz.harness import Bounds, attempt
 from tests.fuzz.surroundings import drawn, surround
 
 Command = Sequence[object]
 _USUAL = Bounds()
 _WITH_TORCH = Bounds(memory=7 << 28)
+_CHECKPOINTS = "mien.models.appraisal.appraiser"
 
 
 @dataclass(frozen=True)
@@ -51,7 +54,8 @@ class Target:
     """A reader: ``make`` makes sound files in a folder and names those to be damaged, ``command`` reads one.
 
     ``must_refuse`` tells of damage that no command may let pass. ``bounds`` are those of one command, and
-    ``enter`` changes what surrounds it, in its process.
+    ``enter`` changes what surrounds it, in its process. ``trial`` tries a case in another way than by running
+    the command to its end, and names how it ended; ``loaded`` are modules that the command would import.
     """
 
     make: Callable[[Path], Sequence[Path]]
@@ -59,6 +63,8 @@ class Target:
     must_refuse: Callable[[bytes], bool] = lambda _: False
     bounds: Bounds = _USUAL
     enter: Callable[[Case], None] = lambda _: None
+    trial: Callable[[Case], str] | None = None
+    loaded: Sequence[str] = ()
 
 
 def _noise(shape: tuple[int, ...]) -> Any:
@@ -231,6 +237,25 @@ def _asked(case: Case) -> Command:
     return "bench", case.sound / "bundle", "--variant", "tflite-fp32", *phone, "--json"
 
 
+def _exports(folder: Path) -> Sequence[Path]:
+    stub_export.write_sources(folder)
+    begun = time.monotonic()
+    ended = attempt(kills.exported(folder, folder, "sound"), folder, _WITH_TORCH)
+    if ended.code:
+        raise RuntimeError(f"the stub was not exported: {ended.err}")
+    (folder / "seconds").write_text(str(time.monotonic() - begun))
+    return [folder / "out" / "manifest.json"]
+
+
+def _struck(case: Case) -> str:
+    shutil.copytree(case.sound / "out", case.work / "out")
+    if _is_sound(case):
+        blow = kills.Blow(signal.SIGKILL, 0)
+    else:
+        blow = kills.Blow.drawn(case.data, 1.2 * float((case.sound / "seconds").read_text()))
+    return kills.how_it_ended(case.sound, case.work, blow, _WITH_TORCH)
+
+
 def _bundle(folder: Path) -> Sequence[Path]:
     return [tiny_bundle(folder / "bundle") / "noise.png"]
 
@@ -258,10 +283,11 @@ TARGETS: Mapping[str, Target] = {
     "models": Target(_models, _with_damaged_model),
     "goldens": Target(_goldens, _verified, must_refuse=_is_not_finite),
     "packages": Target(_packages, _executed),
-    "sources": Target(_sources, _checked, bounds=_WITH_TORCH),
-    "checkpoints": Target(_checkpoints, _rated_by, bounds=_WITH_TORCH),
+    "sources": Target(_sources, _checked, bounds=_WITH_TORCH, loaded=("torch", "onnxruntime")),
+    "checkpoints": Target(_checkpoints, _rated_by, bounds=_WITH_TORCH, loaded=(_CHECKPOINTS,)),
     "reports": Target(_reports, _compared),
     "dialogues": Target(_dialogues, _asked, enter=lambda _: dialogues.impatient()),
+    "kills": Target(_exports, lambda _: (), trial=_struck, loaded=("mien.export.exporter",)),
     "surroundings": Target(_bundle, _in_a_place, enter=_surround),
 }
 """Every reader of files from outside, and what is damaged for it."""
