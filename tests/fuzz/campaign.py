@@ -109,6 +109,9 @@ def try_data(prepared: Prepared, file: Path, data: bytes) -> str:
         foreign = kept(case.work)
 
         def act() -> None:
+            if target.program:
+                os.environ["TMPDIR"] = str(case.work)
+                os.execv(target.program, [str(target.program), *command])  # noqa: S606 - that is the point
             target.enter(case)
             console.main(command)
 

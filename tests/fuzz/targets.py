@@ -56,6 +56,7 @@ class Target:
     ``must_refuse`` tells of damage that no command may let pass. ``bounds`` are those of one command, and
     ``enter`` changes what surrounds it, in its process. ``trial`` tries a case in another way than by running
     the command to its end, and names how it ended; ``loaded`` are modules that the command would import.
+    ``program`` is run instead of this checkout's command.
     """
 
     make: Callable[[Path], Sequence[Path]]
@@ -65,6 +66,7 @@ class Target:
     enter: Callable[[Case], None] = lambda _: None
     trial: Callable[[Case], str] | None = None
     loaded: Sequence[str] = ()
+    program: Path | None = None
 
 
 def _noise(shape: tuple[int, ...]) -> Any:
@@ -73,6 +75,11 @@ def _noise(shape: tuple[int, ...]) -> Any:
 
 def _photographs(folder: Path) -> Sequence[Path]:
     tiny_bundle(folder / "bundle")
+    return pictures(folder)
+
+
+def pictures(folder: Path) -> Sequence[Path]:
+    """Write a picture of noise in every format, with all that a photograph may have."""
     picture, exif = Image.fromarray(_noise((200, 180, 3))), Image.Exif()
     exif[0x0112], exif[0x010F] = 6, "maker"
     profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
@@ -144,7 +151,8 @@ def _is_not_finite(data: bytes) -> bool:
     return bool(array.dtype.kind == "f" and not np.isfinite(array).all())
 
 
-def _packages(folder: Path) -> Sequence[Path]:
+def packages(folder: Path) -> Sequence[Path]:
+    """Write a Core ML package and an input for it."""
     package = build.write(folder, build.add_one())
     np.save(folder / "x.npy", np.ones((2, 3), np.float32))
     return [path for path in sorted(package.rglob("*")) if path.is_file()] + [folder / "x.npy"]
@@ -157,7 +165,8 @@ def _executed(case: Case) -> Command:
     return "coreml", "run", package, "--input", case.sound / "x.npy", "--json"
 
 
-def _sources(folder: Path) -> Sequence[Path]:
+def sources(folder: Path) -> Sequence[Path]:
+    """Write a network as a .pt2 and an .onnx file, and its Core ML package."""
     import onnx
     import torch
     from onnx import TensorProto, helper
@@ -218,11 +227,16 @@ def _reports(folder: Path) -> Sequence[Path]:
     return [folder / "report.json"]
 
 
-def _compared(case: Case) -> Command:
+def compared(case: Case) -> Command:
+    """Compare with a damaged report."""
+    return "bench", "compare", case.sound / "report.json", case.alone()
+
+
+def _paged_or_compared(case: Case) -> Command:
     # Which of the two reads it is decided by the damage itself.
     if crc32(case.data) % 2:
         return "bench", "page", case.alone(), "-o", case.work / "page.html"
-    return "bench", "compare", case.sound / "report.json", case.alone()
+    return compared(case)
 
 
 def _dialogues(folder: Path) -> Sequence[Path]:
@@ -252,7 +266,7 @@ def _struck(case: Case) -> str:
     if _is_sound(case):
         blow = kills.Blow(signal.SIGKILL, 0)
     else:
-        blow = kills.Blow.drawn(case.data, 1.2 * float((case.sound / "seconds").read_text()))
+        blow = kills.Blow.drawn(case.data, float((case.sound / "seconds").read_text()))
     return kills.how_it_ended(case.sound, case.work, blow, _WITH_TORCH)
 
 
@@ -282,10 +296,10 @@ TARGETS: Mapping[str, Target] = {
     "manifests": Target(_manifests, _with_damaged_manifest),
     "models": Target(_models, _with_damaged_model),
     "goldens": Target(_goldens, _verified, must_refuse=_is_not_finite),
-    "packages": Target(_packages, _executed),
-    "sources": Target(_sources, _checked, bounds=_WITH_TORCH, loaded=("torch", "onnxruntime")),
+    "packages": Target(packages, _executed),
+    "sources": Target(sources, _checked, bounds=_WITH_TORCH, loaded=("torch", "onnxruntime")),
     "checkpoints": Target(_checkpoints, _rated_by, bounds=_WITH_TORCH, loaded=(_CHECKPOINTS,)),
-    "reports": Target(_reports, _compared),
+    "reports": Target(_reports, _paged_or_compared),
     "dialogues": Target(_dialogues, _asked, enter=lambda _: dialogues.impatient()),
     "kills": Target(_exports, lambda _: (), trial=_struck, loaded=("mien.export.exporter",)),
     "surroundings": Target(_bundle, _in_a_place, enter=_surround),
