@@ -3,7 +3,6 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-import torch
 from threadpoolctl import threadpool_limits
 
 
@@ -15,6 +14,8 @@ def one_thread() -> Iterator[None]:
     with other numbers of cores would make other models of one checkpoint. Threads that wait also spin, and
     take time from the converters that run beside them.
     """
+    import torch  # takes seconds, which whoever only watches converters does not need
+
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     try:

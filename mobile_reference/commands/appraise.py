@@ -23,7 +23,7 @@ from mien.mobile_reference.output.folder import Kind, OutputFolder, Writer
 from mien.mobile_reference.output.json_text import json_text
 from mien.mobile_reference.output.text import path_text, shown
 from mien.mobile_reference.report.pictures import drawn_panel, drawn_rating
-from mien.mobile_reference.run.child import Child, Limits, Tell
+from mien.mobile_reference.run.child import Child, Limits, Tell, keep_below
 from mien.mobile_reference.run.runner import Appraiser, BundleRunner, Rating
 from mien.mobile_reference.run.threads import usable_cores
 
@@ -38,6 +38,10 @@ FEW = 8
 """As many photographs are rated before a process of their own has made up for loading the models."""
 LIMITS = Limits(memory=4 << 30)
 """Of the process that rates: the float pipeline in PyTorch takes the most."""
+OPENING, RATING = 1 << 30, 3 << 29
+"""Of one that rates with a bundle, beside what its weights and threads need: while it opens the models, and
+while it rates. A progressive JPEG of 200 megapixels takes 1.5 GB."""
+_COPIES, _THREAD = 4, 16 << 20
 
 
 class _Row(NamedTuple):
@@ -142,9 +146,17 @@ def _appraiser(bundle: Path | None, checkpoint: Path | None, variant: str | None
         open_checkpoint: Callable[[Path, int], Appraiser] = entry.load()
         return open_checkpoint(checkpoint, threads)
     runner = BundleRunner(open_bundle(bundle or shipped_bundle()), variant, threads)
+    keep_below(OPENING + _own_needs(runner))
     # A damaged model is said now, not once for every photograph.
     runner.load((*face_front(runner.spec).models, *runner.spec.served))
+    keep_below(RATING + _own_needs(runner))
     return runner
+
+
+def _own_needs(runner: BundleRunner) -> int:
+    """Return the bytes that the runtime may take for weights that the bundle has, and for its threads."""
+    files = [file for path in runner.chosen.files.values() for file in (path, *path.rglob("*"))]
+    return _COPIES * sum(file.stat().st_size for file in files if file.is_file()) + runner.threads * _THREAD
 
 
 @contextmanager

@@ -97,6 +97,8 @@ def read_photograph(path: Path) -> Pixels:
                 return _decode(path, stream, kind)
     except PhotographError:
         raise
+    except MemoryError as error:
+        raise PhotographError(f"{path} needs more memory than there is; give a smaller picture") from error
     except Exception as error:
         # Damaged files make Pillow raise whatever its parsers meet first: TypeError, KeyError, struct.error.
         reason = " ".join(str(error).split()) or type(error).__name__

@@ -146,6 +146,25 @@ def confine(limits: Limits) -> None:
         signal.setitimer(signal.ITIMER_PROF, limits.seconds)
 
 
+def keep_below(memory: int) -> None:
+    """Limit the data of this process to so many bytes until the next call, within what ``confine`` set."""
+    with contextlib.suppress(ImportError):  # Windows
+        import resource
+
+        _, allowed = resource.getrlimit(resource.RLIMIT_DATA)
+        if allowed != resource.RLIM_INFINITY:  # it is not confined: nobody's own process is limited
+            resource.setrlimit(resource.RLIMIT_DATA, (min(memory, allowed), allowed))
+
+
+def _allowed(limits: Limits) -> int:
+    """Return the bytes of data that this process may have now."""
+    with contextlib.suppress(ImportError):  # Windows
+        import resource
+
+        return resource.getrlimit(resource.RLIMIT_DATA)[0]
+    return limits.memory
+
+
 def _enter(
     work: Callable[[Tell], Any], theirs: Connection, ours: Connection, said: IO[bytes], limits: Limits
 ) -> None:
@@ -164,7 +183,7 @@ def _enter(
     try:
         answer = ("result", work(tell))
     except MemoryError:
-        mib = limits.memory >> 20
+        mib = _allowed(limits) >> 20
         answer = ("error", ChildError(f"the process needs more than {mib} MiB of memory, which is its limit"))
     except BrokenPipeError:  # the parent is gone
         return

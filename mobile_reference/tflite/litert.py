@@ -58,10 +58,11 @@ class LiteRTModel:
         try:
             self._interpreter = _interpreter(source, threads, kernels)
             self._interpreter.allocate_tensors()
+            # Details have the tensors' names, which are not UTF-8 in a damaged file.
+            self.inputs = tuple(map(_tensor, self._interpreter.get_input_details()))
+            self.outputs = tuple(map(_tensor, self._interpreter.get_output_details()))
         except (RuntimeError, ValueError) as error:
             raise self._failed("load", error) from error
-        self.inputs = tuple(map(_tensor, self._interpreter.get_input_details()))
-        self.outputs = tuple(map(_tensor, self._interpreter.get_output_details()))
 
     def run(self, inputs: Sequence[NDArray[Any]]) -> list[NDArray[Any]]:
         """Run once, inputs and outputs in the file's order.

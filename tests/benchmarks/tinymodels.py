@@ -414,3 +414,11 @@ def renamed(prefix: str) -> PipelineSpec:
         whole=model(whole),
         gates=(replace(PIPELINE.rating, tensor=prefix + PIPELINE.rating.tensor),),
     )
+
+
+def mean_of_pixels(file: Path) -> Path:
+    """Make the mean of a picture of 16 x 16 pixels."""
+    maker = Maker()
+    image = maker.tensor("image", [1, 16, 16, 3], "uint8")
+    pixels = _cast(maker, image, "float", [1, 16, 16, 3])
+    return maker.write(file, [image], [_mean(maker, pixels, "score")])

@@ -3,9 +3,11 @@
 import os
 import tempfile
 import time
+import traceback
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from importlib import import_module
 from importlib.metadata import entry_points
 from itertools import count
 from pathlib import Path
@@ -59,8 +61,11 @@ class Prepared:
 
 def prepare(targets: Mapping[str, Target], folder: Path) -> list[Prepared]:
     """Make the sound files, each target's in a process of its own: this one stays without threads."""
+    # What takes long is loaded once, not in every case.
     for entry in entry_points(group=console.COMMANDS):
-        entry.load()  # once, not in every case
+        entry.load()
+    for name in {name for target in targets.values() for name in target.loaded}:
+        import_module(name)
     return [_prepared(name, target, folder / name) for name, target in targets.items()]
 
 
@@ -73,6 +78,8 @@ def _prepared(name: str, target: Target, folder: Path) -> Prepared:
         try:
             names.write_text("\n".join(str(seed) for seed in target.make(folder)))
             code = 0
+        except Exception:
+            traceback.print_exc()
         finally:
             os._exit(code)
     if os.waitpid(process, 0)[1]:
@@ -96,10 +103,15 @@ def try_data(prepared: Prepared, file: Path, data: bytes) -> str:
     target = prepared.target
     with tempfile.TemporaryDirectory() as name:
         case = Case(prepared.folder, Path(name), file, data)
+        if target.trial:
+            return target.trial(case)
         command = [str(part) for part in target.command(case)]
         foreign = kept(case.work)
 
         def act() -> None:
+            if target.program:
+                os.environ["TMPDIR"] = str(case.work)
+                os.execv(target.program, [str(target.program), *command])  # noqa: S606 - that is the point
             target.enter(case)
             console.main(command)
 

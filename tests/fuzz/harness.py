@@ -19,7 +19,8 @@ from typing import Any
 from mien.mobile_reference.output.unfinished import _PREFIX
 
 PASSED, GATE, REFUSED = "passed", "gate failed", "refused in one line"
-PROMISED = (PASSED, GATE, REFUSED)
+KILLED, INTERRUPTED = "killed", "interrupted"
+PROMISED = (PASSED, GATE, REFUSED, KILLED, INTERRUPTED)
 """How a command may end; everything else is a finding."""
 LONGEST_LINE = 1600
 
@@ -55,7 +56,7 @@ def attempt(act: Callable[[], Any], folder: Path, bounds: Bounds) -> Ended:
         inherited = _own_data()
         process = os.fork()
         if process == 0:
-            _become(act, folder, out.fileno(), err.fileno())
+            become(act, folder, out.fileno(), err.fileno())
         code, peak, in_time = _wait(process, bounds.seconds)
         with suppress(ProcessLookupError):
             os.killpg(process, signal.SIGKILL)
@@ -73,8 +74,8 @@ def _own_data() -> int:
     return (int(resident) - int(shared)) * os.sysconf("SC_PAGESIZE")
 
 
-def _become(act: Callable[[], Any], folder: Path, out: int, err: int) -> None:
-    """Be the process; never returns."""
+def become(act: Callable[[], Any], folder: Path, out: int, err: int) -> None:
+    """Be the process, which does ``act``; never returns."""
     code = 70
     try:
         os.setsid()

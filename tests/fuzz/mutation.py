@@ -3,6 +3,7 @@
 import json
 import struct
 from collections.abc import Callable
+from copy import deepcopy
 from random import Random
 from typing import Any
 
@@ -66,7 +67,8 @@ def _change_json(value: Any, random: Random) -> None:
     elif isinstance(value, dict) and random.random() < 0.1:
         value[f"{key}x"] = value.pop(key)
     else:
-        value[key] = random.choice(_VALUES)
+        # A copy: what was put in may be changed by the next change.
+        value[key] = deepcopy(random.choice(_VALUES))
 
 
 def _place(data: bytearray, random: Random) -> int:

@@ -4,6 +4,8 @@ import hashlib
 import io
 import json
 import shutil
+import signal
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,12 +17,14 @@ from PIL import Image, ImageCms
 
 import tests.mobile_reference.coreml.mil_packages as build
 from tests.benchmarks.tinymodels import tiny_bundle
-from tests.fuzz.harness import Bounds
+from tests.fuzz import dialogues, kills, stub_export
+from tests.fuzz.harness import Bounds, attempt
 from tests.fuzz.surroundings import drawn, surround
 
 Command = Sequence[object]
 _USUAL = Bounds()
 _WITH_TORCH = Bounds(memory=7 << 28)
+_CHECKPOINTS = "mien.models.appraisal.appraiser"
 
 
 @dataclass(frozen=True)
@@ -50,7 +54,9 @@ class Target:
     """A reader: ``make`` makes sound files in a folder and names those to be damaged, ``command`` reads one.
 
     ``must_refuse`` tells of damage that no command may let pass. ``bounds`` are those of one command, and
-    ``enter`` changes what surrounds it, in its process.
+    ``enter`` changes what surrounds it, in its process. ``trial`` tries a case in another way than by running
+    the command to its end, and names how it ended; ``loaded`` are modules that the command would import.
+    ``program`` is run instead of this checkout's command.
     """
 
     make: Callable[[Path], Sequence[Path]]
@@ -58,6 +64,9 @@ class Target:
     must_refuse: Callable[[bytes], bool] = lambda _: False
     bounds: Bounds = _USUAL
     enter: Callable[[Case], None] = lambda _: None
+    trial: Callable[[Case], str] | None = None
+    loaded: Sequence[str] = ()
+    program: Path | None = None
 
 
 def _noise(shape: tuple[int, ...]) -> Any:
@@ -66,6 +75,11 @@ def _noise(shape: tuple[int, ...]) -> Any:
 
 def _photographs(folder: Path) -> Sequence[Path]:
     tiny_bundle(folder / "bundle")
+    return pictures(folder)
+
+
+def pictures(folder: Path) -> Sequence[Path]:
+    """Write a picture of noise in every format, with all that a photograph may have."""
     picture, exif = Image.fromarray(_noise((200, 180, 3))), Image.Exif()
     exif[0x0112], exif[0x010F] = 6, "maker"
     profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
@@ -137,7 +151,8 @@ def _is_not_finite(data: bytes) -> bool:
     return bool(array.dtype.kind == "f" and not np.isfinite(array).all())
 
 
-def _packages(folder: Path) -> Sequence[Path]:
+def packages(folder: Path) -> Sequence[Path]:
+    """Write a Core ML package and an input for it."""
     package = build.write(folder, build.add_one())
     np.save(folder / "x.npy", np.ones((2, 3), np.float32))
     return [path for path in sorted(package.rglob("*")) if path.is_file()] + [folder / "x.npy"]
@@ -150,7 +165,8 @@ def _executed(case: Case) -> Command:
     return "coreml", "run", package, "--input", case.sound / "x.npy", "--json"
 
 
-def _sources(folder: Path) -> Sequence[Path]:
+def sources(folder: Path) -> Sequence[Path]:
+    """Write a network as a .pt2 and an .onnx file, and its Core ML package."""
     import onnx
     import torch
     from onnx import TensorProto, helper
@@ -211,11 +227,47 @@ def _reports(folder: Path) -> Sequence[Path]:
     return [folder / "report.json"]
 
 
-def _compared(case: Case) -> Command:
+def compared(case: Case) -> Command:
+    """Compare with a damaged report."""
+    return "bench", "compare", case.sound / "report.json", case.alone()
+
+
+def _paged_or_compared(case: Case) -> Command:
     # Which of the two reads it is decided by the damage itself.
     if crc32(case.data) % 2:
         return "bench", "page", case.alone(), "-o", case.work / "page.html"
-    return "bench", "compare", case.sound / "report.json", case.alone()
+    return compared(case)
+
+
+def _dialogues(folder: Path) -> Sequence[Path]:
+    tiny_bundle(folder / "bundle")
+    (folder / "benchmark_model").write_text("a program of phones")
+    return [dialogues.sound(folder)]
+
+
+def _asked(case: Case) -> Command:
+    program = dialogues.stand_in(case.work, case.data)
+    phone = ("--target", "android", "--adb", program, "--benchmark-model", case.sound / "benchmark_model")
+    return "bench", case.sound / "bundle", "--variant", "tflite-fp32", *phone, "--json"
+
+
+def _exports(folder: Path) -> Sequence[Path]:
+    stub_export.write_sources(folder)
+    begun = time.monotonic()
+    ended = attempt(kills.exported(folder, folder, "sound"), folder, _WITH_TORCH)
+    if ended.code:
+        raise RuntimeError(f"the stub was not exported: {ended.err}")
+    (folder / "seconds").write_text(str(time.monotonic() - begun))
+    return [folder / "out" / "manifest.json"]
+
+
+def _struck(case: Case) -> str:
+    shutil.copytree(case.sound / "out", case.work / "out")
+    if _is_sound(case):
+        blow = kills.Blow(signal.SIGKILL, 0)
+    else:
+        blow = kills.Blow.drawn(case.data, float((case.sound / "seconds").read_text()))
+    return kills.how_it_ended(case.sound, case.work, blow, _WITH_TORCH)
 
 
 def _bundle(folder: Path) -> Sequence[Path]:
@@ -244,10 +296,12 @@ TARGETS: Mapping[str, Target] = {
     "manifests": Target(_manifests, _with_damaged_manifest),
     "models": Target(_models, _with_damaged_model),
     "goldens": Target(_goldens, _verified, must_refuse=_is_not_finite),
-    "packages": Target(_packages, _executed),
-    "sources": Target(_sources, _checked, bounds=_WITH_TORCH),
-    "checkpoints": Target(_checkpoints, _rated_by, bounds=_WITH_TORCH),
-    "reports": Target(_reports, _compared),
+    "packages": Target(packages, _executed),
+    "sources": Target(sources, _checked, bounds=_WITH_TORCH, loaded=("torch", "onnxruntime")),
+    "checkpoints": Target(_checkpoints, _rated_by, bounds=_WITH_TORCH, loaded=(_CHECKPOINTS,)),
+    "reports": Target(_reports, _paged_or_compared),
+    "dialogues": Target(_dialogues, _asked, enter=lambda _: dialogues.impatient()),
+    "kills": Target(_exports, lambda _: (), trial=_struck, loaded=("mien.export.exporter",)),
     "surroundings": Target(_bundle, _in_a_place, enter=_surround),
 }
 """Every reader of files from outside, and what is damaged for it."""

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 from mien.mobile_reference.errors import ChildError, FaceError, MienError
-from mien.mobile_reference.run.child import Child, Limits, Tell, in_child
+from mien.mobile_reference.run.child import Child, Limits, Tell, in_child, keep_below
 
 LIMITS = Limits()
 
@@ -92,6 +92,25 @@ def test_memory_is_limited() -> None:
         np.ones(1 << 28)
 
     assert "needs more than 1024 MiB" in said(work, Limits(memory=1 << 30))
+
+
+def test_memory_is_limited_further_for_a_while() -> None:
+    def work(_: Tell) -> int:
+        keep_below(1 << 30)
+        with pytest.raises(MemoryError):
+            np.ones(1 << 28)
+        keep_below(8 << 30)  # at most what the process is limited to
+        return len(np.ones(1 << 27)) if sys.platform == "linux" else 1 << 27
+
+    assert done(work, Limits(memory=2 << 30))[1] == 1 << 27
+    assert "needs more than 1024 MiB" in said(lambda _: (keep_below(1 << 30), np.ones(1 << 28)))
+
+
+def test_a_process_that_is_not_confined_is_not_limited() -> None:
+    resource = pytest.importorskip("resource")
+    before = resource.getrlimit(resource.RLIMIT_DATA)
+    keep_below(1)
+    assert resource.getrlimit(resource.RLIMIT_DATA) == before
 
 
 def test_processor_time_is_limited_from_one_message_to_the_next() -> None:
