@@ -74,12 +74,13 @@ lint: $(READY)
 
 setup: $(READY)
 
-$(READY): pyproject.toml requirements.lock
+$(READY): pyproject.toml requirements.lock export/tflite.lock
 	@echo "== set-up: environment in $(VENV) (some 6 GB; minutes the first time)"
 	@python=$$(sh .ci/find-python) && rm -rf $(VENV) && $$python -m venv $(VENV)
 	@$(PY) -m pip install --quiet --disable-pip-version-check $$(grep '^uv==' requirements.lock)
 	@$(VENV)/bin/uv pip install --python $(PY) --requirements requirements.lock
 	@$(VENV)/bin/uv pip install --quiet --python $(PY) --no-deps --editable .
+	@$(MIEN) setup tflite --json > /dev/null
 	@touch $(READY)
 
 clean:

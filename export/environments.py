@@ -1,5 +1,6 @@
 """Environments of their own, for converters whose versions do not live beside the others'."""
 
+import fcntl
 import hashlib
 import os
 import shutil
@@ -7,8 +8,10 @@ import subprocess
 import sys
 import sysconfig
 import venv
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
+from importlib.metadata import Distribution, distributions
 from importlib.resources import files
 from pathlib import Path
 
@@ -33,8 +36,8 @@ class Environment:
     size: str
 
     def folder(self, cache: Path) -> Path:
-        """Return its folder, which need not exist."""
-        return cache / self.name
+        """Return its folder, which need not exist; other packages or another Python have another one."""
+        return cache / f"{self.name}-{self._wanted()[:12]}"
 
     def python(self, cache: Path) -> Path:
         """Return its interpreter, which need not exist."""
@@ -43,7 +46,33 @@ class Environment:
     def is_ready(self, cache: Path) -> bool:
         """Tell whether it was set up, to the end and for these packages and this Python."""
         ready = self.folder(cache) / _READY
-        return ready.is_file() and ready.read_text() == self._wanted()
+        return ready.is_file() and ready.read_text() == self._wanted() and self.python(cache).exists()
+
+    def checked(self, cache: Path) -> Path:
+        """Return its interpreter.
+
+        Raises:
+            ExportError: it was not set up, or for other packages or another Python.
+        """
+        if not self.is_ready(cache):
+            raise ExportError(
+                f"the environment {self.name} of these packages and this Python is not set up; "
+                f"mien setup {self.name}"
+            )
+        return self.python(cache)
+
+    def remedy(self, cache: Path) -> str:
+        """Say what helps where it was set up and does not work."""
+        return f"delete {self.folder(cache)} and run mien setup {self.name}"
+
+    def packages(self, cache: Path) -> Iterator[Distribution]:
+        """Find what is installed in it, nothing where it was not set up."""
+        return iter(distributions(path=[str(part) for part in self._site_packages(cache)]))
+
+    def version(self, package: str) -> str:
+        """Return the version of a package that its lock pins."""
+        pinned = (line.split()[0] for line in self._locked().splitlines() if "==" in line)
+        return next(pin.partition("==")[2] for pin in pinned if pin.startswith(f"{package}=="))
 
     def set_up(self, cache: Path, progress: Callable[[str], None]) -> None:
         """Make it; does nothing when it is there.
@@ -54,15 +83,24 @@ class Environment:
         if self.is_ready(cache):
             return
         folder = self.folder(cache)
+        cache.mkdir(parents=True, exist_ok=True)
+        with _alone(cache / f"{folder.name}.lock"):
+            if not self.is_ready(cache):  # another process may just have made it
+                self._make(folder, progress)
+
+    def _make(self, folder: Path, progress: Callable[[str], None]) -> None:
         progress(f"making the environment {self.name}")
         shutil.rmtree(folder, ignore_errors=True)
         venv.create(folder, with_pip=_uv() is None)
         lock = folder / "packages.lock"
         lock.write_text(self._locked())
         progress(f"installing {self.name}, {self.size}")
-        self._install(lock, self.python(cache))
+        self._install(lock, folder / "bin" / "python")
         # Written last: a set-up that was interrupted begins anew.
         (folder / _READY).write_text(self._wanted())
+
+    def _site_packages(self, cache: Path) -> list[Path]:
+        return sorted(self.folder(cache).glob("lib/python*/site-packages"))
 
     def _locked(self) -> str:
         return files(__package__).joinpath(self.lock).read_text()
@@ -91,6 +129,14 @@ class Environment:
             )
 
 
+@contextmanager
+def _alone(lock: Path) -> Iterator[None]:
+    """Let one process at a time make what a file stands for."""
+    with lock.open("w") as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        yield
+
+
 def last_words(done: subprocess.CompletedProcess[str]) -> str:
     """Return the last line that a program wrote about its failure."""
     return (done.stderr.strip().splitlines() or ["it said nothing"])[-1]
@@ -102,7 +148,15 @@ def _uv() -> str | None:
     )
 
 
+def _setup(environment: Environment, serves: str) -> Setup:
+    return Setup(environment.name, serves, environment.size, environment.is_ready, environment.set_up)
+
+
+TFLITE = Environment("tflite", "tflite.lock", "200 MB")
+TENSORFLOW = Environment("tensorflow", "tensorflow.lock", "900 MB")
+"""That of tflite with TensorFlow, which onnx2tf's other back end needs."""
 LITERT_TORCH = Environment("litert-torch", "litert_torch.lock", "6 GB")
-LITERT_TORCH_SETUP = Setup(
-    LITERT_TORCH.name, "compare converters", LITERT_TORCH.size, LITERT_TORCH.is_ready, LITERT_TORCH.set_up
-)
+
+TFLITE_SETUP = _setup(TFLITE, "export to TFLite")
+TENSORFLOW_SETUP = _setup(TENSORFLOW, "compare converters")
+LITERT_TORCH_SETUP = _setup(LITERT_TORCH, "compare converters")

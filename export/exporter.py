@@ -12,11 +12,13 @@ from pathlib import Path
 import numpy as np
 
 from mien.mobile_reference.bundle.app_bundle import BUNDLE
+from mien.mobile_reference.files import default_cache
 from mien.mobile_reference.output.folder import OutputFolder
 from mien.models.onnx_module import OnnxModule
 from mien.models.pipeline import Calibration, Gathered, Pipeline, Sample, to_module
 from mien.models.sources import Source, as_origin, open_pipeline
 
+from . import environments
 from .cache.contents import MadeBefore, ReuseOfContents
 from .errors import ExportError
 from .packing.packing import CalibrationRecord, check_said, manifest_head, pack
@@ -86,11 +88,13 @@ def make_bundle(request: ExportRequest, progress: Progress) -> ExportReport:
 
     Raises:
         UsageError: the output folder holds something that is not a bundle as an export wrote it.
-        ExportError: a conversion failed (``ConversionError``), or there are no precisions to begin with.
+        ExportError: a conversion failed (``ConversionError``), there are no precisions to begin with, or the
+            environment of the converter to TFLite is not there.
         ModelsError: the pipeline cannot be opened, or an input cannot be used.
     """
     start, watch = time.monotonic(), Stopwatch()
     output = OutputFolder.at(request.output, BUNDLE)
+    environments.TFLITE.checked(default_cache())
     pipeline = open_pipeline(request.source)
     wanted = chosen_variants(request.variants, pipeline)
     check_limits(pipeline.declared, wanted)

@@ -17,8 +17,10 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from mien.export.environments import TFLITE
 from mien.export.packing.commit import source_commit
 from mien.mobile_reference.bundle.reader import sha256
+from mien.mobile_reference.files import default_cache
 from mien.mobile_reference.output.json_text import json_text
 
 if TYPE_CHECKING:
@@ -147,8 +149,11 @@ def _folder_of(room: str) -> Path:
 
 
 def _packages() -> Iterator[str | None]:
-    """Hash the list of every package's files; None for one whose files may change without it."""
-    for package in distributions():
+    """Hash the list of every package's files, of the converter's environment too.
+
+    None stands for one whose files may change without it.
+    """
+    for package in (*distributions(), *TFLITE.packages(default_cache())):
         # Our own files are hashed themselves, but for where the rooms are entered.
         yield package.read_text("entry_points.txt") if package.name == _OWN else _listed(package)
 

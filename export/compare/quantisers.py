@@ -13,12 +13,13 @@ from numpy.typing import NDArray
 from safetensors.numpy import load_file, save_file
 
 from mien.export.component import Component, component
+from mien.export.environments import TENSORFLOW
 from mien.export.errors import ConversionError
 from mien.export.running.isolation import Limits, run_isolated
 from mien.export.running.jobs import Progress
 from mien.export.running.plan import convert_tflite, float_file, round_weights
 from mien.export.tflite.converters import FRONT_ENDS, tf_converter
-from mien.export.tflite.converters.onnx2tf_call import run_onnx2tf
+from mien.export.tflite.converters.onnx2tf_program import quantise_saved_model, run_onnx2tf
 from mien.export.tflite.converters.onnx_graph import to_onnx
 from mien.export.tflite.interpreter import Runner
 from mien.export.tflite.quantise import as_statistics
@@ -141,14 +142,12 @@ def by_onnx2tf(subject: Subject, folder: Path) -> None:
 def by_tensorflow(subject: Subject, folder: Path) -> None:
     """Let TensorFlow's converter quantise what onnx2tf's TensorFlow back end made."""
     saved, one = folder / tf_converter.SAVED_MODEL, subject.component()
-    run_onnx2tf(_onnx(subject, folder), saved, tflite_backend="tf_converter")
-    import tensorflow as tf
-
-    converter = tf.lite.TFLiteConverter.from_saved_model(str(saved))
-    converter.optimizations = [tf.lite.Optimize.DEFAULT]
-    converter.representative_dataset = lambda: iter(_calibration(subject, folder))
-    made = order_by_signature(converter.convert(), one.inputs, one.outputs)
-    _target(folder, "TFLiteConverter").write_bytes(made)
+    run_onnx2tf(_onnx(subject, folder), saved, environment=TENSORFLOW, tflite_backend="tf_converter")
+    calibration, samples = folder / "calibration.npz", _calibration(subject, folder)
+    stacked: dict[str, Any] = {name: np.stack([sample[name] for sample in samples]) for name in one.inputs}
+    np.savez(calibration, **stacked)
+    made = quantise_saved_model(saved, calibration, folder / "saved-model-int8.tflite").read_bytes()
+    _target(folder, "TFLiteConverter").write_bytes(order_by_signature(made, one.inputs, one.outputs))
 
 
 @dataclass(frozen=True)

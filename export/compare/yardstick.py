@@ -4,7 +4,7 @@ Each is called once, as its own documents say, and nothing is done to make it fa
 """
 
 import os
-import sysconfig
+import subprocess
 from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
@@ -16,8 +16,10 @@ import torch
 from numpy.typing import NDArray
 
 from mien.export.component import Component, component
+from mien.export.environments import TFLITE
 from mien.export.running.isolation import Limits, Usage, run_isolated
 from mien.mobile_reference.bundle.reader import Bundle
+from mien.mobile_reference.files import default_cache
 from mien.models.pipeline import to_module
 from mien.models.sources import Source, open_pipeline
 
@@ -59,22 +61,21 @@ def _convert(convert: Any, source: Source, name: str, sample: Arrays, folder: Pa
 
 
 def by_onnx2tf(one: Component, sample: Arrays, folder: Path) -> None:
-    """Convert a component to float32 TFLite."""
-    import onnx2tf
-
+    """Convert a component to float32 TFLite, by onnx2tf's own program."""
     file = one.onnx
     if file is None:
         file = folder / "model.onnx"
         torch.onnx.export(
             one.module, _examples(one, sample), str(file), input_names=list(one.inputs), dynamo=False
         )
-    # It runs the program onnxsim, which lies beside Python.
-    os.environ["PATH"] = os.pathsep.join([sysconfig.get_path("scripts"), os.environ.get("PATH", "")])
-    onnx2tf.convert(
-        input_onnx_file_path=str(file),
-        output_folder_path=str(folder / "made"),
-        tflite_backend="flatbuffer_direct",
-        non_verbose=True,
+    programs = TFLITE.checked(default_cache()).parent
+    command = [str(programs / "onnx2tf"), "-i", str(file), "-o", str(folder / "made")]
+    # It runs the program onnxsim, which lies beside it.
+    path = os.pathsep.join([str(programs), os.environ.get("PATH", "")])
+    subprocess.run(  # noqa: S603 - our own argument list
+        [*command, "--tflite_backend", "flatbuffer_direct", "--non_verbose"],
+        env=os.environ | {"PATH": path},
+        check=True,
     )
 
 

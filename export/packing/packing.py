@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from mien.export.environments import TFLITE
 from mien.export.errors import ExportError
 from mien.export.variants import VARIANTS, variant_named
 from mien.mobile_reference.bundle.reader import FORMAT, MANIFEST, manifest_validator
@@ -29,7 +30,7 @@ _FORMS = {
     "coreml": {"layout": "NCHW", "pixels": "images, RGB"},
 }
 _PHOTOGRAPH = "photograph.png"
-_PACKAGES = ("torch", "onnx", "onnx2tf", "ai-edge-litert", "ai-edge-quantizer", "coremltools", "numpy")
+_PACKAGES = ("torch", "onnx", "ai-edge-litert", "ai-edge-quantizer", "coremltools", "numpy")
 
 
 @dataclass(frozen=True)
@@ -70,7 +71,7 @@ def manifest_head(
         "provenance": {
             "mien": version("mien"),
             "commit": source_commit(),
-            "versions": {name: version(name) for name in _PACKAGES},
+            "versions": {name: version(name) for name in _PACKAGES} | {"onnx2tf": TFLITE.version("onnx2tf")},
             "checkpoint": pipeline.weights,
             "calibration": asdict(calibration) | {"ranges": "ranges"},
         },

@@ -12,8 +12,6 @@ warnings.simplefilter("ignore")
 import torch  # noqa: E402, F401, I001 - torch goes first: coremltools has crashed when it did
 
 import onnx  # noqa: E402, F401
-import onnx2tf  # noqa: E402, F401
-import onnxsim  # noqa: E402, F401
 import ai_edge_quantizer  # noqa: E402, F401
 
 # coremltools loads TensorFlow where there is one, and Triton, which PyTorch loads later, then crashes.

@@ -33,10 +33,8 @@ _EXTRAS = {
     "scipy": "export",
     "onnx": "export",
     "onnxruntime": "export",
-    "onnx2tf": "export",
     "ai_edge_quantizer": "export",
     "coremltools": "export",
-    "tensorflow": "tensorflow",
 }
 
 

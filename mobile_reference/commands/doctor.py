@@ -25,11 +25,9 @@ _EXPORT_BYTES = 8e9
 _PACKAGES = (
     ("LiteRT", "ai-edge-litert", "run TFLite models", _LIGHT),
     ("PyTorch", "torch", "export, train and evaluate", _EXPORT),
-    ("onnx2tf", "onnx2tf", "export to TFLite", _EXPORT),
     ("ai-edge-quantizer", "ai-edge-quantizer", "export to int8 TFLite", _EXPORT),
     ("coremltools", "coremltools", "export to Core ML", _EXPORT),
     ("onnxruntime", "onnxruntime", "export ONNX files", _EXPORT),
-    ("TensorFlow", "tensorflow", "compare converters", "pip install '.[tensorflow]'"),
 )
 _PROGRAMS = (
     ("adb", "adb", "measure an Android phone", "apt-get install adb"),

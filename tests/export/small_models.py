@@ -1,5 +1,7 @@
 """Small PyTorch modules that show what converters do to a graph, and the way to a TFLite file."""
 
+import os
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +10,9 @@ import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor, nn
+
+from mien.export.environments import TFLITE
+from mien.mobile_reference.files import default_cache
 
 
 class Gates(nn.Module):
@@ -71,15 +76,12 @@ def onnx_file(module: nn.Module, file: Path, outputs: tuple[str, ...] = ("out",)
 
 
 def convert(file: Path, folder: Path) -> bytes:
-    """Convert an ONNX file by onnx2tf, which may rewrite it."""
-    import onnx2tf
-
-    onnx2tf.convert(
-        input_onnx_file_path=str(file),
-        output_folder_path=str(folder),
-        tflite_backend="flatbuffer_direct",
-        non_verbose=True,
-    )
+    """Convert an ONNX file by onnx2tf alone, which may rewrite it."""
+    python = TFLITE.checked(default_cache())
+    # It finds the program onnxsim there.
+    path = os.pathsep.join([str(python.parent), os.environ["PATH"]])
+    asked = ["-i", str(file), "-o", str(folder), "--tflite_backend", "flatbuffer_direct", "--non_verbose"]
+    subprocess.run([str(python.parent / "onnx2tf"), *asked], env=os.environ | {"PATH": path}, check=True)
     return (folder / f"{file.stem}_float32.tflite").read_bytes()
 
 

@@ -7,11 +7,12 @@ anything uses it. Imports of converters stand in functions: listing the front en
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from importlib.util import find_spec
 from pathlib import Path
 
 from mien.export.component import Component
+from mien.export.environments import LITERT_TORCH, TENSORFLOW, TFLITE, Environment
 from mien.export.running.isolation import Limits
+from mien.mobile_reference.files import default_cache
 from mien.models.sources import Source
 
 from . import flatbuffer_direct, litert_torch, tf_converter
@@ -34,34 +35,19 @@ class FrontEnd:
     limits: Limits
 
 
-def _modules(*names: str) -> Callable[[], bool]:
-    return lambda: all(find_spec(name) is not None for name in names)
+def _front_end(name: str, convert: Convert, environment: Environment, limits: Limits) -> FrontEnd:
+    def installed() -> bool:
+        return environment.is_ready(default_cache())
+
+    return FrontEnd(name, convert, installed, f"mien setup {environment.name}", limits)
 
 
 # Both take minutes for the one graph, and more on a busy machine.
 _PATIENT = Limits(seconds=1200)
 FRONT_ENDS: tuple[FrontEnd, ...] = (
-    FrontEnd(
-        "flatbuffer_direct",
-        flatbuffer_direct.convert,
-        _modules("onnx2tf"),
-        "pip install 'mien[export]'",
-        Limits(),
-    ),
-    FrontEnd(
-        "tf_converter",
-        tf_converter.convert,
-        _modules("onnx2tf", "tensorflow", "tf_keras"),
-        "pip install 'mien[export,tensorflow]'",
-        _PATIENT,
-    ),
-    FrontEnd(
-        litert_torch.NAME,
-        litert_torch.convert,
-        litert_torch.is_ready,
-        f"mien setup {litert_torch.NAME}",
-        _PATIENT,
-    ),
+    _front_end(flatbuffer_direct.NAME, flatbuffer_direct.convert, TFLITE, Limits()),
+    _front_end("tf_converter", tf_converter.convert, TENSORFLOW, _PATIENT),
+    _front_end(litert_torch.NAME, litert_torch.convert, LITERT_TORCH, _PATIENT),
 )
 DEFAULT = FRONT_ENDS[0]
-"""The front end of every graph: no further install, and no layout operation in the one graph."""
+"""The front end of every graph: it takes the least time, and leaves no layout operation in the one graph."""

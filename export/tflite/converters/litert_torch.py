@@ -26,11 +26,6 @@ NAME = LITERT_TORCH.name
 _ROOMS = ("models", "export", "mobile_reference")
 
 
-def is_ready() -> bool:
-    """Tell whether its environment was set up in the user's cache."""
-    return LITERT_TORCH.is_ready(default_cache())
-
-
 def convert(component: Component, source: Source, folder: Path) -> bytes:
     """Return the model as the converter made it, its tensors in the contract's order."""
     origin = as_origin(source)
@@ -39,7 +34,7 @@ def convert(component: Component, source: Source, folder: Path) -> bytes:
     made = folder / f"{component.name}.litert.tflite"
     worker = Path(__file__).with_name("litert_torch_worker.py")
     command = [
-        str(_python()),
+        str(LITERT_TORCH.checked(default_cache())),
         "-P",
         str(worker),
         component.name,
@@ -82,7 +77,3 @@ def _linked_rooms(folder: Path) -> Path:
         source = Path(str(files(f"mien.{room}")))
         (package / room).symlink_to(source, target_is_directory=True)
     return package.parent
-
-
-def _python() -> Path:
-    return LITERT_TORCH.python(default_cache())

@@ -5,8 +5,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from mien.export.errors import ConversionError
-
-from .unroll_lstm import STEPS
+from mien.export.tflite.onnx_to_tflite.unroll_lstm import STEPS
 
 # Where several fit, the first counts.
 _INSTEAD: tuple[tuple[str, str], ...] = (

@@ -11,6 +11,7 @@ import pytest
 
 from mien.export.cache import key as module
 from mien.export.cache.key import Asked, key_of
+from mien.export.environments import Environment
 from mien.mobile_reference.front.resize import ResizeRule
 
 
@@ -39,6 +40,7 @@ def asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Asked:
         (tmp_path / name).write_text(name)
     monkeypatch.setattr(module, "_folder_of", lambda room: tmp_path / "room")
     monkeypatch.setattr(module, "distributions", lambda: PACKAGES)
+    monkeypatch.setattr(Environment, "packages", lambda *_: (Package("onnx2tf", RECORD="a.py"),))
     monkeypatch.setattr(module, "source_commit", lambda: "1234")
     monkeypatch.delenv("PYTHONPATH", raising=False)
     named = [tmp_path / name for name in ("model.pt", "inputs", "golden.npz", "precision.json")]
@@ -72,6 +74,9 @@ CHANGES: dict[str, Callable[..., None]] = {
     "version": _packages(Package("torch", "2", RECORD="torch/a.py,sha256=1,2\n"), PACKAGES[1]),
     "build": _packages(Package("torch", RECORD="torch/a.py,sha256=9,2\n"), PACKAGES[1]),
     "one package more": _packages(*PACKAGES, Package("onnx", RECORD="")),
+    "converter": lambda _, patch: patch.setattr(
+        Environment, "packages", lambda *_: (Package("onnx2tf", RECORD="b.py"),)
+    ),
     "entry points": _packages(PACKAGES[0], Package("mien", entry_points="[mien.sources]")),
 }
 

@@ -51,7 +51,7 @@ def made(graph, tmp_path_factory: pytest.TempPathFactory):
 
 
 @pytest.fixture(autouse=True)
-def _programs(scripts_on_path: None) -> None:
+def _programs() -> None:
     pass
 
 

@@ -50,7 +50,7 @@ def _start_and_hang(file: Path) -> None:
     time.sleep(600)
 
 
-def _ends(process: int) -> bool:
+def ends(process: int) -> bool:
     """Tell whether a process is gone, or soon will be."""
     for _ in range(100):
         stat = Path(f"/proc/{process}/stat")
@@ -113,7 +113,7 @@ def test_the_limit_is_in_seconds_of_the_processor() -> None:
 def test_programs_that_a_converter_started_end_with_it(tmp_path: Path) -> None:
     with pytest.raises(ConversionError, match="hangs"):
         run_isolated(partial(_start_and_hang, tmp_path / "pid"), tmp_path / "log", Limits(idle=8), "hang")
-    assert _ends(int((tmp_path / "pid").read_text()))
+    assert ends(int((tmp_path / "pid").read_text()))
 
 
 def test_memory_is_capped(tmp_path: Path) -> None:
@@ -228,7 +228,7 @@ def test_an_interrupted_export_ends_what_runs_and_begins_nothing(tmp_path: Path,
     else:
         assert (export.returncode, said.strip().decode()) == (130, "mien: interrupted")
     assert left == ["begun0", "begun1"]
-    assert all(_ends(int(process)) for file in begun for process in file.read_text().split())
+    assert all(ends(int(process)) for file in begun for process in file.read_text().split())
 
 
 def test_lost_conversions_leave_logs_and_what_was_finished(tmp_path: Path) -> None:

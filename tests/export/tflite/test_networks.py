@@ -25,7 +25,7 @@ SHARES = dict.fromkeys(NETWORKS, 0.95) | {"hourglass": 0.3, "attended": 0.0}
 
 # An index is right or wrong, and what of the whole grader stays float is bridged more often.
 @pytest.mark.parametrize("name", [name for name in NETWORKS if name not in ("several", "grader")])
-def test_a_network_holds_in_float16_and_in_int8(name: str, tmp_path: Path, scripts_on_path: None) -> None:
+def test_a_network_holds_in_float16_and_in_int8(name: str, tmp_path: Path) -> None:
     one = component_of(name)
     samples, others = samples_of(one, 8, 1000), samples_of(one, 8, 2000)
     model = convert_proven(WAYS, one, None, samples, tmp_path)

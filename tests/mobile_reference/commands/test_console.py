@@ -89,7 +89,7 @@ def test_the_version_is_printed(capsys: pytest.CaptureFixture[str]):
 
 @pytest.mark.parametrize(
     ("module", "extra"),
-    [("torch.nn", "export"), ("safetensors", "export"), ("onnx2tf", "export"), ("tensorflow", "tensorflow")],
+    [("torch.nn", "export"), ("safetensors", "export"), ("coremltools", "export")],
 )
 def test_a_missing_extra_is_named(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], module: str, extra: str

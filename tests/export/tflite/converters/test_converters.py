@@ -1,7 +1,6 @@
 """Each trap of a converter has its guard: without it the test fails."""
 
 import hashlib
-import shutil
 import subprocess
 import sys
 from contextlib import nullcontext
@@ -16,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from mien.export.component import Component
+from mien.export.environments import Environment
 from mien.export.errors import ConversionError
 from mien.export.running.isolation import Limits, run_isolated
 from mien.export.tflite import conversion
@@ -25,12 +25,12 @@ from mien.export.tflite.converters import (
     Convert,
     flatbuffer_direct,
     litert_torch,
-    onnx2tf_call,
     tf_converter,
 )
-from mien.export.tflite.converters.onnx2tf_call import run_onnx2tf
-from mien.export.tflite.converters.onnx_graph import shield_shared
+from mien.export.tflite.converters.onnx2tf_program import run_onnx2tf
+from mien.export.tflite.converters.onnx_graph import to_onnx
 from mien.export.tflite.interpreter import Runner
+from mien.export.tflite.onnx_to_tflite.repairs import shield_shared
 from mien.export.tflite.passes.layout import channels_last_model
 from mien.export.tflite.signature import order_by_signature
 from mien.mobile_reference.tflite.flatbuffer import LAYOUT_OPERATIONS, operation_names, parse, serialise
@@ -77,9 +77,7 @@ def test_the_input_file_is_not_rewritten(tmp_path: Path) -> None:
     assert _sha256(theirs) != before
 
 
-def test_a_graph_is_simplified_as_onnx2tf_does_it_by_a_program(
-    tmp_path: Path, scripts_on_path: None, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_graph_is_simplified_as_onnx2tf_does_it_by_a_program(tmp_path: Path) -> None:
     file = onnx_file(Gates(), tmp_path / "gates.onnx")
     shielded = onnx.load(str(file))
     shield_shared(shielded)
@@ -87,20 +85,10 @@ def test_a_graph_is_simplified_as_onnx2tf_does_it_by_a_program(
     copy.parent.mkdir()
     onnx.save(shielded, str(copy))
     theirs = convert(copy, copy.parent)
-    monkeypatch.setenv("PATH", "/usr/bin:/bin")
-    assert shutil.which("onnxsim") is None
     assert run_onnx2tf(file, tmp_path / "ours", tflite_backend="flatbuffer_direct").read_bytes() == theirs
 
 
-def test_nothing_is_converted_without_onnxsim(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    file = onnx_file(Gates(), tmp_path / "gates.onnx")
-    monkeypatch.setitem(sys.modules, "onnxsim", None)
-    with pytest.raises(ConversionError, match="pip install onnxsim"):
-        run_onnx2tf(file, tmp_path / "out")
-    assert not (tmp_path / "out").exists()
-
-
-def test_an_output_read_inside_keeps_data_and_layout(tmp_path: Path, scripts_on_path: None) -> None:
+def test_an_output_read_inside_keeps_data_and_layout(tmp_path: Path) -> None:
     module = Tapped()
     file = onnx_file(module, tmp_path / "tapped.onnx", ("inside", "out"))
     made = run_onnx2tf(file, tmp_path / "out", tflite_backend="flatbuffer_direct").read_bytes()
@@ -126,17 +114,19 @@ def _outputs_shielded_alone(model: onnx.ModelProto) -> None:
         node.input[:] = [name.removesuffix("_shielded") for name in node.input]
 
 
-def test_a_convolution_s_input_that_others_read_keeps_its_data(
-    tmp_path: Path, scripts_on_path: None, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_convolution_s_input_that_others_read_keeps_its_data(tmp_path: Path) -> None:
     graph = shipped("heatmap")
     for folder in ("guarded", "bare"):
         (tmp_path / folder).mkdir()
     face = np.zeros((1, 256, 256, 3), np.uint8)
     Runner(channels_last_model(flatbuffer_direct.convert(graph, REFERENCE, tmp_path / "guarded"))).run([face])
     # Without the guard the teacher's taps have none. No smaller model was found that shows it.
-    monkeypatch.setattr(onnx2tf_call, "shield_shared", _outputs_shielded_alone)
-    bare = channels_last_model(flatbuffer_direct.convert(graph, REFERENCE, tmp_path / "bare"))
+    exported = tmp_path / "bare" / "heatmap.onnx"
+    to_onnx(graph, exported)
+    model = onnx.load(str(exported))
+    _outputs_shielded_alone(model)
+    onnx.save(model, str(exported))
+    bare = channels_last_model(convert(exported, tmp_path / "bare" / "made"))
     with pytest.raises((ConversionError, RuntimeError), match="lacks data"):
         Runner(bare).run([face])
 
@@ -197,7 +187,7 @@ def test_litert_torchs_order_and_names_are_put_right(
     (tmp_path / "swapped").write_bytes(_with_names(_swapped(made), "args", "output"))
     (tmp_path / "python").write_text(f'#!/bin/sh\nexec cp {tmp_path / "swapped"} "$4"\n')
     (tmp_path / "python").chmod(0o755)
-    monkeypatch.setattr(litert_torch, "_python", lambda: tmp_path / "python")
+    monkeypatch.setattr(Environment, "checked", lambda *_: tmp_path / "python")
     found = litert_torch.convert(graph, REFERENCE, tmp_path)
     assert Runner(found).signature() == Runner(made).signature()
 
@@ -274,18 +264,14 @@ def test_another_way_is_tried_where_one_makes_something_else(
 
 
 @pytest.mark.parametrize("way", flatbuffer_direct.WAYS)
-def test_a_map_of_eight_columns_is_split_by_its_channels(
-    tmp_path: Path, scripts_on_path: None, way: Convert
-) -> None:
+def test_a_map_of_eight_columns_is_split_by_its_channels(tmp_path: Path, way: Convert) -> None:
     one = component_of("shuffled")
     guesses = way is flatbuffer_direct.convert
     with pytest.raises(ConversionError, match="changed it") if guesses else nullcontext():
         convert_float(way, one, None, samples_of(one, 2, 1000), tmp_path)
 
 
-def test_what_a_convolution_of_three_dimensions_makes_has_its_own_order(
-    tmp_path: Path, scripts_on_path: None
-) -> None:
+def test_what_a_convolution_of_three_dimensions_makes_has_its_own_order(tmp_path: Path) -> None:
     networks = {"volume": Network(partial(nn.Conv3d, 2, 3, 3, padding=1), {"x": Input((1, 2, 4, 8, 8))})}
     one = component_of("volume", networks)
     convert_float(flatbuffer_direct.convert, one, None, samples_of(one, 2, 1000, networks), tmp_path)
@@ -310,20 +296,15 @@ def test_an_operation_that_no_front_end_knows_is_named(exported: Path, tmp_path:
 def test_what_is_missing_says_how_to_install_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     missing = {one.name: one.install for one in FRONT_ENDS if not one.installed()}
-    assert missing[litert_torch.NAME] == "mien setup litert-torch"
-    assert "flatbuffer_direct" not in missing
-
-
-def test_an_interrupted_set_up_does_not_count(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    (tmp_path / "mien/litert-torch/bin").mkdir(parents=True)
-    assert not litert_torch.is_ready()
-    (tmp_path / "mien/litert-torch/ready").write_text("of an older version")
-    assert not litert_torch.is_ready()
+    assert missing == {
+        "flatbuffer_direct": "mien setup tflite",
+        "tf_converter": "mien setup tensorflow",
+        litert_torch.NAME: "mien setup litert-torch",
+    }
 
 
 def test_tensorflow_is_not_loaded_with_the_converters() -> None:
     # coremltools would load it, and Triton then crashes the server that every conversion is forked from.
-    seen = "import sys, mien.export.running.preload; print('tensorflow' in sys.modules)"
+    seen = "import sys, mien.export.running.preload; print({'tensorflow', 'onnx2tf'} & set(sys.modules))"
     done = subprocess.run([sys.executable, "-c", seen], capture_output=True, text=True, check=True)
-    assert done.stdout.split() == ["False"]
+    assert done.stdout.split() == ["set()"]

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from mien.export.tflite.conversion import convert_float
 from mien.export.tflite.converters import flatbuffer_direct
-from mien.export.tflite.converters.onnx_graph import take_last_steps
+from mien.export.tflite.onnx_to_tflite.repairs import take_last_steps
 from tests.networks import Input, Network, component_of, samples_of
 
 STEPS, BATCH, SIZE, HIDDEN = 3, 2, 3, 4
@@ -75,7 +75,7 @@ class Summed(nn.Module):
         return tuple(self.steps(x))
 
 
-def test_pytorch_s_rnn_reaches_tflite(tmp_path: Path, scripts_on_path: None) -> None:
+def test_pytorch_s_rnn_reaches_tflite(tmp_path: Path) -> None:
     networks = {"one": Network(Summed, {"x": Input((1, 4, SIZE))})}
     one = component_of("one", networks)
     convert_float(flatbuffer_direct.convert, one, None, samples_of(one, 2, 1000, networks), tmp_path)

@@ -18,8 +18,8 @@ from torch import Tensor, nn
 from mien.export.errors import ConversionError
 from mien.export.tflite.conversion import convert_float
 from mien.export.tflite.converters import flatbuffer_direct
-from mien.export.tflite.converters.onnx2tf_call import run_onnx2tf
-from mien.export.tflite.converters.unroll_lstm import STEPS, unroll_lstms
+from mien.export.tflite.converters.onnx2tf_program import run_onnx2tf
+from mien.export.tflite.onnx_to_tflite.unroll_lstm import STEPS, unroll_lstms
 from tests.networks import Input, Network, component_of, samples_of
 
 SIZE, HIDDEN, BATCH = 3, 4, 2
@@ -139,7 +139,7 @@ class Recurrent(nn.Module):
         return self.last(made[:, -1]), *states
 
 
-def test_pytorch_s_lstm_reaches_tflite(tmp_path: Path, scripts_on_path: None) -> None:
+def test_pytorch_s_lstm_reaches_tflite(tmp_path: Path) -> None:
     _convert(Recurrent, Input((1, 4, SIZE)), tmp_path)
 
 
@@ -186,14 +186,12 @@ class Filtered(nn.Module):
         (Filtered, "does not convert ONNX_CONV; use a convolution whose weights are stored"),
     ],
 )
-def test_what_is_not_converted_is_named(
-    tmp_path: Path, scripts_on_path: None, make: Callable[[], nn.Module], said: str
-) -> None:
+def test_what_is_not_converted_is_named(tmp_path: Path, make: Callable[[], nn.Module], said: str) -> None:
     with pytest.raises(ConversionError, match=said):
         _convert(make, Input((1, 16, 16, 3)), tmp_path)
 
 
-def test_a_sampling_that_does_not_interpolate_is_converted(tmp_path: Path, scripts_on_path: None) -> None:
+def test_a_sampling_that_does_not_interpolate_is_converted(tmp_path: Path) -> None:
     _convert(partial(Warped, "nearest"), Input((1, 16, 16, 3)), tmp_path)
 
 

@@ -23,7 +23,7 @@ def _repeated_bytes(model: bytes) -> int:
     return sum(map(len, stored)) - sum(map(len, set(stored)))
 
 
-def test_a_part_used_twice_is_stored_once(tmp_path: Path, scripts_on_path: None) -> None:
+def test_a_part_used_twice_is_stored_once(tmp_path: Path) -> None:
     before = converted(Twice(), tmp_path)
     after = share_constants(before)
     assert _repeated_bytes(before) > 4000
@@ -33,12 +33,12 @@ def test_a_part_used_twice_is_stored_once(tmp_path: Path, scripts_on_path: None)
         np.testing.assert_array_equal(one, other)
 
 
-def test_a_second_pass_changes_nothing(tmp_path: Path, scripts_on_path: None) -> None:
+def test_a_second_pass_changes_nothing(tmp_path: Path) -> None:
     once = share_constants(converted(Twice(), tmp_path))
     assert share_constants(once) == once
 
 
-def test_a_quantised_model_holds_it_once(tmp_path: Path, scripts_on_path: None) -> None:
+def test_a_quantised_model_holds_it_once(tmp_path: Path) -> None:
     file = tmp_path / "float.tflite"
     file.write_bytes(converted(Twice(), tmp_path))
     assert _repeated_bytes(quantise(file, {}, {}, {})) == 0

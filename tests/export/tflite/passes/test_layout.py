@@ -7,8 +7,8 @@ import onnx
 import torch
 from torch import Tensor, nn
 
-from mien.export.tflite.converters.onnx_graph import shield_shared
 from mien.export.tflite.interpreter import Runner
+from mien.export.tflite.onnx_to_tflite.repairs import shield_shared
 from mien.export.tflite.passes.layout import channels_last_model
 from mien.mobile_reference.tflite.flatbuffer import LAYOUT_OPERATIONS, operation_names, parse
 from mien.models.appraisal.networks.layers import mirror
@@ -23,7 +23,7 @@ def _same(module: nn.Module, model: bytes) -> None:
         np.testing.assert_allclose(output, reference.detach().permute(0, 2, 3, 1).numpy(), atol=1e-5)
 
 
-def test_turns_a_gated_network_into_one_layout(tmp_path: Path, scripts_on_path: None) -> None:
+def test_turns_a_gated_network_into_one_layout(tmp_path: Path) -> None:
     module = Gates()
     before = converted(module, tmp_path)
     after = channels_last_model(before)
@@ -32,7 +32,7 @@ def test_turns_a_gated_network_into_one_layout(tmp_path: Path, scripts_on_path: 
     _same(module, after)
 
 
-def test_a_constant_that_two_operations_read_has_one_name(tmp_path: Path, scripts_on_path: None) -> None:
+def test_a_constant_that_two_operations_read_has_one_name(tmp_path: Path) -> None:
     class Above(nn.Module):
         def __init__(self) -> None:
             super().__init__()
@@ -50,7 +50,7 @@ def test_a_constant_that_two_operations_read_has_one_name(tmp_path: Path, script
     _same(module, after)
 
 
-def test_a_mirrored_part_of_the_channels_keeps_its_place(tmp_path: Path, scripts_on_path: None) -> None:
+def test_a_mirrored_part_of_the_channels_keeps_its_place(tmp_path: Path) -> None:
     class Halves(nn.Module):
         def __init__(self) -> None:
             super().__init__()
@@ -69,12 +69,12 @@ def test_a_mirrored_part_of_the_channels_keeps_its_place(tmp_path: Path, scripts
     _same(module, after)
 
 
-def test_a_second_pass_changes_nothing(tmp_path: Path, scripts_on_path: None) -> None:
+def test_a_second_pass_changes_nothing(tmp_path: Path) -> None:
     once = channels_last_model(converted(Gates(), tmp_path))
     assert list(operation_names(channels_last_model(once))) == list(operation_names(once))
 
 
-def test_shielded_taps_and_outputs_survive_conversion(tmp_path: Path, scripts_on_path: None) -> None:
+def test_shielded_taps_and_outputs_survive_conversion(tmp_path: Path) -> None:
     module = Tapped()
     file = onnx_file(module, tmp_path / "tapped.onnx", ("inside", "out"))
     model = onnx.load(str(file))
@@ -86,7 +86,7 @@ def test_shielded_taps_and_outputs_survive_conversion(tmp_path: Path, scripts_on
     _same(module, channels_last_model(convert(shielded, tmp_path / "out")))
 
 
-def test_an_unknown_operation_keeps_its_layout(tmp_path: Path, scripts_on_path: None) -> None:
+def test_an_unknown_operation_keeps_its_layout(tmp_path: Path) -> None:
     class Summed(nn.Module):
         def __init__(self) -> None:
             super().__init__()

@@ -1,0 +1,90 @@
+"""Graphs of ONNX in a form that onnx2tf does not spoil.
+
+onnx2tf leaves a tensor without data when a convolution and something else read it, or when an output is also
+read inside; the exit code is 0 all the same: ``shield_shared`` gives the others a copy. The last states that
+it makes of an RNN are wrong, the steps are right: ``take_last_steps`` takes the one from the other.
+"""
+
+from collections import Counter
+
+import numpy as np
+import onnx
+
+_COPY = "_shielded"
+
+
+def shield_shared(model: onnx.ModelProto) -> None:
+    """Let every 4-D output, and every reader beside a convolution, have a tensor of its own, in place.
+
+    The copy is a pooling of 1x1, which changes no value and which onnx2tf does not fold away.
+    """
+    inferred = onnx.shape_inference.infer_shapes(model).graph
+    rank = {v.name: len(v.type.tensor_type.shape.dim) for v in (*inferred.value_info, *inferred.output)}
+    outputs = {output.name for output in model.graph.output}
+    readers = Counter(name for node in model.graph.node for name in set(node.input))
+    made = {name for node in model.graph.node for name in node.output}
+    convolved = made & {node.input[0] for node in model.graph.node if node.op_type == "Conv"}
+    nodes: list[onnx.NodeProto] = []
+    for node in model.graph.node:
+        if node.op_type != "Conv":
+            _rename(node.input, {n: n + _COPY for n in node.input if n in convolved and readers[n] > 1})
+        _rename(node.output, {n: n + "_inside" for n in node.output if n in outputs and rank[n] == 4})
+        nodes.append(node)
+        for name in node.output:
+            if name.endswith("_inside"):
+                nodes.append(_copied(name, name.removesuffix("_inside")))
+            elif name in convolved and readers[name] > 1:
+                nodes.append(_copied(name, name + _COPY))
+    for node in nodes:
+        if node.op_type != "AveragePool":
+            _rename(node.input, {n: n + "_inside" for n in node.input if n in outputs and rank[n] == 4})
+    del model.graph.node[:]
+    model.graph.node.extend(nodes)
+
+
+def take_last_steps(model: onnx.ModelProto) -> None:
+    """Let the last states of an RNN be those of its last steps, in place.
+
+    One with a length for each sequence, or with the batch first, is left alone.
+    """
+    nodes: list[onnx.NodeProto] = []
+    for node in model.graph.node:
+        nodes.append(node)
+        attributes = {one.name: onnx.helper.get_attribute_value(one) for one in node.attribute}
+        usual = not any(node.input[4:5]) and not attributes.get("layout")
+        if node.op_type == "RNN" and any(node.output[1:2]) and usual:
+            nodes += _last_steps(node, attributes.get("direction", b"forward"))
+    del model.graph.node[:]
+    model.graph.node.extend(nodes)
+
+
+def _last_steps(node: onnx.NodeProto, direction: bytes) -> list[onnx.NodeProto]:
+    """Return the nodes that make an RNN's last states, which it makes itself no more."""
+    target = node.output[1]
+    steps = node.output[0] or f"{target}_steps"
+    node.output[:] = [steps]
+    if direction != b"bidirectional":
+        return _gathered(steps, 0 if direction == b"reverse" else -1, target)
+    ways = {f"{target}_forward": (-1, [0]), f"{target}_backward": (0, [1])}
+    made = []
+    for name, (step, way) in ways.items():
+        made += _gathered(steps, step, f"{name}_step") + _gathered(f"{name}_step", way, name)
+    return [*made, onnx.helper.make_node("Concat", list(ways), [target], axis=0)]
+
+
+def _gathered(source: str, place: int | list[int], target: str) -> list[onnx.NodeProto]:
+    """Take one place of the first axis; in a list it keeps the axis."""
+    index = onnx.numpy_helper.from_array(np.array(place, np.int64))
+    return [
+        onnx.helper.make_node("Constant", [], [f"{target}_place"], value=index),
+        onnx.helper.make_node("Gather", [source, f"{target}_place"], [target], axis=0),
+    ]
+
+
+def _rename(names: "list[str]", changes: dict[str, str]) -> None:
+    for position, name in enumerate(names):
+        names[position] = changes.get(name, name)
+
+
+def _copied(source: str, target: str) -> onnx.NodeProto:
+    return onnx.helper.make_node("AveragePool", [source], [target], kernel_shape=[1, 1], strides=[1, 1])
