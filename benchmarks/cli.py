@@ -36,7 +36,6 @@ from .phone.phone import probe
 from .phone.runner_kit import open_kit
 from .phone.session import MODES, Session
 from .pipeline import Given, first_given, timed_variants
-from .reporting.page import make_page
 from .reporting.tables import print_changes, print_estimates, print_results
 from .results.compare import INSTRUCTIONS, MS, compare
 from .results.records import (
@@ -105,10 +104,7 @@ class BenchCommands(click.Group):
     ),
 )
 def bench() -> None:
-    """Measure how long BUNDLE, or what ships, takes from photograph to result.
-
-    Only a phone's time is evidence for a phone.
-    """
+    """Measure how long BUNDLE (default: what ships) takes; only a phone's time is evidence for a phone."""
 
 
 def _cpus(_: click.Context, __: click.Parameter, value: str | None) -> tuple[int, ...]:
@@ -167,6 +163,7 @@ def _cpus(_: click.Context, __: click.Parameter, value: str | None) -> tuple[int
 @click.option("--generate", type=_PATH, help="With android: write or read a library for apps.")
 @click.option("--estimate", is_flag=True, help="Compare with published times of phones.")
 @click.option("-o", "--output", type=_PATH, help=_OUTPUT_HELP)
+@click.option("--page", type=_PATH, help="Also write an HTML page.")
 @click.option("--junit", type=_PATH, help="Also write the verdicts as JUnit XML.")
 @click.option("--json", "as_json", is_flag=True, help="Print the JSON report.")
 @click.pass_context
@@ -177,6 +174,7 @@ def run(
     variants: tuple[str, ...],
     photo: Path | None,
     output: Path | None,
+    page: Path | None,
     junit: Path | None,
     as_json: bool,  # noqa: FBT001 - click passes flags so
     **options: Any,
@@ -190,19 +188,25 @@ def run(
     heeding = _heeding(options)
     _refuse_foreign_options(context, heeding)
     if heeding in _INSTEAD:
-        if junit:
-            raise UsageError("--junit tells of what is measured here, and nothing is; leave it out")
+        if junit or page:
+            flag = "--junit" if junit else "--page"
+            raise UsageError(f"{flag} tells of what is measured here, and nothing is; leave it out")
         _INSTEAD[heeding](bundle, variants, options, output, as_json=as_json)
         return
-    file, verdicts = OutputFile.maybe(output), OutputFile.maybe(junit)
+    file, verdicts, drawn = map(OutputFile.maybe, (output, junit, page))
     with Console(stderr=True).status("measuring") as status:
         targets = _TARGETS[options["target"]](options, lambda text: status.update(f"measuring {text}"))
         opened = open_bundle(bundle or shipped_bundle())
         specs = _specs(opened, variants, photo, options)
         results = _run_all(targets, specs)
-    report = json_text(make_report(opened, _settings(specs[0]), results), indent=1) + "\n"
+    made = make_report(opened, _settings(specs[0]), results)
+    report = json_text(made, indent=1) + "\n"
     if file:
         file.write(report)
+    if drawn:
+        from .reporting.page import make_page
+
+        drawn.write(make_page([made]))
     if verdicts:
         verdicts.write(junit_text(f"mien bench {opened.name}", list(map(_case, results))))
     if as_json:
@@ -452,12 +456,14 @@ def compare_reports(
 @bench.command(name="page")
 @click.argument("reports", type=_PATH, nargs=-1, required=True)
 @click.option("-o", "--output", required=True, type=_PATH, help="The HTML file to write.")
-def page(reports: tuple[Path, ...], output: Path) -> None:
+def draw_reports(reports: tuple[Path, ...], output: Path) -> None:
     """Draw REPORTS of one bundle as one HTML page.
 
     '-o' wrote them. Reports of several targets and of '--estimate' go on one page: it begins with a verdict
     for each class of phones, in which a phone that was measured outranks an estimate.
     """
+    from .reporting.page import make_page
+
     file = OutputFile.at(output)
     file.write(make_page([read_evidence(report) for report in reports]))
 

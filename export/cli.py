@@ -11,6 +11,7 @@ from mien.mobile_reference.commands.options import FiniteRange, SectionedCommand
 
 if TYPE_CHECKING:
     from mien.mobile_reference.bundle.reader import Bundle
+    from mien.mobile_reference.output.file import OutputFile
 
     from .running.isolation import Limits
     from .search.precision_search import Budget
@@ -35,6 +36,7 @@ worst that was searched with."""
 )
 @click.argument("source", required=False, type=_PATH)
 @click.option("-o", "--output", type=_PATH, help="Folder of the bundle.")
+@click.option("--page", type=_PATH, help="Also write an HTML page of the bundle.")
 @click.option("--calibration", type=_PATH, multiple=True, help="Inputs that give the int8 ranges.")
 @click.option("--golden", type=_PATH, multiple=True, help="Inputs that the bundle is verified by.")
 @click.option("--front", metavar="RULE", help="Pictures for .pt2 and .onnx: resize:HxW, height first.")
@@ -75,6 +77,7 @@ worst that was searched with."""
 def export(
     source: Path | None,
     output: Path | None,
+    page: Path | None,
     calibration: tuple[Path, ...],
     golden: tuple[Path, ...],
     front: str | None,
@@ -104,6 +107,7 @@ def export(
         "--graph": graphs,
         "--held-out": held_out,
         "--json": as_json,
+        "--page": page,
         "--precision": precision,
         "--budget-points": budget_points,
         "--work": work,
@@ -124,6 +128,7 @@ def export(
     _check_search(precision, budget_points, work)
     start = time.monotonic()
     from mien.mobile_reference.front.resize import parse_front
+    from mien.mobile_reference.output.file import OutputFile
 
     from .cache.key import Asked
     from .cache.reuse import Reuse
@@ -138,12 +143,16 @@ def export(
         trust_pt2,
         parse_front(front, mean, std),
     )
+    file = OutputFile.maybe(page)
     reuse = None if precision == _AUTO else Reuse.begin(asked)
     if reuse and not (fresh or timings):
         warnings = reuse.fetch(output)
         if warnings is not None:
             _show_warnings(warnings)
-            _show_bundle(output, f"unchanged, in {time.monotonic() - start:.1f} s; --fresh makes it anew")
+            made = _show_bundle(
+                output, f"unchanged, in {time.monotonic() - start:.1f} s; --fresh makes it anew"
+            )
+            _write_page(file, made, warnings)
             return
     from rich.console import Console
 
@@ -167,11 +176,19 @@ def export(
     made = _show_bundle(
         output, f"in {report.seconds:.0f} s, largest converter {report.peak_memory / 1e9:.1f} GB"
     )
+    _write_page(file, made, report.warnings)
     if timings:
         from .compare.yardstick import measure_yardstick
         from .running.timings import timings_table
 
         Console().print(timings_table(report.phases, measure_yardstick(origin, made, limits)))
+
+
+def _write_page(file: "OutputFile | None", bundle: "Bundle", warnings: Sequence[str]) -> None:
+    if file:
+        from mien.mobile_reference.report.bundle_page import bundle_page
+
+        file.write(bundle_page(bundle, warnings))
 
 
 def _show_warnings(warnings: Sequence[str]) -> None:
@@ -203,6 +220,7 @@ _SERVES = {
     "--graph": (_CONVERTERS,),
     "--held-out": (_QUANTISERS,),
     "--json": (_CONVERTERS, _QUANTISERS),
+    "--page": (_BUNDLE,),
     "--precision": (_BUNDLE,),
     "--budget-points": (_BUNDLE,),
     "--work": (_BUNDLE,),
