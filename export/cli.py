@@ -1,5 +1,6 @@
 """The command ``mien export``."""
 
+import os
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -13,6 +14,7 @@ if TYPE_CHECKING:
     from mien.mobile_reference.bundle.reader import Bundle
     from mien.mobile_reference.output.file import OutputFile
 
+    from .exporter import ExportReport
     from .running.isolation import Limits
     from .search.precision_search import Budget
 
@@ -133,6 +135,7 @@ def export(
     from .cache.key import Asked
     from .cache.reuse import Reuse
 
+    before = dict(os.environ)
     asked = Asked(
         source,
         calibration,
@@ -159,13 +162,15 @@ def export(
     from mien.mobile_reference.report.progress import one_bar
     from mien.models.sources import Origin
 
+    from .cache.contents import ReuseOfContents
     from .exporter import ExportRequest, make_bundle
     from .search.tables import search_table
 
+    contents = None if fresh or timings else ReuseOfContents.begin(before)
     chosen = _precision(precision, budget_points, work, output)
     origin = Origin(source, skip_unreadable, trust_pt2, asked.front)
     limits = _limits(converter_cpu, converter_memory)
-    request = ExportRequest(origin, calibration, output, chosen, limits, golden, variants)
+    request = ExportRequest(origin, calibration, output, chosen, limits, golden, variants, contents)
     with one_bar("running the float pipeline") as progress:
         report = make_bundle(request, progress)
     if reuse:
@@ -173,9 +178,7 @@ def export(
     _show_warnings(report.warnings)
     for variant, outcome in report.found.items():
         Console().print(search_table(variant, outcome))
-    made = _show_bundle(
-        output, f"in {report.seconds:.0f} s, largest converter {report.peak_memory / 1e9:.1f} GB"
-    )
+    made = _show_bundle(output, _how(report))
     _write_page(file, made, report.warnings)
     if timings:
         from .compare.yardstick import measure_yardstick
@@ -189,6 +192,14 @@ def _write_page(file: "OutputFile | None", bundle: "Bundle", warnings: Sequence[
         from mien.mobile_reference.report.bundle_page import bundle_page
 
         file.write(bundle_page(bundle, warnings))
+
+
+def _how(report: "ExportReport") -> str:
+    """Say how a bundle came to its place."""
+    if report.unchanged:
+        return f"unchanged, in {report.seconds:.1f} s; --fresh makes it anew"
+    reused = f", {report.reused} conversions made before" if report.reused else ""
+    return f"in {report.seconds:.0f} s{reused}, largest converter {report.peak_memory / 1e9:.1f} GB"
 
 
 def _show_warnings(warnings: Sequence[str]) -> None:
