@@ -11,7 +11,7 @@ PYTEST := OMP_WAIT_POLICY=passive $(PY) -m pytest --numprocesses=auto --maxproce
   --no-loadscope-reorder
 PORTRAITS := $(wildcard models/appraisal/samples/nobody-0[1-6]*.jpg)
 
-.PHONY: demo small-bundle figures goals replay test test-fast mutants fuzz other-torch lint setup clean
+.PHONY: demo small-bundle figures goals replay test test-fast mutants fuzz other-torch dist lint setup clean
 
 demo: $(READY)
 	@mkdir -p $(DEMO)
@@ -83,5 +83,9 @@ $(READY): pyproject.toml requirements.lock export/tflite.lock
 	@$(MIEN) setup tflite --json > /dev/null
 	@touch $(READY)
 
+# Wheel, source archive, SBOM and checksums of the last commit, under dist; the same bytes every time.
+dist: $(READY)
+	@$(PY) -m tests.dist
+
 clean:
-	rm -rf $(VENV) build
+	rm -rf $(VENV) build dist

@@ -12,7 +12,7 @@ from rich.console import Console
 
 from mien.mobile_reference.bundle.reader import Bundle, open_bundle
 from mien.mobile_reference.bundle.shipped import shipped_bundle
-from mien.mobile_reference.commands.options import examples
+from mien.mobile_reference.commands.options import SectionedCommand, examples
 from mien.mobile_reference.errors import UsageError
 from mien.mobile_reference.files import default_cache
 from mien.mobile_reference.front.photograph import read_photograph
@@ -36,7 +36,6 @@ from .phone.phone import probe
 from .phone.runner_kit import open_kit
 from .phone.session import MODES, Session
 from .pipeline import Given, first_given, timed_variants
-from .reporting.page import make_page
 from .reporting.tables import print_changes, print_estimates, print_results
 from .results.compare import INSTRUCTIONS, MS, compare
 from .results.records import (
@@ -58,8 +57,8 @@ _PATH = click.Path(path_type=Path)
 _MEASURE = "run"
 ARM64, ESTIMATE, GENERATE = "arm64", "estimate", "generate"
 APPLE = ("macos", "ios")
-_PRESET_HELP = f"Emulated processor of arm64; may be repeated (default {DEFAULT_PRESET})."
-_OUTPUT_HELP = "Write the JSON report, raw times included, into this file; macos, ios: the package's folder."
+_PRESET_HELP = f"{', '.join(PRESETS)} (default: {DEFAULT_PRESET})."
+_OUTPUT_HELP = "JSON report; for macos, ios: the package's folder."
 # What a target heeds beside what all do.
 _OPTIONS_OF: dict[str, tuple[str, ...]] = {
     HOST: ("threads", "cpus", "processes", "runs", "warmup"),
@@ -99,17 +98,13 @@ class BenchCommands(click.Group):
 @click.group(
     cls=BenchCommands,
     epilog=examples(
-        "bench bundle",
         "bench bundle --variant tflite-int8 --threads 4 -o bench.json",
         "bench bundle --target android",
         "bench compare before.json after.json",
     ),
 )
 def bench() -> None:
-    """Measure how long BUNDLE takes, from the photograph, or an app's tensors, to the result.
-
-    Every result says on what it was measured; only a phone's time is evidence for a phone.
-    """
+    """Measure how long BUNDLE (default: what ships) takes; only a phone's time is evidence for a phone."""
 
 
 def _cpus(_: click.Context, __: click.Parameter, value: str | None) -> tuple[int, ...]:
@@ -125,43 +120,51 @@ def _cpus(_: click.Context, __: click.Parameter, value: str | None) -> tuple[int
     return tuple(sorted({int(part) for part in parts}))
 
 
-@bench.command(name=_MEASURE)
+@bench.command(
+    name=_MEASURE,
+    hidden=True,
+    cls=SectionedCommand,
+    sections={
+        "Emulated, phone, elsewhere": (
+            *("preset", "cache", "serial", "mode", "adb", "benchmark-model", "unit", "generate", "estimate"),
+        )
+    },
+)
 @click.argument("bundle", type=_PATH, required=False)
-@click.option("--variant", "variants", multiple=True, help="Measure this variant only; may be repeated.")
-@click.option("--photo", type=_PATH, help="Photograph to begin with (default: the first golden input).")
-@click.option("--target", default=HOST, show_default=True, type=click.Choice([HOST, ARM64, ANDROID, *APPLE]))
-@click.option("--threads", default=1, show_default=True, type=click.IntRange(1, 64))
-@click.option("--cpus", callback=_cpus, help="Pin to these processors, e.g. 0,1.")
-@click.option("--processes", default=5, show_default=True, type=click.IntRange(1, 100))
+@click.option("--variant", "variants", multiple=True, metavar="NAME", help="This one only; may be repeated.")
+@click.option("--photo", type=_PATH, help="Photograph to begin with (default: a golden input).")
 @click.option(
-    "--runs", default=10, show_default=True, type=click.IntRange(1, 10_000), help="In each process."
+    "--target",
+    default=HOST,
+    type=click.Choice([HOST, ARM64, ANDROID, *APPLE]),
+    metavar="NAME",
+    help="host, arm64, android, macos, ios (default: host).",
 )
+@click.option("--threads", metavar="N", default=1, type=click.IntRange(1, 64), help="Default: 1.")
+@click.option("--cpus", callback=_cpus, metavar="LIST", help="Pin to these processors, e.g. 0,1.")
+@click.option("--processes", metavar="N", default=5, type=click.IntRange(1, 100), help="Default: 5.")
 @click.option(
-    "--warmup", default=3, show_default=True, type=click.IntRange(0, 1000), help="Untimed runs first."
+    "--runs", metavar="N", default=10, type=click.IntRange(1, 10_000), help="Of each (default: 10)."
 )
-@click.option("--preset", "presets", multiple=True, type=click.Choice(list(PRESETS)), help=_PRESET_HELP)
-@click.option("--cache", type=_PATH, help="Where 'mien setup' put it (default: the user's cache).")
-@click.option("--serial", help="Which phone of 'adb devices', where there are several.")
+@click.option("--warmup", metavar="N", default=3, type=click.IntRange(0, 1000), help="Untimed (default: 3).")
 @click.option(
-    "--mode", default="quick", show_default=True, type=click.Choice(list(MODES)), help="On a phone."
+    "--preset", "presets", multiple=True, type=click.Choice(list(PRESETS)), metavar="NAME", help=_PRESET_HELP
 )
-@click.option("--adb", type=_PATH, help="The adb program (default: on PATH or in ANDROID_HOME).")
+@click.option("--cache", type=_PATH, help="Where 'mien setup' put it.")
+@click.option("--serial", metavar="ID", help="Which phone of 'adb devices'.")
+@click.option("--mode", default="quick", show_default=True, type=click.Choice(list(MODES)))
+@click.option("--adb", type=_PATH, help="The adb program (default: PATH, ANDROID_HOME).")
 @click.option(
     "--benchmark-model",
     type=click.Path(path_type=Path, exists=True, dir_okay=False),
-    help="LiteRT's program for phones, to be used instead of mien's runner.",
+    help="LiteRT's program instead of mien's runner.",
 )
-@click.option(
-    "--unit", default=CPU, show_default=True, type=click.Choice(list(UNITS)), help="For that program."
-)
-@click.option(
-    "--generate",
-    type=_PATH,
-    help="For android: write a library for apps into this folder instead, or report what it measured.",
-)
-@click.option("--estimate", is_flag=True, help="Measure nothing: compare with published times of phones.")
+@click.option("--unit", default=CPU, type=click.Choice(list(UNITS)), help="For that program (default: cpu).")
+@click.option("--generate", type=_PATH, help="With android: write or read a library for apps.")
+@click.option("--estimate", is_flag=True, help="Compare with published times of phones.")
 @click.option("-o", "--output", type=_PATH, help=_OUTPUT_HELP)
-@click.option("--junit", type=_PATH, help="Also write the verdicts as JUnit XML, for a build server.")
+@click.option("--page", type=_PATH, help="Also write an HTML page.")
+@click.option("--junit", type=_PATH, help="Also write the verdicts as JUnit XML.")
 @click.option("--json", "as_json", is_flag=True, help="Print the JSON report.")
 @click.pass_context
 def run(
@@ -171,41 +174,39 @@ def run(
     variants: tuple[str, ...],
     photo: Path | None,
     output: Path | None,
+    page: Path | None,
     junit: Path | None,
     as_json: bool,  # noqa: FBT001 - click passes flags so
     **options: Any,
 ) -> None:
     """Measure BUNDLE, or what ships with mien; the word 'run' may be left out.
 
-    The target 'host' times this machine. The target 'arm64' runs the bundle's TFLite models by
-    LiteRT's ARM64 kernels on an emulated processor: it counts instructions and checks the results
-    against the host's, and never tells a time. The target 'android' times the phone that adb
-    reaches, block by block, and checks the results that it gave.
-
-    The targets 'macos' and 'ios' write a Swift package that measures on Apple hardware, and report what
-    its measure.sh left in it. A Mac measures itself at once; elsewhere nothing is measured. With --generate
-    the target 'android' writes an Android library in Kotlin, and reports what that left, likewise.
-
-    The exit code is 1 when a measured result is off by more than its gate: a fast wrong
-    answer is not a result.
+    The exit code is 1 when a measured result is off by more than its gate: a fast wrong answer is not a
+    result.
     """
     _check_generation(options, photo, output)
     heeding = _heeding(options)
     _refuse_foreign_options(context, heeding)
     if heeding in _INSTEAD:
-        if junit:
-            raise UsageError("--junit tells of what is measured here, and nothing is; leave it out")
+        if junit or page:
+            flag = "--junit" if junit else "--page"
+            raise UsageError(f"{flag} tells of what is measured here, and nothing is; leave it out")
         _INSTEAD[heeding](bundle, variants, options, output, as_json=as_json)
         return
-    file, verdicts = OutputFile.maybe(output), OutputFile.maybe(junit)
+    file, verdicts, drawn = map(OutputFile.maybe, (output, junit, page))
     with Console(stderr=True).status("measuring") as status:
         targets = _TARGETS[options["target"]](options, lambda text: status.update(f"measuring {text}"))
         opened = open_bundle(bundle or shipped_bundle())
         specs = _specs(opened, variants, photo, options)
         results = _run_all(targets, specs)
-    report = json_text(make_report(opened, _settings(specs[0]), results), indent=1) + "\n"
+    made = make_report(opened, _settings(specs[0]), results)
+    report = json_text(made, indent=1) + "\n"
     if file:
         file.write(report)
+    if drawn:
+        from .reporting.page import make_page
+
+        drawn.write(make_page([made]))
     if verdicts:
         verdicts.write(junit_text(f"mien bench {opened.name}", list(map(_case, results))))
     if as_json:
@@ -428,7 +429,9 @@ def compare_reports(
     work_threshold: float,
     as_json: bool,  # noqa: FBT001 - click passes flags so
 ) -> None:
-    """Compare two reports; exit 1 when AFTER needs certainly more than BEFORE and the threshold.
+    """Compare two reports; exit 1 when AFTER is slower.
+
+    It is when it needs certainly more than BEFORE and the threshold.
 
     Processes of equal number are paired; the interval is a 95 % bootstrap. Only the whole way from
     photograph to score, and instruction counts, can fail.
@@ -453,17 +456,19 @@ def compare_reports(
 @bench.command(name="page")
 @click.argument("reports", type=_PATH, nargs=-1, required=True)
 @click.option("-o", "--output", required=True, type=_PATH, help="The HTML file to write.")
-def page(reports: tuple[Path, ...], output: Path) -> None:
-    """Draw REPORTS of one bundle, which '-o' wrote, as one HTML page.
+def draw_reports(reports: tuple[Path, ...], output: Path) -> None:
+    """Draw REPORTS of one bundle as one HTML page.
 
-    Reports of several targets and of '--estimate' go on one page: it begins with a verdict for each class of
-    phones, in which a phone that was measured outranks an estimate.
+    '-o' wrote them. Reports of several targets and of '--estimate' go on one page: it begins with a verdict
+    for each class of phones, in which a phone that was measured outranks an estimate.
     """
+    from .reporting.page import make_page
+
     file = OutputFile.at(output)
     file.write(make_page([read_evidence(report) for report in reports]))
 
 
-@bench.command(name="fit")
+@bench.command(name="fit", hidden=True)
 @click.option("-o", "--output", type=_PATH, help="Write the fits into this file.")
 def fit(output: Path | None) -> None:
     """Fit the published times again: makes the file that --estimate reads. Needs scipy."""

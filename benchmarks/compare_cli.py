@@ -11,6 +11,7 @@ from rich.console import Console
 from mien.mobile_reference.bundle.reader import Bundle, open_bundle
 from mien.mobile_reference.commands.options import FiniteRange, examples
 from mien.mobile_reference.errors import ChildError, UsageError
+from mien.mobile_reference.output.file import OutputFile
 from mien.mobile_reference.output.json_text import json_text
 from mien.mobile_reference.output.text import say, shown
 from mien.mobile_reference.run.child import Child, Limits, Tell
@@ -43,6 +44,7 @@ _PATH = click.Path(path_type=Path)
 @click.option("--max-shift", type=FiniteRange(min=0), help="Exit 1 beyond it.")
 @click.option("--threshold", type=FiniteRange(), help="Count the scores that cross it.")
 @click.option("--times", nargs=2, type=_PATH, help="Two reports of 'mien bench -o', of OLD and of NEW.")
+@click.option("--page", type=_PATH, help="Also write an HTML page.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 @click.option("--markdown", "as_markdown", is_flag=True, help="Print tables for a pull request.")
 def compare(
@@ -53,6 +55,7 @@ def compare(
     max_shift: float | None,
     threshold: float | None,
     times: tuple[Path, Path] | None,
+    page: Path | None,
     as_json: bool,  # noqa: FBT001 - click passes flags so
     as_markdown: bool,  # noqa: FBT001
 ) -> None:
@@ -64,12 +67,17 @@ def compare(
     """
     if as_json and as_markdown:
         raise UsageError("--json and --markdown were both given; give one of them")
+    file = OutputFile.maybe(page)
     before, after = open_bundle(old), open_bundle(new)
     check_alike(before, after)
     timed = compare_reports(*map(read_report, times)) if times else ()
     names = compared_variants(before, after, variants)
     changes = _compared(before, after, names, photographs)
     lines = [] if max_shift is None else list(_beyond(changes, max_shift))
+    if file:
+        from .reporting.bundles_page import compare_page
+
+        file.write(compare_page((before, after), changes, threshold, timed, lines))
     if as_json:
         found = {
             "old": str(old),

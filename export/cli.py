@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING
 
 import click
 
-from mien.mobile_reference.commands.options import FiniteRange, examples, renamed
+from mien.mobile_reference.commands.options import FiniteRange, SectionedCommand, examples, renamed
 
 if TYPE_CHECKING:
     from mien.mobile_reference.bundle.reader import Bundle
+    from mien.mobile_reference.output.file import OutputFile
 
     from .exporter import ExportReport
     from .running.isolation import Limits
@@ -24,94 +25,61 @@ worst that was searched with."""
 
 
 @click.command(
-    epilog=examples("export -o bundle", "export grader.py -o bundle --calibration images --golden goldens")
+    cls=SectionedCommand,
+    sections={
+        "Precision and limits": (
+            *("precision", "budget-points", "work", "converter-cpu", "converter-memory", "fresh", "timings"),
+        ),
+        "Comparing, in place of a bundle": (
+            *("compare-converters", "compare-quantisers", "graph", "held-out", "json"),
+        ),
+    },
+    epilog=examples("export -o bundle", "export grader.py -o bundle --calibration images --golden goldens"),
 )
 @click.argument("source", required=False, type=_PATH)
 @click.option("-o", "--output", type=_PATH, help="Folder of the bundle.")
+@click.option("--page", type=_PATH, help="Also write an HTML page of the bundle.")
+@click.option("--calibration", type=_PATH, multiple=True, help="Inputs that give the int8 ranges.")
+@click.option("--golden", type=_PATH, multiple=True, help="Inputs that the bundle is verified by.")
+@click.option("--front", metavar="RULE", help="Pictures for .pt2 and .onnx: resize:HxW, height first.")
+@click.option("--mean", metavar="R,G,B", help="With --front: (pixel / 255 - mean) / std.")
+@click.option("--std", metavar="R,G,B", help="With --front: likewise, such as 0.229,0.224,0.225.")
 @click.option(
-    "--calibration",
-    type=_PATH,
-    multiple=True,
-    help="Folder or file of inputs that give the int8 ranges (default: the samples that ship with mien).",
+    "--variant", "variants", multiple=True, metavar="NAME", help="This one and tflite-fp32 (default: all)."
 )
-@click.option(
-    "--golden",
-    type=_PATH,
-    multiple=True,
-    help="Folder or file of inputs that the bundle is verified by (default: some of --calibration).",
-)
-@click.option(
-    "--front",
-    help="How pictures become the float32 input [1, C, H, W] of a .pt2 or .onnx file: resize:HxW, height "
-    "first. The manifest records it.",
-)
-@click.option(
-    "--mean",
-    help="With --front: of values of 0..1, one number or R,G,B, such as 0.485,0.456,0.406. "
-    "The model gets (pixel / 255 - mean) / std.",
-)
-@click.option("--std", help="With --front: likewise, such as 0.229,0.224,0.225.")
-@click.option(
-    "--variant", "variants", multiple=True, help="Make this variant, and tflite-fp32 (default: all variants)."
-)
-@click.option(
-    "--skip-unreadable", is_flag=True, help="Go on without inputs that cannot be read, and name them."
-)
-@click.option("--trust-pt2", is_flag=True, help="Unpickle what .pt2 files hold; they can then run anything.")
-@click.option(
-    "--precision",
-    help="Precision of every block: 'stored' as mien ships it (default), 'auto' to search, or a file of it.",
-)
+@click.option("--skip-unreadable", is_flag=True, help="Go on without inputs that cannot be read.")
+@click.option("--trust-pt2", is_flag=True, help="Unpickle what .pt2 files hold; it can run anything.")
+@click.option("--precision", metavar="WHICH", help="'stored' (default), 'auto' to search, or a file.")
 @click.option(
     "--budget-points",
+    metavar="POINTS",
     type=FiniteRange(0, 100, min_open=True),
-    help="With --precision auto: largest score error of int8 over the calibration faces "
-    f"(default: {DEFAULT_BUDGET:g}).",
+    help=f"With auto: largest error (default: {DEFAULT_BUDGET:g}).",
 )
+@click.option("--work", type=_PATH, help="With auto: folder of what was measured.")
 @click.option(
-    "--work", type=_PATH, help="With --precision auto: folder of what was measured (default: OUTPUT.search)."
+    "--converter-cpu", metavar="SECONDS", type=FiniteRange(1, 1e6), help="Of a converter (default: 1200)."
 )
-@click.option(
-    "--converter-cpu",
-    type=FiniteRange(1, 1e6),
-    help="Seconds of processor time that a converter may use (default: 1200). One that uses none hangs and "
-    "is ended.",
-)
-@click.option(
-    "--converter-memory", type=FiniteRange(0.5, 1024), help="GB of memory, likewise (default: 4.3)."
-)
-@click.option("--fresh", is_flag=True, help="Make the bundle anew, though nothing changed; see 'mien cache'.")
-@click.option(
-    "--timings",
-    is_flag=True,
-    help="Then show where the time went, beside what onnx2tf and coremltools alone take (a minute more).",
-)
+@click.option("--converter-memory", metavar="GB", type=FiniteRange(0.5, 1024), help="Default: 4.3.")
+@click.option("--fresh", is_flag=True, help="Make it anew, though nothing changed.")
+@click.option("--timings", is_flag=True, help="Show where the time went (a minute more).")
 @click.option(
     "--compare-converters",
     "comparison",
     flag_value="converters",
-    help="Make no bundle: show what every front end makes of a graph.",
+    help="What front ends make of a graph.",
 )
 @click.option(
-    "--compare-quantisers",
-    "comparison",
-    flag_value="quantisers",
-    help="Make no bundle: show what every way to int8 costs in score, bytes and time.",
+    "--compare-quantisers", "comparison", flag_value="quantisers", help="What every way to int8 costs."
 )
-@click.option(
-    "--graph",
-    "graphs",
-    multiple=True,
-    help="With --compare-converters: model of the pipeline (default: the end-to-end one).",
-)
-@click.option(
-    "--held-out", type=_PATH, help="With --compare-quantisers: folder of held-out inputs (default: samples)."
-)
+@click.option("--graph", "graphs", multiple=True, metavar="NAME", help="With --compare-converters: a model.")
+@click.option("--held-out", type=_PATH, help="With --compare-quantisers: held-out inputs.")
 @click.option("--faces", type=_PATH, hidden=True, expose_value=False, callback=renamed("--held-out"))
-@click.option("--json", "as_json", is_flag=True, help="With a comparison: print it as JSON.")
+@click.option("--json", "as_json", is_flag=True, help="Print the comparison as JSON.")
 def export(
     source: Path | None,
     output: Path | None,
+    page: Path | None,
     calibration: tuple[Path, ...],
     golden: tuple[Path, ...],
     front: str | None,
@@ -134,17 +102,14 @@ def export(
 ) -> None:
     """Turn SOURCE into a bundle for Android and iOS.
 
-    SOURCE is a file of Python that defines a pipeline, a .pt2 or .onnx file of one
-    component, whose inputs are .npz files, or pictures with --front, or a checkpoint of the built-in
-    appraisal (default: the one that ships with mien). A file of Python is your own code and is executed;
-    of the others nothing is. ONNX files reach the TFLite variants alone.
-
-    A search for precisions that was stopped goes on where it was.
+    SOURCE is a .py file with a pipeline, which is executed; a .pt2 or .onnx file; or a checkpoint of the
+    built-in appraisal (default: what ships).
     """
     given = {
         "--graph": graphs,
         "--held-out": held_out,
         "--json": as_json,
+        "--page": page,
         "--precision": precision,
         "--budget-points": budget_points,
         "--work": work,
@@ -165,6 +130,7 @@ def export(
     _check_search(precision, budget_points, work)
     start = time.monotonic()
     from mien.mobile_reference.front.resize import parse_front
+    from mien.mobile_reference.output.file import OutputFile
 
     from .cache.key import Asked
     from .cache.reuse import Reuse
@@ -180,12 +146,16 @@ def export(
         trust_pt2,
         parse_front(front, mean, std),
     )
+    file = OutputFile.maybe(page)
     reuse = None if precision == _AUTO else Reuse.begin(asked)
     if reuse and not (fresh or timings):
         warnings = reuse.fetch(output)
         if warnings is not None:
             _show_warnings(warnings)
-            _show_bundle(output, f"unchanged, in {time.monotonic() - start:.1f} s; --fresh makes it anew")
+            made = _show_bundle(
+                output, f"unchanged, in {time.monotonic() - start:.1f} s; --fresh makes it anew"
+            )
+            _write_page(file, made, warnings)
             return
     from rich.console import Console
 
@@ -209,11 +179,19 @@ def export(
     for variant, outcome in report.found.items():
         Console().print(search_table(variant, outcome))
     made = _show_bundle(output, _how(report))
+    _write_page(file, made, report.warnings)
     if timings:
         from .compare.yardstick import measure_yardstick
         from .running.timings import timings_table
 
         Console().print(timings_table(report.phases, measure_yardstick(origin, made, limits)))
+
+
+def _write_page(file: "OutputFile | None", bundle: "Bundle", warnings: Sequence[str]) -> None:
+    if file:
+        from mien.mobile_reference.report.bundle_page import bundle_page
+
+        file.write(bundle_page(bundle, warnings))
 
 
 def _how(report: "ExportReport") -> str:
@@ -253,6 +231,7 @@ _SERVES = {
     "--graph": (_CONVERTERS,),
     "--held-out": (_QUANTISERS,),
     "--json": (_CONVERTERS, _QUANTISERS),
+    "--page": (_BUNDLE,),
     "--precision": (_BUNDLE,),
     "--budget-points": (_BUNDLE,),
     "--work": (_BUNDLE,),

@@ -22,6 +22,7 @@ LAYERS: Mapping[str, str] = {
     "conformance": "the Core ML evaluator against other runtimes",
 }
 LAYER_OF: Mapping[str, str] = {
+    "tests/test_dist.py": "converters",
     "tests/test_install.py": "converters",
     "tests/test_layers.py": "unit",
     "tests/benchmarks/apps": "device",
@@ -53,6 +54,8 @@ LAYER_OF: Mapping[str, str] = {
     "tests/fuzz": "unit",
     "tests/fuzz/test_targets.py": "converters",
     "tests/mobile_reference": "unit",
+    "tests/mobile_reference/commands/test_shell.py": "converters",
+    "tests/mobile_reference/report/test_browser.py": "converters",
     "tests/mobile_reference/coreml/test_mil_check.py": "converters",
     "tests/mobile_reference/coreml/test_mil_conformance.py": "conformance",
     "tests/mobile_reference/coreml/test_mil_constexpr.py": "conformance",

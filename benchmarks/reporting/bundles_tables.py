@@ -13,6 +13,7 @@ from mien.benchmarks.results.compare import MS, Change
 from mien.mobile_reference.output.text import shown
 
 HEADINGS = ("variant", "inputs", "mean shift", "largest", "crossings", "MB old", "MB new")
+TIME_HEADINGS = ("variant", "what", "old", "new", "ratio", "verdict")
 _LEFT = ("variant", "what", "old", "new", "verdict")
 
 
@@ -50,7 +51,7 @@ def markdown(
     """Lay a comparison out as Markdown: the variants, the times if there are some, and ``lines``."""
     parts = [_rows(HEADINGS, (cells(change, threshold) for change in changes))]
     if times:
-        parts.append(_rows(("variant", "what", "old", "new", "ratio", "verdict"), map(_time_cells, times)))
+        parts.append(_rows(TIME_HEADINGS, map(time_cells, times)))
     if lines:
         parts.append("\n".join(f"- {_text(line)}" for line in lines))
     return "\n\n".join(parts) + "\n"
@@ -71,7 +72,8 @@ def _text(cell: str) -> str:
     return "".join(f"\\{c}" if c in r"\`*_[]|~" else c for c in escape(shown(cell), quote=False))
 
 
-def _time_cells(change: Change) -> tuple[str, ...]:
+def time_cells(change: Change) -> tuple[str, ...]:
+    """Return a row under ``TIME_HEADINGS``."""
     form = "{:.2f} ms" if change.unit == MS else "{:,.0f} instructions"
     old, new = form.format(change.before), form.format(change.after)
     return change.variant, change.what, old, new, f"{change.ratio.estimate:.3f}", change.verdict

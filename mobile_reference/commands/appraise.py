@@ -45,21 +45,33 @@ _COPIES, _THREAD = 4, 16 << 20
 
 
 class _Row(NamedTuple):
-    """The record of a photograph, its pictures by the names of their files, and what a score means."""
+    """The record of a photograph, what was drawn of it, and what a score means.
+
+    ``pictures`` are those for files, by their names; ``thumbnail`` is the small one of a page.
+    """
 
     record: dict[str, Any]
     pictures: Mapping[str, bytes] = {}
     meaning: str = ""
+    thumbnail: bytes = b""
+
+
+class _Drawing(NamedTuple):
+    """What is drawn of a rating: pictures for files, and a small one for a page."""
+
+    pictures: Callable[[Rating, str], Mapping[str, bytes]]
+    thumbnail: Callable[[Rating], bytes]
 
 
 _Show = Callable[[_Row], object]
-_Draw = Callable[[Rating, str], Mapping[str, bytes]]
 _PATH = click.Path(path_type=Path)
 
 
 @click.command(
     epilog=examples(
-        "appraise photo.jpg", "appraise *.jpg --bundle bundle --json", "appraise photo.jpg -o appraisals"
+        "appraise photo.jpg",
+        "appraise *.jpg --bundle bundle --json",
+        "appraise *.jpg -o appraisals --page sheet.html",
     )
 )
 @click.argument("photographs", nargs=-1, required=True, type=_PATH, metavar="PHOTO...")
@@ -67,6 +79,7 @@ _PATH = click.Path(path_type=Path)
 @click.option("--checkpoint", type=_PATH, help="Rate with the float pipeline of a checkpoint; needs PyTorch.")
 @click.option("--variant", help="Variant of the bundle (default: float32, or the first).")
 @click.option("-o", "--output", type=_PATH, help="Write pictures and heatmaps into this folder.")
+@click.option("--page", type=_PATH, help="Also write a page of small pictures, the lowest score first.")
 @click.option(
     "--rate-anyway", is_flag=True, help="Rate also what is refused, such as a turned head; a note says why."
 )
@@ -83,6 +96,7 @@ def appraise(
     checkpoint: Path | None,
     variant: str | None,
     output: Path | None,
+    page: Path | None,
     rate_anyway: bool,  # noqa: FBT001 - click passes flags so
     threads: int,
     jobs: int | None,
@@ -94,15 +108,16 @@ def appraise(
     cannot be rated, or that the pipeline refuses, does not stop the others; the exit code is 2 if there
     was one.
     """
-    folder = _output_folder(output, photographs)
+    folder, sheet = _output_folder(output, photographs), OutputFile.maybe(page)
     open_rater = partial(_rater, bundle, checkpoint, variant, threads, rate_anyway)
     alone = len(photographs) == 1 and not as_json
-    draw = drawn_rating if folder else drawn_panel if alone else _draw_nothing
+    pictures = drawn_rating if folder else drawn_panel if alone else _draw_nothing
+    draw = _Drawing(pictures, _thumbnail if sheet else _no_thumbnail)
     rated = _in_turn(_shared(open_rater, photographs, draw, jobs or _usual_jobs(len(photographs))))
     # What is wrong with the bundle is said before the table begins.
     rows = chain([next(rated)], rated)
     show = _print_json if as_json else _say_one if alone else _table_printer(photographs)
-    failed = 0
+    failed, done = 0, []
     with (
         closing(rated),
         folder.in_place() if folder else nullcontext() as writer,
@@ -114,6 +129,10 @@ def appraise(
             show(row)
             write_all(row.pictures)
             log(json_text(row.record))
+            if sheet:
+                done.append(row)
+    if sheet:
+        sheet.write(_sheet(done))
     if failed:
         raise click.exceptions.Exit(2)
 
@@ -192,7 +211,7 @@ class _Share:
     the rest.
     """
 
-    def __init__(self, open_rater: Callable[[], _Rater], photographs: Sequence[Path], draw: _Draw) -> None:
+    def __init__(self, open_rater: Callable[[], _Rater], photographs: Sequence[Path], draw: _Drawing) -> None:
         self._begin = partial(_begun, open_rater, draw)
         self._left = list(photographs)
         self._child = self._begin(self._left)
@@ -224,14 +243,14 @@ class _Share:
 
 
 def _shared(
-    open_rater: Callable[[], _Rater], photographs: Sequence[Path], draw: _Draw, jobs: int
+    open_rater: Callable[[], _Rater], photographs: Sequence[Path], draw: _Drawing, jobs: int
 ) -> list[_Share]:
     """Deal photographs out to at most so many processes."""
     jobs = min(jobs, len(photographs))
     return [_Share(open_rater, photographs[one::jobs], draw) for one in range(jobs)]
 
 
-def _begun(open_rater: Callable[[], _Rater], draw: _Draw, photographs: Sequence[Path]) -> Child[None]:
+def _begun(open_rater: Callable[[], _Rater], draw: _Drawing, photographs: Sequence[Path]) -> Child[None]:
     return Child(partial(_rate, open_rater, tuple(photographs), draw), LIMITS)
 
 
@@ -254,7 +273,28 @@ def _draw_nothing(rating: Rating, stem: str) -> Mapping[str, bytes]:
     return {}
 
 
-def _rate(open_rater: Callable[[], _Rater], photographs: Sequence[Path], draw: _Draw, tell: Tell) -> None:
+def _thumbnail(rating: Rating) -> bytes:
+    from mien.mobile_reference.report.contact_sheet import thumbnail
+
+    return thumbnail(rating)
+
+
+def _no_thumbnail(rating: Rating) -> bytes:
+    return b""
+
+
+def _sheet(rows: Sequence[_Row]) -> str:
+    """Make the page of all photographs."""
+    from mien.mobile_reference.report.contact_sheet import Rated, contact_sheet
+
+    meaning = next((row.meaning for row in rows if row.meaning), "")
+    rated = [
+        Rated(row.record["photo"], row.record["score"], _note(row.record), row.thumbnail) for row in rows
+    ]
+    return contact_sheet(rows[0].record["variant"], meaning, rated)
+
+
+def _rate(open_rater: Callable[[], _Rater], photographs: Sequence[Path], draw: _Drawing, tell: Tell) -> None:
     """Tell the variant when its models are loaded, then a row for every photograph."""
     rater = open_rater()
     tell(rater.variant)
@@ -269,7 +309,8 @@ def _rate(open_rater: Callable[[], _Rater], photographs: Sequence[Path], draw: _
             tell(_Row(_record(path, rater.variant, findings, error=str(error))))
             continue
         record = _record(path, rater.variant, rating.prepared.findings, rating)
-        tell(_Row(record, draw(rating, path.stem), _meaning(rating.spec)))
+        drawn = draw.pictures(rating, path.stem)
+        tell(_Row(record, drawn, _meaning(rating.spec), draw.thumbnail(rating)))
 
 
 def _record(

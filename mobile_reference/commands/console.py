@@ -152,8 +152,10 @@ _ADVICE = (
 """What to do about what a system refuses."""
 
 
-def _explain_closed_pipe(_: BaseException) -> tuple[str, int]:
-    """Whoever read standard output has seen enough: nothing is said."""
+def _explain_exit(error: BaseException) -> tuple[str, int]:
+    """Completion leaves with 0; else whoever read standard output has seen enough. Nothing is said."""
+    if isinstance(error, SystemExit) and error.code == 0:
+        return "", 0
     _give_up_output()
     return "", BAD
 
@@ -167,8 +169,8 @@ def _explain(error: Exception) -> tuple[str, int]:
 
 _ENDS: tuple[tuple[Any, Callable[[Any], tuple[str, int]]], ...] = (
     ((KeyboardInterrupt, click.Abort), lambda _: ("interrupted", INTERRUPTED)),
-    # Tables leave by SystemExit when nobody reads them.
-    ((BrokenPipeError, SystemExit), _explain_closed_pipe),
+    # Tables leave by SystemExit when nobody reads them, and click when it has told a shell its completions.
+    ((BrokenPipeError, SystemExit), _explain_exit),
     (ModuleNotFoundError, _explain_missing_module),
     (OSError, _explain_refusal),
     (Exception, _explain),

@@ -1,7 +1,7 @@
 """Options that several commands have in common."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,29 @@ class FiniteRange(click.FloatRange):
         if not math.isfinite(number):
             self.fail(f"{value} is not a finite number.", param, ctx)
         return number
+
+
+class SectionedCommand(click.Command):
+    """A command whose help has its options under several headings, so that one finds what belongs together.
+
+    ``sections`` has the options of each heading as they are typed, without dashes, in the order in which they
+    are shown. The others come first, under "Options".
+    """
+
+    def __init__(self, *args: Any, sections: Mapping[str, Sequence[str]], **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.sections = sections
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write every option once."""
+        options = [p for p in self.get_params(ctx) if isinstance(p, click.Option)]
+        records = {option.opts[-1].lstrip("-"): option.get_help_record(ctx) for option in options}
+        grouped = {name for names in self.sections.values() for name in names}
+        first = [name for name in records if name not in grouped]
+        for heading, names in {"Options": first, **self.sections}.items():
+            rows = [row for name in names if (row := records[name])]
+            with formatter.section(heading):
+                formatter.write_dl(rows)
 
 
 def renamed(name: str) -> Callable[[click.Context, click.Parameter, Path | None], None]:

@@ -32,7 +32,6 @@ from mien.mobile_reference.verify.limits import (
     Figure,
     choice_lines,
     failures,
-    fidelity_page,
     fidelity_record,
     figures,
 )
@@ -80,7 +79,9 @@ class _Request(NamedTuple):
     help="What the bundle was made from: a file of Python, which is executed, a .pt2 or .onnx file, or a "
     "checkpoint (default: the one that ships).",
 )
-@click.option("--page", type=_PATH, help="With --held-out: write figures and worst inputs as an HTML page.")
+@click.option(
+    "--page", type=_PATH, help="Also write an HTML page; with --held-out it shows the worst inputs."
+)
 @click.option("--faces", type=_PATH, hidden=True, expose_value=False, callback=renamed("--held-out"))
 @click.option("--checkpoint", type=_PATH, hidden=True, expose_value=False, callback=renamed("--pipeline"))
 @click.option("--threads", default=1, show_default=True, type=click.IntRange(1, 64))
@@ -109,7 +110,6 @@ def verify(
     and with drawn anomalies. A gate that is a function is judged by its --pipeline alone.
     """
     opened = open_bundle(bundle or shipped_bundle()).only(variants)
-    _check_request(held_out, page)
     files = {path: OutputFile.at(path) for path in (output, page, junit) if path}
     limits = _WITH_PYTORCH if held_out or pipeline else Limits()
     asked = _Request(held_out, pipeline, threads, jobs or usable_cores())
@@ -126,7 +126,9 @@ def verify(
     if output:
         files[output].write(report + "\n")
     if page:
-        files[page].write(fidelity_page(fidelity, judged, opened.name))
+        from mien.mobile_reference.verify.page import verify_page
+
+        files[page].write(verify_page(opened, found, fidelity, judged))
     if junit:
         files[junit].write(junit_text(f"mien verify {opened.name}", list(_cases(found, judged))))
     if as_json:
@@ -186,12 +188,6 @@ def _opened(bundle: Bundle, source: Path | None) -> Any:
             f"{pipeline.weights[:12]}; give the bundle's own with --pipeline"
         )
     return pipeline
-
-
-def _check_request(held_out: Path | None, page: Path | None) -> None:
-    """Find out before the work what would fail after it."""
-    if page and not held_out:
-        raise UsageError("--page shows held-out inputs; give --held-out FOLDER with it")
 
 
 def _print_fidelity(fidelity: Fidelity, judged: Sequence[Figure]) -> None:

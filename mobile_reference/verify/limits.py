@@ -1,16 +1,12 @@
-"""What is said of a fidelity: figures against the limits of the manifest, as a record and a page."""
+"""What is said of a fidelity: figures against the limits of the manifest, and a record of them."""
 
-import base64
-import io
 import math
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from html import escape
 from typing import Any
 
 import numpy as np
-from PIL import Image
 
 from mien.mobile_reference.bundle.reader import Bundle, size_of
 from mien.mobile_reference.contract import EACH, IOU, MEAN, RANK, SCALAR, PipelineSpec
@@ -27,11 +23,6 @@ CAVEAT = (
     f"{NOT_VALIDATED}."
 )
 NOT_JUDGED = "not judged here"
-_STYLE = """
-body { font: 15px/1.5 sans-serif; max-width: 70rem; margin: 2rem auto }
-td, th { padding: .1rem .7rem; text-align: right }
-img { max-width: 100% }
-"""
 
 
 @dataclass(frozen=True)
@@ -221,46 +212,12 @@ def _finite(value: float) -> float | None:
     return value if math.isfinite(value) else None
 
 
-def _cells(figure: Figure) -> tuple[str, ...]:
+def cells(figure: Figure) -> tuple[str, ...]:
+    """Return a figure's row under ``HEADINGS``."""
     value = "-" if math.isnan(figure.value) else f"{figure.value:.4f}".rstrip("0").rstrip(".")
     limit = "" if figure.limit is None else f"{figure.limit:g}"
     verdict = {None: "", True: "passed", False: "FAILED"}[figure.passed]
     return figure.variant, figure.name, value, limit, verdict, figure.face
 
 
-HEADINGS = ("variant", "figure", "value", "limit", "", "face or layer")
-
-
-def fidelity_page(fidelity: Fidelity, found: Sequence[Figure], name: str) -> str:
-    """Make one HTML page that needs nothing else: every figure, and the worst face of every variant."""
-    rows = "".join(_row("td", _cells(figure)) for figure in found)
-    pictures = "".join(map(_worst_picture, fidelity.variants))
-    return (
-        f'<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><title>mien verify: {escape(name)}'
-        f"</title><style>{_STYLE}</style></head><body><h1>mien verify: {escape(name)}</h1>"
-        f"<p>{escape(CAVEAT)}</p><h2>Worst faces</h2><p>What went in, and each view in "
-        f"float and in the variant.</p>{pictures}<h2>Figures</h2><table>{_row('th', HEADINGS)}{rows}</table>"
-        "</body></html>\n"
-    )
-
-
-def _worst_picture(found: VariantFidelity) -> str:
-    """Name the worst face of a variant and show it, where the pipeline takes a picture."""
-    worst = worst_of(found.likeness)
-    heading = f"<h3>{escape(found.variant)}: worst input, {escape(worst.face)}, error {worst.error:.3f}</h3>"
-    if not found.worst.size:
-        return heading
-    return (
-        f'{heading}<img alt="what went in, and each view in float and in the variant" '
-        f'src="data:image/png;base64,{_png(found.worst)}">'
-    )
-
-
-def _row(tag: str, cells: Sequence[str]) -> str:
-    return "<tr>" + "".join(f"<{tag}>{escape(cell)}</{tag}>" for cell in cells) + "</tr>\n"
-
-
-def _png(pixels: Any) -> str:
-    file = io.BytesIO()
-    Image.fromarray(pixels).save(file, "PNG")
-    return base64.b64encode(file.getvalue()).decode()
+HEADINGS = ("variant", "figure", "value", "limit", "verdict", "face or layer")

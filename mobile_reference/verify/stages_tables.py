@@ -17,6 +17,8 @@ from mien.mobile_reference.run.models import COREML
 from .limits import NOT_JUDGED
 from .stages import StageResult, Verification
 
+STAGE_HEADINGS = ("variant", "stage", "PSNR dB", "nearest gate", "value", "tolerance", "verdict")
+
 
 def _metric(gate: GateSpec) -> Metric:
     """Return the metric that a gate is told by; a function of the user's is told as the loss that it gave."""
@@ -37,13 +39,19 @@ def stages_table(bundle: Bundle, found: Verification) -> Table:
         box=SIMPLE,
         padding=(0, 1, 0, 0),
     )
-    for heading in ("variant", "stage", "PSNR dB", "nearest gate", "value", "tolerance", ""):
+    for heading in (*STAGE_HEADINGS[:-1], ""):
         right = heading in ("PSNR dB", "value", "tolerance")
         table.add_column(heading, justify="right" if right else "left", overflow="fold")
     last = {result.variant: result.stage for result in found.results}
-    for (variant, stage), group in groupby(found.results, key=lambda one: (one.variant, one.stage)):
-        table.add_row(variant, stage, *_cells(list(group)), end_section=last[variant] == stage)
+    for variant, stage, *cells in stage_rows(found):
+        table.add_row(variant, stage, *cells, end_section=last[variant] == stage)
     return table
+
+
+def stage_rows(found: Verification) -> Iterator[tuple[str, ...]]:
+    """Yield under ``STAGE_HEADINGS`` each stage of each variant with the gate that it comes nearest to."""
+    for (variant, stage), group in groupby(found.results, key=lambda one: (one.variant, one.stage)):
+        yield variant, stage, *_cells(list(group))
 
 
 def _cells(results: Sequence[StageResult]) -> tuple[str, ...]:

@@ -92,39 +92,23 @@ def train(
 @click.command(epilog=examples("evaluate portraits --checkpoint checkpoint --page seen.html"))
 @click.argument("faces", type=_PATH)
 @click.option("--checkpoint", type=_PATH, help="What to evaluate (default: the checkpoint that ships).")
-@click.option("--split", help="Split of the index (default: val; without an index, every image).")
+@click.option("--split", metavar="NAME", help="Of the index (default: val; without one, every image).")
 @click.option("-o", "--output", type=_PATH, help="Write the figures into this JSON file.")
 @click.option("--page", type=_PATH, help="Write figures and worst cases as an HTML page.")
-@click.option(
-    "--dump", type=_PATH, help="Only write the drawn faces into this new folder, to be rated elsewhere."
-)
-@click.option(
-    "--ratings",
-    type=_PATH,
-    help="Compare with people's ratings of FACES instead: a CSV file of photograph, rater, rating.",
-)
-@click.option("--scale", default=_SCALE, show_default=True, help=_SCALE_HELP)
-@click.option("--rated", type=_PATH, help="Evaluate what another program made of the faces of --dump.")
-@click.option(
-    "--everyday",
-    type=_PATH,
-    multiple=True,
-    help="Measure this folder of everyday faces beside FACES, by trait. May be repeated.",
-)
+@click.option("--dump", type=_PATH, help="Only write the drawn faces into this new folder.")
+@click.option("--ratings", type=_PATH, help="CSV: compare with people's ratings of FACES instead.")
+@click.option("--scale", default=_SCALE, metavar="A:B", help="The raters' scale, such as 1:7; 7 is typical.")
+@click.option("--rated", type=_PATH, help="Evaluate what another program made of --dump.")
+@click.option("--everyday", type=_PATH, multiple=True, help="Also a folder of everyday faces, by trait.")
 @click.option(
     "--also",
     type=click.Choice(("unseen", "nuisance", "retest")),
     multiple=True,
-    help="Measure unseen kinds of anomaly, nuisances, or the same person twice. May be repeated.",
+    metavar="WHAT",
+    help="unseen kinds of anomaly, nuisance, retest; may be repeated.",
 )
-@click.option(
-    "--noise",
-    default=0.0,
-    show_default=True,
-    type=FiniteRange(0, 64),
-    help="Add a camera's noise to every face, of this standard deviation in grey levels.",
-)
-@click.option("--threads", default=1, show_default=True, type=click.IntRange(1, 64))
+@click.option("--noise", default=0.0, metavar="LEVELS", type=FiniteRange(0, 64), help="Add a camera's noise.")
+@click.option("--threads", default=1, metavar="N", type=click.IntRange(1, 64), help="Default: 1.")
 @click.option("--json", "as_json", is_flag=True, help="Print the figures as one JSON object.")
 def evaluate(
     faces: Path,

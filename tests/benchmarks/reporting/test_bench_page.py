@@ -63,7 +63,7 @@ class Tags(HTMLParser):
 
     def handle_starttag(self, tag: str, attrs: object) -> None:
         self.seen.add(tag)
-        if tag != "meta":
+        if tag != "meta":  # which has no end
             self.open.append(tag)
 
     def handle_startendtag(self, tag: str, attrs: object) -> None:
@@ -78,8 +78,8 @@ def test_the_page_is_well_formed_and_alone(report: dict[str, Any]) -> None:
     tags = Tags()
     tags.feed(text)
     assert tags.open == []
-    assert "script" not in tags.seen
-    assert not re.search(r"(src|href)=|https?://|@import|url\(", text)
+    assert text.count("<script") == 1  # ours, which sorts
+    assert not re.search(r"\b(src|href)=|https?://|@import|url\(", text)
     assert "&lt;script&gt;" in text
 
 

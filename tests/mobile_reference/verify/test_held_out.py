@@ -2,6 +2,7 @@
 
 import io
 import json
+import math
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -22,7 +23,9 @@ from mien.mobile_reference.metrics import METRICS, rank_agreement
 from mien.mobile_reference.verify.held_out import Fidelity, judge_fidelity, likeness, merged
 from mien.mobile_reference.verify.held_out_tables import fidelity_tables
 from mien.mobile_reference.verify.layers import Divergence
-from mien.mobile_reference.verify.limits import failures, fidelity_page, fidelity_record, figures
+from mien.mobile_reference.verify.limits import failures, fidelity_record, figures
+from mien.mobile_reference.verify.page import verify_page
+from mien.mobile_reference.verify.stages import StageResult, Verification
 from tests.mobile_reference.conftest import FUNCTIONS, SPEC, faithful
 from tests.mobile_reference.fakebundles import run_functions
 
@@ -235,9 +238,13 @@ def test_record_is_json_and_page_shows_every_worst_face(disturbed: Any):
     bundle, found = disturbed(faithful)
     judged = figures(bundle, found)
     json.dumps(fidelity_record(judged, found.faces), allow_nan=False)
-    page = fidelity_page(found, judged, "<name>")
+    golden = Verification((StageResult("<name>", "<stage>", math.inf, None, None, 0.0, "<face>"),))
+    page = verify_page(bundle, golden, found, judged)
     assert page.count("data:image/png;base64,") == 3
+    # Where each stage is run on its own, what it adds to the error is drawn.
+    assert page.count("what each stage adds to it</figcaption>") == 3
     assert "<name>" not in page
+    assert "&lt;name&gt;" in page
     assert {one.worst.shape for one in found.variants} == {(256, 1280, 3)}
 
 
@@ -256,12 +263,6 @@ def test_the_tables_fit_a_terminal_and_mark_what_fails(disturbed: Any):
     assert worst.split()[-1] == "*"
     assert any("apart" in line for line in lines)
     assert lines[-1] == "* fails its limit"
-
-
-def test_a_page_wants_held_out_inputs(fake: Any, tmp_path: Any):
-    answer = CliRunner().invoke(cli.verify, [str(fake.path), "--page", str(tmp_path / "x")])
-    assert isinstance(answer.exception, UsageError)
-    assert "--held-out" in str(answer.exception)
 
 
 @pytest.mark.parametrize(("option", "name"), [("--faces", "--held-out"), ("--checkpoint", "--pipeline")])

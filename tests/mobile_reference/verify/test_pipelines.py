@@ -31,8 +31,10 @@ from mien.mobile_reference.errors import BundleError, UsageError
 from mien.mobile_reference.run.runner import BundleRunner
 from mien.mobile_reference.verify.held_out import judge_fidelity
 from mien.mobile_reference.verify.layers import divergences
-from mien.mobile_reference.verify.limits import failures, fidelity_page, figures
+from mien.mobile_reference.verify.limits import failures, figures
+from mien.mobile_reference.verify.page import verify_page
 from mien.mobile_reference.verify.repeatability import repeats
+from mien.mobile_reference.verify.stages import Verification
 from tests.mobile_reference.fakebundles import VARIANTS, Arrays, Functions, run_functions, write_bundle
 
 CHANCE = np.random.default_rng(5)
@@ -295,7 +297,7 @@ def test_held_out_inputs_of_any_pipeline_are_judged(install: Any, name: str):
     # A limit of each gate for three variants, and that of agreement for two pairs of platforms.
     assert len(gated) == 3 * len(case.spec.gates) + 2
     assert {figure.passed for figure in gated} == {True}
-    page = fidelity_page(found, drawn, bundle.name)
+    page = verify_page(bundle, Verification(()), found, drawn)
     # Whoever has no picture to show has none on the page.
     assert page.count("<img") == (3 if case is PICTURES else 0)
 
