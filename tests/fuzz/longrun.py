@@ -56,7 +56,9 @@ def longrun(
     """Go on with the long run, until the time is over or every target has its count."""
     if write:
         before, rest = PAGE.read_text().split(BEGIN)
-        PAGE.write_text(before + BEGIN + table(_read(_file(None)), _read(_file(ROOT))) + END + rest.split(END)[1])
+        PAGE.write_text(
+            before + BEGIN + table(_read(_file(None)), _read(_file(ROOT))) + END + rest.split(END)[1]
+        )
         return
     targets = former_targets(checkout.absolute()) if checkout else TARGETS
     end, file = time.monotonic() + seconds, _file(checkout)
