@@ -11,7 +11,7 @@ PYTEST := OMP_WAIT_POLICY=passive $(PY) -m pytest --numprocesses=auto --maxproce
   --no-loadscope-reorder
 PORTRAITS := $(wildcard models/appraisal/samples/nobody-0[1-6]*.jpg)
 
-.PHONY: demo small-bundle figures goals replay test test-fast mutants fuzz other-torch dist lint setup clean
+.PHONY: demo small-bundle figures speed goals replay test test-fast mutants fuzz other-torch dist lint setup clean
 
 demo: $(READY)
 	@mkdir -p $(DEMO)
@@ -33,6 +33,10 @@ small-bundle: $(if $(BUNDLE),$(READY),demo)
 figures: demo
 	@echo "== figures: beside the float pipeline, one thread"
 	@$(PY) -m mien.benchmarks.experiments.figures $(DEMO)/bundle
+
+# BEFORE=FOLDER: another checkout, where `make demo` was run, to be timed by turns with this one.
+speed: demo
+	@$(PY) -m mien.benchmarks.experiments.speed $(DEMO)/bundle $(if $(BEFORE),--before $(BEFORE))
 
 goals: demo
 	@echo "== goals: every figure that has one"

@@ -28,6 +28,7 @@ LAYER_OF: Mapping[str, str] = {
     "tests/benchmarks/apps": "device",
     "tests/benchmarks/emulation": "device",
     "tests/benchmarks/estimates": "device",
+    "tests/benchmarks/experiments": "unit",
     "tests/benchmarks/phone": "unit",
     "tests/benchmarks/reporting": "unit",
     "tests/benchmarks/reporting/test_bench_summary.py": "converters",

@@ -37,6 +37,7 @@ def exports(bundle: Path, kept: FolderCache, monkeypatch: pytest.MonkeyPatch) ->
     importlib.import_module("mien.export.exporter")
     made = Exports(bundle)
     monkeypatch.setattr("mien.export.exporter.make_bundle", made)
+    monkeypatch.delenv("PYTHONPATH", raising=False)
     # Whoever works on mien while its tests run changes these.
     monkeypatch.setattr("mien.export.cache.key._folder_of", lambda room: bundle)
     monkeypatch.setattr("mien.export.cache.key.source_commit", lambda: "1234")
