@@ -71,12 +71,33 @@ os._exit(int(number("code", 255)))
 
 _CPU = "/sys/devices/system/cpu/cpu"
 _HEAT = [
-    *("Thermal Status: ", "0", "\n\tTemperature{mValue=", "31.5", ", mType=3, mName=", "skin", ", mStatus=0}\n"),
+    *(
+        "Thermal Status: ",
+        "0",
+        "\n\tTemperature{mValue=",
+        "31.5",
+        ", mType=3, mName=",
+        "skin",
+        ", mStatus=0}\n",
+    ),
     *("thermal_zone7/type=cpu\nthermal_zone7/temp=", "41500", "\n", f"{_CPU}3/cpufreq/scaling_max_freq="),
     *("1804800", "\n", "  level: ", "80", "\n", "low_power=", "0", "\n"),
 ]
 _TIMES = [
-    *("count=", "10", " first=", "1200", " curr=", "1100", " min=", "1000", " max=", "1300", " avg=", "1110.5"),
+    *(
+        "count=",
+        "10",
+        " first=",
+        "1200",
+        " curr=",
+        "1100",
+        " min=",
+        "1000",
+        " max=",
+        "1300",
+        " avg=",
+        "1110.5",
+    ),
     *(" std=", "12", "\nInference timings in us: Init: ", "5000", ", First inference: ", "1500", "\n"),
 ]
 
@@ -90,7 +111,15 @@ DIALOGUE: Mapping[str, Any] = {
     "state": _answer("device", "\n"),
     "phone": _answer(
         *("[ro.product.manufacturer]: [", "mien", "]\n[ro.product.model]: [", "Double", "]\n"),
-        *("[ro.product.cpu.abi]: [", "arm64-v8a", "]\n[ro.build.version.sdk]: [", "35", "]\npage=", "4096", "\n"),
+        *(
+            "[ro.product.cpu.abi]: [",
+            "arm64-v8a",
+            "]\n[ro.build.version.sdk]: [",
+            "35",
+            "]\npage=",
+            "4096",
+            "\n",
+        ),
         *(f"{_CPU}0/cpu_capacity=", "250", f"\n{_CPU}3/cpu_capacity=", "1024", "\n"),
         *(f"{_CPU}3/cpufreq/cpuinfo_max_freq=", "2800000", "\n"),
     ),

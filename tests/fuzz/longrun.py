@@ -37,7 +37,7 @@ WANTED: Mapping[str, int] = {
 """How many cases of each target; of exports, some end before they are struck."""
 FORMER: Mapping[str, int] = {"models": 400}
 """Of another checkout: of the other targets so many as ``OF_FORMER``, for a case takes seconds there."""
-OF_FORMER = 60
+OF_FORMER = 40
 
 
 @click.command()
@@ -56,7 +56,9 @@ def longrun(
     """Go on with the long run, until the time is over or every target has its count."""
     if write:
         before, rest = PAGE.read_text().split(BEGIN)
-        PAGE.write_text(before + BEGIN + table(_read(_file(None)), _read(_file(ROOT))) + END + rest.split(END)[1])
+        PAGE.write_text(
+            before + BEGIN + table(_read(_file(None)), _read(_file(ROOT))) + END + rest.split(END)[1]
+        )
         return
     targets = former_targets(checkout.absolute()) if checkout else TARGETS
     end, file = time.monotonic() + seconds, _file(checkout)
