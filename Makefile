@@ -11,7 +11,7 @@ PYTEST := OMP_WAIT_POLICY=passive $(PY) -m pytest --numprocesses=auto --maxproce
   --no-loadscope-reorder
 PORTRAITS := $(wildcard models/appraisal/samples/nobody-0[1-6]*.jpg)
 
-.PHONY: demo small-bundle figures speed goals replay test test-fast mutants fuzz other-torch dist lint setup clean
+.PHONY: demo small-bundle figures speed goals replay test test-fast mutants fuzz fuzz-long other-torch dist lint setup clean
 
 demo: $(READY)
 	@mkdir -p $(DEMO)
@@ -63,6 +63,11 @@ mutants: $(READY)
 # SEED=N, SECONDS=N, TARGETS="models goldens": damaged files put to the real commands; see docs/reliability.md.
 fuzz: $(READY)
 	@$(PY) -m tests.fuzz $(if $(SEED),--seed $(SEED)) $(if $(SECONDS),--seconds $(SECONDS)) $(if $(FIRST),--first $(FIRST)) \
+	  $(foreach target,$(TARGETS),--target $(target))
+
+# A piece of the long run, which goes on where it ended; WRITE=1 puts its counts into docs/reliability.md.
+fuzz-long: $(READY)
+	@$(PY) -m tests.fuzz.longrun $(if $(SECONDS),--seconds $(SECONDS)) $(if $(CHECKOUT),--checkout $(CHECKOUT)) $(if $(WRITE),--write) \
 	  $(foreach target,$(TARGETS),--target $(target))
 
 # TORCH=2.9.1: tests of users' own pipelines with another PyTorch, in an environment of its own.

@@ -37,7 +37,7 @@ WANTED: Mapping[str, int] = {
 """How many cases of each target; of exports, some end before they are struck."""
 FORMER: Mapping[str, int] = {"models": 400}
 """Of another checkout: of the other targets so many as ``OF_FORMER``, for a case takes seconds there."""
-OF_FORMER = 60
+OF_FORMER = 40
 
 
 @click.command()

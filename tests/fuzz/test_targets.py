@@ -1,14 +1,21 @@
 """The readers: sound files end well, known damage is refused, and a short campaign finds nothing."""
 
-from collections.abc import Mapping
+import json
+import os
+import shutil
+import signal
+import subprocess
+import time
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from tests.fuzz import kills
 from tests.fuzz.campaign import Prepared, campaign, prepare, try_data
-from tests.fuzz.harness import GATE, PASSED, REFUSED
+from tests.fuzz.harness import GATE, INTERRUPTED, KILLED, PASSED, REFUSED, Bounds
 from tests.fuzz.surroundings import FOREIGN, PLACES
 from tests.fuzz.targets import TARGETS, Case, Command
 
@@ -21,7 +28,7 @@ def prepared(tmp_path_factory: pytest.TempPathFactory) -> Mapping[str, Prepared]
 @pytest.mark.parametrize("name", TARGETS)
 def test_sound_files_are_not_refused(prepared: Mapping[str, Prepared], name: str) -> None:
     # The stages of the tiny bundle are not one pipeline, so a gate fails.
-    right = GATE if name == "goldens" else PASSED
+    right = {"goldens": GATE, "kills": KILLED}.get(name, PASSED)
     one = prepared[name]
     assert {seed.name: try_data(one, seed, seed.read_bytes()) for seed in one.seeds} == {
         seed.name: right for seed in one.seeds
@@ -41,6 +48,63 @@ def test_a_lost_file_of_somebody_else_is_found(prepared: Mapping[str, Prepared])
     assert try_data(replace(one, target=target), one.seeds[0], b"") == PASSED
     target = replace(target, enter=overwrite)
     assert try_data(replace(one, target=target), one.seeds[0], b"").startswith("lost")
+
+
+def test_an_interrupted_export_leaves_the_former_bundle(
+    prepared: Mapping[str, Prepared], tmp_path: Path
+) -> None:
+    sound = prepared["kills"].folder
+    shutil.copytree(sound / "out", tmp_path / "out")
+    blow = kills.Blow(signal.SIGINT, 0.6)
+    assert kills.how_it_ended(sound, tmp_path, blow, Bounds(memory=7 << 28)) in (INTERRUPTED, PASSED)
+
+
+def test_what_a_killed_export_leaves_is_found(
+    prepared: Mapping[str, Prepared], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sound, bounds = prepared["kills"].folder, Bounds(memory=7 << 28)
+
+    def ended(act: Callable[[], None], spoil: Callable[[], object]) -> str:
+        shutil.rmtree(tmp_path)
+        shutil.copytree(sound / "out", tmp_path / "out")
+        monkeypatch.setattr(kills, "exported", lambda *_: act)
+        monkeypatch.setattr(kills, "_GRACE", 0.2)
+        spoil()
+        return kills.how_it_ended(sound, tmp_path, kills.Blow(signal.SIGKILL, 1), bounds)
+
+    def leave_an_orphan() -> None:
+        # The mark is in what a program is begun with, not in what a forked process has changed.
+        os.environ[kills._MARK] = mark
+        subprocess.Popen(["sleep", "30"], start_new_session=True)
+        time.sleep(30)
+
+    monkeypatch.setattr(kills.os, "getpid", lambda: 1)
+    monkeypatch.setattr(kills.time, "monotonic_ns", lambda: 2)
+    mark = "1-2"
+    assert ended(leave_an_orphan, lambda: None) == "orphans: sleep 30 "
+    nothing: Callable[[], None] = lambda: time.sleep(30)  # noqa: E731
+    manifest = tmp_path / "out" / "manifest.json"
+    assert ended(nothing, manifest.unlink).startswith("lost: ")
+    assert ended(nothing, lambda: (tmp_path / "out" / "x").touch()) == "lost: files ['x']"
+
+
+def test_another_program_is_judged(prepared: Mapping[str, Prepared], tmp_path: Path) -> None:
+    program = tmp_path / "mien"
+    program.write_text("#!/bin/sh\nkill -SEGV $$\n")
+    program.chmod(0o755)
+    one = prepared["models"]
+    other = replace(one, target=replace(one.target, program=program))
+    assert try_data(other, one.seeds[0], b"") == "crash: signal 11"
+
+
+def test_a_phone_that_lies_is_refused(prepared: Mapping[str, Prepared]) -> None:
+    one = prepared["dialogues"]
+    dialogue = json.loads(one.seeds[0].read_bytes())
+    flood = dialogue | {"phone": dialogue["phone"] | {"times": 10**9}}
+    slow = dialogue | {"devices": dialogue["devices"] | {"wait": 10**9}}
+    for damage in (flood, slow, dialogue | {"job": None}):
+        assert try_data(one, one.seeds[0], json.dumps(damage).encode()) == REFUSED
+    assert try_data(one, one.seeds[0], b"\xff\x00") == REFUSED
 
 
 def test_a_campaign_goes_on_where_another_ended(prepared: Mapping[str, Prepared]) -> None:
