@@ -1,5 +1,6 @@
 """The command ``mien export``."""
 
+import os
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -12,6 +13,7 @@ from mien.mobile_reference.commands.options import FiniteRange, examples, rename
 if TYPE_CHECKING:
     from mien.mobile_reference.bundle.reader import Bundle
 
+    from .exporter import ExportReport
     from .running.isolation import Limits
     from .search.precision_search import Budget
 
@@ -167,6 +169,7 @@ def export(
     from .cache.key import Asked
     from .cache.reuse import Reuse
 
+    before = dict(os.environ)
     asked = Asked(
         source,
         calibration,
@@ -189,13 +192,15 @@ def export(
     from mien.mobile_reference.report.progress import one_bar
     from mien.models.sources import Origin
 
+    from .cache.contents import ReuseOfContents
     from .exporter import ExportRequest, make_bundle
     from .search.tables import search_table
 
+    contents = None if fresh or timings else ReuseOfContents.begin(before)
     chosen = _precision(precision, budget_points, work, output)
     origin = Origin(source, skip_unreadable, trust_pt2, asked.front)
     limits = _limits(converter_cpu, converter_memory)
-    request = ExportRequest(origin, calibration, output, chosen, limits, golden, variants)
+    request = ExportRequest(origin, calibration, output, chosen, limits, golden, variants, contents)
     with one_bar("running the float pipeline") as progress:
         report = make_bundle(request, progress)
     if reuse:
@@ -203,14 +208,20 @@ def export(
     _show_warnings(report.warnings)
     for variant, outcome in report.found.items():
         Console().print(search_table(variant, outcome))
-    made = _show_bundle(
-        output, f"in {report.seconds:.0f} s, largest converter {report.peak_memory / 1e9:.1f} GB"
-    )
+    made = _show_bundle(output, _how(report))
     if timings:
         from .compare.yardstick import measure_yardstick
         from .running.timings import timings_table
 
         Console().print(timings_table(report.phases, measure_yardstick(origin, made, limits)))
+
+
+def _how(report: "ExportReport") -> str:
+    """Say how a bundle came to its place."""
+    if report.unchanged:
+        return f"unchanged, in {report.seconds:.1f} s; --fresh makes it anew"
+    reused = f", {report.reused} conversions made before" if report.reused else ""
+    return f"in {report.seconds:.0f} s{reused}, largest converter {report.peak_memory / 1e9:.1f} GB"
 
 
 def _show_warnings(warnings: Sequence[str]) -> None:

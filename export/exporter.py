@@ -15,16 +15,17 @@ from mien.mobile_reference.bundle.app_bundle import BUNDLE
 from mien.mobile_reference.files import default_cache
 from mien.mobile_reference.output.folder import OutputFolder
 from mien.models.onnx_module import OnnxModule
-from mien.models.pipeline import Calibration, Pipeline, Sample, to_module
+from mien.models.pipeline import Calibration, Gathered, Pipeline, Sample, to_module
 from mien.models.sources import Source, as_origin, open_pipeline
 
 from . import environments
+from .cache.contents import MadeBefore, ReuseOfContents
 from .errors import ExportError
 from .packing.packing import CalibrationRecord, check_said, manifest_head, pack
 from .packing.promises import broken_promises, lacks
 from .packing.variant_selection import Judgement, check_limits, judge, model_of, not_held
 from .running.isolation import Limits, Usage
-from .running.jobs import Progress, run_jobs
+from .running.jobs import REUSED, Made, Progress, run_jobs
 from .running.plan import (
     FAULTS,
     TFLITE_VARIANTS,
@@ -50,7 +51,7 @@ class ExportRequest:
 
     No inputs stand for those that come with the pipeline. ``precision`` is a file of assignments by variant,
     or the budget of a search for them; ``limits`` are those of every converter. ``variants`` are the names of
-    those to make, none for all.
+    those to make, none for all. ``reuse`` knows what was made before, where it may be taken.
     """
 
     source: Source
@@ -60,6 +61,7 @@ class ExportRequest:
     limits: Limits = field(default_factory=Limits)
     golden: Sequence[Path] = ()
     variants: Sequence[str] = ()
+    reuse: ReuseOfContents | None = None
 
 
 @dataclass(frozen=True)
@@ -67,7 +69,8 @@ class ExportReport:
     """What an export took: seconds of time, and the peak memory of its largest converter in bytes.
 
     ``warnings`` say what weakens the calibration; ``found`` is what a search for precisions found, by
-    variant; ``phases`` are where the time went.
+    variant; ``phases`` are where the time went. ``reused`` tells how many conversions were made before,
+    ``unchanged`` that the whole bundle was.
     """
 
     seconds: float
@@ -75,6 +78,8 @@ class ExportReport:
     warnings: tuple[str, ...]
     found: Mapping[str, Outcome]
     phases: tuple[Phase, ...]
+    reused: int = 0
+    unchanged: bool = False
 
 
 @one_thread()
@@ -103,6 +108,11 @@ def make_bundle(request: ExportRequest, progress: Progress) -> ExportReport:
         source = as_origin(request.source).of(pipeline)
         save_traces(calibration.samples, work / "traces")
         watch.lap("running the float pipeline")
+        known = _made_before(request, gathered, stored, wanted, work)
+        if known and (warnings := known.fetch_bundle(folder)) is not None:
+            took = time.monotonic() - start
+            return ExportReport(took, 0, warnings, {}, watch.phases(), unchanged=True)
+        conversions = known.conversions if known else None
         progress("rounding weights", 0, 1)
         round_weights(pipeline, work / "traces")
         watch.lap("rounding weights")
@@ -111,22 +121,34 @@ def make_bundle(request: ExportRequest, progress: Progress) -> ExportReport:
         found, precision = _precision(request, pipeline, stored, work / "traces", workers, progress)
         watch.lap("precisions")
         jobs = plan(source, pipeline, work / "traces", work, precision, wanted)
-        ran = run_jobs(jobs, workers, progress, request.limits)
+        ran = run_jobs(jobs, workers, progress, request.limits, conversions)
         watch.lap("conversions", ran)
         shutil.copy(precision, work / "ranges" / PRECISION)
         judging = pipeline.inputs.judging(pipeline, goldens)
         watch.lap("inputs to judge by")
         judged = _judged(request, work, pipeline, judging)
         watch.lap("judging")
-        palettes, tried = _try_palettes(request, work, pipeline, judging, progress)
+        palettes, tried = _try_palettes(request, work, pipeline, judging, progress, conversions)
         watch.lap("palettes", tried)
         judged += palettes
         failing = not_held(judged, pipeline.spec)
         pack(folder, work, pipeline, goldens, head, judged)
         watch.lap("packing")
         warnings = calibration.warnings + read_faults(work) + failing
-    peak = max((usage.peak_memory for usage in ran.values()), default=0)
-    return ExportReport(time.monotonic() - start, peak, warnings, found, watch.phases())
+        if known:
+            known.keep_bundle(folder, warnings)
+    used = [*ran.values(), *tried.values()]
+    peak = max((usage.peak_memory for usage in used), default=0)
+    took, reused = time.monotonic() - start, used.count(REUSED)
+    return ExportReport(took, peak, warnings, found, watch.phases(), reused)
+
+
+def _made_before(
+    request: ExportRequest, gathered: Gathered, stored: Path, variants: Sequence[str], work: Path
+) -> MadeBefore | None:
+    if request.reuse is None or isinstance(request.precision, Budget):
+        return None
+    return request.reuse.of(as_origin(request.source).path, gathered, stored, variants, work)
 
 
 def chosen_variants(names: Sequence[str], pipeline: Pipeline) -> tuple[str, ...]:
@@ -194,7 +216,12 @@ def _judged(
 
 
 def _try_palettes(
-    request: ExportRequest, work: Path, pipeline: Pipeline, samples: Sequence[Sample], progress: Progress
+    request: ExportRequest,
+    work: Path,
+    pipeline: Pipeline,
+    samples: Sequence[Sample],
+    progress: Progress,
+    made: Made | None,
 ) -> tuple[list[Judgement], dict[str, Usage]]:
     """Make variants of ever smaller palettes until one fails its tolerance, which the next would too.
 
@@ -209,7 +236,8 @@ def _try_palettes(
             model.name: palette_job(variant, model.name, request.source, work / "traces", work)
             for model in pipeline.models
         }
-        used |= run_jobs([job for name, job in jobs.items() if name in served], 1, progress, request.limits)
+        mine = [job for name, job in jobs.items() if name in served]
+        used |= run_jobs(mine, 1, progress, request.limits, made)
         if not all(model_of(work, variant, name).exists() for name in served):
             break  # it does not compute what the pipeline does
         lack = lacks(work, pipeline.spec, variant_named(variant))
@@ -220,7 +248,7 @@ def _try_palettes(
         if not judged[-1].passed:
             break
         others = [job for name, job in jobs.items() if name not in served]
-        used |= run_jobs(others, os.cpu_count() or 1, progress, request.limits)
+        used |= run_jobs(others, os.cpu_count() or 1, progress, request.limits, made)
     return judged, used
 
 

@@ -106,8 +106,8 @@ class FileInputs(Inputs):
         settled = self._opened(pipeline, prepared[0])
         files = tuple(one.file_digest for one in prepared)
 
-        def samples() -> Iterator[Sample]:
-            return (_sample(settled, one) for one in prepared)
+        def samples(share: slice) -> Iterator[Sample]:
+            return (_sample(settled, one) for one in prepared[share])
 
         return HeldOut(pipeline.weights, len(prepared), files, tuple(left_out), samples)
 

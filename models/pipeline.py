@@ -126,14 +126,15 @@ class Gathered:
 class HeldOut:
     """Samples to judge by: of which weights, how many, from which files, what was left out, and the samples.
 
-    ``samples`` makes one after the other: nobody holds them all.
+    ``samples`` makes one after the other: nobody holds them all. Given a slice, it makes those samples alone,
+    so that several processes can share the work.
     """
 
     weights: str
     count: int
     files: tuple[str, ...]
     skipped: tuple[str, ...]
-    samples: Callable[[], Iterator[Sample]]
+    samples: Callable[[slice], Iterator[Sample]]
 
 
 @dataclass(frozen=True)

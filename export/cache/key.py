@@ -1,7 +1,8 @@
-"""The key of an export: a hash of everything that its bundle follows from.
+"""The keys of exports: hashes of everything that their bundles follow from.
 
-Whatever is not certain to be in it makes an export that is not kept: code that is executed, files that others
-refer to, packages that can change without a new version.
+Whatever is not certain to be in a key makes an export that is not kept: files that others refer to, packages
+that can change without a new version. What a file of Python executes is not in the bytes of that file: such
+an export has the key of its contents, once the pipeline was opened and its inputs were prepared.
 """
 
 import hashlib
@@ -28,7 +29,8 @@ if TYPE_CHECKING:
 ROOMS = ("mobile_reference", "models", "calibration", "export")
 """Those that an export imports."""
 _OWN = "mien"
-_PYTHON = ".py"
+PYTHON = ".py"
+"""The ending of a source that is executed."""
 # The key under which ONNX files say where weights lie that are not in them.
 _ELSEWHERE = b"location"
 # What these libraries read from the environment may change the last bits of what they compute.
@@ -81,35 +83,50 @@ def key_of(asked: Asked, environment: Mapping[str, str] = os.environ) -> str | N
         OSError: something cannot be read.
     """
     named = [asked.source, *asked.calibration, *asked.golden, asked.precision]
-    packages = list(_packages())
-    if None in packages or not _is_kept(asked) or any(map(_leads_elsewhere, filter(None, named))):
+    around = surroundings(environment)
+    if around is None or not is_whole(asked.source) or any(map(_leads_elsewhere, filter(None, named))):
         return None
     record = {
-        "named": [None if path is None else _files(path) for path in named],
+        "named": [None if path is None else hashed_files(path) for path in named],
         "calibration": len(asked.calibration),
         "variants": asked.variants,
         "skip_unreadable": asked.skip_unreadable,
         "trust_pt2": asked.trust_pt2,
         "front": None if asked.front is None else asdict(asked.front),
-        "rooms": [_files(_folder_of(room)) for room in ROOMS],
         "commit": source_commit(),
+    }
+    return record_hash(record | around)
+
+
+def surroundings(environment: Mapping[str, str]) -> dict[str, Any] | None:
+    """Record what every export follows from, whatever it is of; None where that is not certain.
+
+    Raises:
+        OSError: something cannot be read.
+    """
+    packages = list(_packages())
+    if None in packages or os.environ.get("PYTHONPATH"):  # modules from there belong to no package
+        return None
+    return {
+        "rooms": [hashed_files(_folder_of(room)) for room in ROOMS],
         "packages": sorted(map(str, packages)),
         "python": [sys.version, platform.machine(), platform.platform(), _processor()],
         "environment": sorted(pair for pair in environment.items() if pair[0].startswith(_HEEDED)),
     }
-    return hashlib.sha256(json_text(_plain(record)).encode()).hexdigest()
 
 
-def _is_kept(asked: Asked) -> bool:
-    """Tell whether the bundle follows from what is hashed."""
-    source = asked.source
-    if os.environ.get("PYTHONPATH"):  # modules from there belong to no package
-        return False
+def is_whole(source: Path | None) -> bool:
+    """Tell whether the bytes of a source are all that is computed with."""
     if source is None:
         return True
-    if source.suffix == _PYTHON:
+    if source.suffix == PYTHON:
         return False
     return source.suffix != ".onnx" or _ELSEWHERE not in source.read_bytes()
+
+
+def record_hash(record: Mapping[str, Any]) -> str:
+    """Return the key of a record: 64 hexadecimal digits."""
+    return hashlib.sha256(json_text(_plain(record)).encode()).hexdigest()
 
 
 def _leads_elsewhere(path: Path) -> bool:
@@ -117,7 +134,7 @@ def _leads_elsewhere(path: Path) -> bool:
     return any(file.is_symlink() and file.is_dir() for file in path.rglob("*"))
 
 
-def _files(path: Path) -> list[tuple[str, str]]:
+def hashed_files(path: Path) -> list[tuple[str, str]]:
     """List a file, or the files in a folder at any depth: their places, and the hashes of their bytes."""
     place = Path(os.path.abspath(path))  # noqa: PTH100 - links are part of the place
     inside = sorted(place.rglob("*")) if place.is_dir() else [place]

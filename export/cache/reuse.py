@@ -9,7 +9,7 @@ from mien.mobile_reference.bundle.app_bundle import BUNDLE
 from mien.mobile_reference.output.folder import OutputFolder
 
 from .key import Asked, key_of
-from .store import BundleCache, NotKept
+from .store import BUNDLES, FolderCache, NotKept, files_in
 
 
 @dataclass(frozen=True)
@@ -19,7 +19,7 @@ class Reuse:
     Libraries change the environment while they are imported.
     """
 
-    cache: BundleCache
+    cache: FolderCache
     asked: Asked
     environment: Mapping[str, str]
     key: str
@@ -28,7 +28,7 @@ class Reuse:
     def begin(cls, asked: Asked) -> "Reuse | None":
         """Find the key of an export; None where no bundle is kept, or none of its kind."""
         environment = dict(os.environ)
-        cache, key = BundleCache.of_user(), _key(asked, environment)
+        cache, key = FolderCache.of_user(BUNDLES), _key(asked, environment)
         return None if cache is None or key is None else cls(cache, asked, environment, key)
 
     def fetch(self, output: Path) -> tuple[str, ...] | None:
@@ -46,7 +46,7 @@ class Reuse:
     def keep(self, bundle: Path, warnings: Sequence[str]) -> None:
         """Keep a bundle that was just made, unless something that it follows from changed meanwhile."""
         if _key(self.asked, self.environment) == self.key:
-            self.cache.keep(self.key, bundle, warnings)
+            self.cache.keep(self.key, bundle, files_in(bundle), warnings)
 
 
 def _key(asked: Asked, environment: Mapping[str, str]) -> str | None:

@@ -1,20 +1,19 @@
-"""A folder of bundles by their keys: whole or not there, the ones not used for longest go first.
+"""Folders that are kept by their keys: whole or not there, the ones not used for longest go first.
 
-Several exports may use it at once, and each may be killed at any moment. What is found is trusted only after
-its copy was checked, file by file. A cache that cannot be written is said, and never stops an export.
+Several exports may use a cache at once, and each may be killed at any moment. What is found is trusted only
+after its copy was checked, file by file. A cache that cannot be written is said, and never stops an export.
 """
 
 import os
 import re
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
-from mien.mobile_reference.bundle.reader import MANIFEST, open_bundle, sha256, size_of
-from mien.mobile_reference.errors import BundleError
+from mien.mobile_reference.bundle.reader import sha256, size_of
 from mien.mobile_reference.files import default_cache
 from mien.mobile_reference.output.json_text import json_text
 from mien.mobile_reference.output.text import say
@@ -24,20 +23,22 @@ from mien.mobile_reference.strict_json import parse_json
 PLACE = "MIEN_CACHE"
 """Environment variable that names the folder, or says ``off``."""
 OFF = "off"
+KINDS = BUNDLES, CONVERSIONS = "bundles", "conversions"
+"""What is kept, each in a folder of its own."""
 LARGEST = 2 << 30
-"""Bytes that are kept; some twenty bundles of the built-in pipeline."""
+"""Bytes of each kind that are kept; some twenty bundles of the built-in pipeline."""
 _ENTRY = re.compile(r"[0-9a-f]{64}")
-_BUNDLE, _RECORD = "bundle", "record.json"
+_FILES, _RECORD = "files", "record.json"
 _MOST_RECORDED = 1 << 20
 
 
 class NotKept(LookupError):  # noqa: N818 - no error, most exports are the first of their kind
-    """There is no sound bundle of a key."""
+    """There is nothing sound of a key."""
 
 
 @dataclass(frozen=True)
 class Entry:
-    """A bundle that is kept, its size in bytes, and when it was last used, in seconds since 1970."""
+    """A folder that is kept, its size in bytes, and when it was last used, in seconds since 1970."""
 
     folder: Path
     size: int
@@ -45,54 +46,64 @@ class Entry:
 
 
 @dataclass(frozen=True)
-class BundleCache:
-    """The bundles under a ``folder``, which need not exist, of at most ``largest`` bytes together."""
+class FolderCache:
+    """What is kept under a ``folder``, which need not exist, of at most ``largest`` bytes together."""
 
     folder: Path
     largest: int = LARGEST
 
     @classmethod
-    def of_user(cls) -> "BundleCache | None":
-        """Return this user's, None where it was switched off."""
+    def of_user(cls, kind: str) -> "FolderCache | None":
+        """Return this user's of a kind, None where it was switched off."""
         place = os.environ.get(PLACE)
         if place == OFF:
             return None
-        return cls(Path(place) if place else default_cache() / "bundles")
+        return cls((Path(place) if place else default_cache()) / kind)
 
     def fetch(self, key: str, target: Path) -> tuple[str, ...]:
-        """Copy the bundle of a key into the empty folder ``target``, check the copy, and return its warnings.
+        """Copy the files of a key into the folder ``target``, check the copies, and return the notes.
 
         Raises:
-            NotKept: there is no such bundle, or no sound one, which is said; ``target`` is then of no use.
+            NotKept: there is nothing of the key, or nothing sound, which is said. ``target`` has then nothing
+                of it.
         """
         entry = self.folder / key
         if not entry.is_dir():
             raise NotKept(key)
+        copied: list[Path] = []
         try:
-            shutil.copytree(entry / _BUNDLE, target, dirs_exist_ok=True)
-            warnings = _checked(entry / _RECORD, target)
-        except (OSError, ValueError, BundleError) as error:
-            say(f"the bundle that was kept in {entry} is damaged ({error!s:.300}); it is made anew")
+            record = _read_record(entry / _RECORD)
+            _check_listed(entry / _FILES, record["files"])
+            for name, digest in record["files"].items():
+                copied.append(target / name)
+                _copy_checked(entry / _FILES / name, copied[-1], digest)
+        except (OSError, ValueError) as error:
+            say(f"what was kept in {entry} is damaged ({error!s:.300}); it is made anew")
+            for file in copied:
+                file.unlink(missing_ok=True)
             remove(entry)
             raise NotKept(key) from error
         with suppress(OSError):
             os.utime(entry)
-        return warnings
+        return tuple(record["notes"])
 
-    def keep(self, key: str, bundle: Path, warnings: Sequence[str]) -> None:
-        """Keep a copy of a bundle, unless there is one, and remove what has no room beside it."""
+    def keep(self, key: str, root: Path, files: Iterable[Path], notes: Sequence[str] = ()) -> None:
+        """Keep copies of files under ``root``, unless there are some, and remove what has no room beside."""
         if (self.folder / key).exists():
             return
         try:
             self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
             with unfinished(self.folder, Path.mkdir) as staging:
-                shutil.copytree(bundle, staging / _BUNDLE)
-                record = {"manifest": sha256(staging / _BUNDLE / MANIFEST), "warnings": list(warnings)}
-                (staging / _RECORD).write_text(json_text(record))
+                listed = {}
+                for file in files:
+                    name = file.relative_to(root).as_posix()
+                    listed[name] = sha256(file)
+                    _copy_checked(file, staging / _FILES / name, listed[name])
+                (staging / _RECORD).write_text(json_text({"files": listed, "notes": list(notes)}))
                 staging.rename(self.folder / key)
             self._make_room()
-        except OSError as error:
-            say(f"the bundle is not kept in {self.folder}: {error}; the next export makes it anew")
+        except (OSError, ValueError) as error:
+            say(f"nothing is kept in {self.folder}: {error}; the next export makes it anew")
 
     def entries(self) -> list[Entry]:
         """List what is kept, the ones used last first; nothing else in the folder is touched."""
@@ -116,32 +127,54 @@ class BundleCache:
                 remove(entry.folder)
 
 
-def _checked(record: Path, bundle: Path) -> tuple[str, ...]:
-    """Check a copied bundle by what was recorded of it, and return the warnings.
+def files_in(folder: Path) -> Iterator[Path]:
+    """List the files in a folder at any depth."""
+    return (file for file in sorted(folder.rglob("*")) if not file.is_dir())
+
+
+def _copy_checked(file: Path, target: Path, digest: str) -> None:
+    """Copy a file, and refuse a copy with other bytes than it is known to have."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    shutil.copyfile(file, target)
+    if sha256(target) != digest:
+        raise ValueError(f"{file.name} has other bytes than were recorded")
+
+
+def _check_listed(folder: Path, listed: Mapping[str, Any]) -> None:
+    there = {file.relative_to(folder).as_posix() for file in files_in(folder)}
+    if listed.keys() != there:
+        raise ValueError(f"it has other files than were recorded: {sorted(listed.keys() ^ there)[:3]}")
+
+
+def _read_record(file: Path) -> dict[str, Any]:
+    """Read what was recorded of an entry.
 
     Raises:
-        BundleError: a file is missing or was changed.
-        ValueError: the record is not one, or of another bundle.
+        ValueError: it is not such a record.
     """
-    if record.stat().st_size > _MOST_RECORDED:
-        raise ValueError(f"{record} is larger than {_MOST_RECORDED} bytes")
-    kept = parse_json(record.read_bytes())
-    if not _is_record(kept) or kept["manifest"] != sha256(bundle / MANIFEST):
-        raise ValueError(f"{record} is not of the bundle beside it")
-    listed = {MANIFEST, *open_bundle(bundle).manifest["files"]}
-    there = {file.relative_to(bundle).as_posix() for file in bundle.rglob("*") if not file.is_dir()}
-    if listed != there:
-        raise ValueError(f"it has other files than its manifest lists: {sorted(listed ^ there)[:3]}")
-    return tuple(kept["warnings"])
+    if file.stat().st_size > _MOST_RECORDED:
+        raise ValueError(f"{file} is larger than {_MOST_RECORDED} bytes")
+    record = parse_json(file.read_bytes())
+    if not _is_record(record):
+        raise ValueError(f"{file} is not a record of what lies beside it")
+    found: dict[str, Any] = record
+    return found
 
 
-def _is_record(kept: Any) -> bool:
+def _is_record(record: Any) -> bool:
     return (
-        isinstance(kept, dict)
-        and kept.keys() == {"manifest", "warnings"}
-        and isinstance(kept["warnings"], list)
-        and all(isinstance(warning, str) for warning in kept["warnings"])
+        isinstance(record, dict)
+        and record.keys() == {"files", "notes"}
+        and isinstance(record["files"], dict)
+        and all(_is_inside(name) and isinstance(digest, str) for name, digest in record["files"].items())
+        and isinstance(record["notes"], list)
+        and all(isinstance(note, str) for note in record["notes"])
     )
+
+
+def _is_inside(name: str) -> bool:
+    path = PurePosixPath(name)
+    return not path.is_absolute() and ".." not in path.parts
 
 
 def _entry(folder: Path) -> Entry:

@@ -229,7 +229,9 @@ def _save_held_out(portraits: Path, source: Source, folder: Path) -> Subject:
     pipeline = open_pipeline(source)
     if pipeline.end_to_end is None or len(pipeline.end_to_end.inputs) != 1:
         raise ConversionError(f"pipeline {pipeline.name} has no end-to-end model of one input to compare")
-    samples = [sample.tensors for sample in pipeline.inputs.held_out(pipeline, portraits).samples()]
+    samples = [
+        sample.tensors for sample in pipeline.inputs.held_out(pipeline, portraits).samples(slice(None))
+    ]
     named = {_INPUT: pipeline.end_to_end.inputs[0], _RATING: pipeline.spec.rating.tensor}
     arrays = {key: np.stack([sample[name] for sample in samples]) for key, name in named.items()}
     save_file(arrays, folder / _HELD_OUT)

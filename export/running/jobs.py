@@ -3,6 +3,7 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 from mien.export.errors import ConversionError
 
@@ -12,35 +13,64 @@ Progress = Callable[[str, int, int], None]
 """Told what was finished, how many steps are done, and of how many."""
 
 
+REUSED = Usage(0.0, 0)
+"""What a conversion used that was made before."""
+
+
 @dataclass(frozen=True)
 class Job:
-    """One conversion: ``work`` runs it in the current process, once the jobs titled ``after`` have ended."""
+    """One conversion: ``work`` runs it in the current process, once the jobs titled ``after`` have ended.
+
+    ``makes`` are the files and folders that it may leave in the folder of the export, by which a conversion
+    that was made before stands for it; ``reads`` are files that decide what it makes, beside what all
+    conversions of an export follow from.
+    """
 
     title: str
     log: Path
     work: Callable[[], None]
     after: tuple[str, ...] = ()
+    makes: tuple[str, ...] = ()
+    reads: tuple[Path, ...] = ()
+
+
+class Made(Protocol):
+    """Knows conversions that were made before."""
+
+    def fetch(self, job: Job) -> bool:
+        """Put what a conversion makes into its place; tell whether it was made before."""
+        ...
+
+    def keep(self, job: Job) -> None:
+        """Remember what a conversion made."""
+        ...
 
 
 def run_jobs(
-    jobs: Sequence[Job], workers: int, progress: Progress, limits: Limits | None = None
+    jobs: Sequence[Job],
+    workers: int,
+    progress: Progress,
+    limits: Limits | None = None,
+    made: Made | None = None,
 ) -> dict[str, Usage]:
     """Run conversions, ``workers`` at a time, and return what each used, by title.
 
     A job stands behind those that it comes after. Whatever ends this function, an interrupt too, ends those
-    that run, and no other is begun.
+    that run, and no other is begun. What was ``made`` before is taken from there (``REUSED``).
 
     Raises:
         ConversionError: converters failed; raised after the others ended, and says what was lost.
     """
-    waiting, running = list(jobs), list[Conversion]()
-    ended: dict[str, Usage | ConversionError] = {}
+    found = [job for job in jobs if made and made.fetch(job)]
+    waiting, running = [job for job in jobs if job not in found], list[Conversion]()
+    ended: dict[str, Usage | ConversionError] = {job.title: REUSED for job in found}
+    by_title = {job.title: job for job in jobs}
     try:
         while waiting or running:
             _begin(waiting, running, ended, workers, limits or Limits())
             for one in finished(running):
                 running.remove(one)
-                ended[one.title] = _outcome(one)
+                ended[one.title] = _outcome(one, by_title[one.title], made)
                 if isinstance(ended[one.title], Usage):
                     progress(one.title, len(ended), len(jobs))
     finally:
@@ -71,8 +101,11 @@ def _begin(
             running.append(Conversion(job.work, job.log, limits, job.title))
 
 
-def _outcome(one: Conversion) -> Usage | ConversionError:
+def _outcome(one: Conversion, job: Job, made: Made | None) -> Usage | ConversionError:
     try:
-        return one.result()
+        used = one.result()
     except ConversionError as error:
         return error
+    if made:
+        made.keep(job)
+    return used

@@ -26,6 +26,29 @@ Route = Callable[[str, Source, Path, Path], None]
 TFLITE_VARIANTS = tuple(variant.name for variant in VARIANTS if variant.platform == TFLITE)
 FAULTS = "faults"
 _PROPAGATED = "propagated"
+# Where in the folder of an export lies what conversions may leave, by route.
+_MAKES = {
+    "tflite": (
+        "work/{name}/{name}.tflite",
+        *(f"{variant}/{{name}}.tflite" for variant in TFLITE_VARIANTS),
+        "rounded/{name}.safetensors",
+        "ranges/{name}.json",
+        "ranges/{name}.precision.json",
+        "faults/{name}.json",
+        f"{_PROPAGATED}/{{name}}",
+    ),
+    "coreml": (
+        "coreml-fp32/{name}.mlpackage",
+        "coreml-fp16/{name}.mlpackage",
+        "coreml-int8w/{name}.mlpackage",
+        "faults/{name}.coreml.json",
+    ),
+    COREML_INT8: (
+        f"{COREML_INT8}/{{name}}.mlpackage",
+        "ranges/{name}.coreml.json",
+        f"faults/{{name}}.{COREML_INT8}.json",
+    ),
+}
 # In a folder of its own: beside the traces it would be taken for one.
 ROUNDINGS = Path("rounded") / "weights.safetensors"
 """Where in a folder of traces the rounded weights lie."""
@@ -47,7 +70,11 @@ def plan(
 
     def job(route: str, one: Component, work: Route, *after: str) -> Job:
         title, log = f"{route} {one.name}", folder / f"{route}-{one.name}.log"
-        return Job(title, log, partial(work, one.name, source, traces, folder), after)
+        makes = tuple(place.format(name=one.name) for place in _MAKES[route])
+        if route == "coreml" and not one.quantise:  # it is in all variants what it is in float32
+            makes += (f"{COREML_INT8}/{one.name}.mlpackage",)
+        reads = () if route == "coreml" else (precision,)
+        return Job(title, log, partial(work, one.name, source, traces, folder), after, makes, reads)
 
     jobs, models = [], components(pipeline)
     whole = pipeline.end_to_end.name if pipeline.end_to_end else None
@@ -62,7 +89,7 @@ def plan(
             after = [] if pipeline.net else [f"tflite {one.name}"]
             jobs.append(job("coreml", one, convert_coreml, *after))
     eights = [one for one in models if one.quantise and COREML_INT8 in variants]
-    return jobs + [job("coreml-w8a8", one, convert_coreml_int8, f"tflite {one.name}") for one in eights]
+    return jobs + [job(COREML_INT8, one, convert_coreml_int8, f"tflite {one.name}") for one in eights]
 
 
 @one_thread()
@@ -203,7 +230,8 @@ def convert_coreml_int8(name: str, source: Source, traces: Path, folder: Path) -
 def palette_job(variant: str, name: str, source: Source, traces: Path, folder: Path) -> Job:
     """Return the conversion of one model to a variant whose weights are palettes."""
     work = partial(convert_palettes, variant, name, source, traces, folder)
-    return Job(f"{variant} {name}", folder / f"{variant}-{name}.log", work)
+    makes = (f"{variant}/{name}.mlpackage", f"faults/{name}.{variant}.json")
+    return Job(f"{variant} {name}", folder / f"{variant}-{name}.log", work, makes=makes)
 
 
 def convert_palettes(variant: str, name: str, source: Source, traces: Path, folder: Path) -> None:

@@ -1,6 +1,5 @@
 """The command ``mien appraise``."""
 
-import os
 from collections import Counter
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager, nullcontext
@@ -26,6 +25,7 @@ from mien.mobile_reference.output.text import path_text, shown
 from mien.mobile_reference.report.pictures import drawn_panel, drawn_rating
 from mien.mobile_reference.run.child import Child, Limits, Tell
 from mien.mobile_reference.run.runner import Appraiser, BundleRunner, Rating
+from mien.mobile_reference.run.threads import usable_cores
 
 from .options import examples
 
@@ -170,8 +170,7 @@ def _output_folder(output: Path | None, photographs: Sequence[Path]) -> OutputFo
 
 
 def _usual_jobs(photographs: int) -> int:
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return max(min(cores, photographs // FEW), 1)
+    return max(min(usable_cores(), photographs // FEW), 1)
 
 
 class _Share:

@@ -6,7 +6,7 @@ from functools import partial
 from importlib.metadata import entry_points
 from itertools import count
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import click
 from rich.console import Console
@@ -22,7 +22,8 @@ from mien.mobile_reference.output.text import say
 from mien.mobile_reference.report.junit import Case
 from mien.mobile_reference.report.junit import junit as junit_text
 from mien.mobile_reference.run.child import Child, Limits, Tell
-from mien.mobile_reference.verify.held_out import Fidelity, ReferenceFace, judge_fidelity
+from mien.mobile_reference.run.threads import torch_threads, usable_cores
+from mien.mobile_reference.verify.held_out import Fidelity, ReferenceFace, judge_fidelity, merged
 from mien.mobile_reference.verify.held_out_tables import fidelity_tables
 from mien.mobile_reference.verify.layers import divergences
 from mien.mobile_reference.verify.limits import (
@@ -51,6 +52,16 @@ from .options import examples, renamed
 SOURCES = "mien.sources"
 """Who opens a float pipeline, which brings held-out inputs with what it makes of them."""
 _PATH = click.Path(path_type=Path)
+_WITH_PYTORCH = Limits(memory=8 << 30, seconds=0)
+
+
+class _Request(NamedTuple):
+    """What is judged by: held-out inputs, and the source of the float pipeline; by how many processes."""
+
+    folder: Path | None
+    source: Path | None
+    threads: int
+    jobs: int
 
 
 @click.command(
@@ -73,6 +84,9 @@ _PATH = click.Path(path_type=Path)
 @click.option("--faces", type=_PATH, hidden=True, expose_value=False, callback=renamed("--held-out"))
 @click.option("--checkpoint", type=_PATH, hidden=True, expose_value=False, callback=renamed("--pipeline"))
 @click.option("--threads", default=1, show_default=True, type=click.IntRange(1, 64))
+@click.option(
+    "--jobs", type=click.IntRange(1, 256), help="Processes that share held-out inputs (default: cores)."
+)
 @click.option("--json", "as_json", is_flag=True, help="Print the result as one JSON object.")
 @click.option("--junit", type=_PATH, help="Also write the results as JUnit XML, for a build server.")
 @click.option("-o", "--output", type=_PATH, help="Also write the JSON result into this file.")
@@ -83,6 +97,7 @@ def verify(
     pipeline: Path | None,
     page: Path | None,
     threads: int,
+    jobs: int | None,
     as_json: bool,  # noqa: FBT001 - click passes flags so
     junit: Path | None,
     output: Path | None,
@@ -96,9 +111,9 @@ def verify(
     opened = open_bundle(bundle or shipped_bundle()).only(variants)
     _check_request(held_out, page)
     files = {path: OutputFile.at(path) for path in (output, page, junit) if path}
-    # Whatever loads PyTorch needs more.
-    limits = Limits(memory=8 << 30, seconds=0) if held_out or pipeline else Limits()
-    child = Child(partial(_judge, opened, held_out, pipeline, threads), limits)
+    limits = _WITH_PYTORCH if held_out or pipeline else Limits()
+    asked = _Request(held_out, pipeline, threads, jobs or usable_cores())
+    child = Child(partial(_judge, opened, asked), limits)
     last = "nothing"
     with Console(stderr=True).status("verifying") as status:
         try:
@@ -124,19 +139,40 @@ def verify(
     _exit_on_failures(found, judged)
 
 
-def _judge(
-    bundle: Bundle, folder: Path | None, source: Path | None, threads: int, tell: Tell
-) -> tuple[Verification, Fidelity, list[Figure]]:
+def _judge(bundle: Bundle, asked: _Request, tell: Tell) -> tuple[Verification, Fidelity, list[Figure]]:
     """Do all that runs models, and tell what was done."""
 
     def progress(deviation: Deviation) -> None:
         tell(f"{deviation.variant}: {deviation.face}, {deviation.stage}")
 
-    pipeline = _opened(bundle, source) if folder or source else None
-    metrics = pipeline.metrics if pipeline else METRICS
-    found = verify_bundle(bundle, progress, threads, metrics)
-    fidelity = _judge_held_out(bundle, pipeline, folder, tell) if folder else Fidelity((), ())
+    # Before this process has threads.
+    others = _other_shares(bundle, asked) if asked.folder else []
+    try:
+        pipeline = _opened(bundle, asked.source) if asked.folder or asked.source else None
+        metrics = pipeline.metrics if pipeline else METRICS
+        found = verify_bundle(bundle, progress, asked.threads, metrics)
+        fidelity = Fidelity((), ())
+        if asked.folder:
+            first = _judge_held_out(bundle, pipeline, asked, _share(0, asked.jobs), tell)
+            fidelity = _with_goldens(bundle, merged([first, *(other.wait() for other in others)]), tell)
+    finally:
+        for other in others:
+            other.end()
     return found, fidelity, figures(bundle, fidelity, metrics)
+
+
+def _share(first: int, jobs: int) -> slice:
+    return slice(first, None, jobs)
+
+
+def _other_shares(bundle: Bundle, asked: _Request) -> list[Child[Fidelity]]:
+    """Let processes of their own judge all shares of the held-out inputs but the first."""
+
+    def judge(first: int, tell: Tell) -> Fidelity:
+        pipeline = _opened(bundle, asked.source)
+        return _judge_held_out(bundle, pipeline, asked, _share(first, asked.jobs), lambda _: None)
+
+    return [Child(partial(judge, first), _WITH_PYTORCH) for first in range(1, asked.jobs)]
 
 
 def _opened(bundle: Bundle, source: Path | None) -> Any:
@@ -164,26 +200,34 @@ def _print_fidelity(fidelity: Fidelity, judged: Sequence[Figure]) -> None:
         click.echo(CAVEAT)
 
 
-def _judge_held_out(bundle: Bundle, pipeline: Any, folder: Path, progress: Callable[[str], None]) -> Fidelity:
-    """Judge by inputs that the float pipeline brings."""
+def _judge_held_out(
+    bundle: Bundle, pipeline: Any, asked: _Request, share: slice, progress: Callable[[str], None]
+) -> Fidelity:
+    """Judge by a share of the inputs that the float pipeline brings; the first says what was left out."""
     progress("preparing held-out inputs")
-    held_out = pipeline.inputs.held_out(pipeline, folder)
+    held_out = pipeline.inputs.held_out(pipeline, asked.folder)
     seen = set(bundle.manifest["provenance"]["calibration"].get("images", ())) & set(held_out.files)
     if seen:
         raise UsageError(
-            f"{len(seen)} files of {folder} gave the bundle its ranges; give inputs that were held out"
+            f"{len(seen)} files of {asked.folder} gave the bundle its ranges; give inputs that were held out"
         )
-    for reason in held_out.skipped:
+    for reason in held_out.skipped if share.start == 0 else ():
         say(f"left out {reason}")
-    done = count(1)
-    judged = judge_fidelity(
-        bundle,
-        _fitting(bundle, held_out.samples()),
-        lambda name: progress(f"input {next(done)} of {held_out.count}: {name}"),
-        pipeline.metrics,
-    )
+    done = count(1, share.step)
+    # Float sums depend on how many threads add them up.
+    with torch_threads(asked.threads):
+        return judge_fidelity(
+            bundle,
+            _fitting(bundle, held_out.samples(share)),
+            lambda name: progress(f"input {next(done)} of {held_out.count}: {name}"),
+            pipeline.metrics,
+        )
+
+
+def _with_goldens(bundle: Bundle, fidelity: Fidelity, progress: Callable[[str], None]) -> Fidelity:
+    """Add what the golden inputs show of repeated runs and of layers."""
     return replace(
-        judged, repeats=tuple(repeats(bundle, progress)), divergences=tuple(divergences(bundle, progress))
+        fidelity, repeats=tuple(repeats(bundle, progress)), divergences=tuple(divergences(bundle, progress))
     )
 
 

@@ -77,6 +77,16 @@ class Child[R]:
         finally:
             self.end()
 
+    def wait(self) -> R:
+        """Return the result when the process has ended; nobody reads its messages.
+
+        Raises:
+            ChildError: it died or passed a limit. Errors of ``work`` are raised too.
+        """
+        for _ in self:
+            pass
+        return self.result
+
     def end(self) -> None:
         """End the process, whatever it does; one that has ended stays so."""
         self._process.kill()
@@ -117,13 +127,10 @@ def in_child[R](work: Callable[[], R], limits: Limits, subject: object) -> R:
     Raises:
         ChildError: the process died or passed a limit. Errors of ``work`` are raised too.
     """
-    child = Child(lambda _: work(), limits)
     try:
-        for _ in child:
-            pass
+        return Child(lambda _: work(), limits).wait()
     except ChildError as error:
         raise ChildError(f"{subject}: {error}; it is damaged or too large, make it again") from error
-    return child.result
 
 
 def confine(limits: Limits) -> None:

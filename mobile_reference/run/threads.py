@@ -1,8 +1,14 @@
-"""How many threads PyTorch computes with, where it is there."""
+"""How many cores there are, and how many threads PyTorch computes with, where it is there."""
 
+import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+
+
+def usable_cores() -> int:
+    """Count the cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 @contextmanager

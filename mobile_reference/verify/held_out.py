@@ -8,7 +8,7 @@ too.
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from itertools import product
+from itertools import chain, product, zip_longest
 from typing import Any, Protocol
 
 import numpy as np
@@ -180,7 +180,7 @@ class _Subject:
 
 def _badness(one: Likeness) -> tuple[bool, float]:
     """Order by error; one that is not a number is worse than any."""
-    return math.isnan(one.error), one.error
+    return math.isnan(one.error), 0.0 if math.isnan(one.error) else one.error
 
 
 def worst_of(likeness: Sequence[Likeness]) -> Likeness:
@@ -244,3 +244,38 @@ def judge_fidelity(
         tuple(subject.result() for subject in subjects.values()),
         tuple(Agreement(pair, tuple(found)) for pair, found in between.items()),
     )
+
+
+def merged(shares: Sequence[Fidelity]) -> Fidelity:
+    """Put the findings of several processes together, to which the inputs were dealt out in turn.
+
+    What is true of no single input is that of the first share.
+    """
+    return replace(
+        shares[0],
+        variants=tuple(map(_merged_variant, *(share.variants for share in shares))),
+        agreements=tuple(
+            Agreement(parts[0].variants, _in_order([part.likeness for part in parts]))
+            for parts in zip(*(share.agreements for share in shares), strict=True)
+        ),
+    )
+
+
+def _merged_variant(*parts: VariantFidelity) -> VariantFidelity:
+    likeness = _in_order([part.likeness for part in parts])
+    worst = max(range(len(likeness)), key=lambda place: (_badness(likeness[place]), place), default=0)
+    return VariantFidelity(
+        variant=parts[0].variant,
+        likeness=likeness,
+        # Pixels are counted over all inputs, so that their order says nothing.
+        flips=tuple(chain.from_iterable(part.flips for part in parts)),
+        waterfalls=_in_order([part.waterfalls for part in parts]),
+        worst=parts[worst % len(parts)].worst,
+    )
+
+
+def _in_order[T](parts: Sequence[Sequence[T]]) -> tuple[T, ...]:
+    """Take one of each part in turn, as they were dealt out."""
+    missing = object()
+    rows = chain.from_iterable(zip_longest(*parts, fillvalue=missing))
+    return tuple(one for one in rows if one is not missing)  # type: ignore[misc]

@@ -1,6 +1,7 @@
 """Held-out faces for ``mien verify``: aligned, plain and drawn upon, and what float makes of each."""
 
 from collections.abc import Iterator
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -35,11 +36,15 @@ def held_out_faces(folder: Path, checkpoint: Checkpoint, pipeline: Pipeline) -> 
     cut = cut_faces(portraits, checkpoint, lambda done, total: None)
     skipped = tuple(f"{portrait.image.name}: {reason}" for portrait, reason in cut.skipped)
 
-    def samples() -> Iterator[Sample]:
+    def inputs() -> Iterator[tuple[str, NDArray[np.uint8]]]:
         for place, (portrait, face) in enumerate(zip(cut.portraits, cut.faces, strict=True)):
             picture = face.permute(1, 2, 0).contiguous().numpy()[None]
             for kind, pixels in varied(picture, place, checkpoint):
-                yield Sample(f"{portrait.image.stem} {kind}", pipeline.run({"face": pixels}))
+                yield f"{portrait.image.stem} {kind}", pixels
+
+    def samples(share: slice) -> Iterator[Sample]:
+        for name, pixels in islice(inputs(), share.start, share.stop, share.step):
+            yield Sample(name, pipeline.run({"face": pixels}))
 
     files = tuple(image_hash(portrait) for portrait in cut.portraits)
     count = len(cut.portraits) * (1 + len(ANOMALIES))

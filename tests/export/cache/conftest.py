@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mien.export.cache.store import PLACE, BundleCache
+from mien.export.cache.store import BUNDLES, PLACE, FolderCache
 from mien.mobile_reference.contract import SCALAR, GateSpec, PipelineSpec, StageSpec, TensorSpec
 from tests.mobile_reference.fakebundles import write_bundle
 
@@ -26,10 +26,10 @@ def bundle(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> BundleCache:
+def kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FolderCache:
     """An empty cache, which the command uses too."""
     monkeypatch.setenv(PLACE, str(tmp_path / "cache"))
-    found = BundleCache.of_user()
+    found = FolderCache.of_user(BUNDLES)
     assert found is not None
     return found
 

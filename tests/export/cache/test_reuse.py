@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from mien.export.cache.store import PLACE, BundleCache
+from mien.export.cache.store import PLACE, FolderCache
 from mien.mobile_reference.commands.console import main
 
 from .conftest import content
@@ -32,7 +32,7 @@ class Exports:
 
 
 @pytest.fixture
-def exports(bundle: Path, kept: BundleCache, monkeypatch: pytest.MonkeyPatch) -> Exports:
+def exports(bundle: Path, kept: FolderCache, monkeypatch: pytest.MonkeyPatch) -> Exports:
     # What the libraries leave in the environment is there in every export of this process, or in none.
     importlib.import_module("mien.export.exporter")
     made = Exports(bundle)
@@ -117,11 +117,11 @@ def test_what_lies_at_the_place_and_is_not_a_bundle_stays(
 
 
 def test_a_damaged_bundle_is_made_anew_and_the_one_at_the_place_is_replaced(
-    exports: Exports, source: Path, kept: BundleCache, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    exports: Exports, source: Path, kept: FolderCache, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     run("export", source, "-o", tmp_path / "out")
     (entry,) = kept.entries()
-    (entry.folder / "bundle" / "manifest.json").write_text("{}")
+    (entry.folder / "files" / "manifest.json").write_text("{}")
     capsys.readouterr()
     assert run("export", source, "-o", tmp_path / "out") == 0
     assert "is damaged" in capsys.readouterr().err
@@ -148,9 +148,10 @@ def test_mien_cache_shows_and_clears(
     capsys.readouterr()
     assert run("cache") == 0
     shown = capsys.readouterr().out.splitlines()
-    assert len(shown) == 2
+    assert len(shown) == 3
     assert shown[1].startswith("1 bundles, ")
-    assert str(tmp_path / "cache") in shown[1]
+    assert str(tmp_path / "cache" / "bundles") in shown[1]
+    assert shown[2].startswith("0 conversions, ")
     assert run("cache", "--clear") == 0
     assert capsys.readouterr().out.startswith("0 bundles, 0.0 MB")
     assert content(tmp_path / "out") == content(exports.bundle)
@@ -161,4 +162,4 @@ def test_mien_cache_says_that_it_is_switched_off(
 ) -> None:
     monkeypatch.setenv(PLACE, "off")
     assert run("cache") == 0
-    assert capsys.readouterr().out == "no bundle is kept: MIEN_CACHE is off\n"
+    assert capsys.readouterr().out == "nothing is kept: MIEN_CACHE is off\n"

@@ -18,8 +18,8 @@ from scipy.stats import spearmanr
 from mien.mobile_reference.bundle.reader import open_bundle
 from mien.mobile_reference.commands import verify as cli
 from mien.mobile_reference.errors import UsageError
-from mien.mobile_reference.metrics import rank_agreement
-from mien.mobile_reference.verify.held_out import Fidelity, judge_fidelity, likeness
+from mien.mobile_reference.metrics import METRICS, rank_agreement
+from mien.mobile_reference.verify.held_out import Fidelity, judge_fidelity, likeness, merged
 from mien.mobile_reference.verify.held_out_tables import fidelity_tables
 from mien.mobile_reference.verify.layers import Divergence
 from mien.mobile_reference.verify.limits import failures, fidelity_page, fidelity_record, figures
@@ -88,6 +88,58 @@ def test_what_is_off_is_named_with_value_and_limit(disturbed: Any, tensor: str, 
     lines = failures(figures(bundle, found))
     assert any(line.startswith(f"tflite-fp16: {figure} is") and "the limit is" in line for line in lines)
     assert not any(line.startswith(("tflite-fp32:", "coreml-fp16:")) for line in lines)
+
+
+@pytest.mark.parametrize(("inputs", "jobs"), [(7, 1), (7, 2), (7, 3), (2, 3), (6, 3)])
+def test_shares_put_together_are_what_one_process_finds(fake: Any, stand_in: Any, inputs: int, jobs: int):
+    def disturb(variant: str, model: str, outputs: Arrays) -> Arrays:
+        noise = 0.1 * float(outputs["score"][0] % 1) if "score" in outputs else 0.0
+        return {name: value + noise if name == "score" else value for name, value in outputs.items()}
+
+    stand_in(disturb)
+    bundle, given = open_bundle(fake.path), faces(inputs)
+    alone = judge_fidelity(bundle, given, lambda name: None)
+    shares = [judge_fidelity(bundle, given[first::jobs], lambda name: None) for first in range(jobs)]
+    together = merged(shares)
+    assert figures(bundle, together) == figures(bundle, alone)
+    assert together.agreements == alone.agreements
+    for one, other in zip(together.variants, alone.variants, strict=True):
+        assert (one.likeness, one.waterfalls) == (other.likeness, other.waterfalls)
+        assert sorted(map(str, one.flips)) == sorted(map(str, other.flips))
+        assert np.array_equal(one.worst, other.worst)
+
+
+def test_two_processes_judge_as_one_does(fake: Any, stand_in: Any, monkeypatch: pytest.MonkeyPatch):
+    stand_in(faithful)
+    given, path = faces(5), Path("photographs")
+    held_out = Mock(files=(), skipped=("broken.png: no face",), count=5, samples=lambda share: given[share])
+    pipeline = Mock(inputs=Mock(held_out=lambda pipeline, folder: held_out), metrics=METRICS)
+    monkeypatch.setattr(cli, "_opened", lambda bundle, source: pipeline)
+    monkeypatch.setattr(cli, "_with_goldens", lambda bundle, fidelity, progress: fidelity)
+    told = [list[str](), list[str]()]
+    answers = [
+        cli._judge(open_bundle(fake.path), cli._Request(path, None, 1, jobs), told[jobs - 1].append)
+        for jobs in (1, 2)
+    ]
+    assert answers[0][2] == answers[1][2]
+    assert answers[0][1].faces == answers[1][1].faces == 5
+    shown = [[line for line in lines if line.startswith("input")] for lines in told]
+    assert [len(lines) for lines in shown] == [5, 3]
+    assert shown[1][1] == "input 3 of 5: face-2"
+
+
+def test_a_share_that_fails_ends_all(fake: Any, stand_in: Any, monkeypatch: pytest.MonkeyPatch):
+    def samples(share: slice) -> list[Face]:
+        if share.start:
+            raise UsageError("the second share has no inputs")
+        return faces(1)
+
+    stand_in(faithful)
+    held_out = Mock(files=(), skipped=(), count=2, samples=samples)
+    pipeline = Mock(inputs=Mock(held_out=lambda pipeline, folder: held_out), metrics=METRICS)
+    monkeypatch.setattr(cli, "_opened", lambda bundle, source: pipeline)
+    with pytest.raises(UsageError, match="the second share has no inputs"):
+        cli._judge(open_bundle(fake.path), cli._Request(Path("photographs"), None, 1, 2), lambda text: None)
 
 
 def test_a_score_that_is_not_a_number_fails(disturbed: Any):
@@ -237,8 +289,9 @@ def test_faces_that_gave_the_ranges_may_not_judge(fake: Any, tmp_path: Any):
     pipeline = Mock(inputs=Mock(held_out=lambda pipeline, folder: brought))
     fake.manifest["provenance"]["calibration"]["images"] = ["1" * 64, "2" * 64]
     fake.save()
+    asked = cli._Request(tmp_path, None, 1, 1)
     with pytest.raises(UsageError, match=r"1 files of .* gave the bundle its ranges"):
-        cli._judge_held_out(open_bundle(fake.path), pipeline, tmp_path, lambda text: None)
+        cli._judge_held_out(open_bundle(fake.path), pipeline, asked, slice(0, None, 1), lambda text: None)
 
 
 def test_a_pipeline_of_other_weights_is_refused(fake: Any, monkeypatch: pytest.MonkeyPatch):
