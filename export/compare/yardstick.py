@@ -24,6 +24,14 @@ from mien.models.pipeline import to_module
 from mien.models.sources import Source, open_pipeline
 
 Arrays = Mapping[str, NDArray[Any]]
+ALONE = """
+import sys, onnx2tf
+file, folder = sys.argv[1:]
+onnx2tf.convert(
+    input_onnx_file_path=file, output_folder_path=folder, tflite_backend="flatbuffer_direct", non_verbose=True
+)
+"""
+"""A program that converts an ONNX file into a folder, by onnx2tf alone."""
 
 
 def measure_yardstick(source: Source, bundle: Bundle, limits: Limits) -> dict[str, Usage]:
@@ -61,19 +69,18 @@ def _convert(convert: Any, source: Source, name: str, sample: Arrays, folder: Pa
 
 
 def by_onnx2tf(one: Component, sample: Arrays, folder: Path) -> None:
-    """Convert a component to float32 TFLite, by onnx2tf's own program."""
+    """Convert a component to float32 TFLite, in the environment of onnx2tf."""
     file = one.onnx
     if file is None:
         file = folder / "model.onnx"
         torch.onnx.export(
             one.module, _examples(one, sample), str(file), input_names=list(one.inputs), dynamo=False
         )
-    programs = TFLITE.checked(default_cache()).parent
-    command = [str(programs / "onnx2tf"), "-i", str(file), "-o", str(folder / "made")]
-    # It runs the program onnxsim, which lies beside it.
-    path = os.pathsep.join([str(programs), os.environ.get("PATH", "")])
+    python = TFLITE.checked(default_cache())
+    # It runs the program onnxsim, which lies beside Python.
+    path = os.pathsep.join([str(python.parent), os.environ.get("PATH", "")])
     subprocess.run(  # noqa: S603 - our own argument list
-        [*command, "--tflite_backend", "flatbuffer_direct", "--non_verbose"],
+        [str(python), "-I", "-c", ALONE, str(file), str(folder / "made")],
         env=os.environ | {"PATH": path},
         check=True,
     )

@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from mien.export.compare.yardstick import ALONE
 from mien.export.environments import TFLITE
 from mien.mobile_reference.files import default_cache
 
@@ -80,8 +81,8 @@ def convert(file: Path, folder: Path) -> bytes:
     python = TFLITE.checked(default_cache())
     # It finds the program onnxsim there.
     path = os.pathsep.join([str(python.parent), os.environ["PATH"]])
-    asked = ["-i", str(file), "-o", str(folder), "--tflite_backend", "flatbuffer_direct", "--non_verbose"]
-    subprocess.run([str(python.parent / "onnx2tf"), *asked], env=os.environ | {"PATH": path}, check=True)
+    command = [str(python), "-I", "-c", ALONE, str(file), str(folder)]
+    subprocess.run(command, env=os.environ | {"PATH": path}, check=True)
     return (folder / f"{file.stem}_float32.tflite").read_bytes()
 
 
