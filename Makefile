@@ -56,7 +56,7 @@ mutants: $(READY)
 	@$(PY) -m tests.mutants $(if $(SEED),--seed $(SEED)) $(if $(COUNT),--count $(COUNT)) \
 	  $(foreach layer,$(LAYERS),--layer $(layer))
 
-# SEED=N, SECONDS=N, TARGETS="models goldens": damaged files put to the real commands; see docs/reliability.md.
+# SEED=N, SECONDS=N, TARGETS="models goldens": damaged files put to the real commands; see docs/maintaining/reliability.md.
 fuzz: $(READY)
 	@$(PY) -m tests.fuzz $(if $(SEED),--seed $(SEED)) $(if $(SECONDS),--seconds $(SECONDS)) $(if $(FIRST),--first $(FIRST)) \
 	  $(foreach target,$(TARGETS),--target $(target))
