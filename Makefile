@@ -11,7 +11,7 @@ PYTEST := OMP_WAIT_POLICY=passive $(PY) -m pytest --numprocesses=auto --maxproce
   --no-loadscope-reorder
 PORTRAITS := $(wildcard models/appraisal/samples/nobody-0[1-6]*.jpg)
 
-.PHONY: demo small-bundle figures goals replay test test-fast mutants fuzz other-torch dist lint setup clean
+.PHONY: demo small-bundle figures goals replay test test-fast mutants fuzz other-torch dist docs lint setup clean
 
 demo: $(READY)
 	@mkdir -p $(DEMO)
@@ -81,6 +81,10 @@ $(READY): pyproject.toml requirements.lock
 	@$(VENV)/bin/uv pip install --python $(PY) --requirements requirements.lock
 	@$(VENV)/bin/uv pip install --quiet --python $(PY) --no-deps --editable .
 	@touch $(READY)
+
+# The documents as a site, under build/site; links are checked.
+docs: $(READY)
+	@$(PY) -m tests.documents.site
 
 # Wheel, source archive, SBOM and checksums of the last commit, under dist; the same bytes every time.
 dist: $(READY)
