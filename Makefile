@@ -11,7 +11,7 @@ PYTEST := OMP_WAIT_POLICY=passive $(PY) -m pytest --numprocesses=auto --maxproce
   --no-loadscope-reorder
 PORTRAITS := $(wildcard models/appraisal/samples/nobody-0[1-6]*.jpg)
 
-.PHONY: demo small-bundle figures speed goals replay test test-fast mutants fuzz fuzz-long other-torch dist lint setup clean
+.PHONY: demo small-bundle figures speed goals replay test test-fast mutants fuzz fuzz-long other-torch dist docs lint setup clean
 
 demo: $(READY)
 	@mkdir -p $(DEMO)
@@ -60,7 +60,7 @@ mutants: $(READY)
 	@$(PY) -m tests.mutants $(if $(SEED),--seed $(SEED)) $(if $(COUNT),--count $(COUNT)) \
 	  $(foreach layer,$(LAYERS),--layer $(layer))
 
-# SEED=N, SECONDS=N, TARGETS="models goldens": damaged files put to the real commands; see docs/reliability.md.
+# SEED=N, SECONDS=N, TARGETS="models goldens": damaged files put to the real commands; see docs/maintaining/reliability.md.
 fuzz: $(READY)
 	@$(PY) -m tests.fuzz $(if $(SEED),--seed $(SEED)) $(if $(SECONDS),--seconds $(SECONDS)) $(if $(FIRST),--first $(FIRST)) \
 	  $(foreach target,$(TARGETS),--target $(target))
@@ -91,6 +91,10 @@ $(READY): pyproject.toml requirements.lock export/tflite.lock
 	@$(VENV)/bin/uv pip install --quiet --python $(PY) --no-deps --editable .
 	@$(MIEN) setup tflite --json > /dev/null
 	@touch $(READY)
+
+# The documents as a site, under build/site; links are checked.
+docs: $(READY)
+	@$(PY) -m tests.documents.site
 
 # Wheel, source archive, SBOM and checksums of the last commit, under dist; the same bytes every time.
 dist: $(READY)

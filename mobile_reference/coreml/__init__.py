@@ -6,7 +6,7 @@
     outputs = Evaluator(program)(face=pixels)  # uint8 (256, 256, 3) -> {"score": ...}
 
 Results are not validated on Apple hardware: the evaluator follows the published definitions of the
-operations, and docs/coreml-evaluator.md says what was compared with what.
+operations, and docs/coreml/evaluator.md says what was compared with what.
 """
 
 from importlib import import_module

@@ -9,6 +9,7 @@ from pathlib import Path
 import click
 import pytest
 
+from mien.export.variants import VARIANTS
 from mien.mobile_reference.commands.console import root
 from tests.linked_rooms import ROOMS
 
@@ -208,3 +209,30 @@ def test_pages_are_read_as_markdown_is() -> None:
     assert imports("```python\nfrom a.b import c, d\n```\n") == {("a.b", "c"), ("a.b", "d")}
     assert named_files("`docs/no.md` `docs/*.md` `no/no.md` docs/no.md") == {"docs/no.md"}
     assert "mien q" not in prose(page)
+
+
+def test_the_readme_is_short() -> None:
+    assert len(prose((ROOT / "README.md").read_text(encoding="utf-8")).split()) <= 600
+
+
+def test_the_model_card_is_one_page() -> None:
+    card = (ROOT / "models/appraisal/reference/README.md").read_text(encoding="utf-8")
+    assert len(card.split()) <= 700
+    headings = re.findall(r"^## (.+)$", card, re.MULTILINE)
+    assert headings == ["Intended use", "Data", "Measures", "Limits"]
+
+
+def test_no_folder_of_documents_has_more_than_twenty_files() -> None:
+    folders = [
+        ROOT / "docs",
+        *(f for f in (ROOT / "docs").rglob("*") if f.is_dir() and f.name != "__pycache__"),
+    ]
+    crowded = [folder for folder in folders if sum(file.is_file() for file in folder.iterdir()) > 20]
+    assert not crowded
+
+
+def test_every_variant_stands_in_its_page_with_its_tolerance() -> None:
+    page = (ROOT / "docs" / "variants.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| ([\w]+-[\w]+) \|.*\| (\w+ ?[\d.]+) \| ([\d.]+) \|$", page, re.MULTILINE)
+    said = [(name, least.replace(" ", ""), float(limit)) for name, least, limit in rows]
+    assert said == [(one.name, one.minimum.replace(" ", ""), one.tolerance) for one in VARIANTS]

@@ -1,1 +1,1 @@
-"""Inputs that are damaged on purpose, put to the real commands; see docs/reliability.md."""
+"""Inputs that are damaged on purpose, put to the real commands; see docs/maintaining/reliability.md."""

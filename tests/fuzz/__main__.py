@@ -1,4 +1,4 @@
-"""The command behind ``make fuzz``; see docs/reliability.md."""
+"""The command behind ``make fuzz``; see docs/maintaining/reliability.md."""
 
 import tempfile
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""The command behind ``make mutants``; see docs/mutants.md."""
+"""The command behind ``make mutants``; see docs/maintaining/mutants.md."""
 
 import json
 import sys

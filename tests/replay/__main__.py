@@ -1,4 +1,4 @@
-"""The command behind ``make replay``; see docs/replay.md."""
+"""The command behind ``make replay``; see docs/maintaining/replay.md."""
 
 import sys
 from pathlib import Path

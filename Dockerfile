@@ -1,0 +1,10 @@
+# The light install: rates, verifies, times and compares bundles. Nothing in it needs a network when it runs.
+#   docker build -t mien .
+#   docker run --rm -v "$PWD:/work" mien verify bundle
+FROM python:3.13-slim-bookworm
+COPY . /source
+RUN pip install --no-cache-dir --constraint /source/requirements.lock /source && rm -r /source
+RUN useradd --create-home mien
+USER mien
+WORKDIR /work
+ENTRYPOINT ["mien"]
