@@ -65,7 +65,7 @@ fuzz: $(READY)
 	@$(PY) -m tests.fuzz $(if $(SEED),--seed $(SEED)) $(if $(SECONDS),--seconds $(SECONDS)) $(if $(FIRST),--first $(FIRST)) \
 	  $(foreach target,$(TARGETS),--target $(target))
 
-# A piece of the long run, which goes on where it ended; WRITE=1 puts its counts into docs/reliability.md.
+# A piece of the long run, which goes on where it ended; WRITE=1 puts its counts into docs/maintaining/reliability.md.
 fuzz-long: $(READY)
 	@$(PY) -m tests.fuzz.longrun $(if $(SECONDS),--seconds $(SECONDS)) $(if $(CHECKOUT),--checkout $(CHECKOUT)) $(if $(WRITE),--write) \
 	  $(foreach target,$(TARGETS),--target $(target))

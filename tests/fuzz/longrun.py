@@ -1,6 +1,6 @@
 """The long run behind ``make fuzz-long``: so many cases of every target, in as many pieces as it takes.
 
-What was counted lies in build/fuzz/; ``--write`` puts it into docs/reliability.md.
+What was counted lies in build/fuzz/; ``--write`` puts it into docs/maintaining/reliability.md.
 """
 
 import json
@@ -19,7 +19,7 @@ from .harness import PROMISED
 from .targets import TARGETS
 
 ROOT = Path(__file__).parent.parent.parent
-PAGE = ROOT / "docs" / "reliability.md"
+PAGE = ROOT / "docs" / "maintaining" / "reliability.md"
 BEGIN, END = "<!-- counts of the long run -->\n", "<!-- end of the counts -->\n"
 WANTED: Mapping[str, int] = {
     "photographs": 10_000,
@@ -45,7 +45,9 @@ OF_FORMER = 40
 @click.option("--seconds", default=540.0, show_default=True, help="How long cases are begun.")
 @click.option("--checkout", type=click.Path(path_type=Path), help="Judge the mien of this checkout.")
 @click.option("--target", "names", multiple=True, type=click.Choice(list(WANTED)), help="Default: all.")
-@click.option("--write", is_flag=True, help="Try nothing; write what was counted into docs/reliability.md.")
+@click.option(
+    "--write", is_flag=True, help="Try nothing; write what was counted into docs/maintaining/reliability.md."
+)
 def longrun(
     seed: int,
     seconds: float,
