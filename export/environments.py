@@ -152,7 +152,7 @@ def _setup(environment: Environment, serves: str) -> Setup:
     return Setup(environment.name, serves, environment.size, environment.is_ready, environment.set_up)
 
 
-TFLITE = Environment("tflite", "tflite.lock", "200 MB")
+TFLITE = Environment("tflite", "tflite.lock", "170 MB")
 TENSORFLOW = Environment("tensorflow", "tensorflow.lock", "900 MB")
 """That of tflite with TensorFlow, which onnx2tf's other back end needs."""
 LITERT_TORCH = Environment("litert-torch", "litert_torch.lock", "6 GB")
