@@ -37,6 +37,9 @@ _EXTRAS = {
     "ai_edge_quantizer": "export",
     "coremltools": "export",
     "tensorflow": "tensorflow",
+    "python_multipart": "serve",
+    "starlette": "serve",
+    "uvicorn": "serve",
 }
 
 
