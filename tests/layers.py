@@ -56,6 +56,7 @@ LAYER_OF: Mapping[str, str] = {
     "tests/fuzz/test_targets.py": "converters",
     "tests/mobile_reference": "unit",
     "tests/mobile_reference/commands/test_shell.py": "converters",
+    "tests/mobile_reference/serving": "converters",
     "tests/mobile_reference/report/test_browser.py": "converters",
     "tests/mobile_reference/coreml/test_mil_check.py": "converters",
     "tests/mobile_reference/coreml/test_mil_conformance.py": "conformance",

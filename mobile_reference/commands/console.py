@@ -35,6 +35,9 @@ _EXTRAS = {
     "onnxruntime": "export",
     "ai_edge_quantizer": "export",
     "coremltools": "export",
+    "python_multipart": "serve",
+    "starlette": "serve",
+    "uvicorn": "serve",
 }
 
 

@@ -75,7 +75,15 @@ class Terms:
     pairs: Sequence[tuple[str, str]]
 
 
-Block = Text | Table | Picture | Gallery | Terms | Chart
+@dataclass(frozen=True)
+class Upload:
+    """A form that sends one file under ``name``; ``action`` is what its button says."""
+
+    name: str
+    action: str
+
+
+Block = Upload | Text | Table | Picture | Gallery | Terms | Chart
 
 
 @dataclass(frozen=True)

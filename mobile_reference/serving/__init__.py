@@ -1,0 +1,1 @@
+"""A page on this machine that takes a photograph: the extra `serve`."""
