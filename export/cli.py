@@ -12,6 +12,7 @@ from mien.mobile_reference.commands.options import FiniteRange, examples, rename
 
 if TYPE_CHECKING:
     from mien.mobile_reference.bundle.reader import Bundle
+    from mien.models.pipeline import LabelledInputs
 
     from .exporter import ExportReport
     from .running.isolation import Limits
@@ -80,6 +81,12 @@ worst that was searched with."""
 @click.option(
     "--converter-memory", type=FiniteRange(0.5, 1024), help="GB of memory, likewise (default: 4.3)."
 )
+@click.option(
+    "--labels",
+    type=_PATH,
+    help="Then judge float and every variant by the pipeline's metric: a CSV file with the columns file and "
+    "label.",
+)
 @click.option("--fresh", is_flag=True, help="Make the bundle anew, though nothing changed; see 'mien cache'.")
 @click.option(
     "--timings",
@@ -125,6 +132,7 @@ def export(
     work: Path | None,
     converter_cpu: float | None,
     converter_memory: float | None,
+    labels: Path | None,
     fresh: bool,  # noqa: FBT001
     timings: bool,  # noqa: FBT001
     comparison: str | None,
@@ -155,6 +163,7 @@ def export(
         "--variant": variants,
         "--converter-cpu": converter_cpu,
         "--converter-memory": converter_memory,
+        "--labels": labels,
         "--fresh": fresh,
         "--timings": timings,
     }
@@ -181,7 +190,7 @@ def export(
         parse_front(front, mean, std),
     )
     reuse = None if precision == _AUTO else Reuse.begin(asked)
-    if reuse and not (fresh or timings):
+    if reuse and not (fresh or timings or labels):
         warnings = reuse.fetch(output)
         if warnings is not None:
             _show_warnings(warnings)
@@ -197,6 +206,7 @@ def export(
     from .search.tables import search_table
 
     contents = None if fresh or timings else ReuseOfContents.begin(before)
+    labelled = _labelled(source, labels) if labels else None
     chosen = _precision(precision, budget_points, work, output)
     origin = Origin(source, skip_unreadable, trust_pt2, asked.front)
     limits = _limits(converter_cpu, converter_memory)
@@ -209,11 +219,29 @@ def export(
     for variant, outcome in report.found.items():
         Console().print(search_table(variant, outcome))
     made = _show_bundle(output, _how(report))
+    if labelled:
+        _show_labels(made, labelled)
     if timings:
         from .compare.yardstick import measure_yardstick
         from .running.timings import timings_table
 
         Console().print(timings_table(report.phases, measure_yardstick(origin, made, limits)))
+
+
+def _labelled(source: Path | None, labels: Path) -> "LabelledInputs":
+    """Read what can be read of labels before the work."""
+    from mien.models.sources import open_pipeline
+
+    pipeline = open_pipeline(source)
+    return pipeline.inputs.labelled(pipeline, labels)
+
+
+def _show_labels(bundle: "Bundle", labelled: "LabelledInputs") -> None:
+    from rich.console import Console
+
+    from mien.mobile_reference.verify.labels import judge_labels, labels_table
+
+    Console().print(labels_table(judge_labels(bundle, labelled, lambda _: None)))
 
 
 def _how(report: "ExportReport") -> str:
@@ -263,6 +291,7 @@ _SERVES = {
     "--variant": (_BUNDLE,),
     "--converter-cpu": (_BUNDLE,),
     "--converter-memory": (_BUNDLE,),
+    "--labels": (_BUNDLE,),
     "--fresh": (_BUNDLE,),
     "--timings": (_BUNDLE,),
 }
