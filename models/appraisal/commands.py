@@ -91,7 +91,12 @@ def train(
 
 @click.command(epilog=examples("evaluate portraits --checkpoint checkpoint --page seen.html"))
 @click.argument("faces", type=_PATH)
-@click.option("--checkpoint", type=_PATH, help="What to evaluate (default: the checkpoint that ships).")
+@click.option(
+    "--checkpoint",
+    type=_PATH,
+    help="What to evaluate: a checkpoint, or a file of Python with appraisal.replace, which is executed "
+    "(default: the checkpoint that ships).",
+)
 @click.option("--split", help="Split of the index (default: val; without an index, every image).")
 @click.option("-o", "--output", type=_PATH, help="Write the figures into this JSON file.")
 @click.option("--page", type=_PATH, help="Write figures and worst cases as an HTML page.")
