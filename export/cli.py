@@ -13,6 +13,7 @@ from mien.mobile_reference.commands.options import FiniteRange, SectionedCommand
 if TYPE_CHECKING:
     from mien.mobile_reference.bundle.reader import Bundle
     from mien.mobile_reference.output.file import OutputFile
+    from mien.models.pipeline import LabelledInputs
 
     from .exporter import ExportReport
     from .running.isolation import Limits
@@ -54,13 +55,14 @@ worst that was searched with."""
     "--budget-points",
     metavar="POINTS",
     type=FiniteRange(0, 100, min_open=True),
-    help=f"With auto: largest error (default: {DEFAULT_BUDGET:g}).",
+    help=f"With auto: worst error (default: {DEFAULT_BUDGET:g}).",
 )
 @click.option("--work", type=_PATH, help="With auto: folder of what was measured.")
 @click.option(
     "--converter-cpu", metavar="SECONDS", type=FiniteRange(1, 1e6), help="Of a converter (default: 1200)."
 )
 @click.option("--converter-memory", metavar="GB", type=FiniteRange(0.5, 1024), help="Default: 4.3.")
+@click.option("--labels", type=_PATH, help="CSV file,label: judge float and every variant by them.")
 @click.option("--fresh", is_flag=True, help="Make it anew, though nothing changed.")
 @click.option("--timings", is_flag=True, help="Show where the time went (a minute more).")
 @click.option(
@@ -93,6 +95,7 @@ def export(
     work: Path | None,
     converter_cpu: float | None,
     converter_memory: float | None,
+    labels: Path | None,
     fresh: bool,  # noqa: FBT001
     timings: bool,  # noqa: FBT001
     comparison: str | None,
@@ -120,6 +123,7 @@ def export(
         "--variant": variants,
         "--converter-cpu": converter_cpu,
         "--converter-memory": converter_memory,
+        "--labels": labels,
         "--fresh": fresh,
         "--timings": timings,
     }
@@ -148,7 +152,7 @@ def export(
     )
     file = OutputFile.maybe(page)
     reuse = None if precision == _AUTO else Reuse.begin(asked)
-    if reuse and not (fresh or timings):
+    if reuse and not (fresh or timings or labels):
         warnings = reuse.fetch(output)
         if warnings is not None:
             _show_warnings(warnings)
@@ -167,6 +171,7 @@ def export(
     from .search.tables import search_table
 
     contents = None if fresh or timings else ReuseOfContents.begin(before)
+    labelled = _labelled(source, labels) if labels else None
     chosen = _precision(precision, budget_points, work, output)
     origin = Origin(source, skip_unreadable, trust_pt2, asked.front)
     limits = _limits(converter_cpu, converter_memory)
@@ -180,6 +185,8 @@ def export(
         Console().print(search_table(variant, outcome))
     made = _show_bundle(output, _how(report))
     _write_page(file, made, report.warnings)
+    if labelled:
+        _show_labels(made, labelled)
     if timings:
         from .compare.yardstick import measure_yardstick
         from .running.timings import timings_table
@@ -192,6 +199,22 @@ def _write_page(file: "OutputFile | None", bundle: "Bundle", warnings: Sequence[
         from mien.mobile_reference.report.bundle_page import bundle_page
 
         file.write(bundle_page(bundle, warnings))
+
+
+def _labelled(source: Path | None, labels: Path) -> "LabelledInputs":
+    """Read what can be read of labels before the work."""
+    from mien.models.sources import open_pipeline
+
+    pipeline = open_pipeline(source)
+    return pipeline.inputs.labelled(pipeline, labels)
+
+
+def _show_labels(bundle: "Bundle", labelled: "LabelledInputs") -> None:
+    from rich.console import Console
+
+    from mien.mobile_reference.verify.labels import judge_labels, labels_table
+
+    Console().print(labels_table(judge_labels(bundle, labelled, lambda _: None)))
 
 
 def _how(report: "ExportReport") -> str:
@@ -242,6 +265,7 @@ _SERVES = {
     "--variant": (_BUNDLE,),
     "--converter-cpu": (_BUNDLE,),
     "--converter-memory": (_BUNDLE,),
+    "--labels": (_BUNDLE,),
     "--fresh": (_BUNDLE,),
     "--timings": (_BUNDLE,),
 }

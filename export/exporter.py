@@ -28,7 +28,6 @@ from .running.isolation import Limits, Usage
 from .running.jobs import REUSED, Made, Progress, run_jobs
 from .running.plan import (
     FAULTS,
-    TFLITE_VARIANTS,
     palette_job,
     plan,
     read_faults,
@@ -42,7 +41,7 @@ from .search.precision_search import PRECISION, Budget, find_precision
 from .search.search import Outcome
 from .tflite.precision import stored_assignment, write_assignments
 from .tflite.samples import save_traces
-from .variants import NAMES, TFLITE, VARIANTS, variant_named
+from .variants import ASSIGNED, NAMES, TFLITE, TFLITE_DYNAMIC, VARIANTS, variant_named
 
 
 @dataclass(frozen=True)
@@ -154,7 +153,8 @@ def _made_before(
 def chosen_variants(names: Sequence[str], pipeline: Pipeline) -> tuple[str, ...]:
     """Return the variants to be made, in the order of the table; the first is always among them.
 
-    The others' isolated errors are told by it.
+    The others' isolated errors are told by it. Of a pipeline that comes with precisions by block, the one
+    that has none by block is made if it is named.
 
     Raises:
         ExportError: a variant does not exist, or the pipeline cannot have it.
@@ -170,7 +170,8 @@ def chosen_variants(names: Sequence[str], pipeline: Pipeline) -> tuple[str, ...]
                 f"{opaque[0]} is an ONNX file, which nothing here converts to {name}; bring a module or a "
                 ".pt2 file, or leave the variant out"
             )
-    return tuple(name for name in possible if name in names or not names or name == NAMES[0])
+    usual = [name for name in possible if name != TFLITE_DYNAMIC or pipeline.precision is None]
+    return tuple(name for name in possible if name in (names or usual) or name == NAMES[0])
 
 
 def _stored(request: ExportRequest, pipeline: Pipeline, work: Path) -> Path:
@@ -179,8 +180,8 @@ def _stored(request: ExportRequest, pipeline: Pipeline, work: Path) -> Path:
     stored = given or pipeline.precision
     if stored is None:
         stored = work / PRECISION
-        write_assignments({variant: {} for variant in TFLITE_VARIANTS[1:]}, stored)
-    for variant in TFLITE_VARIANTS[1:]:
+        write_assignments({variant: {} for variant in ASSIGNED}, stored)
+    for variant in ASSIGNED:
         stored_assignment(variant, stored)
     return stored
 

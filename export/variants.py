@@ -3,8 +3,11 @@
 from dataclasses import dataclass
 
 TFLITE, COREML = "tflite", "coreml"
+TFLITE_FP16, TFLITE_DYNAMIC = "tflite-fp16", "tflite-dynamic"
 TFLITE_INT8, COREML_INT8 = "tflite-int8", "coreml-w8a8"
 """The variant of each platform whose activations are int8."""
+ASSIGNED = (TFLITE_FP16, TFLITE_INT8)
+"""The variants whose blocks have precisions of their own, which a search finds and a file keeps."""
 SUFFIXES = {TFLITE: ".tflite", COREML: ".mlpackage"}
 
 
@@ -40,7 +43,9 @@ class VariantSpec:
 
 VARIANTS: tuple[VariantSpec, ...] = (
     VariantSpec("tflite-fp32", "LiteRT 2.1", 0.01),
-    VariantSpec("tflite-fp16", "LiteRT 2.1", 0.1),
+    VariantSpec(TFLITE_FP16, "LiteRT 2.1", 0.1),
+    # int8 weights; float activations, of which kernels make eight bits as they run.
+    VariantSpec(TFLITE_DYNAMIC, "LiteRT 2.1", 1.0),
     VariantSpec(TFLITE_INT8, "LiteRT 2.1", 1.0),
     VariantSpec("coreml-fp32", "iOS16", 0.01),
     VariantSpec("coreml-fp16", "iOS16", 0.1),

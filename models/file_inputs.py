@@ -16,6 +16,7 @@ from mien.mobile_reference.contract import PICTURE
 from mien.mobile_reference.errors import PhotographError
 from mien.mobile_reference.front.photograph import read_photograph
 from mien.mobile_reference.front.resize import ResizeRule
+from mien.mobile_reference.labels import parsed, read_labels
 
 from .errors import InputError, PipelineError
 from .pipeline import (
@@ -28,6 +29,7 @@ from .pipeline import (
     Golden,
     HeldOut,
     Inputs,
+    LabelledInputs,
     Pipeline,
     Sample,
     Stage,
@@ -111,6 +113,35 @@ class FileInputs(Inputs):
 
         return HeldOut(pipeline.weights, len(prepared), files, tuple(left_out), samples)
 
+    def labelled(self, pipeline: Pipeline, file: Path) -> LabelledInputs:
+        """Prepare the inputs that a CSV file labels, as ``mobile_reference.labels`` reads it.
+
+        Raises:
+            InputError: the pipeline has no metric, or a file cannot be prepared or holds several inputs.
+            UsageError: the file or a label cannot be used.
+        """
+        metric = pipeline.metric
+        if metric is None:
+            raise InputError(
+                f"pipeline {pipeline.name} says nothing of labels; give Pipeline(metric=mien.accuracy(...)), "
+                "or mean_iou or scored_by, in a file of Python"
+            )
+        rows = read_labels(file)
+        settled = self._opened(pipeline, self._single(pipeline, rows[0].file))
+        labels = parsed(rows, file, metric, settled.spec.tensor(metric.tensor))
+
+        def samples() -> Iterator[Sample]:
+            return (_sample(settled, self._single(pipeline, row.file)) for row in rows)
+
+        return LabelledInputs(metric, labels, tuple(file_hash(row.file) for row in rows), samples)
+
+    def _single(self, pipeline: Pipeline, file: Path) -> Prepared:
+        """Prepare a file that holds one input."""
+        prepared = self._prepared(pipeline, (file,), [])
+        if len(prepared) != 1:
+            raise InputError(f"{file} holds {len(prepared)} inputs, and has one label; give a file for each")
+        return prepared[0]
+
     def _opened(self, pipeline: Pipeline, first: Prepared) -> Pipeline:
         """Give the pipeline its first input, by which it finds shapes."""
         layout = dict(pipeline.layout)
@@ -144,7 +175,7 @@ class FileInputs(Inputs):
             (name,) = self.expected
             return [{name: _by_front(self.front, file)}]
         if file.suffix == ".npz":
-            return self._split_batch(file, read_inputs(file))
+            return map(self._as_pictures, self._split_batch(file, read_inputs(file)))
         wanted = ", ".join(
             f"{name} {list(self.expected[name])}" if name in self.expected else name
             for name in pipeline_inputs(pipeline.stages)
@@ -154,6 +185,13 @@ class FileInputs(Inputs):
             f"files of these names, {_PICTURES if self.expected else ''}or a file of Python whose pipeline "
             "has prepare"
         )
+
+    def _as_pictures(self, arrays: Arrays) -> Arrays:
+        """Give pixels channels last, as an app has them, which come channels second, as a module has them."""
+        return {
+            name: np.moveaxis(array, 1, 3) if _channels_second(array, self.expected.get(name, ())) else array
+            for name, array in arrays.items()
+        }
 
     def _split_batch(self, file: Path, arrays: Arrays) -> Iterable[Arrays]:
         """Yield single inputs of arrays [N, ...] where the model takes [1, ...]."""
@@ -168,6 +206,13 @@ class FileInputs(Inputs):
             )
         for place in range(lengths.pop()):
             yield {name: array[place : place + 1].copy() for name, array in arrays.items()}
+
+
+def _channels_second(array: NDArray[Any], expected: tuple[int, ...]) -> bool:
+    """Tell whether pixels have the ``expected`` axes of a module [1, C, H, W], and no other reading."""
+    if array.dtype != np.uint8 or array.ndim != 4 or array.shape != expected:
+        return False
+    return array.shape != tuple(expected[axis] for axis in (0, 2, 3, 1))
 
 
 def pipeline_inputs(stages: Sequence[Stage]) -> tuple[str, ...]:

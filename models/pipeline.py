@@ -27,6 +27,7 @@ from mien.mobile_reference.contract import (
     ViewSpec,
     problems,
 )
+from mien.mobile_reference.labels import LabelMetric
 from mien.mobile_reference.metrics import METRICS, Metric
 
 from .errors import InputError, PipelineError
@@ -138,6 +139,19 @@ class HeldOut:
 
 
 @dataclass(frozen=True)
+class LabelledInputs:
+    """Inputs in the order of their ``labels``, by which ``metric`` judges, and the hashes of their ``files``.
+
+    ``samples`` runs the float pipeline on one after the other: nobody holds them all.
+    """
+
+    metric: LabelMetric
+    labels: tuple[Any, ...]
+    files: tuple[str, ...]
+    samples: Callable[[], Iterator[Sample]]
+
+
+@dataclass(frozen=True)
 class CoreMLChoices:
     """What the parts of a pipeline are in Core ML, by regular expressions that match from the start.
 
@@ -190,6 +204,13 @@ class Inputs:
         """Make inputs that neither weights nor ranges were made from."""
         raise NotImplementedError
 
+    def labelled(self, pipeline: "Pipeline", file: Path) -> LabelledInputs:
+        """Make inputs of the files that a CSV file labels."""
+        raise InputError(
+            f"pipeline {pipeline.name} makes its inputs itself, so {file} says nothing of them; labels "
+            "are for pipelines whose inputs are files of one each"
+        )
+
 
 def _only(folders: Sequence[Path]) -> Path | None:
     if len(folders) > 1:
@@ -228,6 +249,8 @@ class Pipeline:
         meanings: what tensors mean, for the manifest.
         ranges: the least and the greatest value of a tensor; a result outside of them is an error.
         views: how people see tensors.
+        metric: what the result is worth by labels (``accuracy``, ``mean_iou`` or ``scored_by``), for
+            ``--labels``.
         weights: a hash of all that is computed with.
         record: what a manifest shall say beside.
         agreement: how far a TFLite and a Core ML variant may be apart by the first gate; none: as far as the
@@ -269,6 +292,7 @@ class Pipeline:
     meanings: Mapping[str, str] = field(default_factory=dict)
     ranges: Mapping[str, tuple[float, float]] = field(default_factory=dict)
     views: Sequence[ViewSpec] = ()
+    metric: LabelMetric | None = None
     weights: str = ""
     record: Mapping[str, Any] = field(default_factory=dict)
     agreement: float | None = None
@@ -295,10 +319,11 @@ class Pipeline:
         return Stage(WHOLE, Composed(modules, specs, inputs, outputs).eval(), inputs, outputs, quantise)
 
     def _ends(self) -> tuple[tuple[str, ...], tuple[str, ...]]:
-        """Name what no stage makes, and what an app wants: what no stage reads, is gated, or is shown."""
+        """Name what no stage makes, and what an app wants: not read by a stage, gated, shown, or labelled."""
         made = [name for stage in self.stages for name in stage.outputs]
         read = [name for stage in self.stages for name in stage.inputs]
         wanted = {*(gate.tensor for gate in data_of(self.gates)), *(view.tensor for view in self.views)}
+        wanted |= {self.metric.tensor} if self.metric else set()
         inputs = tuple(name for name in dict.fromkeys(read) if name not in made)
         return inputs, tuple(name for name in made if name not in read or name in wanted)
 

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from itertools import chain
 
 from mien.mobile_reference.contract import AS_IT_IS, PICTURE, GateSpec
+from mien.mobile_reference.labels import LabelMetric
 
 from .errors import PipelineError
 from .gates import FunctionGate, data_of
@@ -27,7 +28,7 @@ def check_structure(pipeline: Pipeline) -> None:
     Raises:
         PipelineError: it says in one line what is wrong.
     """
-    for problem in chain(_problems(pipeline.stages), _gates(pipeline.gates), _asked(pipeline)):
+    for problem in chain(_problems(pipeline.stages), _kinds(pipeline), _asked(pipeline)):
         raise PipelineError(f"pipeline {pipeline.name}: {problem}")
     if not _MODEL.fullmatch(pipeline.name):
         raise PipelineError(
@@ -53,7 +54,11 @@ def _problems(stages: Sequence[Stage]) -> Iterator[str]:
     yield from _order(stages, makers)
 
 
-def _gates(gates: Sequence[object]) -> Iterator[str]:
+def _kinds(pipeline: Pipeline) -> Iterator[str]:
+    """Find what is not of the kind that it has to be."""
+    if not isinstance(pipeline.metric, LabelMetric | None):
+        yield f"metric is {pipeline.metric!r:.80}, expected accuracy(...), mean_iou(...) or scored_by(...)"
+    gates: Sequence[object] = pipeline.gates
     for gate in gates:
         if not isinstance(gate, GateSpec | FunctionGate):
             yield (
@@ -69,6 +74,7 @@ def _asked(pipeline: Pipeline) -> Iterator[str]:
     said = {
         "a gate": [gate.tensor for gate in data_of(pipeline.gates)],
         "a view": [view.tensor for view in pipeline.views],
+        "the metric": [pipeline.metric.tensor] if pipeline.metric else [],
         "layout": pipeline.layout,
         "scale": pipeline.scale,
         "ranges": pipeline.ranges,

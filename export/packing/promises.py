@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from hashlib import sha256
 from pathlib import Path
 
-from mien.export.variants import COREML_INT8, TFLITE, TFLITE_INT8, VARIANTS, VariantSpec
+from mien.export.variants import COREML_INT8, TFLITE, TFLITE_DYNAMIC, TFLITE_INT8, VARIANTS, VariantSpec
 from mien.mobile_reference.contract import PipelineSpec
 from mien.mobile_reference.coreml import load_package
 from mien.mobile_reference.coreml.products import share_compressed, share_int8
@@ -56,12 +56,20 @@ def lacks(folder: Path, spec: PipelineSpec, variant: VariantSpec) -> str | None:
     return None if share(folder, spec, variant) else lack
 
 
+def _share_of_eight_bits(folder: Path, spec: PipelineSpec, variant: VariantSpec) -> float:
+    """Return the share of multiplications by weights of eight bits; 0 without any."""
+    files = [read_tflite(model_of(folder, variant.name, model.name)) for model in spec.served]
+    macs = sum(file.macs.total() for file in files)
+    return sum(file.eight_bit_macs for file in files) / macs if macs else 0.0
+
+
 def _share_of_compressed(folder: Path, spec: PipelineSpec, variant: VariantSpec) -> float:
     return share_compressed(_functions(folder, spec, variant))
 
 
 # The share that a variant's name promises to be more than none, and what it is a share of.
 _PROMISES: Mapping[str, tuple[Callable[[Path, PipelineSpec, VariantSpec], float], str]] = {
+    TFLITE_DYNAMIC: (_share_of_eight_bits, "no weights of its products are stored in eight bits"),
     TFLITE_INT8: (share_of_int8, "none of its multiplications are int8"),
     "coreml-int8w": (_share_of_compressed, "no weights of its products are stored in eight bits"),
     COREML_INT8: (share_of_int8, "none of its multiplications are int8"),

@@ -12,7 +12,16 @@ from torch import Tensor
 
 from mien.export.component import Component, component, components
 from mien.export.tflite.samples import load_samples, propagate, received
-from mien.export.variants import COREML, COREML_INT8, NAMES, TFLITE, VARIANTS, variant_named
+from mien.export.variants import (
+    ASSIGNED,
+    COREML,
+    COREML_INT8,
+    NAMES,
+    TFLITE_DYNAMIC,
+    TFLITE_FP16,
+    TFLITE_INT8,
+    variant_named,
+)
 from mien.mobile_reference.contract import PICTURE, TensorSpec
 from mien.mobile_reference.output.json_text import json_text
 from mien.models.pipeline import Pipeline
@@ -23,20 +32,20 @@ from .threads import one_thread
 
 Route = Callable[[str, Source, Path, Path], None]
 """Converts the model of a name: source, folder of traces, folder of results."""
-TFLITE_VARIANTS = tuple(variant.name for variant in VARIANTS if variant.platform == TFLITE)
 FAULTS = "faults"
 _PROPAGATED = "propagated"
 # Where in the folder of an export lies what conversions may leave, by route.
 _MAKES = {
     "tflite": (
         "work/{name}/{name}.tflite",
-        *(f"{variant}/{{name}}.tflite" for variant in TFLITE_VARIANTS),
+        *(f"{variant}/{{name}}.tflite" for variant in (NAMES[0], *ASSIGNED)),
         "rounded/{name}.safetensors",
         "ranges/{name}.json",
         "ranges/{name}.precision.json",
         "faults/{name}.json",
         f"{_PROPAGATED}/{{name}}",
     ),
+    TFLITE_DYNAMIC: (f"{TFLITE_DYNAMIC}/{{name}}.tflite",),
     "coreml": (
         "coreml-fp32/{name}.mlpackage",
         "coreml-fp16/{name}.mlpackage",
@@ -84,6 +93,8 @@ def plan(
         jobs.append(
             job("tflite", one, partial(convert_tflite, precision), *([f"tflite {before}"] if before else []))
         )
+        if TFLITE_DYNAMIC in variants:
+            jobs.append(job(TFLITE_DYNAMIC, one, convert_tflite_dynamic, f"tflite {one.name}"))
         if any(variant_named(name).platform == COREML for name in variants):
             # Without a net the weights are rounded for the float graph of TFLite.
             after = [] if pipeline.net else [f"tflite {one.name}"]
@@ -134,7 +145,7 @@ def float_model(one: Component, source: Source, samples: Sequence[Mapping[str, A
 
 
 def convert_tflite(precision: Path, name: str, source: Source, traces: Path, folder: Path) -> None:
-    """Make the three TFLite variants of a model, the float one checked against the traces.
+    """Make the TFLite variants of a model but the dynamic one, the float one checked against the traces.
 
     Where ``precision`` chooses nothing for int8, what holds is chosen here, and lies with the ranges. The
     folder of traces holds the rounded weights of the pipeline's net too; without a net they are made here.
@@ -147,7 +158,7 @@ def convert_tflite(precision: Path, name: str, source: Source, traces: Path, fol
     from mien.export.tflite.holding import holding_assignment
     from mien.export.tflite.precision import ALL_INT8, stored_assignment, strangers, write_assignments
     from mien.export.tflite.products import KINDS
-    from mien.export.tflite.ranges import write_ranges
+    from mien.export.tflite.ranges import with_headroom, write_ranges
     from mien.export.weights.gptq import read_roundings, write_roundings
 
     pipeline, samples = open_pipeline(source), load_samples(traces)
@@ -156,20 +167,23 @@ def convert_tflite(precision: Path, name: str, source: Source, traces: Path, fol
     stored = model_roundings(pipeline, traces, folder, name)
     if not pipeline.net:
         write_roundings(round_graph(one, model.read_bytes(), samples), stored)
-    half, eight = (stored_assignment(variant, precision) for variant in TFLITE_VARIANTS[1:])
+    half, eight = (stored_assignment(variant, precision) for variant in ASSIGNED)
     ready, rounded = made_ready(one, model, eight or ALL_INT8, read_roundings(stored), samples)
     behind = received(pipeline.spec.before(name), samples, folder / _PROPAGATED)
     faults: list[str] = []
-    if not eight:  # nobody has chosen
+    chosen = bool(eight)
+    if not chosen:
         eight, faults = holding_assignment(one, ready, rounded, samples, behind)
-        write_assignments({TFLITE_VARIANTS[2]: eight}, folder / "ranges" / f"{name}.precision.json")
+        write_assignments({TFLITE_INT8: eight}, folder / "ranges" / f"{name}.precision.json")
     read = tflite.read_by_products(model.read_bytes())
     found = tflite.seen_by_converted(one, ready, eight, rounded, samples, behind, read)
-    made = (
-        tflite.finished(model.read_bytes()),
-        tflite.quantise(model, half, found, rounded),
-        tflite.quantise(ready, eight, found, rounded),
-    )
+    if not chosen:
+        found = with_headroom(found, ready.read_bytes(), len(samples))
+    made = {
+        NAMES[0]: tflite.finished(model.read_bytes()),
+        TFLITE_FP16: tflite.quantise(model, half, found, rounded),
+        TFLITE_INT8: tflite.quantise(ready, eight, found, rounded),
+    }
     write_ranges(tflite.chosen_ranges(ready, eight, found), folder / "ranges" / f"{name}.json")
     faults += tflite.faults_of(ready, eight, found)
     # Of a pipeline's net the dense convolutions are rounded.
@@ -179,13 +193,37 @@ def convert_tflite(precision: Path, name: str, source: Source, traces: Path, fol
     if eight and whole and name == whole.name:  # which has every block; the stages have some
         faults += strangers(find_blocks(model.read_bytes()), eight)
     write_faults(faults, folder / FAULTS / f"{name}.json")
-    for variant, content in zip(TFLITE_VARIANTS, made, strict=True):
-        target = folder / variant / f"{name}.tflite"
-        target.parent.mkdir(exist_ok=True)
-        target.write_bytes(content)
-        tflite.check_contract(one, target)
+    for variant, content in made.items():
+        _write_tflite(one, folder / variant, content)
     if pipeline.spec.maker(one.outputs[0]) == name and pipeline.spec.after(name):
-        propagate(one, made[-1], behind, folder / _PROPAGATED)
+        propagate(one, made[TFLITE_INT8], behind, folder / _PROPAGATED)
+
+
+def convert_tflite_dynamic(name: str, source: Source, traces: Path, folder: Path) -> None:
+    """Make the TFLite variant of a model whose weights are int8 and whose activations are float.
+
+    Its weights are rounded as those of the int8 one; it needs no ranges. A model that must not be quantised
+    has float16 weights.
+    """
+    from mien.export.tflite import quantise as tflite
+    from mien.export.tflite.precision import ALL_DYNAMIC
+    from mien.export.weights.gptq import read_roundings
+
+    pipeline = open_pipeline(source)
+    one = component(pipeline, name)
+    rounded = read_roundings(model_roundings(pipeline, traces, folder, name))
+    chosen = ALL_DYNAMIC if one.quantise else {}
+    content = tflite.quantise(float_file(folder, name), chosen, {}, rounded)
+    _write_tflite(one, folder / TFLITE_DYNAMIC, content)
+
+
+def _write_tflite(one: Component, folder: Path, content: bytes) -> None:
+    from mien.export.tflite.quantise import check_contract
+
+    folder.mkdir(exist_ok=True)
+    target = folder / f"{one.name}.tflite"
+    target.write_bytes(content)
+    check_contract(one, target)
 
 
 def write_faults(faults: Sequence[str], file: Path) -> None:

@@ -16,9 +16,10 @@ from mien.export.component import component
 from mien.export.errors import ExportError
 from mien.export.running.isolation import Limits, run_isolated
 from mien.export.running.jobs import Progress
-from mien.export.running.plan import ROUNDINGS, TFLITE_VARIANTS, float_model
+from mien.export.running.plan import ROUNDINGS, float_model
 from mien.export.tflite.precision import stored_assignment, write_assignments
 from mien.export.tflite.samples import load_samples
+from mien.export.variants import ASSIGNED
 from mien.mobile_reference.output.json_text import json_text
 from mien.models.pipeline import Pipeline
 from mien.models.sources import Source, open_pipeline
@@ -58,7 +59,7 @@ def find_precision(
         ConversionError: the float model could not be made.
     """
     subject = _subject(source, pipeline, traces, budget.work, progress, limits)
-    _, half, eight = TFLITE_VARIANTS
+    half, eight = ASSIGNED
     found = {
         half: search_halves(subject, HALF_BUDGET, stored_assignment(half, stored), workers, progress),
         eight: search_precision(subject, budget.points, stored_assignment(eight, stored), workers, progress),

@@ -18,7 +18,7 @@ from .blocks import find_blocks
 from .interpreter import Runner
 from .precision import HALF, REST, Assignment, Choice, Precision
 from .quantise import quantise, seen_by_converted
-from .ranges import Arrays, Method
+from .ranges import Arrays, Method, with_headroom
 
 # Of an output's span, and its correlation with float's: half of what gates allow int8 that state no limit,
 # since other inputs err more than those that gave the ranges.
@@ -75,7 +75,8 @@ def _excess(
     behind: Sequence[Arrays],
 ) -> float:
     """Return the largest error of any output in units of what is allowed; infinity if it is not a number."""
-    found = seen_by_converted(component, model, assignment, rounded, samples, behind)
+    seen = seen_by_converted(component, model, assignment, rounded, samples, behind)
+    found = with_headroom(seen, model.read_bytes(), len(samples))
     runner = Runner(quantise(model, assignment, found, rounded))
     made = [runner.run([sample[name] for name in component.inputs]) for sample in samples]
     errors = []

@@ -23,13 +23,14 @@ _MAX_BYTES = 1 << 20
 class Precision(StrEnum):
     """What a block's weights are stored in, and what it computes in.
 
-    ``INT8`` computes in int8 throughout, ``INT16`` with int8 weights and int16 activations; the others
-    compute in float32. In a ``WEIGHTS`` block dense convolutions have int8 weights, depthwise ones float16
-    weights.
+    ``INT8`` computes in int8 throughout, ``INT16`` with int8 weights and int16 activations. ``DYNAMIC`` has
+    int8 weights, and its products round each float32 input to eight bits as they run. The others compute in
+    float32. In a ``WEIGHTS`` block dense convolutions have int8 weights, depthwise ones float16 weights.
     """
 
     INT8 = "int8"
     INT16 = "int16"
+    DYNAMIC = "dynamic"
     WEIGHTS = "int8w"
     FLOAT16 = "float16"
     FLOAT32 = "float32"
@@ -67,6 +68,7 @@ WHOLE = Choice(Precision.FLOAT32)
 BYTES: Mapping[Precision, int] = {
     Precision.INT8: 1,
     Precision.INT16: 1,
+    Precision.DYNAMIC: 1,
     Precision.WEIGHTS: 1,
     Precision.FLOAT16: 2,
     Precision.FLOAT32: 4,
@@ -77,6 +79,7 @@ Assignment = Mapping[str, Choice]
 REST = "*"
 """The name by which an assignment chooses for all blocks that it does not name."""
 ALL_INT8: Assignment = {REST: Choice(Precision.INT8)}
+ALL_DYNAMIC: Assignment = {REST: Choice(Precision.DYNAMIC)}
 
 
 def choices(blocks: Sequence[Block], assignment: Assignment) -> dict[str, Choice]:

@@ -17,7 +17,7 @@ from mien.export.errors import ConversionError
 from mien.export.weights.gptq import Roundings
 from mien.export.whole_numbers import share_changed
 from mien.mobile_reference.contract import TensorSpec
-from mien.mobile_reference.tflite.flatbuffer import activation_ranks, parse
+from mien.mobile_reference.tflite.flatbuffer import activation_ranks, following_inputs, parse
 
 from .blocks import Block, find_blocks
 from .check_parameters import check_parameters
@@ -150,8 +150,10 @@ def chosen_ranges(model: Path, assignment: Assignment, found: Spreads) -> dict[s
 
 def faults_of(model: Path, assignment: Assignment, found: Spreads) -> list[str]:
     """Say what is wrong with the ranges of the tensors that int8 blocks of a graph read or make."""
-    blocks = find_blocks(model.read_bytes())
-    seen = {name: found[name] for name in _ranged(blocks, assignment)}
+    content = model.read_bytes()
+    blocks = find_blocks(content)
+    names = _ranged(blocks, assignment) & following_inputs(content)
+    seen = {name: found[name] for name in sorted(names)}
     return list(faults(seen, tensor_ranges(blocks, assignment, found)))
 
 
@@ -246,6 +248,13 @@ def _quantise_weights(job: Any, regex: str) -> None:
     _halve(job, regex, qtyping.TFLOperationName.DEPTHWISE_CONV_2D)
 
 
+def _quantise_dynamically(job: Any, regex: str) -> None:
+    """Ask for int8 weights, and products that round what they read as they run."""
+    from ai_edge_quantizer import qtyping
+
+    job.add_dynamic_config(regex=regex, operation_name=qtyping.TFLOperationName.ALL_SUPPORTED, num_bits=8)
+
+
 def _halve_all(job: Any, regex: str) -> None:
     """Ask for float16 weights."""
     from ai_edge_quantizer import qtyping
@@ -272,6 +281,7 @@ def _halve(job: Any, regex: str, operation: Any) -> None:
 
 _RECIPES: Mapping[Precision, Callable[[Any, str], None]] = {
     Precision.FLOAT16: _halve_all,
+    Precision.DYNAMIC: _quantise_dynamically,
     Precision.WEIGHTS: _quantise_weights,
     Precision.INT8: partial(_quantise_all, 8),
     Precision.INT16: partial(_quantise_all, 16),

@@ -5,6 +5,7 @@ which the score chooses (``search``).
 """
 
 import json
+import math
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
@@ -16,7 +17,7 @@ from numpy.typing import NDArray
 
 from mien.export.component import Component
 from mien.mobile_reference.output.json_text import json_text
-from mien.mobile_reference.tflite.flatbuffer import activation_ranks
+from mien.mobile_reference.tflite.flatbuffer import activation_ranks, activation_sizes
 from mien.mobile_reference.tflite.litert import Kernels
 
 from .interpreter import Runner
@@ -33,6 +34,7 @@ _TAIL = 1e-4
 _STEPS = 255
 _SHRINKS = np.linspace(0.3, 1.0, 36)
 _CLIPPED = 0.05
+_ENOUGH, _FEWEST = 100_000, 16
 
 
 class Method(StrEnum):
@@ -89,6 +91,20 @@ def widened(found: Spreads, others: Spreads) -> dict[str, Spread]:
     return {
         name: _joined([spread, others[name]]) if name in others else spread for name, spread in found.items()
     }
+
+
+def with_headroom(found: Spreads, model: bytes, samples: int) -> dict[str, Spread]:
+    """Widen spreads of tensors of which few values were seen, over so many ``samples`` of a float ``model``.
+
+    The largest of n values of a normal distribution lies near the square root of 2 ln n deviations; every
+    tensor is given the room that ``_ENOUGH`` values would have taken.
+    """
+    sizes = activation_sizes(model)
+    return {name: spread.stretched(_reach(sizes[name] * samples)) for name, spread in found.items()}
+
+
+def _reach(count: int) -> float:
+    return math.sqrt(math.log(_ENOUGH) / math.log(min(max(count, _FEWEST), _ENOUGH)))
 
 
 def _spread(values: NDArray[np.float32]) -> Spread:
@@ -156,15 +172,15 @@ def ranges_by(method: Method, found: Spreads) -> dict[str, Range]:
 
 
 def faults(found: Spreads, ranges: Mapping[str, Range]) -> Iterator[str]:
-    """Say which tensors the faces never moved, and which their ranges cut off."""
+    """Say which tensors no sample moved, and which their ranges cut off."""
     for name, spread in found.items():
         low, high = ranges[name]
         outside = (spread.centres < low) | (spread.centres > high)
         share = float(spread.counts[outside].sum())
         if spread.low == spread.high == 0:
-            yield f"{name} never left zero: the calibration faces do not use it; add faces with anomalies"
+            yield f"{name} never left zero: no calibration input uses it; add inputs that do"
         elif share > _CLIPPED:
-            yield f"{name} has {share:.0%} of its values outside its range; calibrate with other faces"
+            yield f"{name} has {share:.0%} of its values outside its range; calibrate with other inputs"
 
 
 def write_ranges(ranges: Mapping[str, Range], file: Path) -> None:

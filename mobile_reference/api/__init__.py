@@ -13,7 +13,9 @@ if TYPE_CHECKING:
     from mien.export.scripting import export_bundle
     from mien.mobile_reference.bundle.reader import open_bundle
     from mien.mobile_reference.scripting import appraise, run_bundle, verify_bundle
+    from mien.models.appraisal.parts import appraisal
     from mien.models.gates import correlation, iou, judged_by, psnr, relative, scalar, top1
+    from mien.models.label_metrics import accuracy, mean_iou, scored_by
     from mien.models.pipeline import Pipeline, Stage
 
     __version__: str
@@ -22,17 +24,21 @@ __all__ = [
     "Pipeline",
     "Stage",
     "__version__",
+    "accuracy",
+    "appraisal",
     "appraise",
     "bench_bundle",
     "correlation",
     "export_bundle",
     "iou",
     "judged_by",
+    "mean_iou",
     "open_bundle",
     "psnr",
     "relative",
     "run_bundle",
     "scalar",
+    "scored_by",
     "top1",
     "verify_bundle",
 ]
@@ -40,17 +46,21 @@ __all__ = [
 _HOMES = {
     "Pipeline": "mien.models.pipeline",
     "Stage": "mien.models.pipeline",
+    "accuracy": "mien.models.label_metrics",
+    "appraisal": "mien.models.appraisal.parts",
     "appraise": "mien.mobile_reference.scripting",
     "bench_bundle": "mien.benchmarks.scripting",
     "correlation": "mien.models.gates",
     "export_bundle": "mien.export.scripting",
     "iou": "mien.models.gates",
     "judged_by": "mien.models.gates",
+    "mean_iou": "mien.models.label_metrics",
     "open_bundle": "mien.mobile_reference.bundle.reader",
     "psnr": "mien.models.gates",
     "relative": "mien.models.gates",
     "run_bundle": "mien.mobile_reference.scripting",
     "scalar": "mien.models.gates",
+    "scored_by": "mien.models.label_metrics",
     "top1": "mien.models.gates",
     "verify_bundle": "mien.mobile_reference.scripting",
 }

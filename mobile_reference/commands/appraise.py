@@ -76,7 +76,12 @@ _PATH = click.Path(path_type=Path)
 )
 @click.argument("photographs", nargs=-1, required=True, type=_PATH, metavar="PHOTO...")
 @click.option("--bundle", type=_PATH, help="Rate with this bundle (default: the one that ships).")
-@click.option("--checkpoint", type=_PATH, help="Rate with the float pipeline of a checkpoint; needs PyTorch.")
+@click.option(
+    "--checkpoint",
+    type=_PATH,
+    help="Rate with the float pipeline of a checkpoint, or of a file of Python, which is executed; "
+    "needs PyTorch.",
+)
 @click.option("--variant", help="Variant of the bundle (default: float32, or the first).")
 @click.option("-o", "--output", type=_PATH, help="Write pictures and heatmaps into this folder.")
 @click.option("--page", type=_PATH, help="Also write a page of small pictures, the lowest score first.")

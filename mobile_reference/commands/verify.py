@@ -25,6 +25,12 @@ from mien.mobile_reference.run.child import Child, Limits, Tell
 from mien.mobile_reference.run.threads import torch_threads, usable_cores
 from mien.mobile_reference.verify.held_out import Fidelity, ReferenceFace, judge_fidelity, merged
 from mien.mobile_reference.verify.held_out_tables import fidelity_tables
+from mien.mobile_reference.verify.labels import (
+    LabelReport,
+    judge_labels,
+    labels_record,
+    labels_table,
+)
 from mien.mobile_reference.verify.layers import divergences
 from mien.mobile_reference.verify.limits import (
     CAVEAT,
@@ -55,12 +61,18 @@ _WITH_PYTORCH = Limits(memory=8 << 30, seconds=0)
 
 
 class _Request(NamedTuple):
-    """What is judged by: held-out inputs, and the source of the float pipeline; by how many processes."""
+    """What is judged by: held-out inputs, the source of the float pipeline, labels; by how many processes."""
 
     folder: Path | None
     source: Path | None
+    labels: Path | None
     threads: int
     jobs: int
+
+    @property
+    def needs_pipeline(self) -> bool:
+        """Tell whether the float pipeline has to be opened."""
+        return any((self.folder, self.source, self.labels))
 
 
 @click.command(
@@ -68,6 +80,7 @@ class _Request(NamedTuple):
         "verify bundle --variant tflite-int8",
         "verify bundle --junit verify.xml",
         "verify bundle --held-out photographs --page verify.html",
+        "verify bundle --labels labels.csv --pipeline grader.py",
     )
 )
 @click.argument("bundle", type=_PATH, required=False)
@@ -82,6 +95,7 @@ class _Request(NamedTuple):
 @click.option(
     "--page", type=_PATH, help="Also write an HTML page; with --held-out it shows the worst inputs."
 )
+@click.option("--labels", type=_PATH, help="CSV file,label: judge by the --pipeline's metric too.")
 @click.option("--faces", type=_PATH, hidden=True, expose_value=False, callback=renamed("--held-out"))
 @click.option("--checkpoint", type=_PATH, hidden=True, expose_value=False, callback=renamed("--pipeline"))
 @click.option("--threads", default=1, show_default=True, type=click.IntRange(1, 64))
@@ -96,6 +110,7 @@ def verify(
     variants: tuple[str, ...],
     held_out: Path | None,
     pipeline: Path | None,
+    labels: Path | None,
     page: Path | None,
     threads: int,
     jobs: int | None,
@@ -111,8 +126,8 @@ def verify(
     """
     opened = open_bundle(bundle or shipped_bundle()).only(variants)
     files = {path: OutputFile.at(path) for path in (output, page, junit) if path}
-    limits = _WITH_PYTORCH if held_out or pipeline else Limits()
-    asked = _Request(held_out, pipeline, threads, jobs or usable_cores())
+    limits = _WITH_PYTORCH if held_out or pipeline or labels else Limits()
+    asked = _Request(held_out, pipeline, labels, threads, jobs or usable_cores())
     child = Child(partial(_judge, opened, asked), limits)
     last = "nothing"
     with Console(stderr=True).status("verifying") as status:
@@ -121,8 +136,8 @@ def verify(
                 status.update(f"verifying {last}")
         except ChildError as error:
             raise ChildError(f"{opened.path}: {error}, last done: {last}; export the bundle again") from error
-    found, fidelity, judged = child.result
-    report = json_text(_verification_record(opened, found, fidelity, judged), indent=2)
+    found, fidelity, judged, labelled = child.result
+    report = json_text(_verification_record(opened, found, fidelity, judged, labelled), indent=2)
     if output:
         files[output].write(report + "\n")
     if page:
@@ -137,11 +152,13 @@ def verify(
         Console().print(stages_table(opened, found))
         for line in (*remarks(opened, found), *choice_lines(opened)):
             click.echo(line)
-        _print_fidelity(fidelity, judged)
+        _print_beyond_goldens(fidelity, judged, labelled)
     _exit_on_failures(found, judged)
 
 
-def _judge(bundle: Bundle, asked: _Request, tell: Tell) -> tuple[Verification, Fidelity, list[Figure]]:
+def _judge(
+    bundle: Bundle, asked: _Request, tell: Tell
+) -> tuple[Verification, Fidelity, list[Figure], LabelReport | None]:
     """Do all that runs models, and tell what was done."""
 
     def progress(deviation: Deviation) -> None:
@@ -150,17 +167,19 @@ def _judge(bundle: Bundle, asked: _Request, tell: Tell) -> tuple[Verification, F
     # Before this process has threads.
     others = _other_shares(bundle, asked) if asked.folder else []
     try:
-        pipeline = _opened(bundle, asked.source) if asked.folder or asked.source else None
+        pipeline = _opened(bundle, asked.source) if asked.needs_pipeline else None
+        labelled = pipeline.inputs.labelled(pipeline, asked.labels) if pipeline and asked.labels else None
         metrics = pipeline.metrics if pipeline else METRICS
         found = verify_bundle(bundle, progress, asked.threads, metrics)
         fidelity = Fidelity((), ())
         if asked.folder:
             first = _judge_held_out(bundle, pipeline, asked, _share(0, asked.jobs), tell)
             fidelity = _with_goldens(bundle, merged([first, *(other.wait() for other in others)]), tell)
+        by_labels = judge_labels(bundle, labelled, lambda name: tell(f"input {name}")) if labelled else None
     finally:
         for other in others:
             other.end()
-    return found, fidelity, figures(bundle, fidelity, metrics)
+    return found, fidelity, figures(bundle, fidelity, metrics), by_labels
 
 
 def _share(first: int, jobs: int) -> slice:
@@ -190,10 +209,12 @@ def _opened(bundle: Bundle, source: Path | None) -> Any:
     return pipeline
 
 
-def _print_fidelity(fidelity: Fidelity, judged: Sequence[Figure]) -> None:
+def _print_beyond_goldens(fidelity: Fidelity, judged: Sequence[Figure], labelled: LabelReport | None) -> None:
     if judged:
         Console().print(fidelity_tables(judged, fidelity.faces))
         click.echo(CAVEAT)
+    if labelled:
+        Console().print(labels_table(labelled))
 
 
 def _judge_held_out(
@@ -261,7 +282,11 @@ def _exit_on_failures(found: Verification, judged: Sequence[Figure]) -> None:
 
 
 def _verification_record(
-    bundle: Bundle, found: Verification, fidelity: Fidelity, judged: Sequence[Figure]
+    bundle: Bundle,
+    found: Verification,
+    fidelity: Fidelity,
+    judged: Sequence[Figure],
+    labelled: LabelReport | None,
 ) -> dict[str, Any]:
     return {
         "bundle": bundle.name,
@@ -272,6 +297,7 @@ def _verification_record(
         "platforms": [result_record(result) for result in found.platforms],
         "ungated": list(found.ungated),
         "fidelity": fidelity_record(judged, fidelity.faces) if judged else None,
+        "labels": labels_record(labelled) if labelled else None,
         "choice": bundle.manifest.get("choice", {}),
         "left_out": bundle.manifest.get("left_out", []),
         "core_ml": f"executed by mien's evaluator, {NOT_VALIDATED}",

@@ -1,5 +1,6 @@
 """Looking into a TFLite file."""
 
+import math
 from collections.abc import Iterator
 from typing import Any
 
@@ -47,15 +48,34 @@ def operation_names(model: bytes) -> Iterator[str]:
 
 def activation_ranks(model: bytes) -> dict[str, int]:
     """Return the float tensors that are computed when the model runs, and how many axes each has."""
+    return {name: len(shape) for name, shape in _activations(model)}
+
+
+def activation_sizes(model: bytes) -> dict[str, int]:
+    """Return the float tensors that are computed when the model runs, and how many values each has."""
+    return {name: math.prod(shape) for name, shape in _activations(model)}
+
+
+def _activations(model: bytes) -> Iterator[tuple[str, tuple[int, ...]]]:
     parsed = parse(model)
-    return {
-        graph.tensors[index].name.decode(): len(graph.tensors[index].shape)
-        for graph in parsed.subgraphs
-        for operator in graph.operators
-        for index in (*operator.inputs, *operator.outputs)
-        if index >= 0 and graph.tensors[index].type == schema.TensorType.FLOAT32
-        if constant_data(parsed, graph.tensors[index]) is None
-    }
+    for graph in parsed.subgraphs:
+        for operator in graph.operators:
+            for index in (*operator.inputs, *operator.outputs):
+                tensor = graph.tensors[index]
+                computed = index >= 0 and tensor.type == schema.TensorType.FLOAT32
+                if computed and constant_data(parsed, tensor) is None:
+                    yield tensor.name.decode(), () if tensor.shape is None else tuple(map(int, tensor.shape))
+
+
+def following_inputs(model: bytes) -> frozenset[str]:
+    """Name the tensors of the first graph that depend on its inputs; others are the same in every run."""
+    parsed = parse(model)
+    graph = parsed.subgraphs[0]
+    found = set(map(int, graph.inputs))
+    for operator in graph.operators:
+        if found.intersection(map(int, operator.inputs)):
+            found.update(map(int, operator.outputs))
+    return frozenset(graph.tensors[index].name.decode() for index in found)
 
 
 def constant_data(parsed: Any, tensor: Any) -> Any | None:

@@ -66,6 +66,11 @@ class Operator:
         return taken.dtype == self.outputs[0].dtype == "INT8"
 
     @property
+    def has_eight_bit_weights(self) -> bool:
+        """Tell whether it reads int8 constants."""
+        return any(tensor.constant and tensor.dtype == "INT8" for tensor in self.inputs)
+
+    @property
     def macs(self) -> int:
         """Multiply-accumulates of one run, counted from the shapes; 0 without a product of weights."""
         return _MACS[self.name](self) if self.name in _MACS else 0
@@ -141,6 +146,11 @@ class TFLiteFile:
     def integer_macs(self) -> int:
         """Multiply-accumulates of one run whose values are int8."""
         return sum(operator.macs for operator in self.running if operator.macs and operator.is_integer)
+
+    @cached_property
+    def eight_bit_macs(self) -> int:
+        """Multiply-accumulates of one run by weights that are stored in int8."""
+        return sum(operator.macs for operator in self.running if operator.has_eight_bit_weights)
 
     @cached_property
     def activations(self) -> Counter[str]:

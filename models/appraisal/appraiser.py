@@ -11,7 +11,8 @@ from mien.mobile_reference.run.runner import Appraiser, Prepared, prepare_face
 from mien.models.pipeline import Arrays
 
 from .alignment import AlignedFace, align
-from .checkpoint import REFERENCE, Checkpoint, load_checkpoint
+from .checkpoint import Checkpoint
+from .parts import load_appraisal
 from .pipeline import appraisal
 
 
@@ -52,6 +53,6 @@ def as_arrays(found: AlignedFace) -> alignment.AlignedFace:
 
 
 def open_checkpoint(path: Path | None, threads: int) -> CheckpointAppraiser:
-    """Open a checkpoint folder or ``.pt`` file, or the checkpoint that ships with mien."""
+    """Open a checkpoint, an appraisal that a file of Python defines, or the checkpoint that ships."""
     torch.set_num_threads(threads)
-    return CheckpointAppraiser(load_checkpoint(path or REFERENCE))
+    return CheckpointAppraiser(load_appraisal(path))

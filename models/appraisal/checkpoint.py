@@ -195,6 +195,11 @@ def load_checkpoint(path: Path) -> Checkpoint:
         CheckpointError: the path is not a checkpoint, is a pickle with more than tensors in it, or its
             tensors do not fit: one is missing, foreign, of another shape, or not finite.
     """
+    if path.suffix == ".py":
+        raise CheckpointError(
+            f"{path} is a file of Python; train and fit-score take checkpoints alone, whose parts are "
+            "mien's own"
+        )
     config, stored = _read_folder(path) if path.is_dir() else _read_pt(path)
     checkpoint = Checkpoint(config)
     expected = checkpoint.state_dict()

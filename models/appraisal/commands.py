@@ -91,7 +91,11 @@ def train(
 
 @click.command(epilog=examples("evaluate portraits --checkpoint checkpoint --page seen.html"))
 @click.argument("faces", type=_PATH)
-@click.option("--checkpoint", type=_PATH, help="What to evaluate (default: the checkpoint that ships).")
+@click.option(
+    "--checkpoint",
+    type=_PATH,
+    help="What to evaluate: a checkpoint, or a file of Python, which is executed (default: what ships).",
+)
 @click.option("--split", metavar="NAME", help="Of the index (default: val; without one, every image).")
 @click.option("-o", "--output", type=_PATH, help="Write the figures into this JSON file.")
 @click.option("--page", type=_PATH, help="Write figures and worst cases as an HTML page.")

@@ -131,6 +131,25 @@ def test_arrays_without_a_file_of_python_are_split_and_laid_out(
     assert opened.layout.get("image", "any") == layout
 
 
+@pytest.mark.parametrize("shape", [(4, 3, 8, 10), (4, 8, 10, 3)])
+def test_pixels_are_taken_channels_first_or_last(tmp_path: Path, shape: tuple[int, ...]) -> None:
+    class Bright(nn.Module):
+        def forward(self, image: torch.Tensor) -> torch.Tensor:
+            return image.float().mean((2, 3))
+
+    file = tmp_path / "bright.pt2"
+    program = torch.export.export(Bright().eval(), (torch.zeros(1, 3, 8, 10, dtype=torch.uint8),))
+    torch.export.save(program, file)
+    pixels = np.random.default_rng(0).integers(0, 256, shape, np.uint8)
+    np.savez(tmp_path / "inputs.npz", image=pixels)
+    pipeline = open_pipeline(file)
+    found = pipeline.inputs.gather(pipeline, [tmp_path / "inputs.npz"], [])
+    tensors = found.goldens[0].sample.tensors
+    assert tensors["image"].shape == (1, 8, 10, 3)
+    rows = (1, 2) if shape[3] == 3 else (2, 3)
+    assert tensors["output"][0].tolist() == pytest.approx(pixels.mean(rows)[0].tolist())
+
+
 def test_a_picture_for_a_float_input_is_refused(program: Path, tmp_path: Path) -> None:
     (tmp_path / "a.png").write_bytes(b"")
     pipeline = open_pipeline(program)

@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 
 from mien.mobile_reference.report.progress import Report as Progress
-from mien.models.appraisal.checkpoint import REFERENCE, Checkpoint, checkpoint_hash, load_checkpoint
+from mien.models.appraisal.checkpoint import Checkpoint, checkpoint_hash
 from mien.models.appraisal.errors import RequestError
 from mien.models.appraisal.evaluation.everyday import measure_everyday, read_everyday
 from mien.models.appraisal.evaluation.peers import SCORES, FolderRater, write_cases
@@ -29,6 +29,7 @@ from mien.models.appraisal.evaluation.ratings.rating_agreement import (
 from mien.models.appraisal.evaluation.refusals import measure_refusals
 from mien.models.appraisal.evaluation.robustness import measure_nuisances, measure_retest
 from mien.models.appraisal.evaluation.statistics import Values
+from mien.models.appraisal.parts import load_appraisal
 from mien.models.appraisal.portraits import INDEX, Portrait, cut_faces, read_portraits
 
 from .drawn_scores import UNSEEN_KINDS, Canvas, measure_unseen
@@ -117,7 +118,7 @@ def compare_with_ratings(
     if split is None and HELD_OUT in {portrait.split for portrait in read_portraits(request.faces)}:
         split = HELD_OUT
     given, left_out = choose_ratings(request.faces, ratings, scale, lambda own: own == split or not split)
-    checkpoint = load_checkpoint(request.checkpoint or REFERENCE)
+    checkpoint = load_appraisal(request.checkpoint)
     rated = rate_photographs(given, Bench(checkpoint, HEAT_AND_COMPARISON), _told(progress, "rating"))
     rated = replace(rated, skipped=left_out + rated.skipped)
     subject = Subject(checkpoint.config.name, checkpoint_hash(checkpoint), split or "", 0.0)
@@ -182,7 +183,7 @@ def write_faces(request: Request, folder: Path, progress: Progress) -> None:
 
 def _set_up(request: Request, progress: Progress) -> _Setting:
     torch.set_num_threads(request.threads)
-    checkpoint = load_checkpoint(request.checkpoint or REFERENCE)
+    checkpoint = load_appraisal(request.checkpoint)
     split = _split(request)
     portraits = read_portraits(request.faces, split)
     faces = cut_faces(portraits, checkpoint, lambda done, total: progress("aligning faces", done, total, ""))

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor, nn
 
-from mien import Pipeline, Stage, judged_by, scalar
+from mien import Pipeline, Stage, judged_by, mean_iou, scalar
 
 SIZE = 16
 
@@ -85,4 +85,5 @@ pipeline = Pipeline(
     ],
     prepare=prepare,
     gates=[scalar("grade", fp32=0.01, fp16=0.5, int8=1.5), judged_by("mask", area, any=0.02)],
+    metric=mean_iou("mask"),
 )

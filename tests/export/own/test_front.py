@@ -9,6 +9,11 @@ import torch
 from PIL import Image
 from torch import nn
 
+import mien
+from mien.export.exporter import ExportRequest
+from mien.mobile_reference.errors import UsageError
+from mien.mobile_reference.front.resize import ResizeRule
+from mien.models.sources import Origin
 from tests.commands import run_mien
 
 RGB = ("--mean", "0.485,0.456,0.406", "--std", "0.229,0.224,0.225")
@@ -54,6 +59,18 @@ def test_a_model_file_is_exported_by_pictures_and_verified(
     record = json.loads(run_mien("verify", bundle, *held_out, "--json").stdout)
     assert record["passed"]
     assert not held_out or record["fidelity"]["faces"] == 3
+
+
+def test_a_script_says_how_pictures_become_the_input(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[ExportRequest] = []
+    monkeypatch.setattr("mien.export.scripting.make_bundle", lambda request, _: asked.append(request))
+    mean, std = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+    mien.export_bundle("rgb.pt2", "bundle", front="resize:16x24", mean=mean, std=std)
+    mien.export_bundle("grey.onnx", "bundle", front="resize:8x8", mean=0, std=1)
+    rules = [one.source.front for one in asked if isinstance(one.source, Origin)]
+    assert rules == [ResizeRule(16, 24, mean, std), ResizeRule(8, 8, (0.0,), (1.0,))]
+    with pytest.raises(UsageError, match="--front needs --mean and --std"):
+        mien.export_bundle("rgb.pt2", "bundle", front="resize:16x16")
 
 
 def test_a_mean_without_a_front_leaves_nothing(models: Path, pictures: Path, tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ from mien.mobile_reference.bundle.reader import sha256
 from mien.mobile_reference.tflite.flatbuffer import parse, serialise
 from tests.commands import run_mien
 from tests.export.own.conftest import CHANGE, GRADER, VARIANTS, export
+from tests.export.own.grader import SIZE
 
 Values = NDArray[np.float32]
 
@@ -23,8 +24,10 @@ def test_a_pipeline_of_ones_own_is_verified_and_measured(grader_bundle: Path, tm
     manifest = json.loads((grader_bundle / "manifest.json").read_text())
     assert manifest["name"] == "grader"
     assert [variant["name"] for variant in manifest["variants"]] == list(VARIANTS)
-    eight = manifest["variants"][2]
-    assert eight["products_int8"] > 0.9
+    shares = {variant["name"]: variant["products_int8"] for variant in manifest["variants"]}
+    assert shares["tflite-int8"] > 0.9
+    # The products of the dynamic one read float.
+    assert shares["tflite-dynamic"] == 0
     run_mien("verify", grader_bundle)
     report = tmp_path / "bench.json"
     run_mien("bench", grader_bundle, "--target", "host", "-o", report)
@@ -60,6 +63,29 @@ def test_held_out_inputs_are_rated_by_the_float_pipeline(
     largest = _largest(lambda values: values * 1.5)
     broken = _spoilt(grader_bundle, tmp_path / "broken", "models/tflite-fp32/whole.tflite", largest)
     assert run_mien("verify", broken, *asked[2:], expect=1)
+
+
+def test_labels_judge_float_and_every_variant(
+    grader_bundle: Path, other_pictures: Path, tmp_path: Path
+) -> None:
+    lines = ["file,label"]
+    for number, picture in enumerate(sorted(other_pictures.iterdir())):
+        mask = np.zeros((SIZE, SIZE), np.uint8)
+        mask[: 4 + number] = 255
+        Image.fromarray(mask).save(tmp_path / f"{number}.png")
+        lines.append(f"{picture},{number}.png")
+    labels = tmp_path / "labels.csv"
+    labels.write_text("\n".join(lines))
+    done = run_mien("verify", grader_bundle, "--labels", labels, "--pipeline", GRADER, "--json")
+    record = json.loads(done.stdout)["labels"]
+    assert (record["metric"], record["tensor"], record["inputs"]) == ("mean IoU", "mask", 3)
+    by_name = {one["name"]: one for one in record["figures"]}
+    assert list(by_name) == ["float", *VARIANTS]
+    assert by_name["float"]["interval"][0] <= by_name["float"]["value"] <= by_name["float"]["interval"][1]
+    assert abs(by_name["tflite-int8"]["change"]) < 0.05
+    labels.write_text("file,label\n" + lines[1] + "\n" + lines[1])
+    done = run_mien("verify", grader_bundle, "--labels", labels, "--pipeline", GRADER, expect=2)
+    assert "labelled again" in done.stderr
 
 
 def test_a_gate_that_is_a_function_is_judged_by_its_pipeline_alone(

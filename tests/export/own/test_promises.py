@@ -5,11 +5,13 @@ from pathlib import Path
 
 import pytest
 
+from mien.export.exporter import chosen_variants
 from mien.export.packing.promises import broken_promises, lacks
-from mien.export.variants import variant_named
+from mien.export.variants import NAMES, TFLITE_DYNAMIC, variant_named
 from mien.mobile_reference.bundle.reader import open_bundle
 from mien.mobile_reference.contract import PipelineSpec
-from tests.export.own.conftest import VARIANTS
+from mien.models.sources import open_pipeline
+from tests.export.own.conftest import CHANGE, VARIANTS
 
 
 @pytest.fixture
@@ -41,6 +43,14 @@ def test_an_end_to_end_model_that_is_a_milder_one_is_told_though_its_stages_are_
     }
 
 
+def test_a_dynamic_variant_whose_weights_are_float_is_told(made: Path, spec: PipelineSpec) -> None:
+    shutil.copy(made / "tflite-fp16" / "whole.tflite", made / "tflite-dynamic" / "whole.tflite")
+    assert broken_promises(made, spec, VARIANTS) == {
+        "tflite-dynamic": "tflite-dynamic is left out: it computes what tflite-fp16 computes"
+    }
+    assert lacks(made, spec, variant_named("tflite-dynamic")) is not None
+
+
 def test_a_variant_that_lacks_a_model_is_told(made: Path, spec: PipelineSpec) -> None:
     shutil.rmtree(made / "coreml-fp16" / "rate.mlpackage")
     assert broken_promises(made, spec, VARIANTS) == {
@@ -55,3 +65,10 @@ def test_a_float_package_under_the_name_of_a_smaller_one_is_told(
     shutil.copytree(made / "coreml-fp16", made / name)
     assert lacks(made, spec, variant_named(name)) is not None
     assert lacks(made, spec, variant_named("coreml-fp16")) is None
+
+
+def test_a_pipeline_with_precisions_by_block_has_the_dynamic_variant_if_it_is_named() -> None:
+    built_in, own = open_pipeline(), open_pipeline(CHANGE)
+    assert chosen_variants((), own) == NAMES
+    assert chosen_variants((), built_in) == tuple(name for name in NAMES if name != TFLITE_DYNAMIC)
+    assert chosen_variants((TFLITE_DYNAMIC,), built_in) == (NAMES[0], TFLITE_DYNAMIC)

@@ -164,7 +164,7 @@ def test_what_needs_a_lost_conversion_is_lost_too(tmp_path: Path) -> None:
 
 def test_every_stage_comes_after_the_converted_stage_before_it(tmp_path: Path) -> None:
     jobs = {job.title: job for job in plan(None, open_pipeline(), tmp_path, tmp_path, tmp_path)}
-    assert {title: job.after for title, job in jobs.items() if title.startswith("tflite")} == {
+    assert {title: job.after for title, job in jobs.items() if title.startswith("tflite ")} == {
         "tflite detector": (),
         "tflite appraisal": (),
         "tflite heatmap": (),
@@ -172,6 +172,7 @@ def test_every_stage_comes_after_the_converted_stage_before_it(tmp_path: Path) -
         "tflite inpaint": ("tflite mask",),
         "tflite compare": ("tflite inpaint",),
     }
+    assert jobs["tflite-dynamic mask"].after == ("tflite mask",)
     titles = list(jobs)
     assert all(titles.index(title) < titles.index(job.title) for job in jobs.values() for title in job.after)
 

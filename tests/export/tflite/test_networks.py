@@ -14,6 +14,7 @@ from mien.export.tflite.holding import holding_assignment
 from mien.export.tflite.interpreter import Runner
 from mien.export.tflite.products import products
 from mien.export.tflite.quantise import check_contract, quantise, seen_by_converted
+from mien.export.tflite.ranges import with_headroom
 from mien.mobile_reference.tflite.flatbuffer import operation_names, parse
 from mien.mobile_reference.tflite.model_file import read_tflite
 from tests.networks import NETWORKS, component_of, samples_of
@@ -33,7 +34,8 @@ def test_a_network_holds_in_float16_and_in_int8(name: str, tmp_path: Path) -> No
         assert "TRANSPOSE" not in operation_names(model.read_bytes())
     rounded = round_graph(one, model.read_bytes(), samples)
     assignment, _ = holding_assignment(one, model, rounded, samples, samples)
-    found = seen_by_converted(one, model, assignment, rounded, samples, samples)
+    seen = seen_by_converted(one, model, assignment, rounded, samples, samples)
+    found = with_headroom(seen, model.read_bytes(), len(samples))
     made = {"fp16": quantise(model, {}, found, rounded), "int8": quantise(model, assignment, found, rounded)}
     for variant, (error, correlation) in {"fp16": (0.01, 0.999), "int8": (0.05, 0.99)}.items():
         file = tmp_path / f"{variant}.tflite"

@@ -3,7 +3,15 @@
 import numpy as np
 import pytest
 
-from mien.export.tflite.ranges import Method, Spread, _joined, _spread, faults, ranges_by
+from mien.export.tflite.ranges import (
+    Method,
+    Spread,
+    _joined,
+    _spread,
+    faults,
+    ranges_by,
+    with_headroom,
+)
 
 
 def seen(*samples: np.ndarray) -> Spread:
@@ -66,3 +74,23 @@ def test_a_tensor_that_its_range_cuts_off_is_named() -> None:
     assert list(faults(found, {"x": (0.0, 1.0)})) == []
     (fault,) = faults(found, {"x": (0.0, 0.5)})
     assert fault.startswith("x has 50% of its values outside its range")
+
+
+def test_the_fewer_values_were_seen_the_more_room_there_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    sizes = {"few": 4, "some": 100, "many": 1_000_000}
+    monkeypatch.setattr("mien.export.tflite.ranges.activation_sizes", lambda _: sizes)
+    found = {name: seen(np.linspace(-1, 2, 100)) for name in sizes}
+    highs = {name: spread.high for name, spread in with_headroom(found, b"", 10).items()}
+    assert highs["few"] > highs["some"] > highs["many"] == 2
+    assert highs["few"] < 2 * 2.1
+
+
+def test_the_room_holds_what_a_hundred_thousand_values_take(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("mien.export.tflite.ranges.activation_sizes", lambda _: {"x": 100})
+    chance = np.random.default_rng(0)
+    held = 0
+    for _ in range(100):
+        found = with_headroom({"x": seen(chance.normal(size=900))}, b"", 9)["x"]
+        held += found.low < -3.5 and found.high > 3.5
+    # One of a normal distribution's 2,150 values lies outside of 3.5 deviations, one of 32,000 outside of 4.
+    assert held > 80

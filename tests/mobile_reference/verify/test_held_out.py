@@ -121,7 +121,7 @@ def test_two_processes_judge_as_one_does(fake: Any, stand_in: Any, monkeypatch: 
     monkeypatch.setattr(cli, "_with_goldens", lambda bundle, fidelity, progress: fidelity)
     told = [list[str](), list[str]()]
     answers = [
-        cli._judge(open_bundle(fake.path), cli._Request(path, None, 1, jobs), told[jobs - 1].append)
+        cli._judge(open_bundle(fake.path), cli._Request(path, None, None, 1, jobs), told[jobs - 1].append)
         for jobs in (1, 2)
     ]
     assert answers[0][2] == answers[1][2]
@@ -142,7 +142,9 @@ def test_a_share_that_fails_ends_all(fake: Any, stand_in: Any, monkeypatch: pyte
     pipeline = Mock(inputs=Mock(held_out=lambda pipeline, folder: held_out), metrics=METRICS)
     monkeypatch.setattr(cli, "_opened", lambda bundle, source: pipeline)
     with pytest.raises(UsageError, match="the second share has no inputs"):
-        cli._judge(open_bundle(fake.path), cli._Request(Path("photographs"), None, 1, 2), lambda text: None)
+        cli._judge(
+            open_bundle(fake.path), cli._Request(Path("photographs"), None, None, 1, 2), lambda text: None
+        )
 
 
 def test_a_score_that_is_not_a_number_fails(disturbed: Any):
@@ -290,7 +292,7 @@ def test_faces_that_gave_the_ranges_may_not_judge(fake: Any, tmp_path: Any):
     pipeline = Mock(inputs=Mock(held_out=lambda pipeline, folder: brought))
     fake.manifest["provenance"]["calibration"]["images"] = ["1" * 64, "2" * 64]
     fake.save()
-    asked = cli._Request(tmp_path, None, 1, 1)
+    asked = cli._Request(tmp_path, None, None, 1, 1)
     with pytest.raises(UsageError, match=r"1 files of .* gave the bundle its ranges"):
         cli._judge_held_out(open_bundle(fake.path), pipeline, asked, slice(0, None, 1), lambda text: None)
 
