@@ -35,12 +35,18 @@ from mien.benchmarks.results.records import (
 )
 from mien.mobile_reference.bundle.reader import Bundle, Variant, alignment_rule, face_front
 from mien.mobile_reference.contract import PipelineSpec, TensorSpec
+from mien.mobile_reference.front.formats import SIGNATURE_BYTES, format_name
+from mien.mobile_reference.front.photograph import FORMATS, read_photograph
 from mien.mobile_reference.run.models import TFLITE
 from mien.mobile_reference.strict_json import parse_json
 
 from .host import gate_parity, unjudged_notes
 
 _UPRIGHT, _ORIENTATION = (None, 1), 0x0112
+_PNG_DEPTH = 24
+"""Where a PNG file says how many bits its values have (PNG, third edition, 11.2.1)."""
+_MOST_PIXELS = 50_000_000
+"""What ``runner/decode.c`` reads; the reference runner decodes larger pictures at a reduced size."""
 _KIT, _INPUT = "kit", "input"
 # Fields of the rule by which the runner finds and frames a face, beside the template.
 _RULE = ("size", "detector_size", "score", "overlap", "second_look", "smallest", "sure")
@@ -235,10 +241,44 @@ def tflite_variant(bundle: Bundle, name: str) -> Variant:
 
 
 def _check_photograph(path: Path) -> None:
-    """Refuse what the runner would read otherwise than the reference runner."""
-    with Image.open(path) as image:
-        plain = image.format in ("JPEG", "PNG") and image.mode in ("RGB", "L")
-        if not plain or image.getexif().get(_ORIENTATION) not in _UPRIGHT or "transparency" in image.info:
-            raise DeviceError(
-                f"{path}: phones read upright JPEG and PNG files without transparency; convert it"
+    """Refuse what the runner would read otherwise than the reference runner.
+
+    Its decoders know neither orientation nor transparency nor colour profiles, apply a PNG's gAMA, take
+    16 bits for linear light, and read no reduced size.
+
+    Raises:
+        DeviceError: the file is of that kind.
+    """
+    with path.open("rb") as stream:
+        head = stream.read(SIGNATURE_BYTES)
+        kind = format_name(head)
+        if kind not in ("JPEG", "PNG"):
+            raise DeviceError(f"{path}: phones read JPEG and PNG files; convert it")
+        stream.seek(_PNG_DEPTH)
+        deep = kind == "PNG" and stream.read(1) == b"\x10"
+        stream.seek(0)
+        with FORMATS[kind].open(stream) as image:
+            turned = image.getexif().get(_ORIENTATION) not in _UPRIGHT
+            found = (
+                (image.width * image.height > _MOST_PIXELS, f"it has more than {_MOST_PIXELS} pixels"),
+                (deep, "it has 16 bits"),
+                (turned, "it is not upright"),
+                (
+                    image.mode not in ("RGB", "L") or "transparency" in image.info,
+                    "it is not plain RGB or grey",
+                ),
+                ("gamma" in image.info and "srgb" not in image.info, "it has a gamma of its own"),
+                ("icc_profile" in image.info and _is_managed(path, image), "its colour profile is not sRGB"),
             )
+    for is_so, reason in found:
+        if is_so:
+            raise DeviceError(
+                f"{path}: phones read upright 8-bit sRGB without transparency, and {reason}; convert it"
+            )
+
+
+def _is_managed(path: Path, image: Image.Image) -> bool:
+    """Tell whether a colour profile changes pixels by more than a rounding."""
+    plain = np.asarray(image.convert("RGB"), np.int16)
+    managed = read_photograph(path)
+    return plain.shape != managed.shape or bool((np.abs(plain - managed) > 1).any())

@@ -15,7 +15,7 @@ import pytest
 
 from tests.fuzz import kills
 from tests.fuzz.campaign import Prepared, campaign, prepare, try_data
-from tests.fuzz.harness import GATE, INTERRUPTED, KILLED, PASSED, REFUSED, Bounds
+from tests.fuzz.harness import GATE, INTERRUPTED, KILLED, PASSED, PROMISED, REFUSED, Bounds
 from tests.fuzz.surroundings import FOREIGN, PLACES
 from tests.fuzz.targets import TARGETS, Case, Command
 
@@ -48,6 +48,62 @@ def test_a_lost_file_of_somebody_else_is_found(prepared: Mapping[str, Prepared])
     assert try_data(replace(one, target=target), one.seeds[0], b"") == PASSED
     target = replace(target, enter=overwrite)
     assert try_data(replace(one, target=target), one.seeds[0], b"").startswith("lost")
+
+
+HUGE = 10**400
+RULE = ("front", "rule")
+MANIFESTS: Mapping[str, tuple[tuple[object, ...], object]] = {
+    "equal points": ((*RULE, "template"), [[96, 112]] * 4),
+    "points of one line, tiny": ((*RULE, "template"), [[n * 1e-300, 0] for n in range(4)]),
+    "points of 1e200": ((*RULE, "template"), [[1e200, 0], [0, 1e200], [1e200, 1e200], [0, 0]]),
+    "a point of 1e308": ((*RULE, "template", 0, 0), 1e308),
+    "a point of 400 digits": ((*RULE, "template", 0, 0), HUGE),
+    "score 0": ((*RULE, "score"), 0),
+    "overlap 1": ((*RULE, "overlap"), 1),
+    "overlap 1.5": ((*RULE, "overlap"), 1.5),
+    "second look 1e-300": ((*RULE, "second_look"), 1e-300),
+    "second look 1e5": ((*RULE, "second_look"), 1e5),
+    "second look 1e308": ((*RULE, "second_look"), 1e308),
+    "second look of 400 digits": ((*RULE, "second_look"), HUGE),
+    "smallest of 400 digits": ((*RULE, "smallest"), HUGE),
+    "size unlike the model": ((*RULE, "size"), 128),
+    "detector unlike its size": ((*RULE, "detector_size"), 64),
+    "renamed output of the whole": (("whole", "outputs", 0), "rating"),
+    "renamed tensor": (("tensors", 1, "name"), "boxes"),
+    "renamed input of a stage": (("stages", 1, "inputs", 0), "map"),
+    "tensor's name with a newline": (("tensors", 3, "name"), "heat\n"),
+    "variant's name of 4 MB": (("variants", 0, "name"), "x" * (4 << 20)),
+    "variant's name with an escape": (("variants", 0, "name"), "\x1b[31m"),
+    "full scale of 400 digits": (("tensors", 5, "full_scale"), HUGE),
+    "limit of 400 digits": (("gates", 0, "limits", "tflite-fp32"), HUGE),
+    "golden score of 400 digits": (("goldens", 0, "values", "score"), HUGE),
+    "golden alignment of 400 digits": (("goldens", 0, "front", "alignment", 0, 0), HUGE),
+    "format of 4 MB": (("format",), "x" * (4 << 20)),
+}
+"""Values that are JSON, many of them as the schema has them, and make no sense."""
+
+
+@pytest.mark.parametrize("name", MANIFESTS)
+def test_a_value_that_makes_no_sense_is_one_line(prepared: Mapping[str, Prepared], name: str) -> None:
+    one = prepared["manifests"]
+    manifest = place = json.loads(one.seeds[0].read_bytes())
+    (*path, last), value = MANIFESTS[name]
+    for key in path:
+        place = place[key]
+    place[last] = value
+    data = json.dumps(manifest).encode()
+    assert try_data(one, one.seeds[0], data) in PROMISED
+    verify = replace(one.target, command=lambda case: ("verify", case.beside("bundle"), "--json"))
+    assert try_data(replace(one, target=verify), one.seeds[0], data) in PROMISED
+
+
+@pytest.mark.parametrize("head", ["(True, 64, 64, 1)", "(4611686018427387904,)"])
+def test_a_golden_of_an_odd_shape_is_refused(prepared: Mapping[str, Prepared], head: str) -> None:
+    one = prepared["goldens"]
+    kind = "|V0" if "," in head[-3:] else "<f4"
+    text = f"{{'descr': '{kind}', 'fortran_order': False, 'shape': {head}}}".encode().ljust(117) + b"\n"
+    data = b"\x93NUMPY\1\0" + len(text).to_bytes(2, "little") + text + bytes(64 * 64 * 4)
+    assert {try_data(one, seed, data) for seed in one.seeds} == {REFUSED}
 
 
 def test_an_interrupted_export_leaves_the_former_bundle(
