@@ -41,7 +41,8 @@ def run_onnx2tf(
     are onnx2tf's own.
 
     Raises:
-        ConversionError: the environment is not there, an operation is not converted, or no file was written.
+        ExportError: the environment is not there.
+        ConversionError: an operation is not converted, no file was written, or the program was ended.
     """
     asked = {"source": str(source.resolve()), "made": str(made.resolve()), "way": way, "options": options}
     return _ran(environment, "convert", asked, made)
@@ -51,7 +52,8 @@ def quantise_saved_model(saved: Path, calibration: Path, made: Path) -> Path:
     """Quantise a SavedModel by TensorFlow's converter into the file ``made``.
 
     Raises:
-        ConversionError: the environment is not there, or nothing was made.
+        ExportError: the environment is not there.
+        ConversionError: nothing was made.
     """
     asked = {"saved": saved, "calibration": calibration, "made": made}
     return _ran(
