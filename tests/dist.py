@@ -59,7 +59,7 @@ def normalised(archive: bytes, epoch: int) -> bytes:
     stream = BytesIO()
     with (
         tarfile.open(fileobj=BytesIO(archive)) as old,
-        gzip.GzipFile(fileobj=stream, mode="wb", filename="", mtime=epoch) as packed,
+        gzip.GzipFile(fileobj=stream, mode="wb", compresslevel=6, filename="", mtime=epoch) as packed,
         tarfile.open(fileobj=packed, mode="w", format=tarfile.PAX_FORMAT) as new,
     ):
         for member in sorted(old.getmembers(), key=lambda member: member.name):

@@ -32,6 +32,7 @@ _PACKAGES = (
 _PROGRAMS = (
     ("adb", "adb", "measure an Android phone", "apt-get install adb"),
     ("ARM64 emulator", "qemu-aarch64", "bench --target arm64", "apt-get install qemu-user"),
+    ("browser", "chromium", "test pages", "apt-get install chromium"),
     ("C compiler", "gcc", "count emulated instructions", "apt-get install gcc libc6-dev"),
 )
 

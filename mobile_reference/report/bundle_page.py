@@ -5,11 +5,14 @@ from typing import Any
 
 from mien.mobile_reference.bundle.reader import Bundle
 from mien.mobile_reference.contract import PipelineSpec
+from mien.mobile_reference.errors import BundleError
 from mien.mobile_reference.metrics import METRICS, allowed
+from mien.mobile_reference.strict_json import parse_json
 
 from .page import Page, Section, Table, Text, write_page
 from .pipeline_graph import pipeline_graph
 
+_PRECISION = "ranges/precision.json"
 _HEADINGS = ("variant", "platform", "MB", "error", "tolerance", "int8 %", "remark")
 
 
@@ -30,6 +33,7 @@ def bundle_page(bundle: Bundle, warnings: Sequence[str]) -> str:
                 Table(f"sizes, and {error}", _HEADINGS, list(_variants(bundle))),
             ],
         ),
+        *_blocks(bundle),
         Section("Gates", [Table("limits by precision or variant", *_gates(spec))]),
     ]
     lead = [Text(made_from), *(Text(warning, "note") for warning in warnings)]
@@ -52,6 +56,18 @@ def _measured(spec: PipelineSpec, entry: Any) -> tuple[str, str, str]:
     points, limit = entry["measured"]["points"], allowed(spec.rating, entry["name"])
     size = f"{entry['measured']['bytes'] / 1e6:.2f}"
     return size, "NaN" if points is None else f"{points:.4g}", "" if limit is None else f"{limit:.4g}"
+
+
+def _blocks(bundle: Bundle) -> Iterator[Section]:
+    """List the precision of every block, of a bundle that says so."""
+    if _PRECISION not in bundle.manifest["files"]:
+        return
+    chosen = parse_json((bundle.path / _PRECISION).read_bytes())
+    if not (isinstance(chosen, dict) and chosen and all(isinstance(one, dict) for one in chosen.values())):
+        raise BundleError(f"{bundle.path / _PRECISION} is not a table of precisions; export the bundle again")
+    names = dict.fromkeys(block for one in chosen.values() for block in one)
+    rows = [(name, *(str(one.get(name, "")) for one in chosen.values())) for name in names]
+    yield Section("Precision by block", [Table("in the order of the network", ("block", *chosen), rows)])
 
 
 def _gates(spec: PipelineSpec) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:

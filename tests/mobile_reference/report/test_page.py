@@ -1,6 +1,7 @@
 """Pages: nothing leaves them, nothing that stands in them is markup, every figure shows what it was given."""
 
 import re
+from dataclasses import replace
 from html.parser import HTMLParser
 from io import BytesIO
 from pathlib import Path
@@ -10,6 +11,7 @@ from PIL import Image
 
 from mien.mobile_reference.bundle.reader import open_bundle
 from mien.mobile_reference.bundle.shipped import shipped_bundle
+from mien.mobile_reference.errors import BundleError
 from mien.mobile_reference.report.bundle_page import bundle_page
 from mien.mobile_reference.report.charts import Dots, Graph, Node, Waterfall, cut
 from mien.mobile_reference.report.contact_sheet import Rated, contact_sheet
@@ -108,6 +110,24 @@ def test_the_page_of_what_ships_says_what_it_is():
     said = "".join(page.said)
     for text in ("face: uint8 1 x 256 x 256 x 3", "tflite-fp16", "take this one", "<b>beware</b>"):
         assert text in said
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [('{"tflite-int8": {"<net>/a": "int8"}}', "&lt;net&gt;/a"), ("[1]", None), ('{"tflite-int8": 3}', None)],
+)
+def test_the_precision_of_every_block_is_told(text: str, said: str | None, tmp_path: Path):
+    bundle = open_bundle(shipped_bundle())
+    (tmp_path / "ranges").mkdir()
+    (tmp_path / "ranges" / "precision.json").write_text(text)
+    files = {**bundle.manifest["files"], "ranges/precision.json": {}}
+    other = replace(bundle, path=tmp_path, manifest={**bundle.manifest, "files": files})
+    if said is None:
+        with pytest.raises(BundleError, match="not a table of precisions"):
+            bundle_page(other, [])
+        return
+    assert said in bundle_page(other, [])
+    assert "Precision by block" not in bundle_page(bundle, [])
 
 
 def test_a_contact_sheet_of_ten_thousand():
