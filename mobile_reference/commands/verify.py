@@ -1,6 +1,6 @@
 """The command ``mien verify``."""
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from functools import partial
 from importlib.metadata import entry_points
@@ -23,7 +23,7 @@ from mien.mobile_reference.report.junit import Case
 from mien.mobile_reference.report.junit import junit as junit_text
 from mien.mobile_reference.run.child import Child, Limits, Tell
 from mien.mobile_reference.run.threads import torch_threads, usable_cores
-from mien.mobile_reference.verify.held_out import Fidelity, ReferenceFace, judge_fidelity, merged
+from mien.mobile_reference.verify.held_out import Fidelity, fitting, judge_fidelity, merged
 from mien.mobile_reference.verify.held_out_tables import fidelity_tables
 from mien.mobile_reference.verify.labels import (
     LabelReport,
@@ -235,7 +235,7 @@ def _judge_held_out(
     with torch_threads(asked.threads):
         return judge_fidelity(
             bundle,
-            _fitting(bundle, held_out.samples(share)),
+            fitting(bundle, held_out.samples(share)),
             lambda name: progress(f"input {next(done)} of {held_out.count}: {name}"),
             pipeline.metrics,
         )
@@ -246,19 +246,6 @@ def _with_goldens(bundle: Bundle, fidelity: Fidelity, progress: Callable[[str], 
     return replace(
         fidelity, repeats=tuple(repeats(bundle, progress)), divergences=tuple(divergences(bundle, progress))
     )
-
-
-def _fitting(bundle: Bundle, samples: Iterable[ReferenceFace]) -> Iterator[ReferenceFace]:
-    """Pass samples on whose tensors are those of the bundle."""
-    for sample in samples:
-        for name in bundle.spec.inputs:
-            tensor, found = bundle.spec.tensor(name), sample.tensors[name]
-            if (found.shape, found.dtype.name) != (tensor.shape, tensor.dtype):
-                raise UsageError(
-                    f"{sample.name} gives {name} of shape {list(found.shape)} of {found.dtype}, the bundle "
-                    f"takes {list(tensor.shape)} of {tensor.dtype}; prepare it as for the export"
-                )
-        yield sample
 
 
 def _cases(found: Verification, judged: Sequence[Figure]) -> Iterator[Case]:

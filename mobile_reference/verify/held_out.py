@@ -6,7 +6,7 @@ too.
 """
 
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import chain, product, zip_longest
 from typing import Any, Protocol
@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from mien.mobile_reference.bundle.reader import Bundle
 from mien.mobile_reference.contract import CORRELATION, IOU, PSNR, PipelineSpec
+from mien.mobile_reference.errors import UsageError
 from mien.mobile_reference.front.photograph import Pixels
 from mien.mobile_reference.metrics import METRICS, Metric, error_of, measure_gate, measured
 from mien.mobile_reference.report.pictures import side_by_side, views
@@ -133,6 +134,23 @@ def likeness(
         ),
         decibels={name: METRICS[PSNR].shown(loss) for name, loss in noise.items()},
     )
+
+
+def fitting(bundle: Bundle, samples: Iterable[ReferenceFace]) -> Iterator[ReferenceFace]:
+    """Pass samples on whose inputs are those of the bundle.
+
+    Raises:
+        UsageError: one has another shape or type.
+    """
+    for sample in samples:
+        for name in bundle.spec.inputs:
+            tensor, found = bundle.spec.tensor(name), sample.tensors[name]
+            if (found.shape, found.dtype.name) != (tensor.shape, tensor.dtype):
+                raise UsageError(
+                    f"{sample.name} gives {name} of shape {list(found.shape)} of {found.dtype}, the bundle "
+                    f"takes {list(tensor.shape)} of {tensor.dtype}; prepare it as for the export"
+                )
+        yield sample
 
 
 class _Subject:

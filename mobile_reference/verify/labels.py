@@ -20,7 +20,7 @@ from mien.mobile_reference.errors import UsageError
 from mien.mobile_reference.labels import LabelMetric, Values
 from mien.mobile_reference.run.runner import BundleRunner
 
-from .held_out import ReferenceFace
+from .held_out import ReferenceFace, fitting
 
 FLOAT = "float"
 """What the float pipeline is called beside the variants."""
@@ -69,7 +69,7 @@ def judge_labels(bundle: Bundle, labelled: Labelled, progress: Callable[[str], N
     """Judge the float pipeline and every variant by labels.
 
     Raises:
-        UsageError: an app's models do not make the tensor that is judged.
+        UsageError: an app's models do not make the tensor that is judged, or an input is not of their shape.
     """
     metric = labelled.metric
     made = {name for model in bundle.spec.served for name in model.outputs}
@@ -81,7 +81,7 @@ def judge_labels(bundle: Bundle, labelled: Labelled, progress: Callable[[str], N
     tensor = bundle.spec.tensor(metric.tensor)
     runners = {variant.name: BundleRunner(bundle, variant.name) for variant in bundle.variants}
     rows: dict[str, list[Values]] = {name: [] for name in (FLOAT, *runners)}
-    for label, sample in zip(labelled.labels, labelled.samples(), strict=True):
+    for label, sample in zip(labelled.labels, fitting(bundle, labelled.samples()), strict=True):
         outputs = {FLOAT: sample.tensors[metric.tensor]}
         given = {name: sample.tensors[name] for name in bundle.spec.inputs}
         outputs |= {name: runner.rate(given)[metric.tensor] for name, runner in runners.items()}

@@ -20,7 +20,7 @@ from mien.mobile_reference.bundle.reader import open_bundle
 from mien.mobile_reference.commands import verify as cli
 from mien.mobile_reference.errors import UsageError
 from mien.mobile_reference.metrics import METRICS, rank_agreement
-from mien.mobile_reference.verify.held_out import Fidelity, judge_fidelity, likeness, merged
+from mien.mobile_reference.verify.held_out import Fidelity, fitting, judge_fidelity, likeness, merged
 from mien.mobile_reference.verify.held_out_tables import fidelity_tables
 from mien.mobile_reference.verify.layers import Divergence
 from mien.mobile_reference.verify.limits import failures, fidelity_record, figures
@@ -311,4 +311,4 @@ def test_inputs_of_another_shape_are_refused(fake: Any):
     sample = Mock(tensors={name: np.zeros((1, 2, 3), np.float32)})
     sample.name = "someone"
     with pytest.raises(UsageError, match=r"someone gives \w+ of shape \[1, 2, 3\] of float32, the"):
-        list(cli._fitting(bundle, [sample]))
+        list(fitting(bundle, [sample]))

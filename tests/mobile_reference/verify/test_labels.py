@@ -202,3 +202,13 @@ def test_a_label_that_is_none_is_refused_with_its_line(tmp_path: Path) -> None:
 def test_a_pipe_in_the_place_of_labels_is_refused() -> None:
     with pytest.raises(UsageError, match="it is not a file"):
         read_labels(Path("/dev/null"))
+
+
+def test_an_input_of_another_shape_is_refused(bundle: Bundle) -> None:
+    class Odd(Given):
+        def samples(self) -> Iterator[One]:
+            wide = np.zeros((1, 5), np.float32)
+            yield from (One(one.name, {"signal": wide, "logits": wide}) for one in super().samples())
+
+    with pytest.raises(UsageError, match=r"0 gives signal of shape \[1, 5\] of float32"):
+        judged(bundle, Odd())
