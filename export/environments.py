@@ -1,6 +1,5 @@
 """Environments of their own, for converters whose versions do not live beside the others'."""
 
-import fcntl
 import hashlib
 import os
 import shutil
@@ -132,6 +131,8 @@ class Environment:
 @contextmanager
 def _alone(lock: Path) -> Iterator[None]:
     """Let one process at a time make what a file stands for."""
+    import fcntl  # Windows, where `mien doctor` loads this module too, has none
+
     with lock.open("w") as held:
         fcntl.flock(held, fcntl.LOCK_EX)
         yield
