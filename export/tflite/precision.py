@@ -4,7 +4,7 @@ A pipeline may come with a file of assignments, found by a search and by trials 
 (docs/quantisation.md); it is exported with them unless another search is asked for.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -129,10 +129,16 @@ def strangers(blocks: Sequence[Block], assignment: Assignment) -> Iterator[str]:
     """Say which blocks the assignment does not know, and which it knows that are not there."""
     names = {block.name for block in blocks}
     unnamed = {block.name for block in blocks if block.weights} - assignment.keys()
-    for name in sorted(unnamed if not assignment.get(REST, HALF).ranged else ()):
-        yield f"no precision is stored for {name}, it keeps float16 weights; search with --precision auto"
-    for name in sorted(assignment.keys() - names - {REST}):
-        yield f"a precision is stored for {name}, which is not there; search with --precision auto"
+    if unnamed and not assignment.get(REST, HALF).ranged:
+        yield f"no precision is stored for {_some(unnamed)}: float16 weights; search with --precision auto"
+    gone = assignment.keys() - names - {REST}
+    if gone:
+        yield f"a precision is stored for {_some(gone)}, not in the graph; search with --precision auto"
+
+
+def _some(names: Collection[str]) -> str:
+    """Name the first of some, and say how many more there are."""
+    return min(names) + (f" and {len(names) - 1} more" if len(names) > 1 else "")
 
 
 def tensor_ranges(blocks: Sequence[Block], assignment: Assignment, found: Spreads) -> dict[str, Range]:

@@ -330,8 +330,14 @@ def test_assignments_are_read_as_they_were_written(tmp_path: Path) -> None:
 def test_blocks_that_the_assignment_does_not_know_are_named() -> None:
     blocks = (Block("new", frozenset(), (), 1, 1, 1), Block("known", frozenset(), (), 1, 1, 1))
     first, second = strangers(blocks, {"known": HALF, "gone": HALF})
-    assert first.startswith("no precision is stored for new")
-    assert second.startswith("a precision is stored for gone, which is not there")
+    assert first.startswith("no precision is stored for new: float16 weights")
+    assert second.startswith("a precision is stored for gone, not in the graph")
+
+
+def test_many_blocks_that_are_not_there_are_one_line() -> None:
+    known = (Block("known", frozenset(), (), 1, 1, 1),)
+    (said,) = strangers(known, dict.fromkeys(("known", "c", "a", "b"), HALF))
+    assert "stored for a and 2 more, not in the graph" in said
 
 
 def test_the_stored_assignments_are_of_the_variants_below_float32() -> None:
