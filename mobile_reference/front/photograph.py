@@ -98,7 +98,9 @@ def read_photograph(path: Path) -> Pixels:
     except PhotographError:
         raise
     except MemoryError as error:
-        raise PhotographError(f"{path} needs more memory than there is; give a smaller picture") from error
+        raise PhotographError(
+            f"{path} needs more memory than there is; give a smaller or a whole file"
+        ) from error
     except Exception as error:
         # Damaged files make Pillow raise whatever its parsers meet first: TypeError, KeyError, struct.error.
         reason = " ".join(str(error).split()) or type(error).__name__

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from tests.fuzz import kills
-from tests.fuzz.campaign import Prepared, campaign, prepare, try_data
+from tests.fuzz.campaign import Prepared, campaign, prepare, try_case, try_data
 from tests.fuzz.harness import GATE, INTERRUPTED, KILLED, PASSED, PROMISED, REFUSED, Bounds
 from tests.fuzz.surroundings import FOREIGN, PLACES
 from tests.fuzz.targets import TARGETS, Case, Command
@@ -48,6 +48,13 @@ def test_a_lost_file_of_somebody_else_is_found(prepared: Mapping[str, Prepared])
     assert try_data(replace(one, target=target), one.seeds[0], b"") == PASSED
     target = replace(target, enter=overwrite)
     assert try_data(replace(one, target=target), one.seeds[0], b"").startswith("lost")
+
+
+@pytest.mark.parametrize("number", [0, 217, 593])
+def test_what_took_gigabytes_while_it_was_opened_is_refused(
+    prepared: Mapping[str, Prepared], number: int
+) -> None:
+    assert try_case(prepared["models"], 77, number) == REFUSED
 
 
 HUGE = 10**400

@@ -51,6 +51,18 @@ def test_a_cut_model_with_a_right_hash_is_one_line(damaged: Path, command: str) 
     assert line.startswith("mien: ")
 
 
+def test_a_name_of_a_tensor_that_is_no_text_is_one_line(made: Path, tmp_path: Path) -> None:
+    bundle = FakeBundle(shutil.copytree(made, tmp_path / "bundle"))
+    file = "tflite-fp32/detector.tflite"
+    bundle.put(file, (bundle.path / file).read_bytes().replace(b"candidates", b"\xffandidates"))
+    for command in (
+        ["appraise", "--bundle", bundle.path, bundle.path / "noise.png"],
+        ["verify", bundle.path],
+    ):
+        (line,) = run_mien(*command, expect=2).stderr.splitlines()
+        assert "LiteRT cannot load" in line
+
+
 def test_a_sound_bundle_is_rated_and_verified_as_before(made: Path) -> None:
     done = run_mien("appraise", "--bundle", made, "--json", made / "noise.png")
     assert json.loads(done.stdout)["error"] is None
