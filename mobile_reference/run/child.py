@@ -16,6 +16,7 @@ import traceback
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
+from pathlib import Path
 from typing import IO, Any
 
 from mien.mobile_reference.errors import ChildError, MienError
@@ -134,12 +135,16 @@ def in_child[R](work: Callable[[], R], limits: Limits, subject: object) -> R:
 
 
 def confine(limits: Limits) -> None:
-    """Limit this process, at most to what it was limited to; its processor time counts anew."""
+    """Limit this process, at most to what it was limited to; its processor time counts anew.
+
+    What it has already, which may be its parent's, does not count.
+    """
     with contextlib.suppress(ImportError):  # Windows
         import resource
 
         _, allowed = resource.getrlimit(resource.RLIMIT_DATA)
-        memory = limits.memory if allowed == resource.RLIM_INFINITY else min(limits.memory, allowed)
+        memory = _held() + limits.memory
+        memory = memory if allowed == resource.RLIM_INFINITY else min(memory, allowed)
         resource.setrlimit(resource.RLIMIT_DATA, (memory, memory))
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
         # The signal of this timer ends a process that does not heed it.
@@ -147,21 +152,29 @@ def confine(limits: Limits) -> None:
 
 
 def keep_below(memory: int) -> None:
-    """Limit the data of this process to so many bytes until the next call, within what ``confine`` set."""
+    """Limit this process to so many bytes more than it has until the next call, within its own limits."""
     with contextlib.suppress(ImportError):  # Windows
         import resource
 
         _, allowed = resource.getrlimit(resource.RLIMIT_DATA)
         if allowed != resource.RLIM_INFINITY:  # it is not confined: nobody's own process is limited
-            resource.setrlimit(resource.RLIMIT_DATA, (min(memory, allowed), allowed))
+            resource.setrlimit(resource.RLIMIT_DATA, (min(_held() + memory, allowed), allowed))
 
 
-def _allowed(limits: Limits) -> int:
-    """Return the bytes of data that this process may have now."""
+def _held() -> int:
+    """Return the bytes of data that this process has, 0 where the system does not tell."""
+    with contextlib.suppress(OSError):
+        lines = Path("/proc/self/status").read_text().splitlines()
+        return next((int(line.split()[1]) << 10 for line in lines if line.startswith("VmData:")), 0)
+    return 0
+
+
+def _allowed(limits: Limits, before: int) -> int:
+    """Return the bytes of data that this process may have now beside those that it had ``before``."""
     with contextlib.suppress(ImportError):  # Windows
         import resource
 
-        return resource.getrlimit(resource.RLIMIT_DATA)[0]
+        return resource.getrlimit(resource.RLIMIT_DATA)[0] - before
     return limits.memory
 
 
@@ -174,6 +187,7 @@ def _enter(
     faulthandler.disable()  # a death is told in one line
     _end_with_parent()
     _keep_native_words(said)
+    before = _held()
     confine(limits)
 
     def tell(message: Any) -> None:
@@ -183,7 +197,7 @@ def _enter(
     try:
         answer = ("result", work(tell))
     except MemoryError:
-        mib = _allowed(limits) >> 20
+        mib = _allowed(limits, before) >> 20
         answer = ("error", ChildError(f"the process needs more than {mib} MiB of memory, which is its limit"))
     except BrokenPipeError:  # the parent is gone
         return

@@ -94,6 +94,14 @@ def test_memory_is_limited() -> None:
     assert "needs more than 1024 MiB" in said(work, Limits(memory=1 << 30))
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems do not tell what a process has")
+def test_what_the_parent_has_does_not_count() -> None:
+    kept = np.ones(1 << 26)  # half of a GiB, which a fork inherits
+    assert done(lambda _: len(np.ones(1 << 25)), Limits(memory=400 << 20))[1] == 1 << 25
+    assert "needs more than 400 MiB" in said(lambda _: np.ones(1 << 26), Limits(memory=400 << 20))
+    assert len(kept)
+
+
 def test_memory_is_limited_further_for_a_while() -> None:
     def work(_: Tell) -> int:
         keep_below(1 << 30)
@@ -165,10 +173,12 @@ def test_a_child_of_a_child_has_no_more_than_its_parent() -> None:
     def most() -> int:
         return resource.getrlimit(resource.RLIMIT_DATA)[1]
 
-    def outer() -> int:
-        return in_child(most, Limits(memory=8 << 30), "inner")
+    def outer() -> tuple[int, int]:
+        return most(), in_child(most, Limits(memory=8 << 30), "inner")
 
-    assert in_child(outer, Limits(memory=4 << 30), "outer") == 4 << 30
+    own, inner = in_child(outer, Limits(memory=4 << 30), "outer")
+    assert 4 << 30 <= own < 8 << 30
+    assert inner == own
 
 
 def test_nothing_is_left_open() -> None:
