@@ -6,6 +6,7 @@ Each is called once, as its own documents say, and nothing is done to make it fa
 import os
 import subprocess
 from collections.abc import Mapping
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -21,7 +22,7 @@ from mien.export.running.isolation import Limits, Usage, run_isolated
 from mien.mobile_reference.bundle.reader import Bundle
 from mien.mobile_reference.files import default_cache
 from mien.models.pipeline import to_module
-from mien.models.sources import Source, open_pipeline
+from mien.models.sources import Source, as_origin, open_pipeline
 
 Arrays = Mapping[str, NDArray[Any]]
 ALONE = """
@@ -48,6 +49,8 @@ def measure_yardstick(source: Source, bundle: Bundle, limits: Limits) -> dict[st
     Raises:
         ConversionError: a converter failed.
     """
+    # Its contract is that of the bundle: a file of Python may know shapes by its inputs alone.
+    source = replace(as_origin(source), spec=bundle.spec)
     pipeline, golden = open_pipeline(source), bundle.goldens[0]
     sample = {name: golden.read(name) for name in golden.vectors}
     used = {}
