@@ -30,6 +30,7 @@ class Appraisal:
     """The built-in appraisal as a file of Python has it: ``from mien import appraisal``.
 
     Example:
+        >>> import torch
         >>> class Blank(torch.nn.Module):
         ...     def forward(self, face, mask):
         ...         return face * (1 - mask) + 0.5 * mask

@@ -58,9 +58,9 @@ def kit(cache: Path) -> Kit:
     return set_up_kit(cache, SHELL.abi, quiet)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """An adb server of the tests' own."""
+    """An adb server of the tests' own; its home is that of all programs meanwhile."""
     with own_server(tmp_path_factory.mktemp("home")):
         yield
 
