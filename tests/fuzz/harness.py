@@ -79,6 +79,7 @@ def become(act: Callable[[], Any], folder: Path, out: int, err: int) -> None:
     code = 70
     try:
         os.setsid()
+        without_threads()
         faulthandler.disable()  # pytest's would write into its own output
         os.dup2(out, 1)
         os.dup2(err, 2)
@@ -100,6 +101,15 @@ def become(act: Callable[[], Any], folder: Path, out: int, err: int) -> None:
             sys.stdout.flush()
             sys.stderr.flush()
         os._exit(code)
+
+
+def without_threads() -> None:
+    """Let PyTorch compute without threads, where it is loaded.
+
+    Those of the process that forked this one are not here, and OpenMP would wait for them for ever.
+    """
+    if torch := sys.modules.get("torch"):
+        torch.set_num_threads(1)
 
 
 def _wait(process: int, seconds: float) -> tuple[int, int, bool]:
