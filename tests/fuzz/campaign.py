@@ -15,7 +15,7 @@ from random import Random
 
 from mien.mobile_reference.commands import console
 
-from .harness import PROMISED, REFUSED, attempt, judge, without_threads
+from .harness import PROMISED, REFUSED, attempt, begin_anew, judge
 from .mutation import damaged
 from .surroundings import kept
 from .targets import Case, Target
@@ -76,7 +76,7 @@ def _prepared(name: str, target: Target, folder: Path) -> Prepared:
     if process == 0:
         code = 1
         try:
-            without_threads()
+            begin_anew()
             names.write_text("\n".join(str(seed) for seed in target.make(folder)))
             code = 0
         except Exception:

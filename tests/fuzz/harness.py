@@ -13,6 +13,7 @@ import traceback
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from multiprocessing import forkserver
 from pathlib import Path
 from typing import Any
 
@@ -79,7 +80,7 @@ def become(act: Callable[[], Any], folder: Path, out: int, err: int) -> None:
     code = 70
     try:
         os.setsid()
-        without_threads()
+        begin_anew()
         faulthandler.disable()  # pytest's would write into its own output
         os.dup2(out, 1)
         os.dup2(err, 2)
@@ -103,13 +104,16 @@ def become(act: Callable[[], Any], folder: Path, out: int, err: int) -> None:
         os._exit(code)
 
 
-def without_threads() -> None:
-    """Let PyTorch compute without threads, where it is loaded.
+def begin_anew() -> None:
+    """Leave what belongs to the process that forked this one: PyTorch's threads, the server of conversions.
 
-    Those of the process that forked this one are not here, and OpenMP would wait for them for ever.
+    The threads are not here, and OpenMP would wait for them for ever. The server is nobody's child here.
     """
     if torch := sys.modules.get("torch"):
         torch.set_num_threads(1)
+    forkserver._forkserver = forkserver.ForkServer()  # type: ignore[attr-defined]
+    for name in ("ensure_running", "get_inherited_fds", "connect_to_new_process", "set_forkserver_preload"):
+        setattr(forkserver, name, getattr(forkserver._forkserver, name))  # type: ignore[attr-defined]
 
 
 def _wait(process: int, seconds: float) -> tuple[int, int, bool]:
