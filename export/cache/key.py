@@ -29,8 +29,7 @@ if TYPE_CHECKING:
 ROOMS = ("mobile_reference", "models", "calibration", "export")
 """Those that an export imports."""
 _OWN = "mien"
-PYTHON = ".py"
-"""The ending of a source that is executed."""
+_PYTHON = ".py"
 # The key under which ONNX files say where weights lie that are not in them.
 _ELSEWHERE = b"location"
 # What these libraries read from the environment may change the last bits of what they compute.
@@ -83,8 +82,10 @@ def key_of(asked: Asked, environment: Mapping[str, str] = os.environ) -> str | N
         OSError: something cannot be read.
     """
     named = [asked.source, *asked.calibration, *asked.golden, asked.precision]
+    if not is_whole(asked.source) or any(map(_leads_elsewhere, filter(None, named))):
+        return None
     around = surroundings(environment)
-    if around is None or not is_whole(asked.source) or any(map(_leads_elsewhere, filter(None, named))):
+    if around is None:
         return None
     record = {
         "named": [None if path is None else hashed_files(path) for path in named],
@@ -119,7 +120,7 @@ def is_whole(source: Path | None) -> bool:
     """Tell whether the bytes of a source are all that is computed with."""
     if source is None:
         return True
-    if source.suffix == PYTHON:
+    if source.suffix == _PYTHON:
         return False
     return source.suffix != ".onnx" or _ELSEWHERE not in source.read_bytes()
 
