@@ -15,6 +15,7 @@ from mien.mobile_reference.contract import PipelineSpec
 from mien.mobile_reference.errors import MienError, UsageError
 from mien.mobile_reference.front.photograph import read_photograph
 from mien.mobile_reference.metrics import error_of
+from mien.mobile_reference.output.json_text import finite_or_none
 from mien.mobile_reference.run.runner import BundleRunner
 
 Tensors = Mapping[str, NDArray[Any]]
@@ -196,7 +197,7 @@ def record(changes: Sequence[VariantChange], threshold: float | None, most: floa
         yield {
             "variant": change.variant,
             "bytes": {"old": change.old_bytes, "new": change.new_bytes},
-            "largest_shift": _finite(change.largest.shift),
+            "largest_shift": finite_or_none(change.largest.shift),
             "largest_input": change.largest.input,
             "crossings": None if threshold is None else [one.input for one in change.crossing(threshold)],
             "beyond": None if most is None else [one.input for one in change.beyond(most)],
@@ -205,13 +206,9 @@ def record(changes: Sequence[VariantChange], threshold: float | None, most: floa
                     "input": shift.input,
                     "old": shift.old,
                     "new": shift.new,
-                    "shift": _finite(shift.shift),
+                    "shift": finite_or_none(shift.shift),
                     "problem": shift.problem or None,
                 }
                 for shift in change.shifts
             ],
         }
-
-
-def _finite(value: float) -> float | None:
-    return value if math.isfinite(value) else None

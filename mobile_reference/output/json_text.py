@@ -21,6 +21,11 @@ def json_text(value: Any, *, indent: int | None = None, sort_keys: bool = False)
     return json.dumps(value, indent=indent, sort_keys=sort_keys, allow_nan=False)
 
 
+def finite_or_none(value: float | None) -> float | None:
+    """Return a number as JSON can say it: none where it is not finite."""
+    return value if value is not None and math.isfinite(value) else None
+
+
 def not_json(value: Any, where: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], str]]:
     """Yield the places of what JSON has not, and what is there."""
     if isinstance(value, Mapping):

@@ -18,6 +18,7 @@ from rich.table import Table
 from mien.mobile_reference.bundle.reader import Bundle
 from mien.mobile_reference.errors import UsageError
 from mien.mobile_reference.labels import LabelMetric, Values
+from mien.mobile_reference.output.json_text import finite_or_none
 from mien.mobile_reference.run.runner import BundleRunner
 
 from .held_out import ReferenceFace, fitting
@@ -160,10 +161,10 @@ def labels_record(report: LabelReport) -> dict[str, Any]:
         "figures": [
             {
                 "name": one.name,
-                "value": _finite(one.value),
-                "interval": [_finite(end) for end in one.interval],
-                "change": _finite(one.change),
-                "change_interval": [_finite(end) for end in one.change_interval],
+                "value": finite_or_none(one.value),
+                "interval": [finite_or_none(end) for end in one.interval],
+                "change": finite_or_none(one.change),
+                "change_interval": [finite_or_none(end) for end in one.change_interval],
             }
             for one in report.figures
         ],
@@ -173,7 +174,3 @@ def labels_record(report: LabelReport) -> dict[str, Any]:
 def _shown(value: float, sign: str = "") -> str:
     # Adding 0 makes a plain 0 of -0.
     return "NaN" if math.isnan(value) else f"{round(value, 4) + 0:{sign}.4g}"
-
-
-def _finite(value: float) -> float | None:
-    return value if math.isfinite(value) else None

@@ -12,6 +12,7 @@ from mien.mobile_reference.bundle.reader import Bundle, size_of
 from mien.mobile_reference.contract import EACH, IOU, MEAN, RANK, SCALAR, PipelineSpec
 from mien.mobile_reference.coreml import NOT_VALIDATED
 from mien.mobile_reference.metrics import METRICS, Metric, allowed, mean, within, worst
+from mien.mobile_reference.output.json_text import finite_or_none
 
 from .held_out import Agreement, Fidelity, Flips, Likeness, VariantFidelity, worst_of
 from .layers import DIVERGED
@@ -204,12 +205,8 @@ def choice_lines(bundle: Bundle) -> list[str]:
 
 def fidelity_record(found: Sequence[Figure], faces: int) -> dict[str, Any]:
     """Return what a script reads; JSON has no NaN and no infinity, so null stands for both."""
-    rows = [asdict(figure) | {"value": _finite(figure.value)} for figure in found]
+    rows = [asdict(figure) | {"value": finite_or_none(figure.value)} for figure in found]
     return {"faces": faces, "figures": rows, "note": CAVEAT}
-
-
-def _finite(value: float) -> float | None:
-    return value if math.isfinite(value) else None
 
 
 def cells(figure: Figure) -> tuple[str, ...]:

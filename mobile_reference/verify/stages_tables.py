@@ -12,6 +12,7 @@ from mien.mobile_reference.bundle.reader import Bundle
 from mien.mobile_reference.contract import FUNCTION, GateSpec
 from mien.mobile_reference.coreml import NOT_VALIDATED
 from mien.mobile_reference.metrics import METRICS, Metric, worst
+from mien.mobile_reference.output.json_text import finite_or_none
 from mien.mobile_reference.run.models import COREML
 
 from .limits import NOT_JUDGED
@@ -136,13 +137,9 @@ def result_record(result: StageResult) -> Mapping[str, Any]:
         "tensor": gate.tensor if gate else None,
         "metric": gate.metric if gate else None,
         "golden": result.face,
-        "error": _finite(result.loss),
-        "value": _finite(value),
-        "tolerance": _finite(tolerance),
+        "error": finite_or_none(result.loss),
+        "value": finite_or_none(value),
+        "tolerance": finite_or_none(tolerance),
         "passed": result.passed,
-        "decibels": _finite(result.decibels),
+        "decibels": finite_or_none(result.decibels),
     }
-
-
-def _finite(value: float | None) -> float | None:
-    return value if value is not None and math.isfinite(value) else None

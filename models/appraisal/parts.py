@@ -11,6 +11,7 @@ from torch import nn
 from mien.models.errors import CheckpointError, PipelineError
 from mien.models.modules import check_module, weights_hash
 from mien.models.pipeline import Pipeline
+from mien.models.sources import PYTHON
 from mien.models.user_file import read_user_file
 
 from .checkpoint import REFERENCE, Checkpoint, checkpoint_hash, load_checkpoint
@@ -20,7 +21,6 @@ from .networks.student import HEAT_SIZE
 from .pipeline import Portraits
 from .pipeline import appraisal as pipeline_of
 
-PYTHON = ".py"
 _DETECTOR = "detector"
 _CANDIDATES = (1, 896, 17)
 
