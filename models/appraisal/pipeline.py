@@ -21,6 +21,7 @@ from mien.mobile_reference.contract import (
     GateSpec,
     LimitSpec,
     RefusalSpec,
+    SkipSpec,
     ViewSpec,
 )
 from mien.mobile_reference.front.alignment import SNAP
@@ -183,8 +184,20 @@ def appraisal(checkpoint: Checkpoint) -> Pipeline:
         stages=(
             Stage("heatmap", Heatmap(net).eval(), ("face",), ("heat",)),
             Stage("mask", Mask(net).eval(), ("heat",), ("mask",), quantise=False),
-            Stage("inpaint", Inpaint(net).eval(), ("face", "mask"), ("normalised",)),
-            Stage("compare", Compare(net).eval(), ("face", "normalised"), ("change",)),
+            Stage(
+                "inpaint",
+                Inpaint(net).eval(),
+                ("face", "mask"),
+                ("normalised",),
+                skip_when=SkipSpec("mask", {"normalised": "face"}),
+            ),
+            Stage(
+                "compare",
+                Compare(net).eval(),
+                ("face", "normalised"),
+                ("change",),
+                skip_when=SkipSpec("mask", {"change": 0}),
+            ),
             Stage("rate", Rate(net).eval(), ("heat", "change"), ("score", "heatmap"), quantise=False),
         ),
         whole=Stage("appraisal", Appraise(net).eval(), ("face",), ("score", "heatmap", "mask", "normalised")),

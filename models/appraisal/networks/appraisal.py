@@ -159,11 +159,12 @@ class AppraisalNet(nn.Module):
     def paint(self, pixels: Tensor, mask: Tensor) -> Tensor:
         """Stage 3: the normalised face, [N, 3, 256, 256] in 0..255.
 
-        What the inpainter changes is added to the pixels: where it changes nothing they stay what they are, to
-        the last bit.
+        What the inpainter changes is added to the pixels: where it changes nothing they stay what they are,
+        to the last bit.
         """
         face = pixels / 255
-        return pixels + (self.inpainter(face, mask) - face) * 255
+        normalised: Tensor = pixels + (self.inpainter(face, mask) - face) * 255
+        return normalised
 
     def rate(self, heat: Tensor, change: Tensor) -> tuple[Tensor, Tensor]:
         """Stage 5: reduce noise by what is normal at each place, then score.
