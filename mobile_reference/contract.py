@@ -223,6 +223,13 @@ class PipelineSpec:
         return (self.whole,) if self.whole else self.stages
 
     @property
+    def served_early(self) -> tuple[StageSpec, ...]:
+        """The models that an app may run that leaves stages out: one end-to-end is for those that it may."""
+        if self.whole is None:
+            return self.stages
+        return (*(stage for stage in self.stages if stage.skip_when is None), self.whole)
+
+    @property
     def inputs(self) -> tuple[str, ...]:
         """The tensors that no stage makes."""
         made = {name for stage in self.stages for name in stage.outputs}

@@ -169,9 +169,7 @@ class BundleRunner(Appraiser):
     @property
     def rating_models(self) -> tuple[StageSpec, ...]:
         """The models that ``rate`` may run."""
-        if not self.chosen.early_exit or self.spec.whole is None:
-            return self.spec.served
-        return (*(stage for stage in self.spec.stages if self._runs(stage)), *self.spec.served)
+        return self.spec.served_early if self.chosen.early_exit else self.spec.served
 
     def rate(self, inputs: Arrays) -> dict[str, NDArray[Any]]:
         """Run the pipeline as an app does: without the stages that the variant may leave out.
@@ -183,15 +181,11 @@ class BundleRunner(Appraiser):
         found = dict(inputs)
         for stage in self.spec.stages:
             made = outputs_without(stage, self.spec, found)
-            if made is None and not self._runs(stage):
+            if made is None and stage not in self.spec.served_early:
                 return self.finish(self.spec.served, inputs)
             found |= self.run(stage, found) if made is None else made
         served = (name for model in self.spec.served for name in model.outputs)
         return {name: found[name] for name in (*inputs, *served)}
-
-    def _runs(self, stage: StageSpec) -> bool:
-        """Tell whether a stage is run by itself: the end-to-end model does what may be left out."""
-        return self.spec.whole is None or stage.skip_when is None
 
     def prepare(self, photograph: Pixels) -> Prepared:
         """Do what the front does: find the largest face, frame and measure it.
