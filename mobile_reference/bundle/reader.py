@@ -44,12 +44,14 @@ class Variant:
     """One precision of one platform; ``files`` are its models by name.
 
     ``tolerance`` is the largest loss that the pipeline's first gate allows, for most metrics its limit.
+    ``early_exit`` tells whether stages may be left out: the export found the same bits without them.
     """
 
     name: str
     platform: str
     tolerance: float
     files: Mapping[str, Path]
+    early_exit: bool = False
 
 
 @dataclass(frozen=True)
@@ -148,6 +150,10 @@ class Bundle:
         """The float32 TFLite variant; in a bundle packed without it, the first."""
         named = (variant for variant in self.variants if variant.name == DEFAULT_VARIANT)
         return next(named, self.variants[0])
+
+    def in_full(self) -> "Bundle":
+        """Return this bundle with no variant that leaves a stage out, to judge and measure the full path."""
+        return replace(self, variants=tuple(replace(one, early_exit=False) for one in self.variants))
 
     def only(self, names: Sequence[str]) -> "Bundle":
         """Return this bundle with the named variants alone, in the manifest's order; without names, with all.
@@ -391,7 +397,7 @@ def _variant(
     tolerance = allowed(spec.rating, name)
     if not tolerance:
         raise BundleError(f"{root}: no gate holds for variant {name}; export the bundle again")
-    return Variant(name, values["platform"], tolerance, models)
+    return Variant(name, values["platform"], tolerance, models, values.get("early_exit") is not None)
 
 
 def _check_choice(root: Path, manifest: Mapping[str, Any]) -> None:

@@ -172,7 +172,7 @@ def _appraiser(bundle: Path | None, checkpoint: Path | None, variant: str | None
     runner = BundleRunner(open_bundle(bundle or shipped_bundle()), variant, threads)
     keep_below(OPENING + _own_needs(runner))
     # A damaged model is said now, not once for every photograph.
-    runner.load((*face_front(runner.spec).models, *runner.spec.served))
+    runner.load((*face_front(runner.spec).models, *runner.rating_models))
     keep_below(RATING + _own_needs(runner))
     return runner
 
