@@ -6,9 +6,10 @@ To find them Python reads a file of each package, which takes a tenth of a first
 import importlib.metadata
 from functools import cache
 from importlib.metadata import EntryPoints
+from typing import Any
 
 
-def entry_points(**wanted: str) -> EntryPoints:
+def entry_points(**wanted: Any) -> EntryPoints:
     """Return the entry points with these values, such as ``group`` or ``name``."""
     return _all().select(**wanted)
 
