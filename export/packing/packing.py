@@ -166,6 +166,7 @@ def _pack_variant(folder: Path, made: Path, spec: PipelineSpec, judgement: Judge
         "minimum": variant.minimum,
         "products_int8": round(share_of_int8(made, spec, variant), 4),
         "runtime": None,
+        "early_exit": judgement.early_exit.record() if judgement.early_exit else None,
     }
 
 

@@ -48,17 +48,25 @@ class Inpaint(_OfNet):
 
     def forward(self, face: Tensor, mask: Tensor) -> tuple[Tensor, ...]:
         """Run stage 3."""
-        return (self.net.inpainter(face.float() / 255, mask) * 255,)
+        return (self.net.paint(face.float(), mask),)
 
 
 class Compare(_OfNet):
-    """Face, normalised face and heat to score and final heatmap."""
+    """Face and normalised face to what changed."""
 
-    def forward(self, face: Tensor, normalised: Tensor, heat: Tensor) -> tuple[Tensor, ...]:
-        """Run stages 4 to 6."""
+    def forward(self, face: Tensor, normalised: Tensor) -> tuple[Tensor, ...]:
+        """Run stage 4."""
         before = self.net.teacher(face.float() / 255)
         after = self.net.teacher(normalised / 255)
-        return self.net.rate(heat, feature_change(before, after))
+        return (feature_change(before, after),)
+
+
+class Rate(_OfNet):
+    """Heat and change to score and final heatmap."""
+
+    def forward(self, heat: Tensor, change: Tensor) -> tuple[Tensor, ...]:
+        """Run stage 5."""
+        return self.net.rate(heat, change)
 
 
 class Appraise(_OfNet):

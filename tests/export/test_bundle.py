@@ -61,7 +61,7 @@ def test_one_graph_models_are_small_enough_for_an_app(bundle: Bundle) -> None:
 
 
 @pytest.mark.parametrize("variant", TFLITE)
-@pytest.mark.parametrize("graph", ["heatmap", "mask", "inpaint", "compare", "appraisal"])
+@pytest.mark.parametrize("graph", ["heatmap", "mask", "inpaint", "compare", "rate", "appraisal"])
 def test_no_operation_bridges_layouts(bundle: Bundle, graph: str, variant: str) -> None:
     """The networks themselves gather and slice channels; what a converter adds between layouts is gone."""
     model = bundle.variant(variant).files[graph].read_bytes()

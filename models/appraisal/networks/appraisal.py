@@ -83,8 +83,12 @@ def grow(x: Tensor, window: int) -> Tensor:
 
 
 def feature_distance(a: Tensor, b: Tensor) -> Tensor:
-    """Return the squared distance of features [N, C, h, w] brought to length 1, [N, 1, h, w] in 0..4."""
-    return 2 - 2 * (unit_channels(a) * unit_channels(b)).sum(dim=1, keepdim=True)
+    """Return the squared distance of features [N, C, h, w] brought to length 1, [N, 1, h, w] in 0..4.
+
+    Of equal features it is exactly 0, so that a face on which nothing was painted has changed nowhere.
+    """
+    apart = unit_channels(a) - unit_channels(b)
+    return (apart * apart).sum(dim=1, keepdim=True)
 
 
 def feature_change(before: Features, after: Features) -> Tensor:
@@ -126,10 +130,10 @@ class AppraisalNet(nn.Module):
         features = self.teacher(face)
         heat = self.heat(face, features)
         mask = self.mask(heat)
-        normalised = self.inpainter(face, mask)
-        change = feature_change(features, self.teacher(normalised))
+        normalised = self.paint(pixels, mask)
+        change = feature_change(features, self.teacher(normalised / 255))
         score, heatmap = self.rate(heat, change)
-        return Appraisal(score, heatmap, mask, normalised * 255)
+        return Appraisal(score, heatmap, mask, normalised)
 
     def heat(self, face: Tensor, features: Features) -> Tensor:
         """Stage 1: where teacher and student disagree, [N, 1, 64, 64] in 0..1.
@@ -152,8 +156,18 @@ class AppraisalNet(nn.Module):
         ramp = (unusual - self.rule.mask_from) * (1 / (self.rule.mask_to - self.rule.mask_from))
         return upsample(grow(ramp.clamp(0, 1), self.rule.mask_growth), FACE_SIZE)
 
+    def paint(self, pixels: Tensor, mask: Tensor) -> Tensor:
+        """Stage 3: the normalised face, [N, 3, 256, 256] in 0..255.
+
+        What the inpainter changes is added to the pixels: where it changes nothing they stay what they are,
+        to the last bit.
+        """
+        face = pixels / 255
+        normalised: Tensor = pixels + (self.inpainter(face, mask) - face) * 255
+        return normalised
+
     def rate(self, heat: Tensor, change: Tensor) -> tuple[Tensor, Tensor]:
-        """Stages 4 to 6: reduce noise by what is normal at each place, then score.
+        """Stage 5: reduce noise by what is normal at each place, then score.
 
         Returns the score [N] and the final heatmap [N, 1, 256, 256]. The score falls from 100 with the
         evidence and is 50 at the tolerated one.
