@@ -194,7 +194,7 @@ def appraisal(checkpoint: Checkpoint) -> Pipeline:
             Stage(
                 "compare",
                 Compare(net).eval(),
-                ("face", "normalised"),
+                ("face", "normalised", "mask"),
                 ("change",),
                 skip_when=SkipSpec("mask", {"change": 0}),
             ),

@@ -2,7 +2,7 @@
 
 from torch import Tensor, nn
 
-from .networks.appraisal import AppraisalNet, feature_change
+from .networks.appraisal import AppraisalNet
 from .networks.detector import BlazeFace
 
 
@@ -52,13 +52,13 @@ class Inpaint(_OfNet):
 
 
 class Compare(_OfNet):
-    """Face and normalised face to what changed."""
+    """Face, normalised face and mask to what changed."""
 
-    def forward(self, face: Tensor, normalised: Tensor) -> tuple[Tensor, ...]:
+    def forward(self, face: Tensor, normalised: Tensor, mask: Tensor) -> tuple[Tensor, ...]:
         """Run stage 4."""
         before = self.net.teacher(face.float() / 255)
         after = self.net.teacher(normalised / 255)
-        return (feature_change(before, after),)
+        return (self.net.change(before, after, mask),)
 
 
 class Rate(_OfNet):

@@ -18,6 +18,9 @@ from .student import HEAT_SIZE, HeatmapHead, Student
 from .teacher import Features, Teacher
 
 FACE_SIZE = 256
+_SIDE = 16
+_SURELY_MASKED = 1 / 1024
+"""A face whose mask is nowhere larger changes by less, evenly, so that the score does not jump."""
 FAINT = 0.2
 """What a unit below the normal level counts for: with 0 the heatmap could not tell faint from nothing."""
 
@@ -85,7 +88,7 @@ def grow(x: Tensor, window: int) -> Tensor:
 def feature_distance(a: Tensor, b: Tensor) -> Tensor:
     """Return the squared distance of features [N, C, h, w] brought to length 1, [N, 1, h, w] in 0..4.
 
-    Of equal features it is exactly 0, so that a face on which nothing was painted has changed nowhere.
+    A sum of squares is never below 0, as 2 - 2 times the product may be by its last bits.
     """
     apart = unit_channels(a) - unit_channels(b)
     return (apart * apart).sum(dim=1, keepdim=True)
@@ -131,7 +134,7 @@ class AppraisalNet(nn.Module):
         heat = self.heat(face, features)
         mask = self.mask(heat)
         normalised = self.paint(pixels, mask)
-        change = feature_change(features, self.teacher(normalised / 255))
+        change = self.change(features, self.teacher(normalised / 255), mask)
         score, heatmap = self.rate(heat, change)
         return Appraisal(score, heatmap, mask, normalised)
 
@@ -165,6 +168,15 @@ class AppraisalNet(nn.Module):
         face = pixels / 255
         normalised: Tensor = pixels + (self.inpainter(face, mask) - face) * 255
         return normalised
+
+    def change(self, before: Features, after: Features, mask: Tensor) -> Tensor:
+        """Stage 4: how far the features of face and normalised face are apart, [N, 1, 64, 64] in 0..4.
+
+        Where nothing is masked it is exactly 0: two runs of the teacher may differ in their last bits even
+        where nothing was painted.
+        """
+        most = F.max_pool2d(F.max_pool2d(mask, _SIDE), FACE_SIZE // _SIDE)
+        return feature_change(before, after) * (most / _SURELY_MASKED).clamp(max=1)
 
     def rate(self, heat: Tensor, change: Tensor) -> tuple[Tensor, Tensor]:
         """Stage 5: reduce noise by what is normal at each place, then score.
