@@ -39,10 +39,9 @@ class PipelineRater:
         net, face = self.net, _colours(case.face)
         features = net.teacher(face)
         heat = net.heat(face, features)
-        mask = net.mask(heat)
-        painted = net.inpainter(face, mask)
+        painted = net.inpainter(face, net.mask(heat))
         repainted = net.teacher(painted)
-        change = net.change(features, repainted, mask)
+        change = feature_change(features, repainted)
         none = torch.zeros_like(change)
         parts = {
             HEAT_AND_COMPARISON: (heat, change),
