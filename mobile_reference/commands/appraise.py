@@ -4,7 +4,6 @@ from collections import Counter
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager, nullcontext
 from functools import partial
-from importlib.metadata import entry_points
 from io import TextIOWrapper
 from itertools import chain
 from pathlib import Path
@@ -18,6 +17,7 @@ from mien.mobile_reference.contract import PipelineSpec
 from mien.mobile_reference.errors import ChildError, UsageError
 from mien.mobile_reference.front.photograph import Pixels, read_photograph
 from mien.mobile_reference.front.quality import NOTE, REFUSE, Finding, RefusedError
+from mien.mobile_reference.installed import entry_points
 from mien.mobile_reference.output.file import OutputFile
 from mien.mobile_reference.output.folder import Kind, OutputFolder, Writer
 from mien.mobile_reference.output.json_text import json_text
