@@ -301,7 +301,7 @@ CONTRADICTIONS: dict[str, dict[str, Any]] = {
     "skip_when of inpaint: normalised is float32, which 1e+39 is not": {
         "stages": stage("inpaint", skip_when=SkipSpec("mask", {"normalised": 1e39}))
     },
-    "appraisal is no stage, so nothing may leave it out": {
+    "appraisal is not a stage, so nothing may leave it out": {
         "whole": replace(WHOLE, skip_when=SkipSpec("face", dict.fromkeys(WHOLE.outputs, 0)))
     },
     "one overlay can be shown, not heatmap, mask": {
