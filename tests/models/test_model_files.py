@@ -253,9 +253,9 @@ def test_entries_beside_the_archive_s_folder_are_refused(program: Path, tmp_path
 def test_what_torch_cannot_read_is_told_in_one_line(
     program: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    edit: Callable[[str, bytes], Mapping[str, bytes]] = lambda name, content: (
-        {} if name == "archive_version" else {name: content}
-    )
+    def edit(name: str, content: bytes) -> Mapping[str, bytes]:
+        return {} if name == "archive_version" else {name: content}
+
     with pytest.raises(PipelineError, match=r"cannot be read by torch .*archive_version"):
         open_pipeline(changed(program, tmp_path / "cut.pt2", edit))
     assert "Traceback" not in capfd.readouterr().err
