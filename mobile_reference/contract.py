@@ -434,7 +434,7 @@ def _not_left_out(spec: PipelineSpec) -> Iterator[str]:
             yield from _odd_skip(stage, stage.skip_when, {name: tensors[name] for name in ready}, tensors)
         ready |= set(stage.outputs) & tensors.keys()
     others = (model for model in spec.models if model not in spec.stages and model.skip_when is not None)
-    yield from (f"{model.name} is no stage, so nothing may leave it out" for model in others)
+    yield from (f"{model.name} is not a stage, so nothing may leave it out" for model in others)
 
 
 def _odd_skip(

@@ -8,9 +8,10 @@ from functools import cache
 from importlib.metadata import EntryPoints
 
 
-def entry_points(**wanted: str) -> EntryPoints:
-    """Return the entry points with these values, such as ``group`` or ``name``."""
-    return _all().select(**wanted)
+def entry_points(group: str, name: str | None = None) -> EntryPoints:
+    """Return the entry points of a group, or those of one name in it."""
+    found = _all().select(group=group)
+    return found if name is None else found.select(name=name)
 
 
 @cache

@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from mien.mobile_reference.run.child import Limits, in_child
 
 from .errors import PipelineError
-from .modules import as_tuple
+from .modules import as_tuple, stated
 from .pickled_tensors import load_pickles
 
 _LARGEST = 4 << 30
@@ -59,8 +59,12 @@ class ProgramModule(nn.Module):
         self.program = _plain(program)
 
     def forward(self, *given: Tensor) -> tuple[Tensor, ...]:
-        """Run the program."""
-        return as_tuple(self.program(*given))
+        """Run the program, whose whole numbers may have 64 bits where the contract's have 32."""
+        wide = [
+            value.to(torch.int64) if dtype == "int64" else value
+            for (_, _, dtype), value in zip(self.inputs, given, strict=True)
+        ]
+        return tuple(stated(made) for made in as_tuple(self.program(*wide)))
 
 
 def open_program(file: Path) -> ProgramModule:

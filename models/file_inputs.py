@@ -175,7 +175,7 @@ class FileInputs(Inputs):
             (name,) = self.expected
             return [{name: _by_front(self.front, file)}]
         if file.suffix == ".npz":
-            return map(self._as_pictures, self._split_batch(file, read_inputs(file)))
+            return map(self._as_pictures, self._split_batch(file, _narrowed(file, read_inputs(file))))
         wanted = ", ".join(
             f"{name} {list(self.expected[name])}" if name in self.expected else name
             for name in pipeline_inputs(pipeline.stages)
@@ -206,6 +206,23 @@ class FileInputs(Inputs):
             )
         for place in range(lengths.pop()):
             yield {name: array[place : place + 1].copy() for name, array in arrays.items()}
+
+
+def _narrowed(file: Path, arrays: Arrays) -> Arrays:
+    """Give whole numbers, which numpy has 64 bits for, the 32 that apps have for them."""
+    return {name: _as_int32(file, name, array) for name, array in arrays.items()}
+
+
+def _as_int32(file: Path, name: str, array: NDArray[Any]) -> NDArray[Any]:
+    if array.dtype != np.int64:
+        return array
+    narrow = array.astype(np.int32)
+    if not np.array_equal(narrow, array):
+        raise InputError(
+            f"{file} gives {name} of int64 with values from {array.min()} to {array.max()}, which int32 does "
+            "not hold; an app gives int32"
+        )
+    return narrow
 
 
 def _channels_second(array: NDArray[Any], expected: tuple[int, ...]) -> bool:

@@ -52,6 +52,15 @@ def as_tuple(made: object) -> tuple[Tensor, ...]:
     return tuple(found)
 
 
+def stated(made: Tensor) -> Tensor:
+    """Return what a model file makes as a manifest can state it.
+
+    Whole numbers of 64 bits become int32, as indices of classes and tokens are; a single number gets an axis.
+    """
+    made = made.to(torch.int32) if made.dtype == torch.int64 else made
+    return made.reshape(1) if made.ndim == 0 else made
+
+
 def check_module(name: str, module: nn.Module) -> None:
     """Put a module into evaluation mode, and refuse one that cannot be exported as it is.
 

@@ -11,19 +11,20 @@ from torch import Tensor, nn
 from mien.mobile_reference.files import check_size
 
 from .errors import PipelineError
+from .modules import stated
 
 _LARGEST = 2 << 30
 """Bytes of a file: more than any phone would take."""
 _OWN_DOMAINS = frozenset(["", "ai.onnx"])
-_TYPES = {1: "float32", 2: "uint8", 6: "int32"}
-"""Types of tensors by their numbers in ONNX."""
+_TYPES = {1: "float32", 2: "uint8", 6: "int32", 7: "int64"}
+"""Types of tensors by their numbers in ONNX. Those of int64 are int32 outside of the file."""
 
 
 class OnnxModule(nn.Module):
     """Computes what the ONNX ``file`` says, on one thread; PyTorch cannot look into it.
 
-    ``inputs`` and ``outputs`` are its tensors by their names in the file, with shape and type as numpy names
-    it. ``content`` is a hash of the file.
+    ``inputs`` are its tensors by their names in the file, with shape and type as numpy names it, ``outputs``
+    those that it makes, with their type. ``content`` is a hash of the file.
     """
 
     content: Tensor
@@ -37,15 +38,16 @@ class OnnxModule(nn.Module):
 
     def forward(self, *given: Tensor) -> tuple[Tensor, ...]:
         """Run the file."""
-        feeds = {name: value.numpy() for (name, _, _), value in zip(self.inputs, given, strict=True)}
-        return tuple(torch.from_numpy(np.asarray(made)) for made in self._session.run(None, feeds))
+        ends = zip(self.inputs, given, strict=True)
+        feeds = {name: value.numpy().astype(dtype, copy=False) for (name, _, dtype), value in ends}
+        return tuple(stated(torch.from_numpy(np.asarray(made))) for made in self._session.run(None, feeds))
 
 
 def open_onnx(file: Path) -> OnnxModule:
     """Open an ONNX file, of either of PyTorch's exporters or of any other.
 
     Raises:
-        PipelineError: it is not an ONNX file, it trains, or it has operations of another domain, axes
+        PipelineError: it is not an ONNX file, it trains, or it has operations of another domain, inputs
             without a fixed length, or tensors of a type that is not taken.
     """
     if not file.is_file():
@@ -54,11 +56,12 @@ def open_onnx(file: Path) -> OnnxModule:
     return OnnxModule(file)
 
 
-Tensors = tuple[tuple[str, tuple[int, ...], str], ...]
+Taken = tuple[tuple[str, tuple[int, ...], str], ...]
+Made = tuple[tuple[str, str], ...]
 
 
-def _tensors(file: Path) -> tuple[Tensors, Tensors]:
-    """Read names, shapes and types of what a file takes and makes, and refuse what cannot be exported."""
+def _tensors(file: Path) -> tuple[Taken, Made]:
+    """Read what a file takes and makes, and refuse what cannot be exported."""
     import onnx
     from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
 
@@ -69,8 +72,13 @@ def _tensors(file: Path) -> tuple[Tensors, Tensors]:
     graph = model.graph
     _check_operations(file, model)
     stored = {tensor.name for tensor in graph.initializer}
-    inputs = tuple(_tensor(file, value) for value in graph.input if value.name not in stored)
-    outputs = tuple(_tensor(file, value) for value in graph.output)
+    inputs = tuple(
+        (value.name, _shape(file, value), _type(file, value))
+        for value in graph.input
+        if value.name not in stored
+    )
+    # Their shapes are seen once they are made: PyTorch leaves them open behind some operations.
+    outputs = tuple((value.name, _type(file, value)) for value in graph.output)
     if not inputs or not outputs:
         raise PipelineError(f"{file} has no inputs or no outputs; export the model again")
     return inputs, outputs
@@ -92,19 +100,24 @@ def _check_operations(file: Path, model: Any) -> None:
             )
 
 
-def _tensor(file: Path, value: Any) -> tuple[str, tuple[int, ...], str]:
-    kind, axes = value.type.tensor_type.elem_type, value.type.tensor_type.shape.dim
+def _shape(file: Path, value: Any) -> tuple[int, ...]:
+    axes = value.type.tensor_type.shape.dim
     loose = [axis.dim_param or "?" for axis in axes if axis.dim_value <= 0]
     if loose or not value.type.tensor_type.HasField("shape"):
         raise PipelineError(
             f"{file}: {value.name} has an axis without a fixed length ({', '.join(loose) or 'no shape'}); "
             "export without dynamic_axes or dynamic_shapes, with a batch of 1"
         )
+    return tuple(axis.dim_value for axis in axes)
+
+
+def _type(file: Path, value: Any) -> str:
+    kind = value.type.tensor_type.elem_type
     if kind not in _TYPES:
         raise PipelineError(
-            f"{file}: {value.name} is of ONNX type {kind}, expected float32, uint8 or int32; cast it"
+            f"{file}: {value.name} is of ONNX type {kind}, expected {', '.join(_TYPES.values())}; cast it"
         )
-    return value.name, tuple(axis.dim_value for axis in axes), _TYPES[kind]
+    return _TYPES[kind]
 
 
 def _content(file: Path) -> Tensor:

@@ -130,7 +130,7 @@ def _of_model_file(source: Origin) -> Pipeline:
     module = _file_module(source, source.path)
     taken = {identifier(name): shape for name, shape, _ in module.inputs}
     if isinstance(module, OnnxModule):
-        made = [identifier(name) for name, _, _ in module.outputs]
+        made = [identifier(name) for name, _ in module.outputs]
     else:
         made = ["output"] if module.outputs == 1 else [f"output_{n}" for n in range(module.outputs)]
     name = identifier(source.path.stem)

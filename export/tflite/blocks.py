@@ -13,6 +13,9 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
+import numpy as np
+from ai_edge_litert.schema_py_generated import TensorType
+
 from mien.mobile_reference.tflite.flatbuffer import constant_data, operation_name, parse
 
 from .products import Product, product_of
@@ -23,6 +26,7 @@ _CONSTANT = re.compile(r"^(?:/net)?/(?!net/)(.+)/Conv_(?:conv_filter|depthwise_f
 _INSIDE = re.compile(r"/(?:layers|spatial|feature|gate|stem\.\d+)(?:[/_].*)?$|_\d+$")
 _STAGE = re.compile(r"((?:stages|refine)\.\d+)/(stages|refine)\.")
 _WEIGHTS = re.compile(r"^(?:/net)?/?(.+?)_(?:transpose_conv_filter|conv_filter|depthwise_filter|fc_weights)$")
+_LARGEST = float(np.finfo(np.float16).max)
 _FOLLOWERS = frozenset(["ADD", "MUL", "LOGISTIC", "RESIZE_BILINEAR", "CONCATENATION"])
 _SUMS = frozenset(["ADD", "MUL", "SUB"])
 FIXED_SCALE = {"LOGISTIC": (1 / 256, -128), "SOFTMAX": (1 / 256, -128), "TANH": (1 / 128, 0)}
@@ -134,7 +138,18 @@ class _Finder:
         # A square is not a part of a network: it begins the length of a feature.
         if name not in INT8_KERNELS or (name in _SUMS and len(set(computed)) < len(computed)):
             return None
+        if any(self._masks(index) for index in operator.inputs if index >= 0):
+            return None
         return _Owner(position, self._name(int(operator.outputs[0])), module=False)
+
+    def _masks(self, index: int) -> bool:
+        """Tell whether a stored tensor has values that stand for infinity: 256 steps hold nothing else."""
+        tensor = self.graph.tensors[index]
+        data = constant_data(self.parsed, tensor)
+        if data is None or tensor.type != TensorType.FLOAT32:
+            return False
+        values = np.frombuffer(bytes(data), np.float32)
+        return bool((~np.isfinite(values) | (np.abs(values) > _LARGEST)).any())
 
     def blocks(self) -> tuple[Block, ...]:
         """Collect the operations of every block."""

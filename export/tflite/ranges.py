@@ -108,6 +108,9 @@ def _reach(count: int) -> float:
 
 
 def _spread(values: NDArray[np.float32]) -> Spread:
+    # Such as the logarithm of what an int8 block rounded to zero: it has no place in eight bits.
+    values = values[np.isfinite(values)]
+    values = values if values.size else np.zeros(1, np.float32)
     low, high = float(values.min()), float(values.max())
     some = values[:: -(-values.size // _VALUES)]
     if 0 < high - low < _BINS * np.spacing(np.float32(max(abs(low), abs(high)))):

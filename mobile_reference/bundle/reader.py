@@ -9,7 +9,7 @@ from functools import cache
 from importlib.resources import files
 from itertools import chain
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,12 +22,8 @@ from mien.mobile_reference.front.photograph import Pixels, read_photograph
 from mien.mobile_reference.front.resize import RESIZE, rule_problem
 from mien.mobile_reference.metrics import allowed, error_of
 from mien.mobile_reference.output.text import nearest, shown
+from mien.mobile_reference.schema import Schema
 from mien.mobile_reference.strict_json import parse_json
-
-from .schema import conforms
-
-if TYPE_CHECKING:
-    from jsonschema import Draft202012Validator
 
 MANIFEST = "manifest.json"
 FORMAT = 2
@@ -241,22 +237,9 @@ def size_of(model: Path) -> int:
 
 
 @cache
-def manifest_validator() -> "Draft202012Validator":
-    """Return the validator of the JSON Schema that ships with mien."""
-    return _validator(_schema())
-
-
-def _validator(schema: Mapping[str, Any]) -> "Draft202012Validator":
-    # Imported here: a sound manifest does without it, and it takes a fifth of a first rating.
-    from jsonschema import Draft202012Validator
-
-    return Draft202012Validator(schema)
-
-
-@cache
-def _schema() -> dict[str, Any]:
-    schema: dict[str, Any] = json.loads(files(__package__).joinpath("manifest.schema.json").read_text())
-    return schema
+def manifest_schema() -> Schema:
+    """Return the JSON Schema of manifests, which ships with mien."""
+    return Schema(json.loads(files(__package__).joinpath("manifest.schema.json").read_text()))
 
 
 def _read_manifest(path: Path) -> dict[str, Any]:
@@ -274,18 +257,11 @@ def _read_manifest(path: Path) -> dict[str, Any]:
         raise BundleError(
             f"{file} has format {version!r:.40}, this mien reads {FORMAT}; export again with this mien"
         )
-    for where, message in _schema_problems(manifest):
+    for problem in manifest_schema().problems(manifest):
+        where, message = shown(problem.where) or "the manifest", shown(problem.message)
         raise BundleError(f"{file}: {where:.200}: {message:.200}; export the bundle again")
     result: dict[str, Any] = manifest
     return result
-
-
-def _schema_problems(manifest: Any) -> Iterator[tuple[str, str]]:
-    """Say where a manifest is not as its schema says, and why, by the names of places."""
-    if conforms(manifest, _schema()):
-        return
-    for problem in sorted(manifest_validator().iter_errors(manifest), key=lambda e: list(map(str, e.path))):
-        yield shown("/".join(str(part) for part in problem.path)) or "the manifest", shown(problem.message)
 
 
 def _check_file(root: Path, name: str, entry: Mapping[str, Any]) -> None:
@@ -372,11 +348,11 @@ def _front_problems(spec: PipelineSpec) -> Iterator[str]:
 
 def rule_problems(rule: Mapping[str, Any]) -> Iterator[str]:
     """Say in one line each which fields of a ``face-alignment`` rule are not as the schema has them."""
-    definitions = _schema()["$defs"]
+    definitions = manifest_schema().definition["$defs"]
     fields = definitions["face_alignment"]["properties"]
     for name, value in rule.items():
-        validator = _validator({**fields[name], "$defs": definitions})
-        yield from (f"{name}: {error.message:.200}" for error in validator.iter_errors(value))
+        schema = Schema({**fields[name], "$defs": definitions})
+        yield from (f"{name}: {problem.message:.200}" for problem in schema.problems(value))
     if _falls_together(rule["template"]):
         yield "the points of the template fall together, so no face could be turned to them"
 

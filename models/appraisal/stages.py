@@ -27,12 +27,13 @@ class _OfNet(nn.Module):
 
 
 class Heatmap(_OfNet):
-    """Face to heat."""
+    """Face to heat, and to what the comparison says of a face that nothing changed."""
 
     def forward(self, face: Tensor) -> tuple[Tensor, ...]:
         """Run stage 1."""
         colours = face.float() / 255
-        return (self.net.heat(colours, self.net.teacher(colours)),)
+        features = self.net.teacher(colours)
+        return self.net.heat(colours, features), feature_change(features, features)
 
 
 class Mask(_OfNet):
@@ -52,13 +53,13 @@ class Inpaint(_OfNet):
 
 
 class Compare(_OfNet):
-    """Face and normalised face to what changed."""
+    """Face, normalised face, mask, and the change of nothing, to what changed."""
 
-    def forward(self, face: Tensor, normalised: Tensor) -> tuple[Tensor, ...]:
+    def forward(self, face: Tensor, normalised: Tensor, mask: Tensor, still: Tensor) -> tuple[Tensor, ...]:
         """Run stage 4."""
         before = self.net.teacher(face.float() / 255)
         after = self.net.teacher(normalised / 255)
-        return (feature_change(before, after),)
+        return (self.net.change(still, feature_change(before, after), mask),)
 
 
 class Rate(_OfNet):

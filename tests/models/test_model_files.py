@@ -328,3 +328,62 @@ def test_weights_beside_an_onnx_file_that_are_no_file_of_its_folder_are_refused(
     (tmp_path / "model" / "net.onnx").write_bytes(model.SerializeToString())
     with pytest.raises(PipelineError):
         open_onnx(tmp_path / "model" / "net.onnx")
+
+
+class Classified(nn.Module):
+    """Tokens of 64 bits in, a class of 64 bits and a number without axes out."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.table = nn.Embedding(20, 8)
+
+    def forward(self, tokens: Tensor) -> tuple[Tensor, Tensor]:
+        found = self.table(tokens).mean(1)
+        return found.argmax(1), found.mean()
+
+
+@pytest.fixture(params=["pt2", "torchscript", "dynamo"])
+def classified(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
+    torch.manual_seed(0)
+    module, example = Classified().eval(), (torch.randint(20, (1, 6)),)
+    if request.param == "pt2":
+        torch.export.save(torch.export.export(module, example), tmp_path / "net.pt2")
+        return tmp_path / "net.pt2"
+    names = {"input_names": ["tokens"], "output_names": ["found", "level"]}
+    torch.onnx.export(module, example, str(tmp_path / "net.onnx"), dynamo=request.param == "dynamo", **names)
+    return tmp_path / "net.onnx"
+
+
+def test_whole_numbers_of_64_bits_and_single_numbers_are_stated_for_an_app(
+    classified: Path, tmp_path: Path
+) -> None:
+    tokens = np.random.default_rng(0).integers(20, size=(8, 6))
+    np.savez(tmp_path / "inputs.npz", tokens=tokens)
+    pipeline = open_pipeline(classified)
+    sample = pipeline.inputs.gather(pipeline, [tmp_path / "inputs.npz"], []).calibration.samples[0]
+    tensors = list(sample.tensors.values())
+    assert [(one.dtype.name, one.shape) for one in tensors] == [
+        ("int32", (1, 6)),
+        ("int32", (1,)),
+        ("float32", (1,)),
+    ]
+    torch.manual_seed(0)
+    exact = Classified().eval()
+    wide = torch.from_numpy(tensors[0]).to(torch.int64)
+    assert tensors[1][0] == int(exact(wide)[0])
+    np.testing.assert_allclose(tensors[2][0], exact(wide)[1].item(), atol=1e-6)
+
+
+def test_whole_numbers_that_32_bits_do_not_hold_are_refused(classified: Path, tmp_path: Path) -> None:
+    np.savez(tmp_path / "inputs.npz", tokens=np.full((8, 6), 1 << 40))
+    pipeline = open_pipeline(classified)
+    with pytest.raises(InputError, match=r"tokens of int64 with values from \d+ to \d+, which int32 does"):
+        pipeline.inputs.gather(pipeline, [tmp_path / "inputs.npz"], [])
+
+
+def test_an_onnx_file_whose_output_has_a_loose_axis_is_opened(tmp_path: Path) -> None:
+    model = onnx.load(str(onnx_net(tmp_path / "net.onnx")))
+    # So PyTorch writes what reflects the border of a picture.
+    model.graph.output[0].type.tensor_type.shape.dim[0].dim_param = "Linear_dim_0"
+    onnx.save(model, str(tmp_path / "net.onnx"))
+    assert open_pipeline(tmp_path / "net.onnx").stages[0].inputs == ("image", "shift")

@@ -1,9 +1,9 @@
 """PyTorch -> ONNX, with the contract's names and axes."""
 
 import warnings
-from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
 import onnx
 import torch
 
@@ -44,17 +44,14 @@ def to_onnx(component: Component, file: Path) -> None:
 
 
 def _with_ends(component: Component, model: onnx.ModelProto) -> onnx.ModelProto:
-    """Give the ends of a user's graph the contract's names."""
+    """Give the ends of a user's graph the contract's names, types and shapes."""
     graph = model.graph
     stored = {tensor.name for tensor in graph.initializer}
     inputs = [value for value in graph.input if value.name not in stored]
-    before = [
-        onnx.helper.make_node("Identity", [name], [was])
-        for was, name in _renamed(inputs, component.specs(component.inputs))
-    ]
+    takes, makes = component.specs(component.inputs), component.specs(component.outputs)
+    before = [node for value, spec in zip(inputs, takes, strict=True) for node in _taken(graph, value, spec)]
     after = [
-        onnx.helper.make_node("Identity", [was], [name])
-        for was, name in _renamed(graph.output, component.specs(component.outputs))
+        node for value, spec in zip(graph.output, makes, strict=True) for node in _made(graph, value, spec)
     ]
     nodes = [*before, *graph.node, *after]
     del graph.node[:]
@@ -62,12 +59,49 @@ def _with_ends(component: Component, model: onnx.ModelProto) -> onnx.ModelProto:
     return model
 
 
-def _renamed(values: Sequence[onnx.ValueInfoProto], specs: Sequence[TensorSpec]) -> list[tuple[str, str]]:
-    """Rename ends of a graph in place, and return the names that changed with what they are now."""
-    names = []
-    for value, spec in zip(values, specs, strict=True):
-        if value.name != spec.name:
-            names.append((value.name, spec.name))
-        kind = value.type.tensor_type.elem_type
-        value.CopyFrom(onnx.helper.make_tensor_value_info(spec.name, kind, spec.channels_second))
-    return names
+def _taken(graph: onnx.GraphProto, value: onnx.ValueInfoProto, spec: TensorSpec) -> list[onnx.NodeProto]:
+    """State an input as the contract does, and return what makes the graph's own of it."""
+    kind = value.type.tensor_type.elem_type
+    was = _stated(graph, value, spec)
+    return [] if was == spec.name else [_converted(spec.name, was, _kind(spec), kind)]
+
+
+def _made(graph: onnx.GraphProto, value: onnx.ValueInfoProto, spec: TensorSpec) -> list[onnx.NodeProto]:
+    """State an output as the contract does, and return what makes it of the graph's own."""
+    kind, single = value.type.tensor_type.elem_type, _is_single(value)
+    was = _stated(graph, value, spec)
+    if was == spec.name:
+        return []
+    if not single:
+        return [_converted(was, spec.name, kind, _kind(spec))]
+    shape, flat = f"{was}/shape", f"{was}/flat"
+    graph.initializer.append(onnx.numpy_helper.from_array(np.array(spec.shape), shape))
+    reshaped = onnx.helper.make_node("Reshape", [was, shape], [flat])
+    return [reshaped, _converted(flat, spec.name, kind, _kind(spec))]
+
+
+def _stated(graph: onnx.GraphProto, value: onnx.ValueInfoProto, spec: TensorSpec) -> str:
+    """State an end in place as the contract does; returns what it is called inside of the graph."""
+    was = value.name
+    if value.type.tensor_type.elem_type != _kind(spec) or _is_single(value):
+        was = f"{value.name}/inside"
+        for node in graph.node:
+            for names in (node.input, node.output):
+                names[:] = [was if name == value.name else name for name in names]
+    value.CopyFrom(onnx.helper.make_tensor_value_info(spec.name, _kind(spec), spec.channels_second))
+    return was
+
+
+def _is_single(value: onnx.ValueInfoProto) -> bool:
+    """Tell whether an end is a number without axes."""
+    return value.type.tensor_type.HasField("shape") and not value.type.tensor_type.shape.dim
+
+
+def _kind(spec: TensorSpec) -> int:
+    return int(onnx.helper.np_dtype_to_tensor_dtype(np.dtype(spec.dtype)))
+
+
+def _converted(given: str, made: str, before: int, after: int) -> onnx.NodeProto:
+    if before == after:
+        return onnx.helper.make_node("Identity", [given], [made])
+    return onnx.helper.make_node("Cast", [given], [made], to=after)

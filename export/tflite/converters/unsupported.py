@@ -1,8 +1,11 @@
 """Operations that a front end does not convert: which one it is, and what to use instead."""
 
 import re
+import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
+
+from torch.nn import functional
 
 from mien.export.errors import ConversionError
 from mien.export.tflite.onnx_to_tflite.unroll_lstm import STEPS
@@ -12,6 +15,8 @@ _INSTEAD: tuple[tuple[str, str], ...] = (
     (r"fft|stft|complex", "a convolution with fixed weights"),
     (r"linalg|det\b|inverse|svd|eig|qr\b|cholesky", "matrix products, or compute it before the export"),
     (r"sort|topk|unique|nonzero|median|kth", "a maximum, or a pooling of a fixed window"),
+    (r"quantized", "the float module, which is quantised here"),
+    (r"unpool", "nn.Upsample or a transposed convolution"),
     (r"deform", "a convolution, dilated where it must reach further"),
     (
         r"grid_?sampl|affine_?grid",
@@ -40,6 +45,14 @@ def naming_operations(front_end: str, pattern: str) -> Iterator[None]:
         yield
     except Exception as failure:
         found = re.search(pattern, str(failure))
-        if found is None:
+        operation = found[1] if found else _function(failure)
+        if operation is None:
             raise
-        raise unsupported(front_end, found[1]) from failure
+        raise unsupported(front_end, operation) from failure
+
+
+def _function(failure: Exception) -> str | None:
+    """Name the function of ``torch.nn.functional`` that failed in a trace; none if none did."""
+    frames = (frame for frame, _ in traceback.walk_tb(failure.__traceback__))
+    functions = (f.f_code.co_name for f in frames if f.f_globals.get("__name__") == functional.__name__)
+    return next((name for name in functions if not name.startswith("_")), None)

@@ -24,7 +24,7 @@ from unittest import mock
 
 import onnx
 
-from .repairs import shield_shared, take_last_steps
+from .repairs import count_inside, shield_shared, take_last_steps
 from .unroll_lstm import unroll_lstms
 
 _TIMES = 3
@@ -71,6 +71,7 @@ def _repaired(model: onnx.ModelProto) -> onnx.ModelProto:
         if _has_lstm(model):
             raise UnsupportedError("not supported by onnx2tf: LSTM")
     take_last_steps(model)
+    count_inside(model)
     shield_shared(model)
     return _simplified(model)
 

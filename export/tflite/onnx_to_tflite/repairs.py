@@ -2,7 +2,8 @@
 
 onnx2tf leaves a tensor without data when a convolution and something else read it, or when an output is also
 read inside; the exit code is 0 all the same: ``shield_shared`` gives the others a copy. The last states that
-it makes of an RNN are wrong, the steps are right: ``take_last_steps`` takes the one from the other.
+it makes of an RNN are wrong, the steps are right: ``take_last_steps`` takes the one from the other. A mean
+over a window that reaches beyond the last column is divided by the whole window: ``count_inside`` mends that.
 """
 
 from collections import Counter
@@ -16,7 +17,7 @@ _COPY = "_shielded"
 def shield_shared(model: onnx.ModelProto) -> None:
     """Let every 4-D output, and every reader beside a convolution, have a tensor of its own, in place.
 
-    The copy is a pooling of 1x1, which changes no value and which onnx2tf does not fold away.
+    The copy is a pooling of one value, which changes none and which onnx2tf does not fold away.
     """
     inferred = onnx.shape_inference.infer_shapes(model).graph
     rank = {v.name: len(v.type.tensor_type.shape.dim) for v in (*inferred.value_info, *inferred.output)}
@@ -32,9 +33,9 @@ def shield_shared(model: onnx.ModelProto) -> None:
         nodes.append(node)
         for name in node.output:
             if name.endswith("_inside"):
-                nodes.append(_copied(name, name.removesuffix("_inside")))
+                nodes.append(_copied(name, name.removesuffix("_inside"), 4))
             elif name in convolved and readers[name] > 1:
-                nodes.append(_copied(name, name + _COPY))
+                nodes.append(_copied(name, name + _COPY, rank[name]))
     for node in nodes:
         if node.op_type != "AveragePool":
             _rename(node.input, {n: n + "_inside" for n in node.input if n in outputs and rank[n] == 4})
@@ -56,6 +57,20 @@ def take_last_steps(model: onnx.ModelProto) -> None:
             nodes += _last_steps(node, attributes.get("direction", b"forward"))
     del model.graph.node[:]
     model.graph.node.extend(nodes)
+
+
+def count_inside(model: onnx.ModelProto) -> None:
+    """Let poolings whose last window reaches beyond the input count the values inside of it alone, in place.
+
+    That is what they do: without padding there are no others that ``count_include_pad`` could count.
+    """
+    for node in model.graph.node:
+        attributes = {one.name: onnx.helper.get_attribute_value(one) for one in node.attribute}
+        beyond = node.op_type == "AveragePool" and attributes.get("ceil_mode")
+        if beyond and not any(attributes.get("pads", ())):
+            kept = [one for one in node.attribute if one.name != "count_include_pad"]
+            del node.attribute[:]
+            node.attribute.extend(kept)
 
 
 def _last_steps(node: onnx.NodeProto, direction: bytes) -> list[onnx.NodeProto]:
@@ -86,5 +101,6 @@ def _rename(names: "list[str]", changes: dict[str, str]) -> None:
         names[position] = changes.get(name, name)
 
 
-def _copied(source: str, target: str) -> onnx.NodeProto:
-    return onnx.helper.make_node("AveragePool", [source], [target], kernel_shape=[1, 1], strides=[1, 1])
+def _copied(source: str, target: str, rank: int) -> onnx.NodeProto:
+    one = [1] * (rank - 2)
+    return onnx.helper.make_node("AveragePool", [source], [target], kernel_shape=one, strides=one)

@@ -18,6 +18,9 @@ from .student import HEAT_SIZE, HeatmapHead, Student
 from .teacher import Features, Teacher
 
 FACE_SIZE = 256
+_SIDE = 16
+_SURELY_MASKED = 1 / 1024
+"""Below it the comparison counts in part, so that the score does not jump where a mask begins."""
 FAINT = 0.2
 """What a unit below the normal level counts for: with 0 the heatmap could not tell faint from nothing."""
 
@@ -83,12 +86,8 @@ def grow(x: Tensor, window: int) -> Tensor:
 
 
 def feature_distance(a: Tensor, b: Tensor) -> Tensor:
-    """Return the squared distance of features [N, C, h, w] brought to length 1, [N, 1, h, w] in 0..4.
-
-    Of equal features it is exactly 0, so that a face on which nothing was painted has changed nowhere.
-    """
-    apart = unit_channels(a) - unit_channels(b)
-    return (apart * apart).sum(dim=1, keepdim=True)
+    """Return the squared distance of features [N, C, h, w] brought to length 1, [N, 1, h, w] in 0..4."""
+    return 2 - 2 * (unit_channels(a) * unit_channels(b)).sum(dim=1, keepdim=True)
 
 
 def feature_change(before: Features, after: Features) -> Tensor:
@@ -131,7 +130,8 @@ class AppraisalNet(nn.Module):
         heat = self.heat(face, features)
         mask = self.mask(heat)
         normalised = self.paint(pixels, mask)
-        change = feature_change(features, self.teacher(normalised / 255))
+        compared = feature_change(features, self.teacher(normalised / 255))
+        change = self.change(feature_change(features, features), compared, mask)
         score, heatmap = self.rate(heat, change)
         return Appraisal(score, heatmap, mask, normalised)
 
@@ -165,6 +165,16 @@ class AppraisalNet(nn.Module):
         face = pixels / 255
         normalised: Tensor = pixels + (self.inpainter(face, mask) - face) * 255
         return normalised
+
+    def change(self, still: Tensor, compared: Tensor, mask: Tensor) -> Tensor:
+        """Stage 4: how far the features of face and normalised face are apart, [N, 1, 64, 64] in 0..4.
+
+        ``still`` is what the comparison says of the face and itself, which is a little above 0, and
+        ``compared`` what it says of both. Where nothing is masked it is ``still`` to the last bit: two runs
+        of the teacher need not give equal bits, even of equal pixels.
+        """
+        most = F.max_pool2d(F.max_pool2d(mask, _SIDE), FACE_SIZE // _SIDE)
+        return still + (most / _SURELY_MASKED).clamp(max=1) * (compared - still)
 
     def rate(self, heat: Tensor, change: Tensor) -> tuple[Tensor, Tensor]:
         """Stage 5: reduce noise by what is normal at each place, then score.

@@ -1,0 +1,97 @@
+"""Networks whose graphs a converter once spoiled or gave up on: each computes what PyTorch does."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from mien.export.component import Component
+from mien.export.errors import ConversionError
+from mien.export.tflite.blocks import find_blocks
+from mien.export.tflite.conversion import convert_float, convert_proven
+from mien.export.tflite.converters.flatbuffer_direct import WAYS
+from mien.export.tflite.interpreter import Runner
+from mien.export.tflite.precision import ALL_INT8
+from mien.export.tflite.quantise import quantise, seen_by_converted
+from tests.networks import Input, Network, component_of, samples_of
+
+
+class Residual(nn.Module):
+    """A map of one or three axes that convolutions read, and a sum beside them."""
+
+    def __init__(self, kind: Callable[..., nn.Module]) -> None:
+        super().__init__()
+        self.first, self.second = kind(2, 4, 3, padding=1), kind(4, 4, 3, padding=1)
+        self.last = kind(4, 2, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = F.relu(self.first(x))
+        return torch.as_tensor(self.last(x + self.second(x)))
+
+
+def pooled() -> nn.Module:
+    """Make a network whose pooling's last window reaches beyond the map."""
+    return nn.Sequential(nn.Conv2d(3, 4, 3, 2, 1), nn.AvgPool2d(3, 2, ceil_mode=True), nn.Conv2d(4, 2, 1))
+
+
+NETWORKS = {
+    "one_axis": Network(lambda: Residual(nn.Conv1d), {"x": Input((1, 2, 24))}),
+    "three_axes": Network(lambda: Residual(nn.Conv3d), {"x": Input((1, 2, 4, 6, 6))}),
+    "pooled": Network(pooled, {"x": Input((1, 32, 32, 3))}),
+}
+
+
+def _one(name: str, network: Network) -> Component:
+    return component_of(name, {name: network})
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_a_graph_is_converted_the_usual_way(tmp_path: Path, name: str) -> None:
+    samples = samples_of(one := _one(name, NETWORKS[name]), 4, 1, NETWORKS)
+    convert_float(WAYS[0], one, None, samples, tmp_path)
+
+
+class Causal(nn.Module):
+    """Attention to what came before: a mask of negative infinity is added to the products."""
+
+    def __init__(self, hidden: float) -> None:
+        super().__init__()
+        self.all, self.out = nn.Linear(8, 24), nn.Linear(8, 8)
+        self.register_buffer("mask", torch.full((6, 6), hidden).triu(1))
+
+    def forward(self, x: Tensor) -> Tensor:
+        query, key, value = self.all(x).chunk(3, -1)
+        shares = (query @ key.transpose(1, 2) + self.get_buffer("mask")).softmax(-1)
+        return torch.as_tensor(self.out(shares @ value))
+
+
+@pytest.mark.parametrize("hidden", [float("-inf"), float(torch.finfo(torch.float32).min), -1e9])
+def test_a_mask_of_infinity_stays_float_in_an_int8_graph(tmp_path: Path, hidden: float) -> None:
+    networks = {"causal": Network(lambda: Causal(hidden), {"x": Input((1, 6, 8))})}
+    samples = samples_of(one := _one("causal", networks["causal"]), 8, 1, networks)
+    model = convert_proven(WAYS, one, None, samples, tmp_path)
+    assert sum(block.weights > 0 for block in find_blocks(model.read_bytes())) == 2
+    seen = seen_by_converted(one, model, ALL_INT8, {}, samples, samples)
+    eight = Runner(quantise(model, ALL_INT8, seen, {}))
+    exact = np.concatenate([sample["out0"] for sample in samples])
+    made = np.concatenate([eight.run([sample["x"]])[0] for sample in samples])
+    assert np.abs(exact - made).max() < 0.03 * np.ptp(exact)
+
+
+class Unpooled(nn.Module):
+    """Puts maxima back to where they were."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        found, places = F.max_pool2d(x, 2, return_indices=True)
+        return F.max_unpool2d(found, places, 2)
+
+
+def test_a_function_that_fails_in_a_trace_is_named(tmp_path: Path) -> None:
+    networks = {"unpooled": Network(Unpooled, {"x": Input((1, 8, 8, 3))})}
+    one = _one("unpooled", networks["unpooled"])
+    with pytest.raises(ConversionError, match=r"does not convert max_unpool2d; use nn\.Upsample or a"):
+        convert_float(WAYS[0], one, None, samples_of(one, 1, 1, networks), tmp_path)
