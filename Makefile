@@ -83,11 +83,14 @@ lint: $(READY)
 
 setup: $(READY)
 
+# TORCH_INDEX=URL: a package index that has PyTorch's CPU build, which needs none of the packages of CUDA.
 $(READY): pyproject.toml requirements.lock export/tflite.lock
-	@echo "== set-up: environment in $(VENV) (some 6 GB; minutes the first time)"
+	@echo "== set-up: downloads $(if $(TORCH_INDEX),PyTorch's CPU build and some 80 packages,some 3 GB: CUDA's packages are most of it (TORCH_INDEX=URL of PyTorch's CPU builds leaves them out))"
 	@python=$$(sh .ci/find-python) && rm -rf $(VENV) && $$python -m venv $(VENV)
 	@$(PY) -m pip install --quiet --disable-pip-version-check $$(grep '^uv==' requirements.lock)
-	@$(VENV)/bin/uv pip install --python $(PY) --requirements requirements.lock
+	@$(if $(TORCH_INDEX),grep -vE '^(cuda-|nvidia-|triton)',cat) requirements.lock > $(VENV)/requirements.txt
+	@$(VENV)/bin/uv pip install --python $(PY) --requirements $(VENV)/requirements.txt \
+	  $(if $(TORCH_INDEX),--index "$(TORCH_INDEX)" --index-strategy unsafe-best-match)
 	@$(VENV)/bin/uv pip install --quiet --python $(PY) --no-deps --editable .
 	@$(MIEN) setup tflite --json > /dev/null
 	@touch $(READY)

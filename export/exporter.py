@@ -23,7 +23,14 @@ from .cache.contents import MadeBefore, ReuseOfContents
 from .errors import ExportError
 from .packing.packing import CalibrationRecord, check_said, manifest_head, pack
 from .packing.promises import broken_promises, lacks
-from .packing.variant_selection import Judgement, check_limits, judge, model_of, not_held
+from .packing.variant_selection import (
+    Judgement,
+    check_limits,
+    judge,
+    model_of,
+    not_held,
+    not_left_early,
+)
 from .running.isolation import Limits, Usage
 from .running.jobs import REUSED, Made, Progress, run_jobs
 from .running.plan import (
@@ -130,7 +137,7 @@ def make_bundle(request: ExportRequest, progress: Progress) -> ExportReport:
         palettes, tried = _try_palettes(request, work, pipeline, judging, progress, conversions)
         watch.lap("palettes", tried)
         judged += palettes
-        failing = not_held(judged, pipeline.spec)
+        failing = not_held(judged, pipeline.spec) + not_left_early(judged)
         pack(folder, work, pipeline, goldens, head, judged)
         watch.lap("packing")
         warnings = calibration.warnings + read_faults(work) + failing

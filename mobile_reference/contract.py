@@ -32,6 +32,7 @@ OF_ONE_VALUE = (SCALAR, MEAN, RANK)
 """Metrics of tensors of one value; the others but ``RELATIVE`` and functions need several values."""
 LOSSES = (RANK, CORRELATION, IOU, TOP1)
 _MOST_LOST = 0.5
+_LARGEST_FLOAT = 3.4028234663852886e38
 INT8 = "int8"
 LIKE_INT8 = ("int8w", "pal6", "pal4", "w8a8", "dynamic")
 """Precisions that have the limit of ``INT8`` where a gate names none of their own."""
@@ -80,16 +81,40 @@ class TensorSpec:
 
 
 @dataclass(frozen=True)
+class SkipSpec:
+    """When a stage may be left out, and what its outputs are then.
+
+    Args:
+        zero: a tensor that is known before the stage; the stage may be left out where every value is 0.
+        outputs: for each output of the stage a number, which all its values are, or the name of a tensor of
+            its shape, whose values they are.
+
+    Example:
+        >>> nothing_masked = mien.SkipSpec("mask", {"normalised": "face"})
+        >>> nothing_masked.zero
+        'mask'
+    """
+
+    zero: str
+    outputs: Mapping[str, float | str]
+
+    @property
+    def sources(self) -> tuple[str, ...]:
+        """The tensors that it reads, the one that must be zero first."""
+        return (self.zero, *(value for value in self.outputs.values() if isinstance(value, str)))
+
+
+@dataclass(frozen=True)
 class StageSpec:
     """One model: tensors that it reads and makes, by name, in the order of its file.
 
-    ``skip_when`` is null, or says when a runner may leave the stage out and what its outputs are then.
+    ``skip_when`` says when a runner may leave the stage out; none: never.
     """
 
     name: str
     inputs: tuple[str, ...]
     outputs: tuple[str, ...]
-    skip_when: Mapping[str, Any] | None = None
+    skip_when: SkipSpec | None = None
 
 
 @dataclass(frozen=True)
@@ -198,6 +223,13 @@ class PipelineSpec:
         return (self.whole,) if self.whole else self.stages
 
     @property
+    def served_early(self) -> tuple[StageSpec, ...]:
+        """The models that an app may run that leaves stages out: one end-to-end is for those that it may."""
+        if self.whole is None:
+            return self.stages
+        return (*(stage for stage in self.stages if stage.skip_when is None), self.whole)
+
+    @property
     def inputs(self) -> tuple[str, ...]:
         """The tensors that no stage makes."""
         made = {name for stage in self.stages for name in stage.outputs}
@@ -286,6 +318,7 @@ def problems(spec: PipelineSpec) -> Iterator[str]:
     yield from (f"nothing describes tensor {name}" for name in unknown)
     yield from _flat_pictures(spec)
     yield from _out_of_order(spec)
+    yield from _not_left_out(spec)
     yield from _not_given(spec)
     if not spec.gates:
         yield "no gate is given, so nothing could be judged"
@@ -392,6 +425,50 @@ def _out_of_order(spec: PipelineSpec) -> Iterator[str]:
         ready |= set(stage.outputs)
 
 
+def _not_left_out(spec: PipelineSpec) -> Iterator[str]:
+    """Find stages that could not be left out as they say."""
+    tensors = {tensor.name: tensor for tensor in spec.tensors}
+    ready = set(spec.inputs) & tensors.keys()
+    for stage in spec.stages:
+        if stage.skip_when is not None:
+            yield from _odd_skip(stage, stage.skip_when, {name: tensors[name] for name in ready}, tensors)
+        ready |= set(stage.outputs) & tensors.keys()
+    others = (model for model in spec.models if model not in spec.stages and model.skip_when is not None)
+    yield from (f"{model.name} is not a stage, so nothing may leave it out" for model in others)
+
+
+def _odd_skip(
+    stage: StageSpec, skip: SkipSpec, known: Mapping[str, TensorSpec], all_: Mapping[str, TensorSpec]
+) -> Iterator[str]:
+    given, made = (", ".join(sorted(names)) for names in (skip.outputs, stage.outputs))
+    if given != made:
+        yield f"skip_when of {stage.name} gives {given:.100}, the stage makes {made:.100}"
+        return
+    unknown = _lacking(skip.sources, known)
+    yield from (f"skip_when of {stage.name} reads {name}, which is not known before it" for name in unknown)
+    for name, value in skip.outputs.items():
+        if name not in all_ or value in unknown:
+            continue
+        if isinstance(value, str) and not _holds_tensor(all_[name], known[value]):
+            yield f"skip_when of {stage.name}: {value} is not of the shape and type of {name}"
+        if not isinstance(value, str) and not _holds_number(all_[name], value):
+            yield f"skip_when of {stage.name}: {name} is {all_[name].dtype}, which {value:g} is not"
+
+
+def _holds_tensor(target: TensorSpec, source: TensorSpec) -> bool:
+    """Tell whether a tensor can have the values of another, exactly."""
+    exact = source.dtype in (target.dtype, "uint8")
+    return exact and (target.shape, target.layout) == (source.shape, source.layout)
+
+
+def _holds_number(target: TensorSpec, value: float) -> bool:
+    """Tell whether a tensor can have a value; a float32 takes the nearest that it has."""
+    if target.dtype == "float32":
+        return abs(value) <= _LARGEST_FLOAT
+    low, high = (0, 255) if target.dtype == "uint8" else (-(1 << 31), (1 << 31) - 1)
+    return low <= value <= high and value == int(value)
+
+
 def _repeated(names: list[str]) -> list[str]:
     return sorted({name for name in names if names.count(name) > 1})
 
@@ -402,8 +479,12 @@ def _tensor(record: Mapping[str, Any]) -> TensorSpec:
 
 
 def _stage(record: Mapping[str, Any]) -> StageSpec:
+    skip = record.get("skip_when")
     return StageSpec(
-        record["name"], tuple(record["inputs"]), tuple(record["outputs"]), record.get("skip_when")
+        record["name"],
+        tuple(record["inputs"]),
+        tuple(record["outputs"]),
+        None if skip is None else SkipSpec(skip["zero"], skip["outputs"]),
     )
 
 

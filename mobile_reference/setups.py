@@ -5,8 +5,9 @@ Each room offers its own as an entry point of the group ``mien.setups``; ``mien 
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from importlib.metadata import entry_points
 from pathlib import Path
+
+from mien.mobile_reference.installed import entry_points
 
 GROUP = "mien.setups"
 Progress = Callable[[str], None]

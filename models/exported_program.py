@@ -10,13 +10,14 @@ import json
 import re
 import warnings
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.export.pt2_archive._package import load_pt2
 
 from mien.mobile_reference.run.child import Limits, in_child
 
@@ -29,6 +30,15 @@ _LARGEST = 4 << 30
 _LARGEST_GRAPH = 256 << 20
 _LIMITS = Limits(memory=12 << 30, seconds=100)
 _UNTRUSTED = "export it again without custom objects, or give --trust-pt2 if you trust who made it"
+_ENTRY = re.compile(
+    r"archive_format|archive_version|byteorder|\.[a-z_/]+|extra/.+|models/model\.json"
+    r"|data/weights/(model_weights_config\.json|weight_\d+)"
+    r"|data/constants/(model_constants_config\.json|tensor_\d+)"
+    r"|data/sample_inputs/model\.pt",
+    re.ASCII,
+)
+"""What ``torch.export.save`` writes, below the root. torch also reads pickles of older versions' names, finds
+entries in other upper and lower case, and falls back to unpickling whatever these hold."""
 _TARGET = re.compile(r"torch\.ops\.aten\.[a-z_]\w*\.\w+|_operator\.getitem", re.ASCII)
 _NAME = re.compile(r"[A-Za-z_]\w*", re.ASCII)
 _PATH = re.compile(r"\w+(\.\w+)*", re.ASCII)
@@ -76,20 +86,27 @@ def open_program(file: Path) -> ProgramModule:
     """
     content = _content(file)
     _check_archive(file, content)
-    return _loaded(file, content)
+    return _loaded(file, content, _load_checked)
 
 
 def open_trusted_program(file: Path) -> ProgramModule:
     """Open a ``.pt2`` file as torch does: with whatever it executes or unpickles."""
-    return _loaded(file, _content(file))
+    return _loaded(file, _content(file), torch.export.load)
 
 
-def _loaded(file: Path, content: bytes) -> ProgramModule:
+def _load_checked(content: io.BytesIO) -> torch.export.ExportedProgram:
+    # Not torch.export.load: after an error it logs a traceback, and reads the file as one of an older format.
+    return load_pt2(content).exported_programs["model"]
+
+
+def _loaded(
+    file: Path, content: bytes, load: Callable[[io.BytesIO], torch.export.ExportedProgram]
+) -> ProgramModule:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
             # From the bytes that were looked at: the file may change meanwhile.
-            program = torch.export.load(io.BytesIO(content))
+            program = load(io.BytesIO(content))
             _check_mode(file, program)
             return ProgramModule(program)
         except PipelineError:
@@ -154,6 +171,9 @@ def _check_archive(file: Path, content: bytes) -> None:
         models = [name for name in entries if name.startswith("models/")]
         if models != ["models/model.json"] or len(entries) != len(archive.infolist()):
             raise UnsafeProgramError(f"{file} holds other than one model; {_UNTRUSTED}")
+        roots = {name.partition("/")[0] for name in archive.namelist()}
+        if len(roots) != 1:
+            raise UnsafeProgramError(f"{file} holds several folders; {_UNTRUSTED}")
         for name, entry in entries.items():
             _check_entry(file, name, archive, entry)
     except (zipfile.BadZipFile, ValueError, KeyError, NotImplementedError, RecursionError) as error:
@@ -165,6 +185,10 @@ def _check_entry(file: Path, name: str, archive: zipfile.ZipFile, entry: zipfile
     """Refuse what is native code, a custom object, or text that torch would make code of."""
     if name.startswith("data/aotinductor") or re.match(r"data/constants/(custom_obj|opaque_obj)", name):
         raise UnsafeProgramError(f"{file} holds {name}, which would be executed; {_UNTRUSTED}")
+    if not _ENTRY.fullmatch(name):
+        raise UnsafeProgramError(
+            f"{file} holds {name!r:.100}, which torch.export.save does not write; {_UNTRUSTED}"
+        )
     if name.startswith(("models/", "data/weights/", "data/constants/")) and name.endswith(".json"):
         if entry.file_size > _LARGEST_GRAPH:
             raise PipelineError(f"{file}: {name} is larger than {_LARGEST_GRAPH >> 20} MiB")

@@ -22,6 +22,7 @@ from mien.mobile_reference.contract import (
     FrontSpec,
     PipelineSpec,
     RefusalSpec,
+    SkipSpec,
     StageSpec,
     TensorSpec,
     ViewSpec,
@@ -48,7 +49,8 @@ class Stage:
     """A module with the tensors that it reads and makes, by name, in the order of its arguments and results.
 
     ``source`` is the module, or a ``.pt2`` or ``.onnx`` file to make one of. ``quantise`` tells whether any
-    of it may be quantised; a composed end-to-end model may be where all stages may.
+    of it may be quantised; a composed end-to-end model may be where all stages may. ``skip_when`` says when
+    an app need not run the stage. The export compares, and no app leaves it out where a bit would be another.
 
     Example:
         >>> import torch
@@ -62,6 +64,7 @@ class Stage:
     inputs: Sequence[str]
     outputs: Sequence[str]
     quantise: bool = True
+    skip_when: SkipSpec | None = None
 
     @cached_property
     def module(self) -> nn.Module:
@@ -75,7 +78,7 @@ class Stage:
     @property
     def spec(self) -> StageSpec:
         """The stage as data."""
-        return StageSpec(self.name, tuple(self.inputs), tuple(self.outputs))
+        return StageSpec(self.name, tuple(self.inputs), tuple(self.outputs), self.skip_when)
 
 
 @dataclass(frozen=True)

@@ -38,6 +38,7 @@ LAYER_OF: Mapping[str, str] = {
     "tests/calibration": "unit",
     "tests/documents": "unit",
     "tests/documents/test_api_examples.py": "converters",
+    "tests/documents/test_notebook.py": "converters",
     "tests/documents/test_tutorial.py": "converters",
     "tests/export": "converters",
     "tests/export/tflite/passes/test_connect_products.py": "unit",

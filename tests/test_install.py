@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,7 @@ import pytest
 from tests.commands import PROGRAMS, ROOT
 
 UV = PROGRAMS / "uv"
+LITERT = "ai-edge-litert"
 
 
 def _run(*command: object, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
@@ -19,13 +21,21 @@ def _run(*command: object, cwd: Path | None = None) -> subprocess.CompletedProce
 
 
 @pytest.fixture(scope="module")
-def light(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The programs of an environment that holds the wheel and what it depends on, nothing else."""
-    folder = tmp_path_factory.mktemp("light")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("wheel")
     _run(UV, "build", "--quiet", "--wheel", "--python", sys.executable, "--out-dir", folder, ROOT)
-    (wheel,) = folder.glob("mien-*.whl")
+    (built,) = folder.glob("mien-*.whl")
+    return built
+
+
+@pytest.fixture(scope="module")
+def light(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The programs of an environment that holds the wheel and what it depends on, nothing else."""
+    return _installed(wheel, ROOT / "requirements.lock", tmp_path_factory.mktemp("light"))
+
+
+def _installed(wheel: Path, lock: Path, folder: Path) -> Path:
     _run(UV, "venv", "--quiet", "--python", sys.executable, folder / "env")
-    lock = ROOT / "requirements.lock"
     _run(UV, "pip", "install", "--quiet", "--python", folder / "env/bin/python", "-c", lock, wheel)
     return folder / "env" / "bin"
 
@@ -33,7 +43,7 @@ def light(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_has_neither_torch_nor_converters(light: Path) -> None:
     listed = _run(UV, "pip", "list", "--python", light / "python", "--format", "json").stdout
     names = {package["name"] for package in json.loads(listed)}
-    assert "ai-edge-litert" in names
+    assert LITERT in names
     assert not names & {"torch", "onnx", "onnx2tf", "coremltools", "tensorflow", "safetensors"}
 
 
@@ -61,8 +71,28 @@ def test_the_first_minute_needs_no_bundle_and_no_option(
     assert [result["variant"] for result in report["results"]] == ["tflite-fp16"]
 
 
-def test_the_wheel_has_at_most_15_megabytes(light: Path) -> None:
-    (wheel,) = light.parents[1].glob("mien-*.whl")
+def test_the_least_litert_that_is_allowed_gives_the_same_score(
+    light: Path, wheel: Path, sample_folder: Path, tmp_path: Path
+) -> None:
+    declared = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["dependencies"]
+    (allowed,) = (one for one in declared if one.startswith(LITERT))
+    least = allowed.split(">=")[1].split(",")[0]
+    locked = (ROOT / "requirements.lock").read_text().splitlines()
+    lock = [f"{LITERT}=={least}" if line.startswith(f"{LITERT}==") else line for line in locked]
+    assert lock != locked
+    (tmp_path / "least.lock").write_text("\n".join(lock))
+    programs = _installed(wheel, tmp_path / "least.lock", tmp_path)
+    assert f"{LITERT}=={least}" in _run(UV, "pip", "freeze", "--python", programs / "python").stdout
+    photo = sample_folder / "nobody-12-cleft.jpg"
+    one, other = (
+        json.loads(_run(folder / "mien", "appraise", "--json", photo, cwd=tmp_path).stdout)["score"]
+        for folder in (light, programs)
+    )
+    assert one == pytest.approx(other, abs=1e-3)
+    assert "tflite-fp16" in _run(programs / "mien", "verify").stdout
+
+
+def test_the_wheel_has_at_most_15_megabytes(wheel: Path) -> None:
     assert wheel.stat().st_size < 15e6
 
 

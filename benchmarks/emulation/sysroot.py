@@ -34,6 +34,17 @@ _TIME_LIMIT_S = 900
 _PLUGIN = "qcount.so"
 # QEMU 9 took the call away that adds to a counter without looking which processor it runs on.
 _QEMU_MAJORS = (7, 8)
+# QEMU shows programs the host's /proc/cpuinfo, and LiteRT 2.3 crashes where that is not of an ARM processor.
+# What the emulated one can do it learns from the auxiliary vector, which is QEMU's own. A Cortex-A72 has no
+# kernels to itself, nor does LiteRT add anything to what that vector says.
+_CPUINFO = """\
+processor\t: 0
+CPU implementer\t: 0x41
+CPU architecture: 8
+CPU variant\t: 0x0
+CPU part\t: 0xd08
+CPU revision\t: 3
+"""
 
 
 @dataclass(frozen=True)
@@ -111,6 +122,8 @@ def set_up(cache: Path, progress: Callable[[str], None]) -> Userland:
         part.root.mkdir(parents=True)
         progress("fetching Debian's ARM64 packages")
         packages = unpack_packages(_PACKAGES, part.root, Path(name) / "apt")
+        (part.root / "proc").mkdir()
+        (part.root / "proc/cpuinfo").write_text(_CPUINFO)
         progress("fetching LiteRT for ARM64")
         wheels = _unpack_wheels(part, Path(name) / "pip")
         progress("compiling the instruction counter")

@@ -22,7 +22,7 @@ from mien.mobile_reference.bundle.reader import sha256
 from mien.mobile_reference.output.json_text import json_text
 
 RUNNER = "runner"
-LITERT = "2.1.2"
+LITERT = "2.3.0"
 """The release whose interface ``runner/graph.c`` speaks; it is not stable yet."""
 _READY = "kit.json"
 _PACKAGES = ("libstdc++6", "libgcc-s1", "libpng16-16", "libturbojpeg0", "zlib1g")

@@ -14,13 +14,12 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any, Protocol
 
-from jsonschema import Draft202012Validator
-
 from mien.benchmarks.errors import ReportError
 from mien.benchmarks.pipeline import Given
 from mien.mobile_reference.bundle.reader import MANIFEST, Bundle, sha256
 from mien.mobile_reference.contract import PipelineSpec
 from mien.mobile_reference.output.json_text import json_text
+from mien.mobile_reference.schema import Schema
 from mien.mobile_reference.strict_json import parse_json
 
 from .stats import Blocks, Summary, block_spread, summarise
@@ -301,8 +300,8 @@ def _read_parity(record: Mapping[str, Any]) -> Parity:
 
 
 @cache
-def _validator(schema: str) -> Draft202012Validator:
-    return Draft202012Validator(json.loads(files(__package__).joinpath(schema).read_text()))
+def _schema(name: str) -> Schema:
+    return Schema(json.loads(files(__package__).joinpath(name).read_text()))
 
 
 def check_report(report: Any, schema: str = REPORT_SCHEMA) -> None:
@@ -311,10 +310,9 @@ def check_report(report: Any, schema: str = REPORT_SCHEMA) -> None:
     Raises:
         ReportError: the report is not as the schema says.
     """
-    problems = sorted(_validator(schema).iter_errors(report), key=lambda e: list(map(str, e.path)))
-    if problems:
-        where = "/".join(str(part) for part in problems[0].path) or "the report"
-        raise ReportError(f"{where}: {problems[0].message[:200]}; make the report again with 'mien bench'")
+    for problem in _schema(schema).problems(report):
+        where = problem.where or "the report"
+        raise ReportError(f"{where}: {problem.message[:200]}; make the report again with 'mien bench'")
 
 
 def read_report(path: Path) -> dict[str, Any]:

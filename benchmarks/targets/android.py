@@ -1,8 +1,9 @@
 """The target ``android``: a phone, through adb and the runner kit, every block a process of its own."""
 
 import math
+import statistics
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -34,7 +35,7 @@ from mien.benchmarks.results.records import (
     sum_of,
 )
 from mien.mobile_reference.bundle.reader import Bundle, Variant, alignment_rule, face_front
-from mien.mobile_reference.contract import PipelineSpec, TensorSpec
+from mien.mobile_reference.contract import PipelineSpec, SkipSpec, StageSpec, TensorSpec
 from mien.mobile_reference.front.formats import SIGNATURE_BYTES, format_name
 from mien.mobile_reference.front.photograph import FORMATS, read_photograph
 from mien.mobile_reference.run.models import TFLITE
@@ -78,15 +79,51 @@ class AndroidTarget:
         )
         check_names(variant, models)
         with tempfile.TemporaryDirectory(prefix="mien-android-") as name:
+            tried = spec.bundle.spec.served_early if variant.early_exit else ()
+            check_names(variant, tried)
+            names = dict.fromkeys(model.name for model in (*models, *tried))
             files = {
                 _KIT: [self._kit.folder / file for file in self._kit.hashes],
-                spec.variant: [variant.files[model.name] for model in models],
+                spec.variant: [variant.files[name] for name in names],
                 _INPUT: list(_input_files(spec.given, Path(name))),
             }
             loader, *_, runner = self._kit.command
-            job = Job(spec.variant, f"{FOLDER}/{_KIT}", [*self._kit.command, *self._settings(spec)])
             self._session.install(spec.variant, files, [f"{_KIT}/{loader}", f"{_KIT}/{runner}"])
-            return self._result(spec, self._session.measure([job] * spec.blocks, partial(self._read, spec)))
+            job = self._job(spec, full_path(spec.bundle.spec, f"../{spec.variant}", variant))
+            measured = self._session.measure([job] * spec.blocks, partial(self._read, spec, steps_of(spec)))
+            result = self._result(spec, measured)
+            return self._with_early_exit(spec, variant, measured.answers[0], result) if tried else result
+
+    def _with_early_exit(
+        self, spec: BenchSpec, variant: Variant, full: Mapping[str, Any], result: Result
+    ) -> Result:
+        """Measure one block more that leaves stages out, and compare its outputs with those of all stages.
+
+        What was measured before is of the full path, and stays so.
+        """
+        pipeline = spec.bundle.spec
+        job = self._job(spec, early_path(pipeline, f"../{spec.variant}", variant))
+        steps = (*_front_steps(spec), *((MODEL, stage.name) for stage in pipeline.stages))
+        steps = (*steps, *(((MODEL, pipeline.whole.name),) if pipeline.whole else ()), _sum_step(spec))
+        measured = self._session.measure([job], partial(self._read, spec, steps))
+        (answer,) = measured.answers
+        parity = (
+            Parity(
+                f"{name} with the early exit",
+                int(found["bytes"] != full["tensors"][name]["bytes"]),
+                0,
+                "differ",
+            )
+            for name, found in answer["tensors"].items()
+        )
+        total = statistics.median(answer["steps"][-1])
+        leaves = "leaves early" if answer["left_early"] else "does not leave early"
+        note = f"with the early exit {total:.1f} ms: the input {leaves}; all other times are of the full path"
+        return replace(result, parity=(*result.parity, *parity), notes=(*result.notes, note))
+
+    def _job(self, spec: BenchSpec, models: Iterable[str]) -> Job:
+        words = [*self._kit.command, *self._settings(spec, models)]
+        return Job(spec.variant, f"{FOLDER}/{_KIT}", words)
 
     def _result(self, spec: BenchSpec, measured: Measured[dict[str, Any]]) -> Result:
         answers = measured.answers
@@ -132,7 +169,9 @@ class AndroidTarget:
     def _pinned(self) -> str:
         return ",".join(map(str, self._session.phone.big))
 
-    def _read(self, spec: BenchSpec, job: Job, answer: Answer) -> dict[str, Any]:
+    def _read(
+        self, spec: BenchSpec, steps: Sequence[tuple[str, str]], job: Job, answer: Answer
+    ) -> dict[str, Any]:
         """Read what one process on the phone measured: the times of its runs, and tensors of the first."""
         if answer.code:
             raise DeviceError(
@@ -145,7 +184,7 @@ class AndroidTarget:
             raise DeviceError(f"{job.name}: the runner's answer is not JSON; run it again") from error
         if result["page_size"] != self._session.phone.page_size:
             raise DeviceError(f"the runner saw pages of {result['page_size']} bytes; report this phone")
-        if len(result["steps"]) != len(steps_of(spec)):
+        if len(result["steps"]) != len(steps):
             raise DeviceError(
                 f"{job.name}: the phone timed {len(result['steps'])} steps; set the kit up again"
             )
@@ -156,8 +195,8 @@ class AndroidTarget:
         result["differences"] = differences(given, tensors) if given else {}
         return result
 
-    def _settings(self, spec: BenchSpec) -> Iterator[str]:
-        """Say in the words of ``runner/runner.c`` what to do."""
+    def _settings(self, spec: BenchSpec, models: Iterable[str]) -> Iterator[str]:
+        """Say in the words of ``runner/runner.c`` what to do; ``models`` are its words for those that run."""
         variant, pipeline, mode = spec.bundle.variant(spec.variant), spec.bundle.spec, self._session.mode
         place = f"../{spec.variant}"
         settings = {
@@ -175,18 +214,54 @@ class AndroidTarget:
         else:
             for name in pipeline.inputs:
                 yield from (f"input={name}", f"file=../{_INPUT}/{name}.bin")
-        for model in pipeline.served:
-            yield f"model={place}/{variant.files[model.name].name}"
-            yield from (f"reads={name}" for name in model.inputs)
-            yield from (f"gives={name}" for name in model.outputs)
+        yield from models
         yield from (f"keep={name}" for name in judged_limits(pipeline, spec.variant))
 
 
 def steps_of(spec: BenchSpec) -> tuple[tuple[str, str], ...]:
     """List part and name of what the runner times, in its order."""
-    front = ((STEP, DECODE), (STEP, FRONT)) if spec.given.photograph else ()
     models = ((MODEL, model.name) for model in spec.bundle.spec.served)
-    return (*front, *models, (STEP, sum_of(spec.given)))
+    return (*_front_steps(spec), *models, _sum_step(spec))
+
+
+def _front_steps(spec: BenchSpec) -> tuple[tuple[str, str], ...]:
+    return ((STEP, DECODE), (STEP, FRONT)) if spec.given.photograph else ()
+
+
+def _sum_step(spec: BenchSpec) -> tuple[str, str]:
+    return STEP, sum_of(spec.given)
+
+
+def full_path(pipeline: PipelineSpec, place: str, variant: Variant) -> Iterator[str]:
+    """Say in the runner's words which models run, of those in a folder."""
+    for model in pipeline.served:
+        yield f"model={place}/{variant.files[model.name].name}"
+        yield from _tensors(model)
+
+
+def early_path(pipeline: PipelineSpec, place: str, variant: Variant) -> Iterator[str]:
+    """Say in the runner's words which stages run or are left out, and what the end-to-end model is."""
+    served = [model.name for model in pipeline.served_early]
+    for stage in pipeline.stages:
+        yield f"model={place}/{variant.files[stage.name].name}" if stage.name in served else "model="
+        yield from _tensors(stage)
+        if stage.skip_when:
+            yield from _skip(pipeline, stage.skip_when)
+    if pipeline.whole:
+        yield f"whole={place}/{variant.files[pipeline.whole.name].name}"
+        yield from _tensors(pipeline.whole)
+
+
+def _tensors(model: StageSpec) -> Iterator[str]:
+    yield from (f"reads={name}" for name in model.inputs)
+    yield from (f"gives={name}" for name in model.outputs)
+
+
+def _skip(pipeline: PipelineSpec, skip: SkipSpec) -> Iterator[str]:
+    yield from (f"zero={skip.zero}", f"zero_kind={pipeline.tensor(skip.zero).dtype}")
+    for name, value in skip.outputs.items():
+        yield from (f"fill={name}", f"kind={pipeline.tensor(name).dtype}")
+        yield f"from={value}" if isinstance(value, str) else f"number={value!r}"
 
 
 def _front_settings(pipeline: PipelineSpec, place: str, variant: Variant) -> Iterator[str]:

@@ -126,7 +126,7 @@ def _on_host(bundle: Bundle, variant: Variant, given: Given) -> _Recorded:
     """Run everything once on the host, in a child process: the bundle may be foreign."""
 
     def work() -> _Recorded:
-        recorder = _Recorder(bundle, variant.name)
+        recorder = _Recorder(bundle.in_full(), variant.name)
         inputs = given.arrays
         if given.photograph:
             inputs = dict(recorder.prepare(read_photograph(given.photograph)).inputs)

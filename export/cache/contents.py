@@ -32,7 +32,7 @@ from .store import BUNDLES, CONVERSIONS, FolderCache, NotKept, files_in
 
 Arrays = Mapping[str, NDArray[Any]]
 _CONVERTED = ("tensors", "stages", "whole")
-"""Parts of a contract that conversions heed; gates, views and refusals change none of their bytes."""
+"""Parts of a contract that conversions heed; gates, views, refusals and what is left out change no byte."""
 _COUNTED = re.compile(r"___torch_mangle_\d+\.")
 """What PyTorch adds to the name of a class that it has seen before in the process."""
 
@@ -114,12 +114,14 @@ def _converted_record(
         models = [_model_hash(pipeline, model.module, model.inputs, samples[0]) for model in pipeline.models]
         if None in models:
             return None
-    contract = pipeline.spec.record()
+    converted = {part: pipeline.spec.record()[part] for part in _CONVERTED}
+    for stage in converted["stages"]:
+        del stage["skip_when"]
     net = pipeline.net
     return {
         "models": models,
         "quantise": [[one.name, one.quantise] for one in pipeline.models],
-        "converted": {part: contract[part] for part in _CONVERTED},
+        "converted": converted,
         "net": None if net is None else [str(net), _hash(_stored(net.state_dict()))],
         "coreml": asdict(pipeline.coreml),
         "samples": [_hash(_stored(sample)) for sample in samples],

@@ -22,7 +22,7 @@ from mien.export.tflite.converters import FRONT_ENDS, tf_converter
 from mien.export.tflite.converters.onnx2tf_program import quantise_saved_model, run_onnx2tf
 from mien.export.tflite.converters.onnx_graph import to_onnx
 from mien.export.tflite.interpreter import Runner
-from mien.export.tflite.quantise import as_statistics
+from mien.export.tflite.quantise import as_statistics, quantised
 from mien.export.tflite.ranges import Method, ranges_by, spreads
 from mien.export.tflite.samples import load_samples
 from mien.export.tflite.signature import order_by_signature
@@ -101,8 +101,7 @@ def by_quantiser(subject: Subject, folder: Path) -> None:
     ranges = ranges_by(Method.MIN_MAX, spreads(subject.component(), model, load_samples(folder / "traces")))
     job = quantizer.Quantizer(bytearray(model))
     job.load_quantization_recipe(recipe.static_wi8_ai8())
-    made = job.quantize(as_statistics(model, ranges))
-    _target(folder, "ai-edge-quantizer").write_bytes(bytes(made.quantized_model))
+    _target(folder, "ai-edge-quantizer").write_bytes(quantised(job, as_statistics(model, ranges)))
 
 
 def by_quantiser_dynamically(subject: Subject, folder: Path) -> None:
@@ -111,7 +110,7 @@ def by_quantiser_dynamically(subject: Subject, folder: Path) -> None:
 
     job = quantizer.Quantizer(str(float_file(folder, subject.model)))
     job.load_quantization_recipe(recipe.dynamic_wi8_afp32())
-    _target(folder, "ai-edge-quantizer, dynamic").write_bytes(bytes(job.quantize().quantized_model))
+    _target(folder, "ai-edge-quantizer, dynamic").write_bytes(quantised(job))
 
 
 def by_onnx2tf(subject: Subject, folder: Path) -> None:

@@ -15,7 +15,7 @@ from PIL import Image
 from mien.export.environments import TFLITE
 from mien.export.errors import ExportError
 from mien.export.variants import VARIANTS, variant_named
-from mien.mobile_reference.bundle.reader import FORMAT, MANIFEST, manifest_validator
+from mien.mobile_reference.bundle.reader import FORMAT, MANIFEST, manifest_schema
 from mien.mobile_reference.contract import PipelineSpec
 from mien.mobile_reference.output.folder import files_of
 from mien.mobile_reference.output.json_text import json_text
@@ -94,11 +94,10 @@ def _said(pipeline: Pipeline, spec: PipelineSpec) -> dict[str, Any]:
 
 def _checked(head: dict[str, Any], found_later: frozenset[str]) -> dict[str, Any]:
     read = json.loads(json_text(head))
-    for problem in manifest_validator().iter_errors(read):
+    for problem in manifest_schema().problems(read):
         if problem.path and problem.path[0] not in found_later:
-            where = "/".join(str(part) for part in problem.path)
             raise ExportError(
-                f"pipeline {head['name']}: {where} in the manifest: {problem.message[:200]}; "
+                f"pipeline {head['name']}: {problem.where} in the manifest: {problem.message[:200]}; "
                 "change it where the pipeline says so"
             )
     return head
@@ -144,7 +143,8 @@ def pack(
         "files": files_of(folder),
     }
     text = json_text(manifest, indent=1) + "\n"
-    manifest_validator().validate(json.loads(text))
+    for problem in manifest_schema().problems(json.loads(text)):
+        raise AssertionError(f"the manifest is not as its schema says: {problem.where}: {problem.message}")
     (folder / MANIFEST).write_text(text)
 
 
@@ -166,6 +166,7 @@ def _pack_variant(folder: Path, made: Path, spec: PipelineSpec, judgement: Judge
         "minimum": variant.minimum,
         "products_int8": round(share_of_int8(made, spec, variant), 4),
         "runtime": None,
+        "early_exit": judgement.early_exit.record() if judgement.early_exit else None,
     }
 
 

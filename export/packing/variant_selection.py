@@ -16,10 +16,12 @@ from numpy.typing import NDArray
 from mien.export.errors import ConversionError, ExportError
 from mien.export.variants import NAMES, VARIANTS, variant_named
 from mien.mobile_reference.bundle.reader import size_of
-from mien.mobile_reference.contract import ANY, LIKE_INT8, PipelineSpec
+from mien.mobile_reference.contract import ANY, LIKE_INT8, PipelineSpec, StageSpec
 from mien.mobile_reference.metrics import METRICS, Metric, allowed, measure_gate, within, worst
-from mien.mobile_reference.run.models import open_model
+from mien.mobile_reference.run.models import TFLITE, Model, open_model
 from mien.models.pipeline import Sample
+
+from .early_exit import EarlyExit, EarlyExitTrial
 
 # Other inputs err more: a palette that had 0.20 points here had 0.50 on 132 held-out faces.
 _MARGIN = 1 / 3
@@ -31,7 +33,8 @@ class Judgement:
     """What an app's models weigh in ``bytes``, and what the gates say of them.
 
     ``points`` is the worst loss by the first gate, ``tolerance`` the largest that it allows; ``failed`` says
-    which of the other gates do not hold.
+    which of the other gates do not hold. ``early_exit`` is what came of leaving stages out, none where it was
+    not tried.
     """
 
     name: str
@@ -39,6 +42,7 @@ class Judgement:
     bytes: int
     points: float
     failed: tuple[str, ...] = ()
+    early_exit: EarlyExit | None = None
 
     @property
     def passed(self) -> bool:
@@ -94,7 +98,10 @@ def judge(
 ) -> Judgement:
     """Judge by ``samples`` what the conversions made under ``folder``/``variant``."""
     measures: list[list[Any]] = [[] for _ in spec.gates]
+    trial = _trial(folder, variant, spec)
     for sample, made in _rated(folder, variant, spec, samples):
+        if trial:
+            trial.add(sample.name, {name: sample.tensors[name] for name in spec.inputs}, made)
         for gate, found in zip(spec.gates, measures, strict=True):
             found.append(measure_gate(gate, spec, sample.tensors, made, metrics))
     losses = [metrics[gate.metric].combine(found) for gate, found in zip(spec.gates, measures, strict=True)]
@@ -111,18 +118,33 @@ def judge(
         sum(size_of(model_of(folder, variant, model.name)) for model in spec.served),
         math.nan if largest is None else _rounded(largest, tolerance),
         tuple(failed),
+        trial.result if trial else None,
     )
+
+
+def _trial(folder: Path, variant: str, spec: PipelineSpec) -> EarlyExitTrial | None:
+    """Prepare to leave stages out, where one says it may be, every one is there, and apps compute the same.
+
+    What Core ML's evaluator computes says nothing of the bits on Apple's hardware.
+    """
+    there = all(model_of(folder, variant, stage.name).exists() for stage in spec.stages)
+    if not there or variant_named(variant).platform != TFLITE or not any(s.skip_when for s in spec.stages):
+        return None
+    return EarlyExitTrial(spec, _opened(folder, variant, spec, spec.stages))
+
+
+def _opened(folder: Path, variant: str, spec: PipelineSpec, models: Sequence[StageSpec]) -> dict[str, Model]:
+    platform = variant_named(variant).platform
+    return {
+        model.name: open_model(platform, model_of(folder, variant, model.name), spec, model.name)
+        for model in models
+    }
 
 
 def _rated(
     folder: Path, variant: str, spec: PipelineSpec, samples: Sequence[Sample]
 ) -> Iterator[tuple[Sample, dict[str, NDArray[Any]]]]:
-    models = {
-        model.name: open_model(
-            variant_named(variant).platform, model_of(folder, variant, model.name), spec, model.name
-        )
-        for model in spec.served
-    }
+    models = _opened(folder, variant, spec, spec.served)
     for sample in samples:
         known = {name: sample.tensors[name] for name in spec.inputs}
         for model in spec.served:
@@ -143,6 +165,19 @@ def choose(judged: Sequence[Judgement]) -> dict[str, str]:
     """Name the smallest variant that passes, by platform; a platform where none does is not named."""
     passing = sorted((j for j in judged if j.passed), key=lambda j: j.bytes, reverse=True)
     return {judgement.platform: judgement.name for judgement in passing}
+
+
+def not_left_early(judged: Sequence[Judgement]) -> tuple[str, ...]:
+    """Say of which variants no stage is left out though one says it may be, and why."""
+    said = []
+    for one in judged:
+        if one.early_exit and not one.early_exit.is_exact:
+            why = one.early_exit.differing
+            said.append(
+                f"{one.name} leaves no stage out: "
+                + (f"{why} would not be the same to the last bit" if why else "no golden input shows it may")
+            )
+    return tuple(said)
 
 
 def not_held(judged: Sequence[Judgement], spec: PipelineSpec) -> tuple[str, ...]:

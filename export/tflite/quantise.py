@@ -96,11 +96,17 @@ def quantise(model: Path, assignment: Assignment, found: Spreads, rounded: Round
     if job.get_quantization_recipe():
         _keep_outputs(job)
         ranges = tensor_ranges(blocks, assignment, found)
-        made = bytes(job.quantize(as_statistics(content, ranges)).quantized_model)
+        made = quantised(job, as_statistics(content, ranges))
         made = stay_int8(made, frozenset(outputs[Precision.INT8]), ranges)
         content = floor_steps(widen_by_float(halve_biases(made)), exact)
         check_parameters(content, exact)
     return finished(content)
+
+
+def quantised(job: Any, statistics: Mapping[str, Any] | None = None) -> bytes:
+    """Let a quantiser do what its recipe asks, without a word."""
+    made = job.quantize(statistics, enable_progress_bar=False, enable_progress_report=False)
+    return bytes(made.quantized_model)
 
 
 def finished(model: bytes) -> bytes:

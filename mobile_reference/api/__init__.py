@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from mien.benchmarks.scripting import bench_bundle
     from mien.export.scripting import export_bundle
     from mien.mobile_reference.bundle.reader import open_bundle
+    from mien.mobile_reference.contract import SkipSpec
     from mien.mobile_reference.scripting import appraise, run_bundle, verify_bundle
     from mien.models.appraisal.parts import appraisal
     from mien.models.gates import correlation, iou, judged_by, psnr, relative, scalar, top1
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Pipeline",
+    "SkipSpec",
     "Stage",
     "__version__",
     "accuracy",
@@ -45,6 +47,7 @@ __all__ = [
 
 _HOMES = {
     "Pipeline": "mien.models.pipeline",
+    "SkipSpec": "mien.mobile_reference.contract",
     "Stage": "mien.models.pipeline",
     "accuracy": "mien.models.label_metrics",
     "appraisal": "mien.models.appraisal.parts",

@@ -108,7 +108,9 @@ class _Kept:
 
 def _fill(bundle: Bundle, variant: Variant, goldens: Sequence[_Kept], part: Path) -> None:
     spec = served_pipeline(bundle.spec)
-    (described,) = (one for one in bundle.manifest["variants"] if one["name"] == variant.name)
+    (described,) = (dict(one) for one in bundle.manifest["variants"] if one["name"] == variant.name)
+    if bundle.spec.whole:  # which leaves nothing out
+        described.pop("early_exit", None)
     files = {model.name: described["files"][model.name] for model in spec.models}
     for file in files.values():
         _copy(bundle.path / file, part / file)

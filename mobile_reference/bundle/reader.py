@@ -12,7 +12,6 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 import numpy as np
-from jsonschema import Draft202012Validator
 from numpy.typing import NDArray
 
 from mien.mobile_reference.arrays import read_array
@@ -23,6 +22,7 @@ from mien.mobile_reference.front.photograph import Pixels, read_photograph
 from mien.mobile_reference.front.resize import RESIZE, rule_problem
 from mien.mobile_reference.metrics import allowed, error_of
 from mien.mobile_reference.output.text import nearest, shown
+from mien.mobile_reference.schema import Schema
 from mien.mobile_reference.strict_json import parse_json
 
 MANIFEST = "manifest.json"
@@ -44,12 +44,14 @@ class Variant:
     """One precision of one platform; ``files`` are its models by name.
 
     ``tolerance`` is the largest loss that the pipeline's first gate allows, for most metrics its limit.
+    ``early_exit`` tells whether stages may be left out: the export found the same bits without them.
     """
 
     name: str
     platform: str
     tolerance: float
     files: Mapping[str, Path]
+    early_exit: bool = False
 
 
 @dataclass(frozen=True)
@@ -149,6 +151,10 @@ class Bundle:
         named = (variant for variant in self.variants if variant.name == DEFAULT_VARIANT)
         return next(named, self.variants[0])
 
+    def in_full(self) -> "Bundle":
+        """Return this bundle with no variant that leaves a stage out, to judge and measure the full path."""
+        return replace(self, variants=tuple(replace(one, early_exit=False) for one in self.variants))
+
     def only(self, names: Sequence[str]) -> "Bundle":
         """Return this bundle with the named variants alone, in the manifest's order; without names, with all.
 
@@ -231,15 +237,9 @@ def size_of(model: Path) -> int:
 
 
 @cache
-def manifest_validator() -> Draft202012Validator:
-    """Return the validator of the JSON Schema that ships with mien."""
-    return Draft202012Validator(_schema())
-
-
-@cache
-def _schema() -> dict[str, Any]:
-    schema: dict[str, Any] = json.loads(files(__package__).joinpath("manifest.schema.json").read_text())
-    return schema
+def manifest_schema() -> Schema:
+    """Return the JSON Schema of manifests, which ships with mien."""
+    return Schema(json.loads(files(__package__).joinpath("manifest.schema.json").read_text()))
 
 
 def _read_manifest(path: Path) -> dict[str, Any]:
@@ -257,10 +257,8 @@ def _read_manifest(path: Path) -> dict[str, Any]:
         raise BundleError(
             f"{file} has format {version!r:.40}, this mien reads {FORMAT}; export again with this mien"
         )
-    problems = sorted(manifest_validator().iter_errors(manifest), key=lambda e: list(map(str, e.path)))
-    if problems:
-        where = shown("/".join(str(part) for part in problems[0].path)) or "the manifest"
-        message = shown(problems[0].message)
+    for problem in manifest_schema().problems(manifest):
+        where, message = shown(problem.where) or "the manifest", shown(problem.message)
         raise BundleError(f"{file}: {where:.200}: {message:.200}; export the bundle again")
     result: dict[str, Any] = manifest
     return result
@@ -350,11 +348,11 @@ def _front_problems(spec: PipelineSpec) -> Iterator[str]:
 
 def rule_problems(rule: Mapping[str, Any]) -> Iterator[str]:
     """Say in one line each which fields of a ``face-alignment`` rule are not as the schema has them."""
-    definitions = _schema()["$defs"]
+    definitions = manifest_schema().definition["$defs"]
     fields = definitions["face_alignment"]["properties"]
     for name, value in rule.items():
-        validator = Draft202012Validator({**fields[name], "$defs": definitions})
-        yield from (f"{name}: {error.message:.200}" for error in validator.iter_errors(value))
+        schema = Schema({**fields[name], "$defs": definitions})
+        yield from (f"{name}: {problem.message:.200}" for problem in schema.problems(value))
     if _falls_together(rule["template"]):
         yield "the points of the template fall together, so no face could be turned to them"
 
@@ -391,7 +389,7 @@ def _variant(
     tolerance = allowed(spec.rating, name)
     if not tolerance:
         raise BundleError(f"{root}: no gate holds for variant {name}; export the bundle again")
-    return Variant(name, values["platform"], tolerance, models)
+    return Variant(name, values["platform"], tolerance, models, values.get("early_exit") is not None)
 
 
 def _check_choice(root: Path, manifest: Mapping[str, Any]) -> None:

@@ -1,9 +1,9 @@
 """The bundle that an install carries, for whoever names none."""
 
-from importlib.metadata import entry_points
 from pathlib import Path
 
 from mien.mobile_reference.errors import UsageError
+from mien.mobile_reference.installed import entry_points
 
 BUNDLES = "mien.bundles"
 """Which folders with a bundle are installed: the first is taken."""

@@ -1,10 +1,11 @@
 """The command ``mien appraise``."""
 
+import os
+import sys
 from collections import Counter
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager, nullcontext
 from functools import partial
-from importlib.metadata import entry_points
 from io import TextIOWrapper
 from itertools import chain
 from pathlib import Path
@@ -18,6 +19,7 @@ from mien.mobile_reference.contract import PipelineSpec
 from mien.mobile_reference.errors import ChildError, UsageError
 from mien.mobile_reference.front.photograph import Pixels, read_photograph
 from mien.mobile_reference.front.quality import NOTE, REFUSE, Finding, RefusedError
+from mien.mobile_reference.installed import entry_points
 from mien.mobile_reference.output.file import OutputFile
 from mien.mobile_reference.output.folder import Kind, OutputFolder, Writer
 from mien.mobile_reference.output.json_text import json_text
@@ -42,6 +44,9 @@ OPENING, RATING = 1 << 30, 3 << 29
 """Of one that rates with a bundle, beside what its weights and threads need: while it opens the models, and
 while it rates. A progressive JPEG of 200 megapixels takes 1.5 GB."""
 _COPIES, _THREAD = 4, 16 << 20
+_STANDARD_INPUT = Path("-")
+_LONGEST_LIST = 256 << 20
+"""Some millions of paths."""
 
 
 class _Row(NamedTuple):
@@ -72,9 +77,13 @@ _PATH = click.Path(path_type=Path)
         "appraise photo.jpg",
         "appraise *.jpg --bundle bundle --json",
         "appraise *.jpg -o appraisals --page sheet.html",
+        "appraise --from photographs.txt --json",
     )
 )
-@click.argument("photographs", nargs=-1, required=True, type=_PATH, metavar="PHOTO...")
+@click.argument("photographs", nargs=-1, type=_PATH, metavar="PHOTO...")
+@click.option(
+    "--from", "listed", type=_PATH, help="Then those that a file names, one a line; -: standard input."
+)
 @click.option("--bundle", type=_PATH, help="Rate with this bundle (default: the one that ships).")
 @click.option(
     "--checkpoint",
@@ -97,6 +106,7 @@ _PATH = click.Path(path_type=Path)
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object a line.")
 def appraise(
     photographs: tuple[Path, ...],
+    listed: Path | None,
     bundle: Path | None,
     checkpoint: Path | None,
     variant: str | None,
@@ -113,6 +123,9 @@ def appraise(
     cannot be rated, or that the pipeline refuses, does not stop the others; the exit code is 2 if there
     was one.
     """
+    photographs += _named_in(listed) if listed else ()
+    if not photographs:
+        raise UsageError("no photograph was given; name some, or a file that lists them by --from")
     folder, sheet = _output_folder(output, photographs), OutputFile.maybe(page)
     open_rater = partial(_rater, bundle, checkpoint, variant, threads, rate_anyway)
     alone = len(photographs) == 1 and not as_json
@@ -140,6 +153,28 @@ def appraise(
         sheet.write(_sheet(done))
     if failed:
         raise click.exceptions.Exit(2)
+
+
+def _named_in(place: Path) -> tuple[Path, ...]:
+    """Read the paths that a file or standard input lists, one a line; empty lines name nothing.
+
+    Raises:
+        UsageError: it cannot be read, is too long, or names nothing.
+    """
+    try:
+        with sys.stdin.buffer if place == _STANDARD_INPUT else place.open("rb") as stream:
+            listed = stream.read(_LONGEST_LIST + 1)
+    except OSError as error:
+        raise UsageError(f"{place} lists no photographs: {error.strerror}; give a text file") from error
+    if len(listed) > _LONGEST_LIST or b"\0" in listed:
+        raise UsageError(
+            f"{place} is not a list of photographs; give a text file of one path a line, up to "
+            f"{_LONGEST_LIST >> 20} MiB"
+        )
+    lines = [line for line in listed.splitlines() if line.strip()]
+    if not lines:
+        raise UsageError(f"{place} lists no photographs; write one path a line")
+    return tuple(Path(os.fsdecode(line)) for line in lines)
 
 
 class _Rater(NamedTuple):
@@ -172,7 +207,7 @@ def _appraiser(bundle: Path | None, checkpoint: Path | None, variant: str | None
     runner = BundleRunner(open_bundle(bundle or shipped_bundle()), variant, threads)
     keep_below(OPENING + _own_needs(runner))
     # A damaged model is said now, not once for every photograph.
-    runner.load((*face_front(runner.spec).models, *runner.spec.served))
+    runner.load((*face_front(runner.spec).models, *runner.rating_models))
     keep_below(RATING + _own_needs(runner))
     return runner
 

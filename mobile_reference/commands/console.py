@@ -9,7 +9,6 @@ import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from importlib.metadata import entry_points
 from io import StringIO, TextIOWrapper
 from pathlib import Path
 from types import FrameType
@@ -18,6 +17,7 @@ from typing import Any, NoReturn
 import click
 
 from mien.mobile_reference.errors import UsageError
+from mien.mobile_reference.installed import entry_points
 from mien.mobile_reference.output.text import nearest, say, shown
 
 COMMANDS = "mien.commands"

@@ -3,7 +3,6 @@
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from functools import partial
-from importlib.metadata import entry_points
 from itertools import count
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -15,6 +14,7 @@ from mien.mobile_reference.bundle.reader import Bundle, open_bundle
 from mien.mobile_reference.bundle.shipped import shipped_bundle
 from mien.mobile_reference.coreml import NOT_VALIDATED
 from mien.mobile_reference.errors import ChildError, UsageError
+from mien.mobile_reference.installed import entry_points
 from mien.mobile_reference.metrics import METRICS
 from mien.mobile_reference.output.file import OutputFile
 from mien.mobile_reference.output.json_text import json_text

@@ -6,13 +6,13 @@ They run in ONNX Runtime (``.onnx``) or PyTorch (``.pt2``); both are imported on
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import import_module
-from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
 
 from mien.mobile_reference.errors import UsageError
+from mien.mobile_reference.installed import entry_points
 
 from .program import Array
 

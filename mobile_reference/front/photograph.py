@@ -24,6 +24,7 @@ from mien.mobile_reference.errors import PhotographError
 
 from .colour import srgb_converter
 from .formats import SIGNATURE_BYTES, format_name
+from .png_data import is_whole
 
 Pixels = NDArray[np.uint8]
 
@@ -136,7 +137,9 @@ def _decode(path: Path, stream: IO[bytes], kind: str) -> Pixels:
         _check_size(path, image, kind)
         _reduce(image)
         decoded = _decoded(image, stream)
-    head = decoded.layers[0]
+        head = decoded.layers[0]
+        if kind == "PNG" and _ends_black(head) and not is_whole(stream):
+            raise PhotographError(f"{path} is cut short (rows of pixels are missing); give a whole file")
     _check_text(path, head)
     to_srgb = srgb_converter(path, head.info["icc_profile"]) if "icc_profile" in head.info else _unchanged
     turn = _UPRIGHT.get(head.getexif().get(Base.Orientation, 1), _unchanged)
@@ -167,6 +170,12 @@ def _reduce(image: ImageFile) -> None:
     image.draft(None, (width // factor, height // factor))
     if image.width * image.height > FULL_JPEG_PIXELS:
         raise ValueError("it cannot be decoded at a reduced size")
+
+
+def _ends_black(image: Image.Image) -> bool:
+    """Tell whether a PNG may lack rows: they stay 0, and those of an interlaced one are spread."""
+    last = image.crop((0, image.height - 1, image.width, image.height))
+    return "interlace" in image.info or not any(last.tobytes())
 
 
 def _check_text(path: Path, image: Image.Image) -> None:

@@ -4,15 +4,20 @@ import os
 import shutil
 import stat
 import sys
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
+
+import click
 
 from mien.mobile_reference.errors import UsageError
 
 from .unfinished import make_file, sync, unfinished
 
 STDOUT = Path("/dev/stdout")
+_MANIFEST = "manifest.json"
 
 
 @dataclass(frozen=True)
@@ -26,14 +31,16 @@ class OutputFile:
         """Find out where ``path`` leads, once, before minutes are spent on what the file shall hold.
 
         Raises:
-            UsageError: the path is a folder, a device or a FIFO (but ``/dev/stdout``), lies in no folder, or
-                in one that cannot be written to.
+            UsageError: the path is a folder, a device or a FIFO (but ``/dev/stdout``), lies in no folder, in
+                one that cannot be written to, or in a bundle that the same command was given; or it is
+                another file that the command was given.
         """
         if path == STDOUT:
             return cls(None)
         # Not Path.resolve, which raises where links go in a circle.
         place = Path(os.path.realpath(path))
         _check(path, place)
+        _check_others(path, place)
         return cls(place)
 
     @classmethod
@@ -74,3 +81,24 @@ def _check(typed: Path, place: Path) -> None:
         raise UsageError(f"{typed.parent} is not a folder; make it first, or give a file elsewhere")
     if not os.access(place.parent, os.W_OK | os.X_OK):
         raise UsageError(f"{typed.parent} cannot be written to; give a file elsewhere")
+
+
+def _check_others(typed: Path, place: Path) -> None:
+    """Refuse to replace what else the running command was given: what it reads, or writes too."""
+    command = click.get_current_context(silent=True)
+    for other in _paths(command.params.values() if command else ()):
+        if other is typed:
+            continue
+        where = Path(os.path.realpath(other))
+        if where == place:
+            raise UsageError(f"{typed} was given twice, so one would replace the other; give another file")
+        if where in place.parents and (where / _MANIFEST).is_file():
+            raise UsageError(f"{typed} lies in the bundle {other}; give a file elsewhere")
+
+
+def _paths(values: Iterable[Any]) -> Iterator[Path]:
+    for value in values:
+        if isinstance(value, Path):
+            yield value
+        elif isinstance(value, tuple):
+            yield from _paths(value)

@@ -23,6 +23,7 @@ from mien.mobile_reference.strict_json import parse_json
 
 from .file import OutputFile
 from .json_text import json_text
+from .text import path_text
 from .unfinished import remove, sync, unfinished
 
 LISTING = ".mien.json"
@@ -152,16 +153,16 @@ class OutputFolder:
         if listed is None:
             yield f"it has no {self.kind.listing} that lists its files"
             return
-        parents = {parent for name in listed for parent in Path(name).parents}
+        parents = {parent.as_posix() for name in listed for parent in Path(name).parents}
         for path in sorted(folder.rglob("*")):
-            name = path.relative_to(folder)
+            name = _listed_as(folder, path)
             mode = path.stat(follow_symlinks=False).st_mode
             if stat.S_ISDIR(mode):
                 ours = name in parents
-            elif name.as_posix() == self.kind.listing:
+            elif name == self.kind.listing:
                 ours = stat.S_ISREG(mode)
             else:
-                ours = stat.S_ISREG(mode) and _is_as_listed(path, listed.get(name.as_posix()))
+                ours = stat.S_ISREG(mode) and _is_as_listed(path, listed.get(name))
             if not ours:
                 yield f"{name} was not written by mien, or was changed"
 
@@ -200,13 +201,19 @@ class Writer:
 
 
 def files_of(folder: Path, names: Iterable[str] | None = None) -> dict[str, dict[str, Any]]:
-    """Return files in a folder by their paths, all where none are named: ``bytes`` and ``sha256``."""
-    if names is None:
-        names = [file.relative_to(folder).as_posix() for file in folder.rglob("*") if file.is_file()]
+    r"""Return files in a folder by their paths, all where none are named: ``bytes`` and ``sha256``.
+
+    A path is as JSON can hold it: bytes that are not UTF-8 become ``\xe9`` and the like.
+    """
+    files = [folder / name for name in names] if names is not None else list(folder.rglob("*"))
+    found = {_listed_as(folder, file): file for file in files if file.is_file()}
     return {
-        name: {"bytes": (folder / name).stat().st_size, "sha256": _sha256(folder / name)}
-        for name in sorted(names)
+        name: {"bytes": file.stat().st_size, "sha256": _sha256(file)} for name, file in sorted(found.items())
     }
+
+
+def _listed_as(folder: Path, path: Path) -> str:
+    return path_text(path.relative_to(folder))
 
 
 def remove_listed(folder: Path, kind: Kind) -> None:
@@ -214,7 +221,7 @@ def remove_listed(folder: Path, kind: Kind) -> None:
     ours = {*(_listed(folder, kind) or {}), kind.listing}
     # Not what the listing names, which might lie elsewhere.
     for path in folder.rglob("*"):
-        if path.relative_to(folder).as_posix() in ours:
+        if _listed_as(folder, path) in ours:
             path.unlink(missing_ok=True)
 
 

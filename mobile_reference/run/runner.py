@@ -15,6 +15,7 @@ from mien.mobile_reference.front.alignment import AlignedFace, Detector, align
 from mien.mobile_reference.front.photograph import Pixels
 from mien.mobile_reference.front.quality import REFUSE, Finding, RefusedError, judge, measure
 
+from .early_exit import outputs_without
 from .models import Arrays, Model, load_model
 
 
@@ -165,9 +166,26 @@ class BundleRunner(Appraiser):
             found |= self.run(model, found)
         return found
 
+    @property
+    def rating_models(self) -> tuple[StageSpec, ...]:
+        """The models that ``rate`` may run."""
+        return self.spec.served_early if self.chosen.early_exit else self.spec.served
+
     def rate(self, inputs: Arrays) -> dict[str, NDArray[Any]]:
-        """Run the pipeline as an app does: by the end-to-end model, or else stage by stage."""
-        return self.finish(self.spec.served, inputs)
+        """Run the pipeline as an app does: without the stages that the variant may leave out.
+
+        Of those the end-to-end model does everything, if there is one, where one of them may not be left out.
+        """
+        if not self.chosen.early_exit:
+            return self.finish(self.spec.served, inputs)
+        found = dict(inputs)
+        for stage in self.spec.stages:
+            made = outputs_without(stage, self.spec, found)
+            if made is None and stage not in self.spec.served_early:
+                return self.finish(self.spec.served, inputs)
+            found |= self.run(stage, found) if made is None else made
+        served = (name for model in self.spec.served for name in model.outputs)
+        return {name: found[name] for name in (*inputs, *served)}
 
     def prepare(self, photograph: Pixels) -> Prepared:
         """Do what the front does: find the largest face, frame and measure it.

@@ -30,7 +30,7 @@ def look_at(bundle: Bundle, variant: str | None, photograph: Path) -> Look:
     """
     times = _Times()
     runner = BundleRunner(bundle, variant)
-    runner.load((*face_front(bundle.spec).models, *bundle.spec.served))
+    runner.load((*face_front(bundle.spec).models, *runner.rating_models))
     times.mark("load the models")
     pixels = read_photograph(photograph)
     times.mark("decode the photograph")

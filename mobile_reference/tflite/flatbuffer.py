@@ -4,6 +4,7 @@ import math
 from collections.abc import Iterator
 from typing import Any
 
+import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 from ai_edge_litert.tools import flatbuffer_utils
 
@@ -24,8 +25,15 @@ MOVES = LAYOUT_OPERATIONS | {
 
 
 def parse(model: bytes) -> Any:
-    """Return the model as the schema's objects."""
-    return flatbuffer_utils.read_model_from_bytearray(bytearray(model))
+    """Return the model as the schema's objects, each constant in its buffer."""
+    content = bytearray(model)
+    parsed = schema.ModelT.InitFromObj(schema.Model.GetRootAs(content, 0))
+    # LiteRT's own reader gives buffers other numbers, from 2.2 on.
+    for buffer in parsed.buffers or []:
+        if buffer.offset:  # the quantiser writes the constants of larger models behind the tables
+            buffer.data = np.frombuffer(content, np.uint8)[buffer.offset : buffer.offset + buffer.size]
+            buffer.offset = buffer.size = 0
+    return parsed
 
 
 def serialise(parsed: Any) -> bytes:

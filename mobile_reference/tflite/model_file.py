@@ -219,9 +219,11 @@ def _operators(model: Any) -> Iterator[Operator]:
 
 def _tensor(model: Any, graph: Any, number: int) -> TensorOf:
     tensor = graph.Tensors(number)
+    buffer = model.Buffers(tensor.Buffer())
     return TensorOf(
         number=number,
         shape=tuple(tensor.Shape(axis) for axis in range(tensor.ShapeLength())),
         dtype=_TYPES[tensor.Type()],
-        constant=model.Buffers(tensor.Buffer()).DataLength() > 0,
+        # Those of large models may lie behind the tables.
+        constant=buffer.DataLength() > 0 or buffer.Size() > 0,
     )

@@ -157,7 +157,7 @@ class _Subject:
     """One variant's models, and what it made of the inputs so far."""
 
     def __init__(self, bundle: Bundle, name: str, metrics: Mapping[str, Metric]) -> None:
-        self.runner = BundleRunner(bundle, name)
+        self.runner = BundleRunner(bundle.in_full(), name)
         self.spec, self.metrics = bundle.spec, metrics
         self.name, self.platform = name, self.runner.chosen.platform
         self.likeness: list[Likeness] = []

@@ -80,7 +80,7 @@ def judge_labels(bundle: Bundle, labelled: Labelled, progress: Callable[[str], N
             "export the pipeline again"
         )
     tensor = bundle.spec.tensor(metric.tensor)
-    runners = {variant.name: BundleRunner(bundle, variant.name) for variant in bundle.variants}
+    runners = {variant.name: BundleRunner(bundle.in_full(), variant.name) for variant in bundle.variants}
     rows: dict[str, list[Values]] = {name: [] for name in (FLOAT, *runners)}
     for label, sample in zip(labelled.labels, fitting(bundle, labelled.samples()), strict=True):
         outputs = {FLOAT: sample.tensors[metric.tensor]}

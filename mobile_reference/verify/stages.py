@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from mien.mobile_reference.bundle.reader import Bundle, Golden
 from mien.mobile_reference.contract import PSNR, GateSpec, PipelineSpec, StageSpec, TensorSpec
+from mien.mobile_reference.errors import BundleError
 from mien.mobile_reference.metrics import (
     METRICS,
     Metric,
@@ -172,8 +173,30 @@ class _Judge:
             outputs = self.subject.rate(prepared.inputs)
             yield self._deviation(self.spec.served[-1], PHOTOGRAPH, outputs, outputs, self._gated())
 
+    def check_early_exit(self) -> None:
+        """Compare what an app makes of the golden input without some stages with what all of them do.
+
+        Raises:
+            BundleError: a bit is another, so that the manifest is wrong.
+        """
+        if not self.subject.chosen.early_exit:
+            return
+        inputs = {name: self.float_[name] for name in self.spec.inputs}
+        early, full = self.subject.rate(inputs), self.subject.finish(self.spec.served, inputs)
+        for name, value in full.items():
+            if early[name].tobytes() != value.tobytes():
+                raise BundleError(
+                    f"{self.subject.variant} makes another {name} of {self.golden.name} when it leaves "
+                    "stages out, and its manifest says it does not; export the bundle again on this system"
+                )
+
     def all(self) -> Iterator[Deviation]:
-        """Yield every comparison."""
+        """Yield every comparison.
+
+        Raises:
+            BundleError: leaving stages out changes something.
+        """
+        self.check_early_exit()
         yield from self.front()
         yield from self.isolated()
         yield self.cascade()
@@ -185,7 +208,7 @@ def deviations(
     bundle: Bundle, variant: str, threads: int = 1, metrics: Mapping[str, Metric] = METRICS
 ) -> Iterator[Deviation]:
     """Compare a variant with every golden input of its bundle, stage by stage."""
-    exact = BundleRunner(bundle, threads=threads)
+    exact = BundleRunner(bundle.in_full(), threads=threads)
     subject = BundleRunner(bundle, variant, threads)
     for golden in bundle.goldens:
         yield from _Judge(subject, exact, golden, metrics).all()

@@ -21,6 +21,7 @@ from mien.mobile_reference.contract import (
     GateSpec,
     LimitSpec,
     RefusalSpec,
+    SkipSpec,
     ViewSpec,
 )
 from mien.mobile_reference.front.alignment import SNAP
@@ -44,7 +45,7 @@ from .evaluation.held_out import held_out_faces, varied
 from .networks.appraisal import FACE_SIZE
 from .networks.detector import INPUT_SIZE, KEYPOINTS
 from .portraits import read_image, read_portraits
-from .stages import Appraise, Compare, Detect, Heatmap, Inpaint, Mask
+from .stages import Appraise, Compare, Detect, Heatmap, Inpaint, Mask, Rate
 from .traces import trace
 from .training.sample_portraits import SAMPLES
 
@@ -83,12 +84,14 @@ _MEANINGS = {
     "picture",
     "face": "RGB, 0..255: the aligned face",
     "heat": "0..1: where teacher and student disagree",
+    "still": "0..4: what the comparison says of the face and itself",
     "mask": "0..1: 1 is inpainted",
     "normalised": "RGB, 0..255: the normalised face",
+    "change": "0..4: how far the features of face and normalised face are apart",
     "heatmap": "the final heatmap, 0 where nothing is unusual",
     "score": "0..100, 100 is a typical face",
 }
-_SCALE = {"picture": 255, "face": 255, "normalised": 255, "score": 100}
+_SCALE = {"picture": 255, "face": 255, "normalised": 255, "still": 4, "change": 4, "score": 100}
 _SCALE |= dict.fromkeys(("candidates", "heat", "mask", "heatmap"), 1)
 _RANGES = {"score": (0.0, 100.0)}
 _COORDINATES = "pixels, x right and y down, the centre of the first pixel at (0, 0)"
@@ -180,10 +183,23 @@ def appraisal(checkpoint: Checkpoint) -> Pipeline:
     return Pipeline(
         name=checkpoint.config.name,
         stages=(
-            Stage("heatmap", Heatmap(net).eval(), ("face",), ("heat",)),
+            Stage("heatmap", Heatmap(net).eval(), ("face",), ("heat", "still")),
             Stage("mask", Mask(net).eval(), ("heat",), ("mask",), quantise=False),
-            Stage("inpaint", Inpaint(net).eval(), ("face", "mask"), ("normalised",)),
-            Stage("compare", Compare(net).eval(), ("face", "normalised", "heat"), ("score", "heatmap")),
+            Stage(
+                "inpaint",
+                Inpaint(net).eval(),
+                ("face", "mask"),
+                ("normalised",),
+                skip_when=SkipSpec("mask", {"normalised": "face"}),
+            ),
+            Stage(
+                "compare",
+                Compare(net).eval(),
+                ("face", "normalised", "mask", "still"),
+                ("change",),
+                skip_when=SkipSpec("mask", {"change": "still"}),
+            ),
+            Stage("rate", Rate(net).eval(), ("heat", "change"), ("score", "heatmap"), quantise=False),
         ),
         whole=Stage("appraisal", Appraise(net).eval(), ("face",), ("score", "heatmap", "mask", "normalised")),
         net=net,
@@ -208,7 +224,7 @@ def appraisal(checkpoint: Checkpoint) -> Pipeline:
             "face": np.zeros((1, FACE_SIZE, FACE_SIZE, 3), np.uint8),
         },
         inputs=Portraits(checkpoint),
-        layout=dict.fromkeys(("heat", "mask", "normalised", "heatmap"), PICTURE),
+        layout=dict.fromkeys(("heat", "still", "mask", "normalised", "change", "heatmap"), PICTURE),
         scale=_SCALE,
         meanings=_MEANINGS,
         ranges=_RANGES,

@@ -27,12 +27,13 @@ class _OfNet(nn.Module):
 
 
 class Heatmap(_OfNet):
-    """Face to heat."""
+    """Face to heat, and to what the comparison says of a face that nothing changed."""
 
     def forward(self, face: Tensor) -> tuple[Tensor, ...]:
         """Run stage 1."""
         colours = face.float() / 255
-        return (self.net.heat(colours, self.net.teacher(colours)),)
+        features = self.net.teacher(colours)
+        return self.net.heat(colours, features), feature_change(features, features)
 
 
 class Mask(_OfNet):
@@ -48,17 +49,25 @@ class Inpaint(_OfNet):
 
     def forward(self, face: Tensor, mask: Tensor) -> tuple[Tensor, ...]:
         """Run stage 3."""
-        return (self.net.inpainter(face.float() / 255, mask) * 255,)
+        return (self.net.paint(face.float(), mask),)
 
 
 class Compare(_OfNet):
-    """Face, normalised face and heat to score and final heatmap."""
+    """Face, normalised face, mask, and the change of nothing, to what changed."""
 
-    def forward(self, face: Tensor, normalised: Tensor, heat: Tensor) -> tuple[Tensor, ...]:
-        """Run stages 4 to 6."""
+    def forward(self, face: Tensor, normalised: Tensor, mask: Tensor, still: Tensor) -> tuple[Tensor, ...]:
+        """Run stage 4."""
         before = self.net.teacher(face.float() / 255)
         after = self.net.teacher(normalised / 255)
-        return self.net.rate(heat, feature_change(before, after))
+        return (self.net.change(still, feature_change(before, after), mask),)
+
+
+class Rate(_OfNet):
+    """Heat and change to score and final heatmap."""
+
+    def forward(self, heat: Tensor, change: Tensor) -> tuple[Tensor, ...]:
+        """Run stage 5."""
+        return self.net.rate(heat, change)
 
 
 class Appraise(_OfNet):

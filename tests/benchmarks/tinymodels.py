@@ -20,6 +20,7 @@ from mien.mobile_reference.contract import (
     FrontSpec,
     GateSpec,
     PipelineSpec,
+    SkipSpec,
     StageSpec,
     TensorSpec,
 )
@@ -378,6 +379,22 @@ def _write_vectors(folder: Path, known: Mapping[str, NDArray[Any]]) -> None:
     for tensor in _TENSORS:
         zeros = np.zeros(tensor.shape, tensor.dtype)
         np.save(folder / "vectors" / f"{tensor.name}.npy", known.get(tensor.name, zeros))
+
+
+def leaving_bundle(tiny: Path, folder: Path, outputs: Mapping[str, float] | None = None) -> Path:
+    """Copy the tiny bundle as one whose last stage is left out where there is no heat, such as of black.
+
+    What it then makes are ``outputs``, zeros by default, as the end-to-end model does.
+    """
+    shutil.copytree(tiny, folder)
+    manifest = json.loads((folder / MANIFEST).read_text())
+    first, last = PIPELINE.stages
+    skip = SkipSpec("heat", outputs or {"score": 0.0, "heatmap": 0.0})
+    manifest["stages"] = replace(PIPELINE, stages=(first, replace(last, skip_when=skip))).record()["stages"]
+    for variant in manifest["variants"]:
+        variant["early_exit"] = {"inputs": 1, "left": 1}
+    (folder / MANIFEST).write_text(json.dumps(manifest))
+    return folder
 
 
 def other_bundle(tiny: Path, folder: Path, spec: PipelineSpec, prefix: str = "") -> Path:

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mien.mobile_reference.bundle.reader import Bundle, manifest_validator, open_bundle, sha256
+from mien.mobile_reference.bundle.reader import Bundle, manifest_schema, open_bundle, sha256
 from mien.mobile_reference.front.photograph import read_photograph
 from mien.mobile_reference.run.runner import BundleRunner
 from mien.mobile_reference.tflite.flatbuffer import LAYOUT_OPERATIONS, operation_names
@@ -43,7 +43,7 @@ def test_has_every_variant_of_every_graph(bundle: Bundle) -> None:
 
 
 def test_manifest_fits_its_schema_and_states_its_origin(bundle: Bundle) -> None:
-    manifest_validator().validate(dict(bundle.manifest))
+    assert manifest_schema().problems(dict(bundle.manifest)) == []
     provenance = bundle.manifest["provenance"]
     assert len(provenance["checkpoint"]) == len(provenance["calibration"]["sha256"]) == 64
     assert {"torch", "onnx2tf", "ai-edge-quantizer", "coremltools"} <= provenance["versions"].keys()
@@ -61,7 +61,7 @@ def test_one_graph_models_are_small_enough_for_an_app(bundle: Bundle) -> None:
 
 
 @pytest.mark.parametrize("variant", TFLITE)
-@pytest.mark.parametrize("graph", ["heatmap", "mask", "inpaint", "compare", "appraisal"])
+@pytest.mark.parametrize("graph", ["heatmap", "mask", "inpaint", "compare", "rate", "appraisal"])
 def test_no_operation_bridges_layouts(bundle: Bundle, graph: str, variant: str) -> None:
     """The networks themselves gather and slice channels; what a converter adds between layouts is gone."""
     model = bundle.variant(variant).files[graph].read_bytes()

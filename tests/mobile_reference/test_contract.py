@@ -9,7 +9,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from mien.mobile_reference.bundle.reader import manifest_validator
+from mien.mobile_reference.bundle.reader import manifest_schema
 from mien.mobile_reference.contract import (
     ABOVE,
     ANY,
@@ -34,6 +34,7 @@ from mien.mobile_reference.contract import (
     LimitSpec,
     PipelineSpec,
     RefusalSpec,
+    SkipSpec,
     StageSpec,
     TensorSpec,
     ViewSpec,
@@ -41,6 +42,7 @@ from mien.mobile_reference.contract import (
     read_pipeline,
 )
 from mien.mobile_reference.front.quality import MEASURES
+from mien.mobile_reference.schema import Schema
 from tests.mobile_reference.conftest import ALIGNMENT, SPEC
 
 NAMES = st.from_regex(r"[A-Za-z0-9][A-Za-z0-9._-]{0,12}", fullmatch=True)
@@ -48,9 +50,10 @@ NAME_LISTS = st.lists(NAMES, min_size=1, max_size=3).map(tuple)
 NUMBERS = st.floats(0, allow_nan=False, allow_infinity=False)
 POINTS = st.floats(-4096, 4096)
 OBJECTS = st.dictionaries(st.text(max_size=5), st.none() | st.integers() | st.text(max_size=5), max_size=3)
-STAGES = st.builds(
-    StageSpec, name=NAMES, inputs=NAME_LISTS, outputs=NAME_LISTS, skip_when=st.none() | OBJECTS
+SKIPS = st.builds(
+    SkipSpec, zero=NAMES, outputs=st.dictionaries(NAMES, NAMES | NUMBERS, min_size=1, max_size=3)
 )
+STAGES = st.builds(StageSpec, name=NAMES, inputs=NAME_LISTS, outputs=NAME_LISTS, skip_when=st.none() | SKIPS)
 SPECS = st.builds(
     PipelineSpec,
     name=NAMES,
@@ -117,10 +120,11 @@ REFUSALS = RefusalSpec(
     (LimitSpec("turn", ABOVE, 0.6, 0.9), LimitSpec("roll", ABOVE, 30, None)),
 )
 BARE = PipelineSpec("bare", SPEC.tensors, SPEC.stages, SPEC.gates)
+SKIP = SkipSpec("mask", {"normalised": 0.5})
 FULL = replace(
     SPEC,
     front=replace(SPEC.front, colour={"from": "display-p3"}),
-    stages=(*SPEC.stages[:2], replace(SPEC.stages[2], skip_when={"below": 0.1, "of": None}), SPEC.stages[3]),
+    stages=(*SPEC.stages[:2], replace(SPEC.stages[2], skip_when=SKIP), SPEC.stages[3]),
     refusals=REFUSALS,
 )
 
@@ -143,13 +147,10 @@ def test_a_pipeline_is_read_back_from_its_json_as_it_was(spec: PipelineSpec):
 @example(FULL)
 def test_the_record_of_a_pipeline_is_what_the_schema_of_the_manifest_takes(spec: PipelineSpec):
     record = json.loads(json.dumps(spec.record()))
-    validator = manifest_validator()
+    definition = manifest_schema().definition
     for key, value in record.items():
-        part = validator.evolve(
-            schema=validator.schema["properties"][key] | {"$defs": validator.schema["$defs"]}
-        )
-        assert [error.message for error in part.iter_errors(value)] == []
-    assert set(record) < set(validator.schema["required"])
+        assert Schema(definition["properties"][key] | {"$defs": definition["$defs"]}).problems(value) == []
+    assert set(record) < set(definition["required"])
 
 
 def test_what_is_null_is_written_as_null():
@@ -161,7 +162,7 @@ def test_what_is_null_is_written_as_null():
 
 def test_what_is_not_null_survives():
     found = read_pipeline(json.loads(json.dumps(FULL.record())))
-    assert found.stages[2].skip_when == {"below": 0.1, "of": None}
+    assert found.stages[2].skip_when == SKIP
     assert found.front is not None
     assert found.front.colour == {"from": "display-p3"}
     assert found.refusals == REFUSALS
@@ -201,7 +202,7 @@ def test_a_limit_is_that_of_the_variant_else_of_the_precision_else_of_any(
     assert GateSpec("score", SCALAR, limits).limit(variant) == limit
 
 
-def stage(name: str, **changed: tuple[str, ...]) -> tuple[StageSpec, ...]:
+def stage(name: str, **changed: Any) -> tuple[StageSpec, ...]:
     """The stages with one of them changed."""
     return tuple(replace(one, **changed) if one.name == name else one for one in SPEC.stages)
 
@@ -282,6 +283,27 @@ CONTRADICTIONS: dict[str, dict[str, Any]] = {
     "the first gate compares variants input by input and in every reader, which function:mine does not": {
         "gates": (GateSpec("score", FUNCTION + "mine", {ANY: 1.0}),)
     },
+    "skip_when of inpaint gives painted, the stage makes normalised": {
+        "stages": stage("inpaint", skip_when=SkipSpec("mask", {"painted": 0}))
+    },
+    "skip_when of inpaint reads score, which is not known before it": {
+        "stages": stage("inpaint", skip_when=SkipSpec("score", {"normalised": "face"}))
+    },
+    "skip_when of inpaint reads normalised, which is not known before it": {
+        "stages": stage("inpaint", skip_when=SkipSpec("mask", {"normalised": "normalised"}))
+    },
+    "skip_when of inpaint reads smile, which is not known before it": {
+        "stages": stage("inpaint", skip_when=SkipSpec("mask", {"normalised": "smile"}))
+    },
+    "skip_when of inpaint: mask is not of the shape and type of normalised": {
+        "stages": stage("inpaint", skip_when=SkipSpec("mask", {"normalised": "mask"}))
+    },
+    "skip_when of inpaint: normalised is float32, which 1e+39 is not": {
+        "stages": stage("inpaint", skip_when=SkipSpec("mask", {"normalised": 1e39}))
+    },
+    "appraisal is not a stage, so nothing may leave it out": {
+        "whole": replace(WHOLE, skip_when=SkipSpec("face", dict.fromkeys(WHOLE.outputs, 0)))
+    },
     "one overlay can be shown, not heatmap, mask": {
         "views": (ViewSpec("heatmap", OVERLAY), ViewSpec("mask", OVERLAY))
     },
@@ -291,6 +313,39 @@ CONTRADICTIONS: dict[str, dict[str, Any]] = {
 @pytest.mark.parametrize("problem", CONTRADICTIONS)
 def test_a_contradiction_is_named_and_nothing_else(problem: str):
     assert list(problems(replace(SPEC, **CONTRADICTIONS[problem]))) == [problem]
+
+
+@pytest.mark.parametrize(
+    ("kind", "value", "sound"),
+    [
+        ("uint8", 255, True),
+        ("uint8", 256, False),
+        ("uint8", 0.5, False),
+        ("int32", -(1 << 31), True),
+        ("int32", 1 << 31, False),
+        ("int32", 1e300, False),
+        ("float32", -0.1, True),
+        ("float32", float("inf"), False),
+        ("float32", float("nan"), False),
+    ],
+)
+def test_a_stage_that_is_left_out_makes_numbers_that_its_type_has(kind: str, value: float, *, sound: bool):
+    tensors = tuple(replace(t, dtype=kind) if t.name == "normalised" else t for t in SPEC.tensors)
+    skipped = stage("inpaint", skip_when=SkipSpec("mask", {"normalised": value}))
+    assert list(problems(replace(SPEC, tensors=tensors, stages=skipped, views=()))) == (
+        [] if sound else [f"skip_when of inpaint: normalised is {kind}, which {value:g} is not"]
+    )
+
+
+@pytest.mark.parametrize(("source", "sound"), [("uint8", True), ("float32", False), ("int32", True)])
+def test_values_are_passed_on_where_no_bit_is_lost(source: str, *, sound: bool):
+    tensors = tuple(
+        replace(t, dtype={"face": source, "normalised": "int32"}.get(t.name, t.dtype)) for t in SPEC.tensors
+    )
+    skipped = stage("inpaint", skip_when=SkipSpec("mask", {"normalised": "face"}))
+    assert list(problems(replace(SPEC, tensors=tensors, stages=skipped, views=()))) == (
+        [] if sound else ["skip_when of inpaint: face is not of the shape and type of normalised"]
+    )
 
 
 def test_a_repeated_name_is_said_once():
@@ -304,6 +359,9 @@ SOUND: dict[str, Callable[[], PipelineSpec]] = {
     "full": lambda: FULL,
     "a map alone is asked for": lambda: replace(SPEC, gates=(GateSpec("heatmap", RELATIVE, {ANY: 0.1}),)),
     "no views": lambda: replace(SPEC, views=()),
+    "a stage is left out by a picture that goes in": lambda: replace(
+        SPEC, stages=stage("inpaint", skip_when=SkipSpec("face", {"normalised": "face"}))
+    ),
     "a view of the input": lambda: replace(SPEC, views=(ViewSpec("face", COLOUR),)),
     "without an end-to-end model any stage's tensor may be asked for": lambda: replace(
         SPEC, whole=None, gates=(*SPEC.gates, GateSpec("heat", CORRELATION, {ANY: 0.01}, SET))

@@ -214,6 +214,53 @@ def test_a_hostile_pickle_of_an_old_protocol_is_refused_too(program: Path, tmp_p
     assert not ran.exists()
 
 
+@pytest.mark.parametrize(
+    "entry",
+    [
+        # Names of older versions, which torch reads before those that it writes.
+        "data/weights/model.pt",
+        "data/constants/model.pt",
+        # torch finds entries in other upper and lower case.
+        "data/sample_inputs/MODEL.pt",
+        "DATA/weights/weight_0",
+    ],
+)
+@pytest.mark.parametrize("place", [0, -1])
+def test_a_pickle_of_another_name_is_refused(program: Path, tmp_path: Path, entry: str, place: int) -> None:
+    ran, file = tmp_path / "ran", tmp_path / "hostile.pt2"
+    with zipfile.ZipFile(program) as old:
+        entries = [(name, old.read(name)) for name in old.namelist()]
+    root = entries[0][0].partition("/")[0]
+    entries.insert(place if place else 0, (f"{root}/{entry}", pickle.dumps(Malice(ran))))
+    with zipfile.ZipFile(file, "w") as new:
+        for name, content in entries:
+            new.writestr(name, content)
+    with pytest.raises(UnsafeProgramError, match=r"which torch.export.save does not write.*--trust-pt2"):
+        open_pipeline(file)
+    assert not ran.exists()
+
+
+def test_entries_beside_the_archive_s_folder_are_refused(program: Path, tmp_path: Path) -> None:
+    """They are what torch of before 2.8 wrote, and torch unpickles them when the rest cannot be read."""
+    file = changed(program, tmp_path / "hostile.pt2", lambda name, content: {name: content})
+    with zipfile.ZipFile(file, "a") as archive:
+        archive.writestr("serialized_constants.pt", pickle.dumps(Malice(tmp_path / "ran")))
+    with pytest.raises(UnsafeProgramError, match="holds several folders"):
+        open_pipeline(file)
+    assert not (tmp_path / "ran").exists()
+
+
+def test_what_torch_cannot_read_is_told_in_one_line(
+    program: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    def edit(name: str, content: bytes) -> Mapping[str, bytes]:
+        return {} if name == "archive_version" else {name: content}
+
+    with pytest.raises(PipelineError, match=r"cannot be read by torch .*archive_version"):
+        open_pipeline(changed(program, tmp_path / "cut.pt2", edit))
+    assert "Traceback" not in capfd.readouterr().err
+
+
 HOSTILE = {
     "operation 'torch.os.system'": ("torch.ops.aten.relu.default", "torch.os.system"),
     "operation 'math.sqrt'": ("torch.ops.aten.relu.default", "math.sqrt"),

@@ -1,19 +1,18 @@
 /* One model in LiteRT, on the processor (XNNPACK). */
 #include "kit.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-/* The few calls that are used, as LiteRT 2.1.2 has them; later releases changed some of them, so the
- * kit is built with this release alone (see kit.py). Every call answers 0 when it went well. */
+/* The few calls that are used, as LiteRT 2.3.0 has them; releases differ in some of them, so the
+ * kit is built with this release alone (see runner_kit.py). Every call answers 0 when it went well. */
 typedef void *Handle;
 int LiteRtCreateEnvironment(int, const void *, Handle *);
-int LiteRtCreateModelFromFile(const char *, Handle *);
+int LiteRtCreateModelFromFile(Handle, const char *, Handle *);
 int LiteRtCreateOptions(Handle *);
 int LiteRtSetOptionsHardwareAccelerators(Handle, int);
-int LiteRtCreateCpuOptions(Handle *);
-int LiteRtFindCpuOptions(Handle, Handle *);
-int LiteRtSetCpuOptionsNumThread(Handle, int);
+int LiteRtCreateOpaqueOptions(const char *, void *, void (*)(void *), Handle *);
 int LiteRtAddOpaqueOptions(Handle, Handle);
 int LiteRtCreateCompiledModel(Handle, Handle, Handle, Handle *);
 int LiteRtGetModelSignature(Handle, size_t, Handle *);
@@ -63,12 +62,13 @@ static Handle environment(void) {
 }
 
 static Handle options(int threads, const char *model) {
-  Handle all, cpu, found;
+  Handle all, cpu;
+  /* What XNNPACK is told is TOML under its name. */
+  char *toml = allocate(32);
+  snprintf(toml, 32, "num_threads = %d\n", threads);
   check(LiteRtCreateOptions(&all), "set options for", model);
   check(LiteRtSetOptionsHardwareAccelerators(all, PROCESSOR), "choose the processor for", model);
-  check(LiteRtCreateCpuOptions(&cpu), "set options for", model);
-  check(LiteRtFindCpuOptions(cpu, &found), "set options for", model);
-  check(LiteRtSetCpuOptionsNumThread(found, threads), "set the threads of", model);
+  check(LiteRtCreateOpaqueOptions("xnnpack", toml, free, &cpu), "set the threads of", model);
   check(LiteRtAddOpaqueOptions(all, cpu), "set options for", model);
   return all;
 }
@@ -120,7 +120,7 @@ Graph *open_graph(const char *model, const Names *reads, const Names *gives, Ten
   Graph *graph = allocate(sizeof *graph);
   Handle file, signature;
   graph->model = model;
-  check(LiteRtCreateModelFromFile(model, &file), "read", model);
+  check(LiteRtCreateModelFromFile(environment(), model, &file), "read", model);
   check(LiteRtCreateCompiledModel(environment(), file, options(threads, model), &graph->compiled), "compile", model);
   check(LiteRtGetModelSignature(file, 0, &signature), "read", model);
   check(LiteRtGetNumSignatureInputs(signature, &graph->inputs.count), "read", model);

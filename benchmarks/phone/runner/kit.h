@@ -63,6 +63,14 @@ Graph *open_graph(const char *model, const Names *reads, const Names *gives, Ten
 /* Run on the values of the tensors that the model reads; fills those that it makes. */
 void run_graph(Graph *graph);
 
+/* early_exit.c: types of values, in the order of their table there; a tensor that is all zero, and one of known values. */
+typedef enum { UINT8, INT32, FLOAT32 } Kind;
+Kind kind_named(const char *name);
+int is_zero(const Tensor *tensor, Kind kind);
+void fill_with_number(Tensor *tensor, Kind kind, double number);
+/* Take the values of a tensor of the same type, or of one of uint8. */
+void fill_with_tensor(Tensor *tensor, Kind kind, const Tensor *from);
+
 /* align.c: cut the largest face, [rule.size, rule.size, 3], into ``face``. */
 typedef struct {
   Graph *detector;

@@ -14,11 +14,20 @@
 
 enum { MOST_RUNS = 1000000, HEX = 2 };
 
-/* A model by its file, and its tensors; the models run in the order in which they are given. */
+/* What a tensor is where its model is left out: a number, or the values of another tensor. */
+typedef struct {
+  const char *name, *kind, *from, *number;
+} Fill;
+
+/* A model by its file, and its tensors; the models run in the order in which they are given. It is left out where
+ * the tensor ``zero`` is all zero; one without a file never runs. */
 typedef struct {
   const char *file;
   Names reads, gives;
   Graph *graph;
+  const char *zero, *zero_kind;
+  Fill *fills;
+  size_t fills_count;
 } Model;
 
 static struct {
@@ -26,6 +35,8 @@ static struct {
   int threads, warmup, runs, seconds, limit;
   Rule rule;
   Model *models;
+  /* The end-to-end model, which computes everything where a model without a file may not be left out. */
+  Model *whole;
   Names inputs, files, keep;
   size_t models_count;
 } settings = {.cpus = ""};
@@ -35,7 +46,7 @@ static struct {
   Tensors tensors;
   Front front;
   uint8_t **kept;
-  int *differing, runs;
+  int *differing, runs, left_early;
 } state;
 
 static double now(void) {
@@ -53,10 +64,34 @@ static Model *last_model(const char *key) {
   return &settings.models[settings.models_count - 1];
 }
 
+static Model *new_model(const char *file, int words) {
+  settings.models[settings.models_count] =
+      (Model){.file = file, .reads = names_for(words), .gives = names_for(words), .fills = allocate(sizeof(Fill) * words)};
+  return &settings.models[settings.models_count++];
+}
+
+static Fill *last_fill(const char *key) {
+  Model *model = last_model(key);
+  if (!model->fills_count) die("%s= stands before any fill=; set the kit up again", key);
+  return &model->fills[model->fills_count - 1];
+}
+
+/* When the last model is left out, and what its tensors are then. */
+static int read_skip(const char *key, const char *value) {
+  if (!strcmp(key, "zero")) last_model(key)->zero = value;
+  else if (!strcmp(key, "zero_kind")) last_model(key)->zero_kind = value;
+  else if (!strcmp(key, "fill")) last_model(key)->fills[last_model(key)->fills_count++] = (Fill){.name = value};
+  else if (!strcmp(key, "kind")) last_fill(key)->kind = value;
+  else if (!strcmp(key, "from")) last_fill(key)->from = value;
+  else if (!strcmp(key, "number")) last_fill(key)->number = value;
+  else return 0;
+  return 1;
+}
+
 /* Settings that may come several times: models in their order, each before its tensors, and files of inputs. */
 static int read_repeated(const char *key, const char *value, int words) {
-  if (!strcmp(key, "model"))
-    settings.models[settings.models_count++] = (Model){value, names_for(words), names_for(words), NULL};
+  if (!strcmp(key, "model")) new_model(value, words);
+  else if (!strcmp(key, "whole")) settings.whole = new_model(value, words);
   else if (!strcmp(key, "reads")) append(&last_model(key)->reads, value);
   else if (!strcmp(key, "gives")) append(&last_model(key)->gives, value);
   else if (!strcmp(key, "input")) append(&settings.inputs, value);
@@ -105,7 +140,7 @@ static void read_settings(int count, char **words) {
     char *value = strchr(words[n], '=');
     if (!value) die("%s is not among the runner's settings; set the kit up again", words[n]);
     *value++ = 0;
-    if (!read_repeated(words[n], value, count) && !read_single(words[n], value))
+    if (!read_repeated(words[n], value, count) && !read_skip(words[n], value) && !read_single(words[n], value))
       die("%s is not among the runner's settings; set the kit up again", words[n]);
   }
   if (settings.runs < 1 || settings.runs > MOST_RUNS) die("runs is %d", settings.runs);
@@ -168,16 +203,34 @@ static void check_order(void) {
   }
 }
 
+/* What may be left out must be known then, and a model without a file needs one that stands in for it. */
+static void check_skips(void) {
+  for (size_t m = 0; m < settings.models_count; m++) {
+    const Model *model = &settings.models[m];
+    if (!*model->file && !(model->zero && settings.whole)) die("a model has no file; set the kit up again");
+    if (model->zero && !(model->zero_kind && find_tensor(&state.tensors, model->zero)))
+      die("nothing makes %s, by which a model is left out; export the bundle again", model->zero);
+    for (size_t n = 0; n < model->fills_count; n++) {
+      const Fill *fill = &model->fills[n];
+      if (!fill->kind || !(fill->from || fill->number) || !find_tensor(&state.tensors, fill->name) ||
+          (fill->from && !find_tensor(&state.tensors, fill->from)))
+        die("%s cannot be filled; export the bundle again", fill->name);
+      kind_named(fill->kind), kind_named(model->zero_kind);
+    }
+  }
+}
+
 static void load(int words) {
   /* Every tensor has a name among the words, so there are never more. */
   state.tensors = (Tensors){allocate(sizeof(Tensor) * words), 0};
   if (settings.photo) load_front();
   for (size_t n = 0; n < settings.models_count; n++) {
     Model *model = &settings.models[n];
-    model->graph = open_graph(model->file, &model->reads, &model->gives, &state.tensors, settings.threads);
+    if (*model->file) model->graph = open_graph(model->file, &model->reads, &model->gives, &state.tensors, settings.threads);
   }
   for (size_t n = 0; n < settings.inputs.count; n++) fill_input(n);
   check_order();
+  check_skips();
   if (settings.photo) {
     state.front.picture = find_tensor(&state.tensors, settings.picture);
     state.front.found = find_tensor(&state.tensors, settings.found);
@@ -208,27 +261,57 @@ static void keep(void) {
 /* Steps of one run: decode and front where it begins with a photograph, every model, their sum. */
 static size_t steps_count(void) { return (settings.photo ? 2 : 0) + settings.models_count + 1; }
 
+static void leave_out(const Model *model) {
+  for (size_t n = 0; n < model->fills_count; n++) {
+    const Fill *fill = &model->fills[n];
+    Tensor *tensor = find_tensor(&state.tensors, fill->name);
+    if (fill->from) fill_with_tensor(tensor, kind_named(fill->kind), find_tensor(&state.tensors, fill->from));
+    else fill_with_number(tensor, kind_named(fill->kind), atof(fill->number));
+  }
+}
+
+/* Run models in their order, or leave them out; the end-to-end model does everything where one may not be. */
+static void run_models(double *times) {
+  double before = now();
+  int left = 0;
+  memset(times, 0, sizeof *times * settings.models_count);
+  for (size_t n = 0; n < settings.models_count; n++) {
+    const Model *model = &settings.models[n];
+    if (model == settings.whole) break;
+    if (model->zero && is_zero(find_tensor(&state.tensors, model->zero), kind_named(model->zero_kind))) {
+      leave_out(model);
+      left = 1;
+    } else if (model->graph) {
+      run_graph(model->graph);
+    } else {
+      model = settings.whole;
+      n = (size_t)(model - settings.models);
+      run_graph(model->graph);
+      left = 0;
+    }
+    double after = now();
+    times[n] = after - before;
+    before = after;
+    if (model == settings.whole) break;
+  }
+  if (!state.runs) state.left_early = left;
+}
+
 static void run_once(double *times) {
-  double start = now(), before = start, *at = times;
+  double start = now(), *at = times;
   if (settings.photo) {
     size_t count;
     uint8_t *encoded = read_file(settings.photo, &count);
     Picture photograph = decode(encoded, count);
     double decoded = now();
     align(&photograph, &state.front, &settings.rule);
-    *at++ = decoded - before;
-    before = now();
-    *at++ = before - decoded;
+    *at++ = decoded - start;
+    *at++ = now() - decoded;
     free(encoded);
     free(photograph.pixels);
   }
-  for (size_t n = 0; n < settings.models_count; n++) {
-    run_graph(settings.models[n].graph);
-    double after = now();
-    *at++ = after - before;
-    before = after;
-  }
-  *at = before - start;
+  run_models(at);
+  at[settings.models_count] = now() - start;
   keep();
 }
 
@@ -302,8 +385,8 @@ int main(int count, char **words) {
   for (int n = 0; n < settings.warmup; n++) run_once(spent);
   double *times = measure(&measured);
   getrusage(RUSAGE_SELF, &usage);
-  printf("{\"load\":%.4f,\"first\":%.4f,\"peak_memory_bytes\":%lld,\"page_size\":%ld,", load_ms, first,
-         usage.ru_maxrss * 1024LL, sysconf(_SC_PAGESIZE));
+  printf("{\"load\":%.4f,\"first\":%.4f,\"peak_memory_bytes\":%lld,\"page_size\":%ld,\"left_early\":%s,", load_ms, first,
+         usage.ru_maxrss * 1024LL, sysconf(_SC_PAGESIZE), state.left_early ? "true" : "false");
   print_cpus();
   printf(",");
   print_times(times, measured);

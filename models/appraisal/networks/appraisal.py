@@ -18,6 +18,9 @@ from .student import HEAT_SIZE, HeatmapHead, Student
 from .teacher import Features, Teacher
 
 FACE_SIZE = 256
+_SIDE = 16
+_SURELY_MASKED = 1 / 1024
+"""Below it the comparison counts in part, so that the score does not jump where a mask begins."""
 FAINT = 0.2
 """What a unit below the normal level counts for: with 0 the heatmap could not tell faint from nothing."""
 
@@ -126,10 +129,11 @@ class AppraisalNet(nn.Module):
         features = self.teacher(face)
         heat = self.heat(face, features)
         mask = self.mask(heat)
-        normalised = self.inpainter(face, mask)
-        change = feature_change(features, self.teacher(normalised))
+        normalised = self.paint(pixels, mask)
+        compared = feature_change(features, self.teacher(normalised / 255))
+        change = self.change(feature_change(features, features), compared, mask)
         score, heatmap = self.rate(heat, change)
-        return Appraisal(score, heatmap, mask, normalised * 255)
+        return Appraisal(score, heatmap, mask, normalised)
 
     def heat(self, face: Tensor, features: Features) -> Tensor:
         """Stage 1: where teacher and student disagree, [N, 1, 64, 64] in 0..1.
@@ -152,8 +156,28 @@ class AppraisalNet(nn.Module):
         ramp = (unusual - self.rule.mask_from) * (1 / (self.rule.mask_to - self.rule.mask_from))
         return upsample(grow(ramp.clamp(0, 1), self.rule.mask_growth), FACE_SIZE)
 
+    def paint(self, pixels: Tensor, mask: Tensor) -> Tensor:
+        """Stage 3: the normalised face, [N, 3, 256, 256] in 0..255.
+
+        What the inpainter changes is added to the pixels: where it changes nothing they stay what they are,
+        to the last bit.
+        """
+        face = pixels / 255
+        normalised: Tensor = pixels + (self.inpainter(face, mask) - face) * 255
+        return normalised
+
+    def change(self, still: Tensor, compared: Tensor, mask: Tensor) -> Tensor:
+        """Stage 4: how far the features of face and normalised face are apart, [N, 1, 64, 64] in 0..4.
+
+        ``still`` is what the comparison says of the face and itself, which is a little above 0, and
+        ``compared`` what it says of both. Where nothing is masked it is ``still`` to the last bit: two runs
+        of the teacher need not give equal bits, even of equal pixels.
+        """
+        most = F.max_pool2d(F.max_pool2d(mask, _SIDE), FACE_SIZE // _SIDE)
+        return still + (most / _SURELY_MASKED).clamp(max=1) * (compared - still)
+
     def rate(self, heat: Tensor, change: Tensor) -> tuple[Tensor, Tensor]:
-        """Stages 4 to 6: reduce noise by what is normal at each place, then score.
+        """Stage 5: reduce noise by what is normal at each place, then score.
 
         Returns the score [N] and the final heatmap [N, 1, 256, 256]. The score falls from 100 with the
         evidence and is 50 at the tolerated one.

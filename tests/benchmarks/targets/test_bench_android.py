@@ -6,13 +6,15 @@ import stat
 import subprocess
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+from PIL import Image
 
 from mien.benchmarks.errors import DeviceError, DeviceLost
 from mien.benchmarks.phone import session as session_module
@@ -42,6 +44,7 @@ from tests.benchmarks.phone.double.phone import (
     write_properties,
 )
 from tests.benchmarks.pipelines import EDGES, GRADER, SENSORS, make_bundle
+from tests.benchmarks.tinymodels import leaving_bundle
 
 needs_double = pytest.mark.skipif(bool(MISSING), reason=f"no {', '.join(MISSING)}: {INSTALL}")
 SHELL = best_shell()
@@ -162,14 +165,47 @@ def test_any_pipeline_is_measured_and_judged(
     assert (repeated.error, repeated.gate) == (0, 0)
 
 
+@needs_double
+@pytest.mark.parametrize(("brightest", "said"), [(0, "leaves early"), (255, "does not leave early")])
+def test_an_early_exit_is_measured_beside_the_full_path(
+    brightest: int, said: str, bundle: Path, kit: Kit, root: Path, tmp_path: Path
+) -> None:
+    photograph = tmp_path / "photograph.png"
+    noise = np.random.default_rng(3).integers(0, brightest + 1, (300, 300, 3), np.uint8)
+    Image.fromarray(noise).save(photograph)
+    opened = open_bundle(leaving_bundle(bundle, tmp_path / "leaving"))
+    spec = BenchSpec(opened, "tflite-fp32", first_given(opened, photograph), 1, 0, 3, 2)
+    with connected(root):
+        adb = choose_device(find_adb(None), None)
+        result = AndroidTarget(Session(adb, probe(adb), MODE, quiet), kit).run(spec)
+    assert result.latency is not None
+    # What is timed is the full path.
+    assert [stage.name for stage in result.latency.stages] == ["decode", "front", "appraisal", "total"]
+    assert list(result.failures) == []
+    assert "score with the early exit" in [one.name for one in result.parity]
+    assert [note for note in result.notes if f"the input {said};" in note]
+
+
+@needs_double
+def test_an_early_exit_of_other_bits_fails(bundle: Path, kit: Kit, root: Path, tmp_path: Path) -> None:
+    photograph = tmp_path / "black.png"
+    Image.fromarray(np.zeros((300, 300, 3), np.uint8)).save(photograph)
+    opened = open_bundle(leaving_bundle(bundle, tmp_path / "leaving", {"score": 1e-5, "heatmap": 0.0}))
+    spec = BenchSpec(opened, "tflite-fp32", first_given(opened, photograph), 1, 0, 3, 1)
+    with connected(root):
+        adb = choose_device(find_adb(None), None)
+        result = AndroidTarget(Session(adb, probe(adb), MODE, quiet), kit).run(spec)
+    assert "score with the early exit" in " ".join(map(str, result.failures))
+
+
 def refused_by_the_runner(
     bundle: Path, kit: Kit, monkeypatch: pytest.MonkeyPatch, old: str, new: str
 ) -> None:
     """Change one word that the runner is told, and measure."""
     given = AndroidTarget._settings
 
-    def changed(target: AndroidTarget, spec: BenchSpec) -> Iterator[str]:
-        yield from (new if word == old else word for word in given(target, spec))
+    def changed(target: AndroidTarget, spec: BenchSpec, models: Iterable[str]) -> Iterator[str]:
+        yield from (new if word == old else word for word in given(target, spec, models))
 
     monkeypatch.setattr(AndroidTarget, "_settings", changed)
     opened = open_bundle(bundle)

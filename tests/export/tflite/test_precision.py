@@ -69,7 +69,8 @@ def test_the_stages_have_the_blocks_of_the_one_graph(exported: Path, graph: Path
     def names(file: Path) -> set[str]:
         return {block.name for block in find_blocks(file.read_bytes()) if block.weights}
 
-    stages = [graph.with_name(f"{stage}.tflite") for stage in ("heatmap", "mask", "inpaint", "compare")]
+    names_of_stages = ("heatmap", "mask", "inpaint", "compare", "rate")
+    stages = [graph.with_name(f"{stage}.tflite") for stage in names_of_stages]
     stored = stored_assignment("tflite-int8", PRECISION)
     assert names(graph) == stored.keys() - {REST}
     # The kernels that smooth are no modules: they are numbered by model.

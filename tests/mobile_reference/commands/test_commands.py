@@ -1,5 +1,6 @@
 """The command ``mien appraise``, through the entry point that a user calls."""
 
+import io
 import json
 import multiprocessing
 import os
@@ -119,6 +120,49 @@ def test_one_bad_photograph_does_not_stop_the_rest(
             assert "\n" not in record["error"]
     assert "is not an image" in answer.records[0]["error"]
     assert "no face found" in answer.records[2]["error"]
+
+
+def test_a_list_of_photographs_is_rated_in_its_order(
+    call: Call, bundle: Path, untouched: Path, broken: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    listed = f"{broken}\n\n{untouched}\r\n".encode()
+    (tmp_path / "list.txt").write_bytes(listed)
+    found = call("appraise", untouched, "--from", tmp_path / "list.txt", "--bundle", bundle, "--json")
+    assert [record["photo"] for record in found.records] == [str(untouched), str(broken), str(untouched)]
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(listed)))
+    piped = call("appraise", "--from", "-", "--bundle", bundle, "--json")
+    assert piped.records == found.records[1:]
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (b"", "lists no photographs; write one path a line"),
+        (b"\n \n", "lists no photographs; write one path a line"),
+        (b"a\0b", "is not a list of photographs"),
+        (None, "lists no photographs: No such file or directory"),
+    ],
+    ids=["empty", "blank", "binary", "missing"],
+)
+def test_what_lists_no_photographs_is_one_line(
+    call: Call, bundle: Path, tmp_path: Path, content: bytes | None, said: str
+):
+    if content is not None:
+        (tmp_path / "list.txt").write_bytes(content)
+    found = call("appraise", "--from", tmp_path / "list.txt", "--bundle", bundle)
+    assert found.code == 2
+    assert said in found.err
+    assert found.err.count("\n") == 1
+    assert "no photograph was given" in call("appraise", "--bundle", bundle).err
+
+
+def test_a_list_that_is_too_long_is_not_read(
+    call: Call, bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr("mien.mobile_reference.commands.appraise._LONGEST_LIST", 5)
+    (tmp_path / "list.txt").write_text("123456")
+    found = call("appraise", "--from", tmp_path / "list.txt", "--bundle", bundle)
+    assert (found.code, "is not a list of photographs" in found.err) == (2, True)
 
 
 def test_the_table_has_a_line_for_every_photograph(call: Call, bundle: Path, untouched: Path, broken: Path):

@@ -253,6 +253,34 @@ def png(
     return b"\x89PNG\r\n\x1a\n" + body
 
 
+@pytest.mark.parametrize(
+    ("depth", "colour", "channels"), [(8, 2, 3), (8, 0, 1), (1, 0, 1), (8, 6, 4), (16, 2, 3)]
+)
+def test_a_png_that_lacks_rows_is_refused(tmp_path: Path, depth: int, colour: int, channels: int):
+    """Pillow leaves them black: half of a face would be rated as a whole one."""
+    bits, file = channels * depth, tmp_path / "photo.png"
+    row = b"\0" + b"\xb7" * -(-21 * bits // 8)
+    file.write_bytes(png(21, 20, row * 20, depth, colour=colour))
+    assert read_photograph(file).shape == (20, 21, 3)
+    for rows in (10, 19):
+        file.write_bytes(png(21, 20, row * rows, depth, colour=colour))
+        assert "is cut short (rows of pixels are missing); give a whole file" in refused(file)
+
+
+def test_an_interlaced_png_that_lacks_its_last_pass_is_refused(tmp_path: Path):
+    words = np.full((19, 21, 3), 0x1234, np.uint16)
+    rows, file = adam7(words), tmp_path / "photo.png"
+    file.write_bytes(png(21, 19, rows, 16, interlaced=1))
+    assert read_photograph(file).shape == (19, 21, 3)
+    file.write_bytes(png(21, 19, rows[:-1], 16, interlaced=1))
+    assert "cut short" in refused(file)
+
+
+def test_a_png_whose_last_row_is_black_is_read(tmp_path: Path):
+    Image.new("RGB", (21, 19)).save(tmp_path / "black.png")
+    assert not read_photograph(tmp_path / "black.png").any()
+
+
 @pytest.mark.parametrize("side", [8001, 10_000, 100_000, 2_000_000_000])
 def test_a_bomb_is_refused_before_it_is_decoded(tmp_path: Path, side: int, monkeypatch: pytest.MonkeyPatch):
     def decode(*_: object) -> None:

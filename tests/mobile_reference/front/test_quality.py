@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from mien.mobile_reference.bundle.reader import manifest_validator
+from mien.mobile_reference.bundle.reader import manifest_schema
 from mien.mobile_reference.contract import ABOVE, BELOW, LimitSpec, RefusalSpec
 from mien.mobile_reference.front.alignment import AlignedFace, similarity
 from mien.mobile_reference.front.quality import (
@@ -270,7 +270,7 @@ def test_every_measure_says_in_plain_words_what_is_wrong(one: Any):
 
 
 def test_the_schema_knows_the_measures_and_no_others():
-    limit = manifest_validator().schema["properties"]["refusals"]["properties"]["limits"]["items"]
+    limit = manifest_schema().definition["properties"]["refusals"]["properties"]["limits"]["items"]
     assert limit["properties"]["measure"]["enum"] == [one.name for one in MEASURES]
 
 

@@ -6,7 +6,9 @@ import subprocess
 import sys
 from pathlib import Path
 
+import click
 import pytest
+from click.testing import CliRunner
 
 from mien.mobile_reference.errors import UsageError
 from mien.mobile_reference.output import unfinished
@@ -126,3 +128,42 @@ def test_a_failed_write_leaves_the_file_as_it_was(tmp_path: Path):
     assert b"File too large" in done.stderr
     assert file.read_text() == "before"
     assert names(tmp_path) == ["report"]
+
+
+@click.command()
+@click.argument("given", nargs=-1, type=click.Path(path_type=Path))
+@click.option("-o", "--output", type=click.Path(path_type=Path))
+@click.option("--page", type=click.Path(path_type=Path))
+def command(given: tuple[Path, ...], output: Path, page: Path | None) -> None:
+    OutputFile.at(output).write("made")
+    if page:
+        OutputFile.at(page).write("drawn")
+
+
+def test_what_a_command_reads_is_not_replaced(tmp_path: Path):
+    (tmp_path / "photo").write_text("mine")
+    (tmp_path / "link").symlink_to("photo")
+    for output in ("photo", "link"):
+        ended = CliRunner().invoke(command, [str(tmp_path / "photo"), "-o", str(tmp_path / output)])
+        assert isinstance(ended.exception, UsageError)
+        assert "was given twice" in str(ended.exception)
+    assert (tmp_path / "photo").read_text() == "mine"
+
+
+def test_two_results_do_not_go_to_one_file(tmp_path: Path):
+    ended = CliRunner().invoke(
+        command, ["-o", str(tmp_path / "x"), "--page", f"{tmp_path}/../{tmp_path.name}/x"]
+    )
+    assert "was given twice" in str(ended.exception)
+
+
+def test_nothing_is_put_into_a_bundle_that_the_command_reads(tmp_path: Path):
+    (tmp_path / "bundle").mkdir()
+    (tmp_path / "bundle" / "manifest.json").write_text("{}")
+    for name in ("manifest.json", "new.json"):
+        words = [str(tmp_path / "bundle"), "-o", str(tmp_path / "bundle" / name)]
+        assert "lies in the bundle" in str(CliRunner().invoke(command, words).exception)
+    assert names(tmp_path / "bundle") == ["manifest.json"]
+    assert (
+        CliRunner().invoke(command, [str(tmp_path / "bundle"), "-o", str(tmp_path / "beside")]).exit_code == 0
+    )

@@ -292,3 +292,15 @@ def test_a_listing_that_names_files_elsewhere_removes_none(tmp_path: Path):
     with OutputFolder.at(output, APPRAISALS).in_place():
         assert os.listdir(output) == []  # noqa: PTH208
     assert thesis.read_text() == "mine"
+
+
+def test_names_that_are_not_utf_8_are_listed_and_known_again(tmp_path: Path):
+    name = os.fsdecode(b"n\xff.png")
+    for text in (b"before", b"after"):
+        with OutputFolder.at(tmp_path / "out", PLAIN).in_place() as writer:
+            writer.write_all({name: text})
+    assert (tmp_path / "out" / name).read_bytes() == b"after"
+    assert list(json.loads((tmp_path / "out" / LISTING).read_text())["files"]) == [r"n\xff.png"]
+    (tmp_path / "out" / name).write_bytes(b"changed")
+    with pytest.raises(UsageError, match=r"n.*xff.png was not written by mien, or was changed"):
+        OutputFolder.at(tmp_path / "out", PLAIN)

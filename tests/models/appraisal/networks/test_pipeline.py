@@ -21,6 +21,7 @@ from mien.models.appraisal.networks.appraisal import (
     face_region,
     feature_change,
 )
+from mien.models.appraisal.pipeline import appraisal
 from mien.models.appraisal.portraits import read_image
 from mien.models.errors import NoFaceError
 
@@ -198,6 +199,30 @@ def test_a_face_compared_with_itself_has_not_changed(checkpoint: Checkpoint, fac
     assert change.shape == (1, 1, 64, 64)
     assert change.mean() > feature_change(features, features).mean()
     assert change.max() <= 4
+
+
+@torch.inference_mode()
+def test_where_nothing_is_masked_nothing_changes_by_a_bit(checkpoint: Checkpoint):
+    net, chance = checkpoint.appraisal, torch.Generator().manual_seed(0)
+    pixels = torch.arange(256.0).repeat(3 * 256).view(1, 3, 256, 256)
+    nothing, still = torch.zeros(1, 1, 256, 256), torch.rand(1, 1, 64, 64, generator=chance)
+    assert torch.equal(net.paint(pixels, nothing), pixels)
+    compared = torch.rand(1, 1, 64, 64, generator=chance)
+    assert torch.equal(net.change(still, compared, nothing), still)
+    somewhere = nothing.clone()
+    somewhere[0, 0, 255, 0] = 1 / 1024
+    torch.testing.assert_close(net.change(still, compared, somewhere), compared)
+    halfway = net.change(still, compared, somewhere / 2)
+    torch.testing.assert_close(halfway, (still + compared) / 2)
+
+
+@torch.inference_mode()
+def test_the_stages_in_a_row_give_what_the_net_gives(checkpoint: Checkpoint, face: Tensor):
+    pipeline = appraisal(checkpoint)
+    inputs = {"face": face.permute(1, 2, 0)[None].numpy()}
+    made = pipeline.run_models(pipeline.stages, inputs)
+    for name, value in pipeline.run(inputs).items():
+        np.testing.assert_allclose(made[name], value, rtol=1e-5, atol=1e-5, err_msg=name)
 
 
 def test_the_appraiser_gives_numpy_arrays_of_the_aligned_frame(checkpoint: Checkpoint, portrait: Tensor):
