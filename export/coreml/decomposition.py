@@ -1,5 +1,7 @@
 """Operations that Core ML's converter does not know, as others that it knows."""
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 from torch.export import default_decompositions
@@ -13,9 +15,10 @@ def decomposed(module: nn.Module, examples: tuple[Tensor, ...]) -> nn.Module:
     from coremltools.converters.mil.frontend.torch.torch_op_registry import _TORCH_OPS_REGISTRY
 
     known = _TORCH_OPS_REGISTRY.name_to_func_mapping
+    decompositions: Any = default_decompositions()
     table = {
         operation: simpler
-        for operation, simpler in default_decompositions().items()
+        for operation, simpler in decompositions.items()
         if operation.name().partition("::")[2].partition(".")[0] not in known
     }
     # What PyTorch makes of a batch normalisation is not known either.

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import onnx
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.export import default_decompositions
 
 from mien.export.component import Component
@@ -44,10 +44,9 @@ def to_decomposed_onnx(component: Component, file: Path) -> None:
     if component.onnx is not None:
         raise ConversionError(f"{component.name} is an ONNX file, whose operations stay what they are")
     program = torch.export.export(component.module, _examples(component), strict=False)
+    decompositions: Any = default_decompositions()
     table = {
-        operation: simpler
-        for operation, simpler in default_decompositions().items()
-        if operation.name() in _SIMPLER
+        operation: simpler for operation, simpler in decompositions.items() if operation.name() in _SIMPLER
     }
     simpler = program.run_decompositions(table)
     _export(component, simpler, file, dynamo=True, external_data=False, verbose=False)
@@ -60,10 +59,8 @@ def _examples(component: Component) -> tuple[Tensor, ...]:
     )
 
 
-def _export(
-    component: Component, module: nn.Module | torch.export.ExportedProgram, file: Path, **options: Any
-) -> None:
-    names = {"input_names": list(component.inputs), "output_names": list(component.outputs)}
+def _export(component: Component, module: Any, file: Path, **options: Any) -> None:
+    names: dict[str, Any] = {"input_names": list(component.inputs), "output_names": list(component.outputs)}
     with warnings.catch_warnings(), naming_operations("the ONNX exporter", _UNKNOWN):
         warnings.simplefilter("ignore")
         torch.onnx.export(module, _examples(component), str(file), **names, **options)
