@@ -440,11 +440,9 @@ def _not_left_out(spec: PipelineSpec) -> Iterator[str]:
 def _odd_skip(
     stage: StageSpec, skip: SkipSpec, known: Mapping[str, TensorSpec], all_: Mapping[str, TensorSpec]
 ) -> Iterator[str]:
-    if sorted(skip.outputs) != sorted(stage.outputs):
-        yield (
-            f"skip_when of {stage.name} gives {', '.join(sorted(skip.outputs))}, the stage makes "
-            f"{', '.join(sorted(stage.outputs))}"
-        )
+    given, made = (", ".join(sorted(names)) for names in (skip.outputs, stage.outputs))
+    if given != made:
+        yield f"skip_when of {stage.name} gives {given:.100}, the stage makes {made:.100}"
         return
     unknown = _lacking(skip.sources, known)
     yield from (f"skip_when of {stage.name} reads {name}, which is not known before it" for name in unknown)

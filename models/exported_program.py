@@ -123,7 +123,7 @@ def _plain(program: torch.export.ExportedProgram) -> nn.Module:
     """Make a module that can be traced, copied and put into evaluation mode, as that of a program cannot."""
     made = program.module(check_guards=False)
     for node in list(made.graph.nodes):
-        if node.target in (_ATEN.detach_.default, _ATEN.detach.default):
+        if node.target in (_ATEN.detach_.default, _ATEN.detach.default, _ATEN.alias.default):
             node.replace_all_uses_with(node.args[0])
             made.graph.erase_node(node)
         elif node.target is _ATEN.lift_fresh_copy.default:

@@ -51,7 +51,7 @@ class Saving:
     differing: int
 
 
-class _Runner(BundleRunner):
+class WatchedRunner(BundleRunner):
     """Knows which models the last rating ran."""
 
     def __init__(self, bundle: Bundle, variant: str) -> None:
@@ -59,10 +59,12 @@ class _Runner(BundleRunner):
         self.ran: set[str] = set()
 
     def run(self, model: StageSpec, known: Arrays) -> dict[str, NDArray[Any]]:
+        """Note the model, and run it."""
         self.ran.add(model.name)
         return super().run(model, known)
 
     def rate(self, inputs: Arrays) -> dict[str, NDArray[Any]]:
+        """Forget the models of the last rating, and rate."""
         self.ran = set()
         return super().rate(inputs)
 
@@ -93,7 +95,7 @@ def saving(bundle: Bundle, variant: str, name: str, files: list[Path]) -> Saving
     Raises:
         UsageError: none of them can be rated.
     """
-    early, full = _Runner(bundle, variant), BundleRunner(bundle.in_full(), variant)
+    early, full = WatchedRunner(bundle, variant), BundleRunner(bundle.in_full(), variant)
     spent: list[tuple[float, float, bool]] = []
     refused = differing = 0
     for file in files:

@@ -3,6 +3,7 @@
 Nothing of Apple's runs on Linux: ``mien verify`` executes what is made here with an evaluator of our own.
 """
 
+import logging
 import math
 import re
 import shutil
@@ -21,6 +22,7 @@ from torch import Tensor, nn
 
 from mien.export.component import Component
 from mien.export.errors import ConversionError
+from mien.export.tflite.converters.unsupported import naming_operations
 from mien.export.tflite.ranges import write_ranges
 from mien.export.variants import COREML, VARIANTS, variant_named
 from mien.export.weights.fold_batch_norm import fold_batch_norm
@@ -33,11 +35,13 @@ from mien.models.pipeline import CoreMLChoices, to_module
 
 from .activations import WeightsRange, quantise_activations, ranges_of_products
 from .canonical_package import canonicalise
+from .decomposition import decomposed
 from .passes import rarely_validated
 from .proof import prove
 from .rounding import store_rounded
 from .weights import int8_weights, palette_weights
 
+_LOG = logging.getLogger(__name__)
 FP32, FP16, INT8_WEIGHTS, INT8 = (v.name for v in VARIANTS if v.platform == COREML and v.bits is None)
 
 Samples = Sequence[Mapping[str, NDArray[Any]]]
@@ -70,9 +74,9 @@ def to_coreml(
     """
     import coremltools as ct
 
-    traced = _traced(component, choices, samples)
+    traced, model = _first(component, choices, samples, ct.precision.FLOAT32, FP32)
     single = package_of(folder, FP32, component)
-    _save(_converted(component, traced, ct.precision.FLOAT32, FP32), single)
+    _save(model, single)
     prove(component, single, FP32, samples)
     if not component.quantise:
         for variant in (FP16, INT8_WEIGHTS, INT8):
@@ -113,8 +117,8 @@ def to_int8(
     target = package_of(folder, INT8, component)
     with tempfile.TemporaryDirectory() as scratch:
         plain = Path(scratch) / "plain.mlpackage"
-        traced = _traced(component, choices, samples)
-        _save(_converted(component, traced, _mostly_float16(choices), INT8), plain)
+        _, model = _first(component, choices, samples, _mostly_float16(choices), INT8)
+        _save(model, plain)
         chosen = _weights(plain, component, choices.activations)
         found = [one for one in _products(plain) if one.stored is not None and one.stored.name in chosen]
         ranges = ranges_of_products(found, known)
@@ -191,10 +195,25 @@ def _loaded(package: Path) -> Any:
     return ct.models.MLModel(str(package), skip_model_load=True)
 
 
-def _traced(component: Component, choices: CoreMLChoices, samples: Samples) -> Any:
+def _first(
+    component: Component, choices: CoreMLChoices, samples: Samples, precision: Any, variant: str
+) -> tuple[Any, Any]:
+    """Trace a component and convert it; operations that are not known are decomposed into those that are."""
     examples = tuple(_example(spec, samples) for spec in component.specs(component.inputs))
     # The converter folds batch normalisation too, and then names the weights anew.
-    module = _Single(fold_batch_norm(component.module, examples) if choices.by_name else component.module)
+    module = fold_batch_norm(component.module, examples) if choices.by_name else component.module
+    traced = _traced(module, examples)
+    try:
+        return traced, _converted(component, traced, precision, variant)
+    except NotImplementedError:
+        _LOG.exception("%s is decomposed, for it has an operation that is not converted", component.name)
+    traced = _traced(decomposed(module, examples), examples)
+    with naming_operations("coremltools", r"convert function for op '(\w+)' not implemented"):
+        return traced, _converted(component, traced, precision, variant)
+
+
+def _traced(module: nn.Module, examples: tuple[Tensor, ...]) -> Any:
+    module = _Single(module)
     with warnings.catch_warnings(), _plain_attention():
         # Tracing warns of shapes taken as constants, which is what a graph of fixed size wants.
         warnings.simplefilter("ignore")

@@ -5,6 +5,7 @@ bridges that by TRANSPOSE, and outputs in one layout or the other by accident: `
 graph. A part that is used twice is stored twice: ``sharing`` stores it once.
 """
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from mien.mobile_reference.contract import PICTURE
 from mien.models.sources import Source
 
 from .onnx2tf_program import run_onnx2tf
-from .onnx_graph import to_onnx
+from .onnx_graph import to_decomposed_onnx, to_onnx
 from .unsupported import unsupported
 
 NAME = "flatbuffer_direct"
@@ -36,8 +37,16 @@ def convert_plainly(component: Component, source: Source, folder: Path) -> bytes
     return _made(component, folder / f"{NAME}_plainly", "plainly")
 
 
-WAYS = (convert, convert_warily, convert_plainly)
-"""The ways to convert a graph, the one that makes the fewest operations first."""
+def convert_decomposed(component: Component, source: Source, folder: Path) -> bytes:
+    """Return the model of a graph in which rare operations are decomposed into usual ones."""
+    return _made(component, folder / f"{NAME}_decomposed", "usual", to_decomposed_onnx)
+
+
+WAYS = (convert, convert_warily, convert_decomposed, convert_plainly)
+"""The ways to convert a graph, the one that makes the fewest operations first.
+
+What the last one says is what is wrong, in the operations that the module itself has.
+"""
 
 
 def _check_known(model: onnx.ModelProto) -> None:
@@ -49,9 +58,11 @@ def _check_known(model: onnx.ModelProto) -> None:
                 raise unsupported(NAME, f"grid_sample, {mode}")
 
 
-def _made(component: Component, folder: Path, way: str) -> bytes:
+def _made(
+    component: Component, folder: Path, way: str, write: Callable[[Component, Path], None] = to_onnx
+) -> bytes:
     exported = folder.parent / f"{component.name}.onnx"
-    to_onnx(component, exported)
+    write(component, exported)
     _check_known(onnx.load(str(exported)))
     # It takes any input of three axes and more for a picture, and turns it.
     kept = [

@@ -2,17 +2,23 @@
 
 import warnings
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
 import torch
+from torch import Tensor
+from torch.export import default_decompositions
 
 from mien.export.component import Component
+from mien.export.errors import ConversionError
 from mien.mobile_reference.contract import TensorSpec
 
 from .unsupported import naming_operations
 
 _OPSET = 17
+# ONNX has it, and onnx2tf converts few of its forms.
+_SIMPLER = frozenset(["aten::einsum"])
 _UNKNOWN = r"(?:operator '|unrecognized namespace )([\w:]+)"
 
 
@@ -25,22 +31,39 @@ def to_onnx(component: Component, file: Path) -> None:
     if component.onnx is not None:
         onnx.save(_with_ends(component, onnx.load(str(component.onnx))), str(file))
         return
-    examples = tuple(
+    # The TorchScript exporter is deprecated, and the one that onnx2tf is tested with.
+    _export(component, component.module, file, opset_version=_OPSET, dynamo=False)
+
+
+def to_decomposed_onnx(component: Component, file: Path) -> None:
+    """Write a component as ``to_onnx`` does, in the simpler operations that PyTorch makes of rare ones.
+
+    Raises:
+        ConversionError: it is a file already, or an operation has no form in ONNX.
+    """
+    if component.onnx is not None:
+        raise ConversionError(f"{component.name} is an ONNX file, whose operations stay what they are")
+    program = torch.export.export(component.module, _examples(component), strict=False)
+    decompositions: Any = default_decompositions()
+    table = {
+        operation: simpler for operation, simpler in decompositions.items() if operation.name() in _SIMPLER
+    }
+    simpler = program.run_decompositions(table)
+    _export(component, simpler, file, dynamo=True, external_data=False, verbose=False)
+
+
+def _examples(component: Component) -> tuple[Tensor, ...]:
+    return tuple(
         torch.zeros(spec.channels_second, dtype=getattr(torch, spec.dtype))
         for spec in component.specs(component.inputs)
     )
+
+
+def _export(component: Component, module: Any, file: Path, **options: Any) -> None:
+    names: dict[str, Any] = {"input_names": list(component.inputs), "output_names": list(component.outputs)}
     with warnings.catch_warnings(), naming_operations("the ONNX exporter", _UNKNOWN):
-        # The TorchScript exporter is deprecated, and the one that onnx2tf is tested with.
         warnings.simplefilter("ignore")
-        torch.onnx.export(
-            component.module,
-            examples,
-            str(file),
-            input_names=list(component.inputs),
-            output_names=list(component.outputs),
-            opset_version=_OPSET,
-            dynamo=False,
-        )
+        torch.onnx.export(module, _examples(component), str(file), **names, **options)
 
 
 def _with_ends(component: Component, model: onnx.ModelProto) -> onnx.ModelProto:

@@ -115,6 +115,11 @@ def test_an_unknown_version_is_named(fake: Any, version: object):
     assert message.endswith("export again with this mien")
 
 
+def _skipped(when: dict[str, Any]) -> Callable[[dict[str, Any]], object]:
+    """Say of the stage inpaint when it may be left out."""
+    return lambda m: m["stages"][2].update(skip_when=when)
+
+
 CHANGES: dict[str, tuple[Callable[[dict[str, Any]], object], str]] = {
     "unknown key": (lambda m: m.update(surprise=1), "surprise"),
     "unknown key below": (lambda m: m["front"]["rule"].update(surprise=1), "front/rule"),
@@ -130,6 +135,30 @@ CHANGES: dict[str, tuple[Callable[[dict[str, Any]], object], str]] = {
     "no limit": (lambda m: m["gates"][0]["limits"].pop("fp32"), "no gate holds for variant tflite-fp32"),
     "no gates": (lambda m: m.update(gates=[]), "gates"),
     "unknown metric": (lambda m: m["gates"][1].update(metric="luck"), "gates/1/metric"),
+    "stage skipped for no reason": (_skipped({}), "stages/2/skip_when"),
+    "stage skipped in another way": (_skipped({"below": 0.1, "outputs": {"normalised": 0}}), "skip_when"),
+    "stage skipped to nothing": (_skipped({"zero": "mask", "outputs": {}}), "skip_when/outputs"),
+    "stage skipped to null": (
+        _skipped({"zero": "mask", "outputs": {"normalised": None}}),
+        "skip_when/outputs",
+    ),
+    "stage skipped to true": (
+        _skipped({"zero": "mask", "outputs": {"normalised": True}}),
+        "skip_when/outputs",
+    ),
+    "stage skipped by no tensor": (
+        _skipped({"zero": "smile", "outputs": {"normalised": 0}}),
+        "skip_when of inpaint reads smile, which is not known before it",
+    ),
+    "stage skipped to a thousand tensors": (
+        _skipped({"zero": "mask", "outputs": {f"t{number}": 0 for number in range(1000)}}),
+        "the stage makes normalised",
+    ),
+    "early exit that nothing showed": (
+        lambda m: m["variants"][0].update(early_exit={"inputs": 3, "left": 0}),
+        "variants/0/early_exit",
+    ),
+    "early exit by a word": (lambda m: m["variants"][0].update(early_exit=True), "variants/0/early_exit"),
     "unknown view": (lambda m: m["views"][0].update(kind="hologram"), "views/0/kind"),
     "unknown front": (lambda m: m["front"].update(kind="crystal-ball"), "front/kind"),
     "front without its models": (lambda m: m["front"].update(models=[]), "front/models"),

@@ -55,6 +55,27 @@ def test_a_graph_is_converted_the_usual_way(tmp_path: Path, name: str) -> None:
     convert_float(WAYS[0], one, None, samples, tmp_path)
 
 
+class Linear(nn.Module):
+    """Attention without a softmax: products of three tensors by einsum."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.all = nn.Linear(8, 24)
+
+    def forward(self, x: Tensor) -> Tensor:
+        query, key, value = self.all(x).sigmoid().chunk(3, -1)
+        return torch.einsum("bnd,bde,bn->bne", query, torch.einsum("bnd,bne->bde", key, value), query.sum(-1))
+
+
+def test_a_graph_that_a_converter_does_not_know_is_decomposed(tmp_path: Path) -> None:
+    networks = {"linear": Network(Linear, {"x": Input((1, 6, 8))})}
+    samples = samples_of(one := _one("linear", networks["linear"]), 4, 1, networks)
+    (tmp_path / "usual").mkdir()
+    with pytest.raises(ConversionError, match="does not convert ONNX_EINSUM"):
+        convert_float(WAYS[0], one, None, samples, tmp_path / "usual")
+    convert_proven(WAYS, one, None, samples, tmp_path)
+
+
 class Causal(nn.Module):
     """Attention to what came before: a mask of negative infinity is added to the products."""
 
