@@ -116,3 +116,17 @@ def test_a_function_that_fails_in_a_trace_is_named(tmp_path: Path) -> None:
     one = _one("unpooled", networks["unpooled"])
     with pytest.raises(ConversionError, match=r"does not convert max_unpool2d; use nn\.Upsample or a"):
         convert_float(WAYS[0], one, None, samples_of(one, 1, 1, networks), tmp_path)
+
+
+class Half(nn.Module):
+    """Takes two inputs, and computes of one."""
+
+    def forward(self, x: Tensor, other: Tensor) -> Tensor:
+        return F.relu(x)
+
+
+def test_an_input_of_which_nothing_is_computed_is_told(tmp_path: Path) -> None:
+    networks = {"half": Network(Half, {"x": Input((1, 4)), "other": Input((1, 4))})}
+    one = _one("half", networks["half"])
+    with pytest.raises(ConversionError, match=r"1 of the 2 inputs x, other are left .* leave it out of"):
+        convert_float(WAYS[0], one, None, samples_of(one, 1, 1, networks), tmp_path)
