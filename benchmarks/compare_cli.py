@@ -31,7 +31,8 @@ from .results.compare import Change
 from .results.compare import compare as compare_reports
 from .results.records import read_report
 
-_PATH = click.Path(path_type=Path)
+# Not "readable": click would end the call for one photograph of many, before the first row.
+_PATH = click.Path(path_type=Path, readable=False)
 
 
 @click.command(

@@ -69,7 +69,8 @@ class _Drawing(NamedTuple):
 
 
 _Show = Callable[[_Row], object]
-_PATH = click.Path(path_type=Path)
+# Not "readable": click would end the call for one photograph of many, before the first row.
+_PATH = click.Path(path_type=Path, readable=False)
 
 
 @click.command(

@@ -98,6 +98,8 @@ def read_photograph(path: Path) -> Pixels:
                 return _decode(path, stream, kind)
     except PhotographError:
         raise
+    except PermissionError as error:
+        raise PhotographError(f"{path} cannot be read ({error.strerror}); change its permissions") from error
     except MemoryError as error:
         raise PhotographError(
             f"{path} needs more memory than there is; give a smaller or a whole file"

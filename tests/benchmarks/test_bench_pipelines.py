@@ -16,7 +16,7 @@ from mien.benchmarks.phone.runner_kit import Kit
 from mien.benchmarks.phone.session import MODES, Session
 from mien.benchmarks.pipeline import first_given, judged_limits, unit_of
 from mien.benchmarks.results.records import BenchSpec, Device, read_report
-from mien.benchmarks.targets.android import AndroidTarget
+from mien.benchmarks.targets.android import AndroidTarget, full_path
 from mien.benchmarks.targets.arm64 import _on_host
 from mien.mobile_reference.bundle.reader import MANIFEST, Bundle, open_bundle
 from mien.mobile_reference.contract import IOU, RELATIVE, SET, GateSpec, PipelineSpec
@@ -180,7 +180,8 @@ def phone_words(opened: Bundle, variant: str) -> list[str]:
     session = Session(
         Adb("adb", "none"), Phone(device, "arm64-v8a", 4096, ()), MODES["quick"], lambda _: None
     )
-    return list(AndroidTarget(session, Kit(Path(), "arm64-v8a", {}))._settings(spec))
+    models = full_path(opened.spec, f"../{variant}", opened.variant(variant))
+    return list(AndroidTarget(session, Kit(Path(), "arm64-v8a", {}))._settings(spec, models))
 
 
 def test_the_runner_on_phones_is_told_the_contracts_names(mine: Path) -> None:

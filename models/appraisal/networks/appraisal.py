@@ -174,7 +174,9 @@ class AppraisalNet(nn.Module):
         of the teacher need not give equal bits, even of equal pixels.
         """
         most = F.max_pool2d(F.max_pool2d(mask, _SIDE), FACE_SIZE // _SIDE)
-        return still + (most / _SURELY_MASKED).clamp(max=1) * (compared - still)
+        # As a map: converters leave transpositions about a tensor of one value.
+        counts = (upsample(most, HEAT_SIZE) / _SURELY_MASKED).clamp(max=1)
+        return still + counts * (compared - still)
 
     def rate(self, heat: Tensor, change: Tensor) -> tuple[Tensor, Tensor]:
         """Stage 5: reduce noise by what is normal at each place, then score.

@@ -21,9 +21,8 @@ from mien.benchmarks.phone import session as session_module
 from mien.benchmarks.phone.adb import choose_device, find_adb
 from mien.benchmarks.phone.phone import probe, read_condition
 from mien.benchmarks.phone.runner_kit import Kit, set_up_kit
-from mien.benchmarks.phone.session import MODES, Job, Mode, Session, thermal_notes
+from mien.benchmarks.phone.session import MODES, Mode, Session, thermal_notes
 from mien.benchmarks.pipeline import first_given
-from mien.benchmarks.programs import Answer
 from mien.benchmarks.results.records import BenchSpec, Result, read_report
 from mien.benchmarks.targets.android import AndroidTarget
 from mien.benchmarks.targets.host import gate_parity
@@ -305,9 +304,9 @@ def test_the_command_says_what_an_unplugged_phone_left_out(
     given = AndroidTarget._read
     with connected(root) as (_, process):
 
-        def unplug(target: AndroidTarget, spec: BenchSpec, job: Job, answer: Answer) -> dict[str, Any]:
+        def unplug(target: AndroidTarget, spec: BenchSpec, *rest: Any) -> dict[str, Any]:
             subprocess.run(["kill", "-9", str(process)], check=True)
-            return given(target, spec, job, answer)
+            return given(target, spec, *rest)
 
         monkeypatch.setattr(AndroidTarget, "_read", unplug)
         options = ("--cache", kit.folder.parent, "-o", tmp_path / "bench.json")
@@ -371,8 +370,8 @@ def test_a_job_without_an_alarm_is_killed_by_the_host(
 ) -> None:
     given = AndroidTarget._settings
 
-    def endless(target: AndroidTarget, spec: BenchSpec) -> Iterator[str]:
-        for setting in given(target, spec):
+    def endless(target: AndroidTarget, spec: BenchSpec, models: Iterable[str]) -> Iterator[str]:
+        for setting in given(target, spec, models):
             yield "limit=0" if setting.startswith("limit=") else setting
 
     monkeypatch.setattr(AndroidTarget, "_settings", endless)

@@ -174,6 +174,28 @@ def test_the_table_has_a_line_for_every_photograph(call: Call, bundle: Path, unt
     assert answer.code == 2
 
 
+def test_a_photograph_that_may_not_be_read_does_not_stop_the_others(
+    call: Call, bundle: Path, untouched: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Root may read everything, so the system's answers are played."""
+    private = tmp_path / "private.jpg"
+    private.write_bytes(untouched.read_bytes())
+    access, open_ = os.access, Path.open
+
+    def refuse(path: Path, *rest: Any, **named: Any) -> Any:
+        if path == private:
+            raise PermissionError(13, "Permission denied", str(path))
+        return open_(path, *rest, **named)
+
+    monkeypatch.setattr(os, "access", lambda path, mode: Path(path) != private and access(path, mode))
+    monkeypatch.setattr(Path, "open", refuse)
+    answer = call("appraise", "--bundle", bundle, "--json", private, untouched)
+    refused, rated = answer.records
+    assert refused["error"] == f"{private} cannot be read (Permission denied); change its permissions"
+    assert rated["score"] is not None
+    assert answer.code == 2
+
+
 def test_one_photograph_is_told_in_words_and_by_a_picture(
     call: Call, refusing: Callable[..., Path], untouched: Path, tmp_path: Path
 ):
