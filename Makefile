@@ -11,7 +11,7 @@ PYTEST := OMP_WAIT_POLICY=passive $(PY) -m pytest --numprocesses=auto --maxproce
   --no-loadscope-reorder
 PORTRAITS := $(wildcard models/appraisal/samples/nobody-0[1-6]*.jpg)
 
-.PHONY: demo small-bundle figures speed goals replay test test-fast mutants fuzz fuzz-long other-torch dist docs lint setup clean
+.PHONY: demo small-bundle figures speed goals replay test test-all test-fast mutants fuzz fuzz-long other-torch dist docs lint setup clean
 
 demo: $(READY)
 	@mkdir -p $(DEMO)
@@ -54,6 +54,11 @@ test: $(READY) lint
 # The tests without network and converters; see tests/layers.py.
 test-fast: $(READY)
 	@$(PYTEST) -m unit
+
+# Every pipeline of the matrix from every source; a run that was stopped goes on. NETWORKS="layers grader": of these alone.
+test-all: $(READY)
+	@echo "== matrix: pipelines, sources, variants"
+	@$(PY) -m tests.matrix $(NETWORKS)
 
 # SEED=N, COUNT=N, LAYERS="unit converters": which mutants, and by which tests.
 mutants: $(READY)

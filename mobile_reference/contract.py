@@ -64,6 +64,12 @@ class TensorSpec:
         return self.layout == PICTURE and self.dtype == "uint8" and self.shape[3:] == (3,)
 
     @property
+    def image(self) -> bool:
+        """Tell whether Core ML takes it as an image: one picture of RGB or grey pixels."""
+        single = self.layout == PICTURE and self.dtype == "uint8" and self.shape[0] == 1
+        return single and self.shape[3] in (1, 3)
+
+    @property
     def values(self) -> int:
         """How many values it has."""
         size = 1

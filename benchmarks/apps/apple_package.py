@@ -25,7 +25,6 @@ RUNS, WARMUP = 50, 5
 """Of every step in each of the blocks that ``measure.sh`` runs."""
 _FORMAT = 3
 _NUMBERS = ("float32", "int32")
-_CHANNELS = (1, 3)
 
 
 def core_ml_variants(bundle: Bundle, names: Sequence[str]) -> list[Variant]:
@@ -107,9 +106,9 @@ def _tensor(tensor: TensorSpec) -> dict[str, Any]:
             f"{tensor.name} is {tensor.dtype}; Core ML takes {' and '.join(_NUMBERS)}, and pictures of uint8"
         )
     shape = as_package_has_it(np.broadcast_to(np.zeros((), tensor.dtype), tensor.shape), tensor).shape
-    if image and tensor.shape[-1] not in _CHANNELS:
+    if image and not tensor.image:
         raise UsageError(
-            f"{tensor.name} has {tensor.shape[-1]} channels; Core ML takes RGB and grey pictures"
+            f"{tensor.name} is {list(tensor.shape)} of pixels; Core ML takes single RGB and grey pictures"
         )
     return {"name": tensor.name, "shape": list(shape), "kind": "image" if image else tensor.dtype}
 

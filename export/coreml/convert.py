@@ -27,7 +27,7 @@ from mien.export.tflite.ranges import write_ranges
 from mien.export.variants import COREML, VARIANTS, variant_named
 from mien.export.weights.fold_batch_norm import fold_batch_norm
 from mien.export.weights.gptq import Roundings
-from mien.mobile_reference.contract import PICTURE, TensorSpec
+from mien.mobile_reference.contract import TensorSpec
 from mien.mobile_reference.coreml import load_package
 from mien.mobile_reference.coreml.products import Product, products
 from mien.models.modules import as_tuple
@@ -234,7 +234,7 @@ def _plain_attention() -> Iterator[None]:
 
 def _example(spec: TensorSpec, samples: Samples) -> Tensor:
     """Give what a module is traced with: whole numbers of a sample, since they may be indices."""
-    if spec.dtype in _ARRAYS or _is_picture(spec):
+    if spec.dtype in _ARRAYS or spec.image:
         return torch.rand(spec.channels_second)
     return to_module(np.ascontiguousarray(samples[0][spec.name]), spec).to(torch.int32)
 
@@ -298,13 +298,21 @@ class _Single(nn.Module):
 
     def forward(self, *inputs: Tensor) -> Tensor | tuple[Tensor, ...]:
         # The first of a bare tensor would be that of its batch.
-        outputs = as_tuple(self.module(*inputs))
+        outputs = _told_apart(inputs, as_tuple(self.module(*inputs)))
         return outputs[0] if len(outputs) == 1 else outputs
 
 
-def _is_picture(spec: TensorSpec) -> bool:
-    """Tell whether an app passes a tensor as an image: pixels of three colours or grey."""
-    return spec.layout == PICTURE and spec.dtype == "uint8" and spec.shape[3] in _COLOURS
+def _told_apart(inputs: Sequence[Tensor], outputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+    """Refuse outputs that are an input or another output: the converter has one name for a tensor."""
+    known = list(inputs)
+    for place, output in enumerate(outputs):
+        if any(output is one for one in known):
+            raise ConversionError(
+                f"output {place} is an input or another output as it is, which Core ML has no second name "
+                "for; leave it out of the outputs, an app has it already"
+            )
+        known.append(output)
+    return outputs
 
 
 def _array(spec: TensorSpec) -> Any:
@@ -315,7 +323,7 @@ def input_type(spec: TensorSpec) -> Any:
     """Say how an app passes a tensor: as an image, or as an array."""
     import coremltools as ct
 
-    if _is_picture(spec):
+    if spec.image:
         colours = getattr(ct.colorlayout, _COLOURS[spec.shape[3]])
         return ct.ImageType(name=spec.name, shape=spec.channels_second, color_layout=colours)
     return ct.TensorType(name=spec.name, shape=spec.channels_second, dtype=_array(spec))

@@ -47,6 +47,12 @@ def check_contract(component: Component, model: Path) -> None:
         for names in (component.inputs, component.outputs)
     )
     found = Runner(model).signature()
+    if len(found[0]) < len(component.inputs):
+        raise ConversionError(
+            f"{component.name}: {len(found[0])} of the {len(component.inputs)} inputs "
+            f"{', '.join(component.inputs)} are left in the converted model; what the module takes and does "
+            "not use is dropped: leave it out of the stage's inputs"
+        )
     if found != expected:
         raise ConversionError(f"{component.name}: the converter made tensors {found}, expected {expected}")
 

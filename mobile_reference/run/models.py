@@ -102,7 +102,7 @@ def as_package_has_it(array: NDArray[Any], tensor: TensorSpec) -> NDArray[Any]:
     """Turn pixels [1, H, W, 3] into a picture [H, W, 3] or [H, W], and other maps channels second."""
     if tensor.layout != PICTURE:
         return array
-    if array.dtype != np.uint8 or array.shape[3] not in (1, 3):
+    if not tensor.image:
         return array.transpose(0, 3, 1, 2)
     return np.asarray(array[0, :, :, 0] if array.shape[3] == 1 else array[0])
 

@@ -1,28 +1,30 @@
-"""Equal constants of a TFLite file stored once.
+"""Constants of a TFLite file stored once, and those alone that are read.
 
 The one graph runs the teacher three times, and a converter or a quantiser that writes each use its own
-weights makes the file much larger.
+weights makes the file much larger. So does a pass that gives an operation other constants than it had.
 """
 
 from mien.mobile_reference.tflite.flatbuffer import constant_data, parse, serialise
 
+_NO_DATA = 0
+"""The number of the buffer that is empty in every file."""
+
 
 def share_constants(model: bytes) -> bytes:
-    """Let tensors whose stored bytes are equal read one buffer; nothing that is computed changes.
+    """Let tensors whose stored bytes are equal read one buffer, and those that nothing reads none.
 
-    Type, shape and quantisation stay with each tensor.
+    Nothing that is computed changes. Type, shape and quantisation stay with each tensor.
     """
     parsed = parse(model)
-    constants = [
-        tensor
-        for graph in parsed.subgraphs
-        for tensor in graph.tensors
-        if constant_data(parsed, tensor) is not None
-    ]
-    stored = {tensor.buffer for tensor in constants}
+    stored: set[int] = set()
     first: dict[bytes, int] = {}
-    for tensor in constants:
-        tensor.buffer = first.setdefault(bytes(parsed.buffers[tensor.buffer].data), tensor.buffer)
+    for graph in parsed.subgraphs:
+        read = {int(index) for one in graph.operators for index in one.inputs} | set(map(int, graph.outputs))
+        for place, tensor in enumerate(graph.tensors):
+            data = constant_data(parsed, tensor)
+            if data is not None:
+                stored.add(tensor.buffer)
+                tensor.buffer = first.setdefault(bytes(data), tensor.buffer) if place in read else _NO_DATA
     # Emptied, not removed: metadata points at buffers by their number.
     for number in stored - set(first.values()):
         parsed.buffers[number].data = None

@@ -1,12 +1,14 @@
-"""Operations that Core ML's converter does not know."""
+"""Operations that Core ML's converter does not know, and tensors that it has no form for."""
 
 from pathlib import Path
 
+import pytest
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mien.export.coreml.convert import to_coreml
+from mien.export.errors import ConversionError
 from mien.models.pipeline import CoreMLChoices
 from tests.networks import Input, Network, component_of, samples_of
 
@@ -28,3 +30,27 @@ def test_operations_that_are_not_known_are_decomposed(tmp_path: Path) -> None:
     networks = {"located": Network(Located, {"x": Input((1, 16, 16, 3))})}
     one = component_of("located", networks)
     assert not to_coreml(one, CoreMLChoices(), {}, samples_of(one, 2, 1, networks), tmp_path)
+
+
+class Filtered(nn.Module):
+    """A convolution of pixels, which is given so many times."""
+
+    def __init__(self, times: int) -> None:
+        super().__init__()
+        self.body, self.times = nn.Conv2d(3, 4, 3), times
+
+    def forward(self, image: Tensor) -> tuple[Tensor, ...]:
+        return (self.body(image.float() / 255),) * self.times
+
+
+def test_two_pictures_are_an_array_and_not_an_image(tmp_path: Path) -> None:
+    networks = {"pair": Network(lambda: Filtered(1), {"image": Input((2, 8, 8, 3), "uint8")})}
+    one = component_of("pair", networks)
+    assert not to_coreml(one, CoreMLChoices(), {}, samples_of(one, 2, 1, networks), tmp_path)
+
+
+def test_a_tensor_under_two_names_is_refused(tmp_path: Path) -> None:
+    networks = {"twice": Network(lambda: Filtered(2), {"image": Input((1, 8, 8, 3), "uint8")})}
+    one = component_of("twice", networks)
+    with pytest.raises(ConversionError, match="output 1 is an input or another output as it is"):
+        to_coreml(one, CoreMLChoices(), {}, samples_of(one, 2, 1, networks), tmp_path)

@@ -16,7 +16,8 @@ from mien.export.tflite.conversion import convert_float, convert_proven
 from mien.export.tflite.converters.flatbuffer_direct import WAYS
 from mien.export.tflite.interpreter import Runner
 from mien.export.tflite.precision import ALL_INT8
-from mien.export.tflite.quantise import quantise, seen_by_converted
+from mien.export.tflite.quantise import finished, quantise, seen_by_converted
+from mien.mobile_reference.tflite.flatbuffer import constant_data, parse
 from tests.networks import Input, Network, component_of, samples_of
 
 
@@ -116,3 +117,41 @@ def test_a_function_that_fails_in_a_trace_is_named(tmp_path: Path) -> None:
     one = _one("unpooled", networks["unpooled"])
     with pytest.raises(ConversionError, match=r"does not convert max_unpool2d; use nn\.Upsample or a"):
         convert_float(WAYS[0], one, None, samples_of(one, 1, 1, networks), tmp_path)
+
+
+class Half(nn.Module):
+    """Takes two inputs, and computes of one."""
+
+    def forward(self, x: Tensor, other: Tensor) -> Tensor:
+        return F.relu(x)
+
+
+def test_an_input_of_which_nothing_is_computed_is_told(tmp_path: Path) -> None:
+    networks = {"half": Network(Half, {"x": Input((1, 4)), "other": Input((1, 4))})}
+    one = _one("half", networks["half"])
+    with pytest.raises(ConversionError, match=r"1 of the 2 inputs x, other are left .* leave it out of"):
+        convert_float(WAYS[0], one, None, samples_of(one, 1, 1, networks), tmp_path)
+
+
+def _unread(model: bytes) -> list[str]:
+    """Name the constants that no operation reads."""
+    parsed = parse(model)
+    (graph,) = parsed.subgraphs
+    read = {int(index) for one in graph.operators for index in one.inputs}
+    return [
+        one.name.decode()
+        for place, one in enumerate(graph.tensors)
+        if place not in read and constant_data(parsed, one) is not None
+    ]
+
+
+def test_weights_that_were_replaced_are_not_stored(tmp_path: Path) -> None:
+    networks = {"rows": Network(lambda: nn.Linear(8, 24), {"x": Input((1, 6, 8))})}
+    samples = samples_of(one := _one("rows", networks["rows"]), 1, 1, networks)
+    model = convert_float(WAYS[0], one, None, samples, tmp_path).read_bytes()
+    assert _unread(model)
+    shipped = finished(model)
+    assert not _unread(shipped)
+    assert len(shipped) < len(model) - 8 * 24 * 4
+    given = [samples[0]["x"]]
+    np.testing.assert_array_equal(Runner(shipped).run(given)[0], Runner(model).run(given)[0])
