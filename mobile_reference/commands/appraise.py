@@ -130,7 +130,7 @@ def appraise(
     """
     photographs += _named_in(listed) if listed else ()
     if not photographs:
-        raise UsageError("no photograph was given; name some, or a file that lists them by --from")
+        raise click.UsageError("no photograph was given; name some, or a file that lists them by --from")
     folder, sheet = _output_folder(output, photographs), OutputFile.maybe(page)
     open_rater = partial(_rater, bundle, checkpoint, variant, threads, full_path, rate_anyway)
     alone = len(photographs) == 1 and not as_json
