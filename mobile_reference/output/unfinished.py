@@ -8,8 +8,8 @@ import fcntl
 import os
 import secrets
 import shutil
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 _PREFIX, _SUFFIX = ".mien-", ".partial"
@@ -17,14 +17,20 @@ _PREFIX, _SUFFIX = ".mien-", ".partial"
 
 @contextmanager
 def unfinished(parent: Path, make: Callable[[Path], object]) -> Iterator[Path]:
-    """Have ``make`` make a file or folder in ``parent``; what is still of its name at the end is removed."""
+    """Have ``make`` make a file or folder in ``parent``; what is still of its name at the end is removed.
+
+    An interruption may come at any moment, also while it is made or removed.
+    """
     sweep(parent)
-    path, lock = _locked(parent, make)
-    try:
-        yield path
-    finally:
-        remove(path)
-        os.close(lock)
+    made: list[Path] = []
+    with ExitStack() as held:
+        try:
+            yield _locked(parent, make, made, held)
+        finally:
+            try:
+                _remove_all(made)
+            finally:
+                _remove_all(made)  # the first time may have been cut short
 
 
 def make_file(path: Path) -> None:
@@ -59,13 +65,21 @@ def sync(path: Path) -> None:
         os.close(descriptor)
 
 
-def _locked(parent: Path, make: Callable[[Path], object]) -> tuple[Path, int]:
+def _remove_all(paths: Iterable[Path]) -> None:
+    for path in paths:
+        remove(path)
+
+
+def _locked(parent: Path, make: Callable[[Path], object], made: list[Path], held: ExitStack) -> Path:
+    """Make something new and lock it while ``held`` lasts; ``made`` gets its name before it is there."""
     while True:
         path = parent / f"{_PREFIX}{secrets.token_hex(4)}{_SUFFIX}"
+        made.append(path)
         make(path)
         # Another process that sweeps may have been quicker than the lock.
         with suppress(FileNotFoundError, BlockingIOError):
-            return path, _lock(path)
+            held.callback(os.close, _lock(path))
+            return path
 
 
 def _lock(path: Path) -> int:

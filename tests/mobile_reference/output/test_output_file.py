@@ -2,6 +2,7 @@
 
 import fcntl
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -167,3 +168,29 @@ def test_nothing_is_put_into_a_bundle_that_the_command_reads(tmp_path: Path):
     assert (
         CliRunner().invoke(command, [str(tmp_path / "bundle"), "-o", str(tmp_path / "beside")]).exit_code == 0
     )
+
+
+def test_an_interruption_while_it_is_made_leaves_nothing(tmp_path: Path):
+    def make(path: Path) -> None:
+        path.mkdir()
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt), unfinished.unfinished(tmp_path, make):
+        pass
+    assert not names(tmp_path)
+
+
+def test_an_interruption_while_it_is_removed_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    rmtree, calls = shutil.rmtree, []
+
+    def interrupted(path: Path, **options: bool) -> None:
+        calls.append(path)
+        if len(calls) == 1:
+            raise KeyboardInterrupt
+        rmtree(path, **options)
+
+    monkeypatch.setattr(shutil, "rmtree", interrupted)
+    with pytest.raises(KeyboardInterrupt), unfinished.unfinished(tmp_path, Path.mkdir) as folder:
+        (folder / "half").write_text("of it")
+    assert len(calls) == 2
+    assert not names(tmp_path)
