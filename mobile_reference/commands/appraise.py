@@ -98,6 +98,9 @@ _PATH = click.Path(path_type=Path, readable=False)
 @click.option(
     "--rate-anyway", is_flag=True, help="Rate also what is refused, such as a turned head; a note says why."
 )
+@click.option(
+    "--full-path", is_flag=True, help="Leave no stage out: the same rows, sooner where most faces are masked."
+)
 @click.option("--threads", default=1, show_default=True, type=click.IntRange(1, 64))
 @click.option(
     "--jobs",
@@ -114,6 +117,7 @@ def appraise(
     output: Path | None,
     page: Path | None,
     rate_anyway: bool,  # noqa: FBT001 - click passes flags so
+    full_path: bool,  # noqa: FBT001
     threads: int,
     jobs: int | None,
     as_json: bool,  # noqa: FBT001
@@ -126,9 +130,9 @@ def appraise(
     """
     photographs += _named_in(listed) if listed else ()
     if not photographs:
-        raise UsageError("no photograph was given; name some, or a file that lists them by --from")
+        raise click.UsageError("no photograph was given; name some, or a file that lists them by --from")
     folder, sheet = _output_folder(output, photographs), OutputFile.maybe(page)
-    open_rater = partial(_rater, bundle, checkpoint, variant, threads, rate_anyway)
+    open_rater = partial(_rater, bundle, checkpoint, variant, threads, full_path, rate_anyway)
     alone = len(photographs) == 1 and not as_json
     pictures = drawn_rating if folder else drawn_panel if alone else _draw_nothing
     draw = _Drawing(pictures, _thumbnail if sheet else _no_thumbnail)
@@ -190,13 +194,20 @@ def _rater(
     checkpoint: Path | None,
     variant: str | None,
     threads: int,
-    anyway: bool,  # noqa: FBT001 - as click passes it
+    in_full: bool,  # noqa: FBT001 - as click passes it
+    anyway: bool,  # noqa: FBT001
 ) -> _Rater:
-    appraiser = _appraiser(bundle, checkpoint, variant, threads)
+    appraiser = _appraiser(bundle, checkpoint, variant, threads, in_full)
     return _Rater(appraiser.variant, appraiser.appraise_anyway if anyway else appraiser.appraise)
 
 
-def _appraiser(bundle: Path | None, checkpoint: Path | None, variant: str | None, threads: int) -> Appraiser:
+def _appraiser(
+    bundle: Path | None,
+    checkpoint: Path | None,
+    variant: str | None,
+    threads: int,
+    in_full: bool,  # noqa: FBT001
+) -> Appraiser:
     if bundle and checkpoint:
         raise UsageError("--bundle and --checkpoint were both given; give one of them")
     if checkpoint and variant:
@@ -205,7 +216,8 @@ def _appraiser(bundle: Path | None, checkpoint: Path | None, variant: str | None
         (entry,) = entry_points(group=APPRAISERS, name="checkpoint")
         open_checkpoint: Callable[[Path, int], Appraiser] = entry.load()
         return open_checkpoint(checkpoint, threads)
-    runner = BundleRunner(open_bundle(bundle or shipped_bundle()), variant, threads)
+    opened = open_bundle(bundle or shipped_bundle())
+    runner = BundleRunner(opened.in_full() if in_full else opened, variant, threads)
     keep_below(OPENING + _own_needs(runner))
     # A damaged model is said now, not once for every photograph.
     runner.load((*face_front(runner.spec).models, *runner.rating_models))

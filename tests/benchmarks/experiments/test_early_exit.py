@@ -9,6 +9,7 @@ from PIL import Image
 
 from mien.benchmarks.experiments.early_exit import main, photographs, saving
 from mien.mobile_reference.bundle.reader import open_bundle
+from mien.mobile_reference.commands.console import main as mien
 from mien.mobile_reference.errors import UsageError
 from tests.benchmarks.tinymodels import leaving_bundle
 
@@ -62,3 +63,19 @@ def test_what_leaves_nothing_out_is_refused(bundle: Path, faces: Path, tmp_path:
     none = open_bundle(leaving_bundle(bundle, tmp_path / "leaving"))
     with pytest.raises(UsageError, match="none of the 1 photographs of bad can be rated"):
         saving(none, "tflite-fp32", "bad", [faces / "none.png"])
+
+
+@pytest.mark.parametrize(("options", "score"), [((), 0.25), (("--full-path",), 0)])
+def test_the_full_path_leaves_nothing_out(
+    options: tuple[str, ...],
+    score: float,
+    bundle: Path,
+    faces: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    # What is declared is another score than the end-to-end model's, so that it shows which was run.
+    other = leaving_bundle(bundle, tmp_path / "other", {"score": 0.25, "heatmap": 0.0})
+    with pytest.raises(SystemExit):
+        mien(["appraise", str(faces / "black.png"), "--bundle", str(other), "--json", *options])
+    assert json.loads(capsys.readouterr().out)["score"] == score

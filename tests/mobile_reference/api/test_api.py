@@ -62,7 +62,7 @@ def test_no_name_is_that_of_a_room() -> None:
 
 
 def test_an_unknown_name_is_an_attribute_error_that_lists_the_known() -> None:
-    with pytest.raises(AttributeError, match="has no attribute 'Pipelin'; it has Pipeline, Stage"):
+    with pytest.raises(AttributeError, match="has no attribute 'Pipelin'; it has Pipeline, SkipSpec, Stage"):
         mien.Pipelin  # noqa: B018
 
 
