@@ -84,14 +84,13 @@ _MEANINGS = {
     "picture",
     "face": "RGB, 0..255: the aligned face",
     "heat": "0..1: where teacher and student disagree",
-    "still": "0..4: what the comparison says of the face and itself",
     "mask": "0..1: 1 is inpainted",
     "normalised": "RGB, 0..255: the normalised face",
     "change": "0..4: how far the features of face and normalised face are apart",
     "heatmap": "the final heatmap, 0 where nothing is unusual",
     "score": "0..100, 100 is a typical face",
 }
-_SCALE = {"picture": 255, "face": 255, "normalised": 255, "still": 4, "change": 4, "score": 100}
+_SCALE = {"picture": 255, "face": 255, "normalised": 255, "change": 4, "score": 100}
 _SCALE |= dict.fromkeys(("candidates", "heat", "mask", "heatmap"), 1)
 _RANGES = {"score": (0.0, 100.0)}
 _COORDINATES = "pixels, x right and y down, the centre of the first pixel at (0, 0)"
@@ -183,7 +182,7 @@ def appraisal(checkpoint: Checkpoint) -> Pipeline:
     return Pipeline(
         name=checkpoint.config.name,
         stages=(
-            Stage("heatmap", Heatmap(net).eval(), ("face",), ("heat", "still")),
+            Stage("heatmap", Heatmap(net).eval(), ("face",), ("heat",)),
             Stage("mask", Mask(net).eval(), ("heat",), ("mask",), quantise=False),
             Stage(
                 "inpaint",
@@ -195,9 +194,9 @@ def appraisal(checkpoint: Checkpoint) -> Pipeline:
             Stage(
                 "compare",
                 Compare(net).eval(),
-                ("face", "normalised", "mask", "still"),
+                ("face", "normalised", "mask"),
                 ("change",),
-                skip_when=SkipSpec("mask", {"change": "still"}),
+                skip_when=SkipSpec("mask", {"change": 0}),
             ),
             Stage("rate", Rate(net).eval(), ("heat", "change"), ("score", "heatmap"), quantise=False),
         ),
@@ -224,7 +223,7 @@ def appraisal(checkpoint: Checkpoint) -> Pipeline:
             "face": np.zeros((1, FACE_SIZE, FACE_SIZE, 3), np.uint8),
         },
         inputs=Portraits(checkpoint),
-        layout=dict.fromkeys(("heat", "still", "mask", "normalised", "change", "heatmap"), PICTURE),
+        layout=dict.fromkeys(("heat", "mask", "normalised", "change", "heatmap"), PICTURE),
         scale=_SCALE,
         meanings=_MEANINGS,
         ranges=_RANGES,

@@ -2,7 +2,7 @@
 
 from torch import Tensor, nn
 
-from .networks.appraisal import AppraisalNet, feature_change
+from .networks.appraisal import AppraisalNet
 from .networks.detector import BlazeFace
 
 
@@ -27,13 +27,12 @@ class _OfNet(nn.Module):
 
 
 class Heatmap(_OfNet):
-    """Face to heat, and to what the comparison says of a face that nothing changed."""
+    """Face to heat."""
 
     def forward(self, face: Tensor) -> tuple[Tensor, ...]:
         """Run stage 1."""
         colours = face.float() / 255
-        features = self.net.teacher(colours)
-        return self.net.heat(colours, features), feature_change(features, features)
+        return (self.net.heat(colours, self.net.teacher(colours)),)
 
 
 class Mask(_OfNet):
@@ -53,13 +52,13 @@ class Inpaint(_OfNet):
 
 
 class Compare(_OfNet):
-    """Face, normalised face, mask, and the change of nothing, to what changed."""
+    """Face, normalised face and mask to what changed."""
 
-    def forward(self, face: Tensor, normalised: Tensor, mask: Tensor, still: Tensor) -> tuple[Tensor, ...]:
+    def forward(self, face: Tensor, normalised: Tensor, mask: Tensor) -> tuple[Tensor, ...]:
         """Run stage 4."""
         before = self.net.teacher(face.float() / 255)
         after = self.net.teacher(normalised / 255)
-        return (self.net.change(still, feature_change(before, after), mask),)
+        return (self.net.change(before, after, mask),)
 
 
 class Rate(_OfNet):

@@ -39,9 +39,10 @@ class PipelineRater:
         net, face = self.net, _colours(case.face)
         features = net.teacher(face)
         heat = net.heat(face, features)
-        painted = net.inpainter(face, net.mask(heat))
+        mask = net.mask(heat)
+        painted = net.inpainter(face, mask)
         repainted = net.teacher(painted)
-        change = feature_change(features, repainted)
+        change = net.change(features, repainted, mask)
         none = torch.zeros_like(change)
         parts = {
             HEAT_AND_COMPARISON: (heat, change),

@@ -130,8 +130,7 @@ class AppraisalNet(nn.Module):
         heat = self.heat(face, features)
         mask = self.mask(heat)
         normalised = self.paint(pixels, mask)
-        compared = feature_change(features, self.teacher(normalised / 255))
-        change = self.change(feature_change(features, features), compared, mask)
+        change = self.change(features, self.teacher(normalised / 255), mask)
         score, heatmap = self.rate(heat, change)
         return Appraisal(score, heatmap, mask, normalised)
 
@@ -166,17 +165,17 @@ class AppraisalNet(nn.Module):
         normalised: Tensor = pixels + (self.inpainter(face, mask) - face) * 255
         return normalised
 
-    def change(self, still: Tensor, compared: Tensor, mask: Tensor) -> Tensor:
+    def change(self, before: Features, after: Features, mask: Tensor) -> Tensor:
         """Stage 4: how far the features of face and normalised face are apart, [N, 1, 64, 64] in 0..4.
 
-        ``still`` is what the comparison says of the face and itself, which is a little above 0, and
-        ``compared`` what it says of both. Where nothing is masked it is ``still`` to the last bit: two runs
-        of the teacher need not give equal bits, even of equal pixels.
+        Where nothing is masked it is exactly 0: two runs of the teacher need not give equal bits, even of
+        equal pixels, and no features are at a distance of 0 from themselves, see ``unit_channels``.
         """
         most = F.max_pool2d(F.max_pool2d(mask, _SIDE), FACE_SIZE // _SIDE)
         # As a map: converters leave transpositions about a tensor of one value.
         counts = (upsample(most, HEAT_SIZE) / _SURELY_MASKED).clamp(max=1)
-        return still + counts * (compared - still)
+        # Rounding may leave less than 0, which times 0 would be another 0 in its bits.
+        return counts * F.relu(feature_change(before, after))
 
     def rate(self, heat: Tensor, change: Tensor) -> tuple[Tensor, Tensor]:
         """Stage 5: reduce noise by what is normal at each place, then score.

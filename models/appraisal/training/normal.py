@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from mien.models.appraisal.networks.appraisal import AppraisalNet, blur, feature_change
+from mien.models.appraisal.networks.appraisal import AppraisalNet, blur
 from mien.models.appraisal.networks.layers import mirror
 
 # Of the untouched faces, seen plain and mirrored, this share stays below what is called normal.
@@ -78,8 +78,8 @@ def _heat(net: AppraisalNet, faces: Tensor) -> Tensor:
 
 def _change(net: AppraisalNet, faces: Tensor, heat: Tensor) -> Tensor:
     colours = faces.float() / 255
-    normalised = net.inpainter(colours, net.mask(heat))
-    return feature_change(net.teacher(colours), net.teacher(normalised))
+    mask = net.mask(heat)
+    return net.change(net.teacher(colours), net.teacher(net.inpainter(colours, mask)), mask)
 
 
 def _level(maps: Tensor) -> Tensor:
