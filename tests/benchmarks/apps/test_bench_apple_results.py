@@ -91,7 +91,7 @@ def test_a_measurement_becomes_a_report(package: Package, capsys: pytest.Capture
     for result in results:
         assert result["verdict"] == {"budget_ms": 1000, "p90_ms": None, "state": "no evidence"}
         assert result["threads"] is None
-        assert [p["error"] for p in result["parity"]] == [0.01] * 5
+        assert [p["error"] for p in result["parity"]] == [0.01] * 6
         assert [(s["part"], s["name"]) for s in result["latency"]["stages"]][:3] == [
             ("step", "pixels"),
             ("model", "appraisal"),
