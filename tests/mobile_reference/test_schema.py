@@ -1,7 +1,12 @@
 """Documents against a JSON Schema: what is wrong is said, with its place, and a broken schema is an error."""
 
+import json
+from pathlib import Path
+
 import pytest
 
+import mien.benchmarks
+import mien.mobile_reference
 from mien.mobile_reference.schema import Problem, Schema
 
 SCHEMA = Schema(
@@ -37,3 +42,15 @@ def test_the_root_is_a_place_without_a_name() -> None:
 def test_a_schema_that_is_none_is_no_silent_yes() -> None:
     with pytest.raises(ValueError, match="type"):
         Schema({"type": "text"})
+
+
+SHIPPED = [
+    file
+    for room in (mien.benchmarks, mien.mobile_reference)
+    for file in sorted(Path(room.__path__[0]).rglob("*.schema.json"))
+]
+
+
+@pytest.mark.parametrize("file", SHIPPED, ids=lambda file: file.name)
+def test_every_schema_that_ships_can_be_used(file: Path) -> None:
+    assert Schema(json.loads(file.read_text(encoding="utf-8"))).problems(None)
