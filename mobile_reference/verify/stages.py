@@ -173,30 +173,8 @@ class _Judge:
             outputs = self.subject.rate(prepared.inputs)
             yield self._deviation(self.spec.served[-1], PHOTOGRAPH, outputs, outputs, self._gated())
 
-    def check_early_exit(self) -> None:
-        """Compare what an app makes of the golden input without some stages with what all of them do.
-
-        Raises:
-            BundleError: a bit is another, so that the manifest is wrong.
-        """
-        if not self.subject.chosen.early_exit:
-            return
-        inputs = {name: self.float_[name] for name in self.spec.inputs}
-        early, full = self.subject.rate(inputs), self.subject.finish(self.spec.served, inputs)
-        for name, value in full.items():
-            if early[name].tobytes() != value.tobytes():
-                raise BundleError(
-                    f"{self.subject.variant} makes another {name} of {self.golden.name} when it leaves "
-                    "stages out, and its manifest says it does not; export the bundle again on this system"
-                )
-
     def all(self) -> Iterator[Deviation]:
-        """Yield every comparison.
-
-        Raises:
-            BundleError: leaving stages out changes something.
-        """
-        self.check_early_exit()
+        """Yield every comparison."""
         yield from self.front()
         yield from self.isolated()
         yield self.cascade()
@@ -224,6 +202,9 @@ def verify(
 
     ``metrics`` judge; a gate whose metric is not among them, as a function of the user's, is not judged.
     The most exact variant finishes what others begin.
+
+    Raises:
+        BundleError: every gate holds, but leaving stages out changes a bit, and the manifest says it does not.
     """
     found: dict[tuple[str, str], list[Deviation]] = {}
     for variant in bundle.variants:
@@ -233,7 +214,29 @@ def verify(
     results = [result for group in found.values() for result in _results(bundle.spec, group, metrics)]
     served = bundle.spec.whole.name if bundle.spec.whole else CASCADE
     rated = {variant: group for (variant, stage), group in found.items() if stage == served}
-    return Verification(tuple(results), tuple(_platforms(bundle, rated)))
+    verification = Verification(tuple(results), tuple(_platforms(bundle, rated)))
+    if not verification.failures:
+        for variant in bundle.variants:
+            if variant.early_exit:
+                _check_early_exit(BundleRunner(bundle, variant.name, threads), bundle.goldens)
+    return verification
+
+
+def _check_early_exit(runner: BundleRunner, goldens: Sequence[Golden]) -> None:
+    """Compare what an app makes of golden inputs without some stages with what all of them do.
+
+    Raises:
+        BundleError: a bit is another.
+    """
+    for golden in goldens:
+        inputs = {name: golden.read(name) for name in runner.spec.inputs}
+        early = runner.rate(inputs)
+        for name, value in runner.finish(runner.spec.served, inputs).items():
+            if early[name].tobytes() != value.tobytes():
+                raise BundleError(
+                    f"{runner.variant} makes another {name} of {golden.name} when it leaves stages out, "
+                    "and its manifest says it does not; export the bundle again on this system"
+                )
 
 
 def _results(

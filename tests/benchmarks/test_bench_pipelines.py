@@ -224,7 +224,10 @@ def test_the_runner_on_phones_is_told_a_graph_of_stages(tmp_path: Path) -> None:
     ("change", "message"),
     [
         ({"dtype": "uint8", "layout": "any"}, "heat is uint8; Core ML takes float32 and int32"),
-        ({"dtype": "uint8", "shape": (1, 8, 8, 2)}, "heat has 2 channels; Core ML takes RGB and grey"),
+        (
+            {"dtype": "uint8", "shape": (1, 8, 8, 2)},
+            r"heat is \[1, 8, 8, 2\] of pixels; Core ML takes single RGB and grey pictures",
+        ),
     ],
 )
 def test_the_swift_package_refuses_tensors_that_it_would_misread(

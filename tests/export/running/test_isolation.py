@@ -171,6 +171,7 @@ def test_every_stage_comes_after_the_converted_stage_before_it(tmp_path: Path) -
         "tflite mask": ("tflite heatmap",),
         "tflite inpaint": ("tflite mask",),
         "tflite compare": ("tflite inpaint",),
+        "tflite rate": ("tflite compare",),
     }
     assert jobs["tflite-dynamic mask"].after == ("tflite mask",)
     titles = list(jobs)

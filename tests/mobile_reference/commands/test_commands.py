@@ -589,7 +589,7 @@ def test_appraise_imports_the_core_ml_evaluator_only_for_core_ml(fake: FakeBundl
         "from pathlib import Path\n"
         "from mien.mobile_reference.commands.appraise import _appraiser, _rate\n"
         "from mien.mobile_reference.errors import MienError\n"
-        "opened = partial(_appraiser, Path(sys.argv[1]), None, sys.argv[2], 1)\n"
+        "opened = partial(_appraiser, Path(sys.argv[1]), None, sys.argv[2], 1, False)\n"
         "try: _rate(opened, (), None, print)\n"
         "except MienError: print('mien.mobile_reference.coreml.evaluator' in sys.modules)"
     )

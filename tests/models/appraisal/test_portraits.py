@@ -187,6 +187,7 @@ def test_a_trace_holds_every_stage_of_the_appraisal(portrait: Tensor, checkpoint
         "heat": ((1, 64, 64, 1), "float32"),
         "mask": ((1, 256, 256, 1), "float32"),
         "normalised": ((1, 256, 256, 3), "float32"),
+        "change": ((1, 64, 64, 1), "float32"),
         "heatmap": ((1, 256, 256, 1), "float32"),
         "score": ((1,), "float32"),
     }
