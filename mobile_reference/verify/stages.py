@@ -204,7 +204,7 @@ def verify(
     The most exact variant finishes what others begin.
 
     Raises:
-        BundleError: every gate holds, but leaving stages out changes a bit, and the manifest says it does not.
+        BundleError: every gate holds, but a bit changes where stages are left out, against the manifest.
     """
     found: dict[tuple[str, str], list[Deviation]] = {}
     for variant in bundle.variants:
