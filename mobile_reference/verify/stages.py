@@ -218,11 +218,11 @@ def verify(
     if not verification.failures:
         for variant in bundle.variants:
             if variant.early_exit:
-                _check_early_exit(BundleRunner(bundle, variant.name, threads), bundle.goldens)
+                check_early_exit(BundleRunner(bundle, variant.name, threads), bundle.goldens)
     return verification
 
 
-def _check_early_exit(runner: BundleRunner, goldens: Sequence[Golden]) -> None:
+def check_early_exit(runner: BundleRunner, goldens: Sequence[Golden]) -> None:
     """Compare what an app makes of golden inputs without some stages with what all of them do.
 
     Raises:

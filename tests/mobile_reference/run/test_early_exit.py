@@ -13,7 +13,7 @@ from mien.mobile_reference.contract import SkipSpec
 from mien.mobile_reference.errors import BundleError
 from mien.mobile_reference.run.early_exit import outputs_without
 from mien.mobile_reference.run.runner import BundleRunner
-from mien.mobile_reference.verify.stages import verify
+from mien.mobile_reference.verify.stages import check_early_exit, verify
 from tests.mobile_reference.conftest import SPEC, FakeBundle
 from tests.mobile_reference.fakebundles import Arrays
 
@@ -138,5 +138,7 @@ def test_verify_says_so_where_leaving_stages_out_changes_a_bit(
     verify(bundle, lambda _: None)
     stand_in(blacken)
     with pytest.raises(BundleError, match=r"tflite-fp32 makes another \w+ of someone when it leaves stages"):
-        verify(bundle, lambda _: None)
-    verify(bundle.in_full(), lambda _: None)
+        check_early_exit(runner(fake), bundle.goldens)
+    check_early_exit(BundleRunner(bundle.in_full(), "tflite-fp32"), bundle.goldens)
+    # Its gates fail, too, and are the verdict.
+    assert verify(bundle, lambda _: None).failures
