@@ -13,6 +13,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from mien.models.appraisal.evaluation.evaluation import KINDS, UNTOUCHED
+from mien.models.appraisal.evaluation.everyday import TRAITS
+from mien.models.appraisal.evaluation.figures import AT_LEAST_STRONG, EVERYONE, POOLED
+from tests.markdown import markdown_table
+
 from .pages import ROOT
 
 DOCUMENTS = (
@@ -21,9 +26,6 @@ DOCUMENTS = (
     ROOT / "models" / "appraisal" / "reference" / "README.md",
 )
 _TABLE = re.compile(r"(<!-- evaluation: (\w+) -->\n).*?(<!-- end of the table -->)", re.DOTALL)
-_EVERYONE, _POOLED, _UNTOUCHED = "everyone", "pooled", "untouched"
-_KINDS = ("cleft", "lesion", "droop", "swelling", "scar")
-_TRAITS = ("glasses", "beard", "hat", "child", "elderly", "dark_skin", "hard_light", "teeth", "eyes_closed")
 _SCORES = (("untouched_median", 1), ("untouched_p5", 1), ("share_high", 2), ("share_low", 2))
 _DRAWN = (
     *(("image_auroc", "0.5", 2), ("image_auroc", "1", 2), ("caught", "0.5", 2), ("caught", "1", 2)),
@@ -31,11 +33,11 @@ _DRAWN = (
 )
 _STAGES = (
     ("pearson", "cleft", "", 3),
-    ("mean_pearson", _POOLED, "", 3),
-    ("image_auroc", _POOLED, ">=0.5", 3),
-    ("image_auroc", _POOLED, "0.25", 3),
-    ("pixel_auroc", _POOLED, "frame", 3),
-    ("untouched_p5", _UNTOUCHED, "", 1),
+    ("mean_pearson", POOLED, "", 3),
+    ("image_auroc", POOLED, AT_LEAST_STRONG, 3),
+    ("image_auroc", POOLED, "0.25", 3),
+    ("pixel_auroc", POOLED, "frame", 3),
+    ("untouched_p5", UNTOUCHED, "", 1),
 )
 
 Record = Mapping[str, Any]
@@ -48,7 +50,7 @@ class _Figures:
         self._figures, self._stage = figures, stage
 
     def text(
-        self, measure: str, kind: str, at: str, digits: int, group: str = _EVERYONE, stage: str = ""
+        self, measure: str, kind: str, at: str, digits: int, group: str = EVERYONE, stage: str = ""
     ) -> str:
         wanted = {"measure": measure, "kind": kind, "at": at, "group": group, "stage": stage or self._stage}
         found = [one for one in self._figures if all(one[key] == value for key, value in wanted.items())]
@@ -71,10 +73,8 @@ def interval(record: Record, digits: int) -> str:
     )
 
 
-def table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """Return a table of Markdown."""
-    lines = [headings, ["---"] * len(headings), *rows]
-    return "".join(f"| {' | '.join(line)} |\n" for line in lines)
+def _table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    return markdown_table(headings, rows) + "\n"
 
 
 def tables(report: Record) -> Iterator[tuple[str, str]]:
@@ -83,9 +83,9 @@ def tables(report: Record) -> Iterator[tuple[str, str]]:
     everyday = {part["faces"]: part for part in report["parts"] if part["part"] == "everyday"}
     of_folder = {name: _Figures(part["figures"], report["stages"][0]) for name, part in everyday.items()}
     counts = {name: part["portraits"] for name, part in everyday.items()}
-    yield "studio", table(("figure", "measured", "wanted", ""), [_judged(one) for one in report["targets"]])
-    kinds = [own.text("pearson", kind, "", 3) for kind in _KINDS]
-    yield "kinds", table(_KINDS, [kinds])
+    yield "studio", _table(("figure", "measured", "wanted", ""), [_judged(one) for one in report["targets"]])
+    kinds = [own.text("pearson", kind, "", 3) for kind in KINDS]
+    yield "kinds", _table(KINDS, [kinds])
     headings = (
         "stages",
         "cleft r",
@@ -97,7 +97,7 @@ def tables(report: Record) -> Iterator[tuple[str, str]]:
     )
     yield (
         "stages",
-        table(headings, [(s, *(own.text(*one, stage=s) for one in _STAGES)) for s in report["stages"]]),
+        _table(headings, [(s, *(own.text(*one, stage=s) for one in _STAGES)) for s in report["stages"]]),
     )
     yield "everyday", _everyday(everyday)
     yield (
@@ -106,8 +106,8 @@ def tables(report: Record) -> Iterator[tuple[str, str]]:
     )
     yield "drawn", "\n".join(_drawn(name, figures) for name, figures in of_folder.items())
     yield "card", _card(report, own, of_folder, counts)
-    rows = [(trait, *(_group(figures, trait) for figures in of_folder.values())) for trait in _TRAITS]
-    yield "traits", table(("group", *_named(of_folder)), rows)
+    rows = [(trait, *(_group(figures, trait) for figures in of_folder.values())) for trait in TRAITS]
+    yield "traits", _table(("group", *_named(of_folder)), rows)
 
 
 def _named(folders: Mapping[str, Any]) -> list[str]:
@@ -131,16 +131,16 @@ def _everyday(parts: Mapping[str, Record]) -> str:
         ofs = [part["targets"][place] for part in parts.values()]
         bound = f"{'at least' if target['sign'] > 0 else 'at most'} {target['bound']:g}"
         rows.append((target["text"], bound, *(" ".join((_judged(one)[1], _judged(one)[3])) for one in ofs)))
-    return table(("figure", "wanted", *(f"{_shown(n)}, {p['portraits']}" for n, p in parts.items())), rows)
+    return _table(("figure", "wanted", *(f"{_shown(n)}, {p['portraits']}" for n, p in parts.items())), rows)
 
 
 def _untouched(name: str, count: int, figures: _Figures) -> str:
     headings = (f"{_shown(name)}, {count} faces", "median", "5th percentile", "share >= 90", "share < 50")
     rows = [
-        (group, *(figures.text(measure, _UNTOUCHED, "", digits, group) for measure, digits in _SCORES))
+        (group, *(figures.text(measure, UNTOUCHED, "", digits, group) for measure, digits in _SCORES))
         for group in figures.groups
     ]
-    return table(headings, rows)
+    return _table(headings, rows)
 
 
 def _drawn(name: str, figures: _Figures) -> str:
@@ -155,22 +155,22 @@ def _drawn(name: str, figures: _Figures) -> str:
         "at 1",
     )
     rows = []
-    for kind in (_POOLED, *_KINDS):
-        measure, label = ("mean_pearson", "all (r: mean)") if kind == _POOLED else ("pearson", kind)
+    for kind in (POOLED, *KINDS):
+        measure, label = ("mean_pearson", "all (r: mean)") if kind == POOLED else ("pearson", kind)
         cells = (figures.text(one, kind, at, digits) for one, at, digits in _DRAWN)
         rows.append((label, figures.text(measure, kind, "", 2), *cells))
-    return table(headings, rows)
+    return _table(headings, rows)
 
 
 _CARD = (
-    ("untouched, median score", "untouched_median", _UNTOUCHED, "", 1),
-    ("untouched, 5th percentile", "untouched_p5", _UNTOUCHED, "", 1),
-    ("untouched below 50, share", "share_low", _UNTOUCHED, "", 3),
-    ("drawn at severity 0.5, AUROC", "image_auroc", _POOLED, "0.5", 3),
-    ("drawn at severity 1, AUROC", "image_auroc", _POOLED, "1", 3),
-    ("caught at 5 % false alarms, severity 0.5", "caught", _POOLED, "0.5", 3),
+    ("untouched, median score", "untouched_median", UNTOUCHED, "", 1),
+    ("untouched, 5th percentile", "untouched_p5", UNTOUCHED, "", 1),
+    ("untouched below 50, share", "share_low", UNTOUCHED, "", 3),
+    ("drawn at severity 0.5, AUROC", "image_auroc", POOLED, "0.5", 3),
+    ("drawn at severity 1, AUROC", "image_auroc", POOLED, "1", 3),
+    ("caught at 5 % false alarms, severity 0.5", "caught", POOLED, "0.5", 3),
     ("cleft, r of score and severity", "pearson", "cleft", "", 3),
-    ("mean r of the five kinds", "mean_pearson", _POOLED, "", 3),
+    ("mean r of the five kinds", "mean_pearson", POOLED, "", 3),
 )
 
 
@@ -181,12 +181,12 @@ def _card(report: Record, own: _Figures, of_folder: Mapping[str, _Figures], coun
         *(f"{_shown(name)}, {count}" for name, count in counts.items()),
     )
     rows = [(text, *(one.text(*key) for one in (own, *of_folder.values()))) for text, *key in _CARD]
-    return table(headings, rows)
+    return _table(headings, rows)
 
 
 def _group(figures: _Figures, group: str) -> str:
     return ", ".join(
-        figures.text(measure, _UNTOUCHED, "", 1, group).partition(" ")[0] for measure, _ in _SCORES[:2]
+        figures.text(measure, UNTOUCHED, "", 1, group).partition(" ")[0] for measure, _ in _SCORES[:2]
     )
 
 

@@ -24,6 +24,7 @@ from mien.models.appraisal.evaluation.evaluation_report import CAVEAT, Report
 from mien.models.appraisal.evaluation.figures import AT_LEAST_STRONG, POOLED, Key
 from mien.models.appraisal.evaluation.peers import FACES
 from mien.models.appraisal.evaluation.statistics import Interval
+from tests.markdown import markdown_table
 from tests.models.appraisal.peers.models import PEERS
 from tests.models.appraisal.peers.train import NOTES
 
@@ -124,16 +125,12 @@ def markdown(columns: Sequence[Column]) -> str:
         (column.title, *(_span(column.value(measure, kind, at)) for _, measure, kind, at, _ in INTERVALS))
         for column in columns
     ]
-    return _table(["figure", *titles], rows) + "\n\n95 % intervals over people:\n\n" + _table(headings, spans)
+    figures, intervals = markdown_table(["figure", *titles], rows), markdown_table(headings, spans)
+    return f"{figures}\n\n95 % intervals over people:\n\n{intervals}"
 
 
 def _span(value: Interval) -> str:
     return f"{value.low:.2f}..{value.high:.2f}"
-
-
-def _table(headings: Row, rows: Sequence[Row]) -> str:
-    lines = [headings, ["---"] * len(headings), *rows]
-    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
 
 
 def main() -> None:
