@@ -96,9 +96,9 @@ class SkipSpec:
             its shape, whose values they are.
 
     Example:
-        >>> nothing_masked = mien.SkipSpec("mask", {"normalised": "face"})
-        >>> nothing_masked.zero
-        'mask'
+        >>> nothing_to_fill = mien.SkipSpec("holes", {"filled": "picture"})
+        >>> nothing_to_fill.zero
+        'holes'
     """
 
     zero: str
