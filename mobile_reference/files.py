@@ -1,7 +1,14 @@
 """Files of this user: where programs keep what they can make again, and reading what may be anything."""
 
 import os
+import sys
 from pathlib import Path
+
+from mien.mobile_reference.errors import UsageError
+
+_STANDARD_INPUT = Path("-")
+_LONGEST_LIST = 256 << 20
+"""Some millions of paths."""
 
 
 def default_cache() -> Path:
@@ -21,3 +28,25 @@ def check_size(file: Path, most_bytes: int) -> None:
         raise ValueError("it is not a file")
     if file.stat().st_size > most_bytes:
         raise ValueError(f"it is larger than {most_bytes} bytes")
+
+
+def listed_paths(place: Path) -> tuple[Path, ...]:
+    """Read the paths of photographs that a file lists, or standard input for ``-``; empty lines name nothing.
+
+    Raises:
+        UsageError: it cannot be read, is too long, or names nothing.
+    """
+    try:
+        with sys.stdin.buffer if place == _STANDARD_INPUT else place.open("rb") as stream:
+            listed = stream.read(_LONGEST_LIST + 1)
+    except OSError as error:
+        raise UsageError(f"{place} lists no photographs: {error.strerror}; give a text file") from error
+    if len(listed) > _LONGEST_LIST or b"\0" in listed:
+        raise UsageError(
+            f"{place} is not a list of photographs; give a text file of one path a line, up to "
+            f"{_LONGEST_LIST >> 20} MiB"
+        )
+    lines = [line for line in listed.splitlines() if line.strip()]
+    if not lines:
+        raise UsageError(f"{place} lists no photographs; write one path a line")
+    return tuple(Path(os.fsdecode(line)) for line in lines)

@@ -22,6 +22,7 @@ from mien.mobile_reference.bundle.reader import Bundle, open_bundle
 from mien.mobile_reference.commands.console import run
 from mien.mobile_reference.contract import StageSpec
 from mien.mobile_reference.errors import MienError, UsageError
+from mien.mobile_reference.files import listed_paths
 from mien.mobile_reference.front.photograph import read_photograph
 from mien.mobile_reference.output.json_text import json_text
 from mien.mobile_reference.run.models import Arrays
@@ -81,9 +82,8 @@ def photographs(place: Path) -> list[Path]:
         UsageError: there is none.
     """
     if place.suffix == LIST:
-        found = [Path(line) for line in place.read_text(encoding="utf-8").splitlines() if line]
-    else:
-        found = sorted(file for file in place.rglob("*") if file.is_file())
+        return list(listed_paths(place))
+    found = sorted(file for file in place.rglob("*") if file.is_file())
     if not found:
         raise UsageError(f"{place} has no photographs; give a folder of some, or a .txt file of their paths")
     return found

@@ -1,7 +1,5 @@
 """The command ``mien appraise``."""
 
-import os
-import sys
 from collections import Counter
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager, nullcontext
@@ -17,6 +15,7 @@ from mien.mobile_reference.bundle.reader import face_front, open_bundle
 from mien.mobile_reference.bundle.shipped import shipped_bundle
 from mien.mobile_reference.contract import PipelineSpec
 from mien.mobile_reference.errors import ChildError, UsageError
+from mien.mobile_reference.files import listed_paths
 from mien.mobile_reference.front.photograph import Pixels, read_photograph
 from mien.mobile_reference.front.quality import NOTE, REFUSE, Finding, RefusedError
 from mien.mobile_reference.installed import entry_points
@@ -44,9 +43,6 @@ OPENING, RATING = 1 << 30, 3 << 29
 """Of one that rates with a bundle, beside what its weights and threads need: while it opens the models, and
 while it rates. A progressive JPEG of 200 megapixels takes 1.5 GB."""
 _COPIES, _THREAD = 4, 16 << 20
-_STANDARD_INPUT = Path("-")
-_LONGEST_LIST = 256 << 20
-"""Some millions of paths."""
 
 
 class _Row(NamedTuple):
@@ -128,7 +124,7 @@ def appraise(
     cannot be rated, or that the pipeline refuses, does not stop the others; the exit code is 2 if there
     was one.
     """
-    photographs += _named_in(listed) if listed else ()
+    photographs += listed_paths(listed) if listed else ()
     if not photographs:
         raise click.UsageError("no photograph was given; name some, or a file that lists them by --from")
     folder, sheet = _output_folder(output, photographs), OutputFile.maybe(page)
@@ -158,28 +154,6 @@ def appraise(
         sheet.write(_sheet(done))
     if failed:
         raise click.exceptions.Exit(2)
-
-
-def _named_in(place: Path) -> tuple[Path, ...]:
-    """Read the paths that a file or standard input lists, one a line; empty lines name nothing.
-
-    Raises:
-        UsageError: it cannot be read, is too long, or names nothing.
-    """
-    try:
-        with sys.stdin.buffer if place == _STANDARD_INPUT else place.open("rb") as stream:
-            listed = stream.read(_LONGEST_LIST + 1)
-    except OSError as error:
-        raise UsageError(f"{place} lists no photographs: {error.strerror}; give a text file") from error
-    if len(listed) > _LONGEST_LIST or b"\0" in listed:
-        raise UsageError(
-            f"{place} is not a list of photographs; give a text file of one path a line, up to "
-            f"{_LONGEST_LIST >> 20} MiB"
-        )
-    lines = [line for line in listed.splitlines() if line.strip()]
-    if not lines:
-        raise UsageError(f"{place} lists no photographs; write one path a line")
-    return tuple(Path(os.fsdecode(line)) for line in lines)
 
 
 class _Rater(NamedTuple):

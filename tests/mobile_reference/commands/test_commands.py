@@ -159,7 +159,7 @@ def test_what_lists_no_photographs_is_one_line(
 def test_a_list_that_is_too_long_is_not_read(
     call: Call, bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr("mien.mobile_reference.commands.appraise._LONGEST_LIST", 5)
+    monkeypatch.setattr("mien.mobile_reference.files._LONGEST_LIST", 5)
     (tmp_path / "list.txt").write_text("123456")
     found = call("appraise", "--from", tmp_path / "list.txt", "--bundle", bundle)
     assert (found.code, "is not a list of photographs" in found.err) == (2, True)
