@@ -61,9 +61,13 @@ def store_rounded(package: Path, chosen: Collection[str], roundings: Roundings) 
 
 
 def _changes(function: Function, chosen: Collection[str], roundings: Roundings) -> Iterator[_Change]:
+    # What a loop repeats, such as a step of a GRU, keeps its weights: the constants of its block stay.
+    outside = {operation.name for operation in function.body.operations}
     for product in products(function):
         weight = product.weight()
         if weight is None or product.stored is None or product.stored.name not in chosen:
+            continue
+        if product.operation.name not in outside:
             continue
         rounded = _rounded(product, weight, roundings)
         if rounded is None:

@@ -105,3 +105,27 @@ def test_a_factor_is_that_of_a_whole_channel() -> None:
     dead = flat * np.float32([[0], [1], [1]])
     np.testing.assert_array_equal(scales(dead, dead * 2), np.float32([1, 0.5, 0.5]))
     assert scales(flat, dead) is None
+
+
+def test_what_a_loop_repeats_keeps_what_it_had(tmp_path: Path) -> None:
+    """A step of a GRU: its product and its bias stand in the block that the loop runs."""
+    inside = [
+        build.const("b", BIAS),
+        build.const("pad_type", "valid"),
+        build.operation(
+            "conv", {"x": "in", "weight": "w", "bias": "b", "pad_type": "pad_type"}, [("y", MAP)]
+        ),
+    ]
+    blocks = [
+        build.block([build.const("again", np.array(False))], ["again"], [("at", MAP)]),
+        build.block(inside, ["y"], [("in", MAP)]),
+    ]
+    operations = [
+        build.const("w", FIRST),
+        build.operation("while_loop", {"loop_vars": "x"}, [("z", MAP)], blocks),
+    ]
+    file = build.write(tmp_path, build.model(operations, ["z"], [("x", MAP)], opset="CoreML7"))
+    store_rounded(file, {"w"}, {"any": rounded(FIRST, BIAS)})
+    (one,) = after(file)
+    np.testing.assert_array_equal(one.weight(), FIRST)
+    assert biases(file) == [BIAS.tolist()]
