@@ -117,7 +117,7 @@ def test_what_a_loop_repeats_keeps_what_it_had(tmp_path: Path) -> None:
         ),
     ]
     blocks = [
-        build.block([build.const("again", np.array(False))], ["again"], [("at", MAP)]),
+        build.block([build.const("again", np.zeros((), bool))], ["again"], [("at", MAP)]),
         build.block(inside, ["y"], [("in", MAP)]),
     ]
     operations = [
