@@ -28,7 +28,7 @@ FLOAT = "PyTorch eager, float"
 
 
 @dataclass(frozen=True)
-class Figure:
+class RatingTime:
     """One way to rate a face on this host, on one thread: medians in milliseconds, megabytes of the models.
 
     It is the full path: ``early_exit`` prints what faces cost that leave early.
@@ -44,7 +44,7 @@ class Figure:
     megabytes: float | None
 
 
-def figures(bundle: Bundle, runs: int) -> Iterator[Figure]:
+def figures(bundle: Bundle, runs: int) -> Iterator[RatingTime]:
     """Time every variant that runs here, and the float pipeline, by turns: a busy moment meets them all."""
     photograph, inputs = first_given(bundle).photograph, bundle.goldens[0].inputs()
     if photograph is None:
@@ -59,7 +59,7 @@ def figures(bundle: Bundle, runs: int) -> Iterator[Figure]:
     for name in ways:
         size = None if name == FLOAT else _megabytes(bundle, name)
         speedup = face_ms[FLOAT] / face_ms[name]
-        yield Figure(name, face_ms[name], photograph_ms[name], speedup, size)
+        yield RatingTime(name, face_ms[name], photograph_ms[name], speedup, size)
 
 
 def _megabytes(bundle: Bundle, variant: str) -> float:

@@ -26,7 +26,7 @@ HOST = "ms are of one thread of this host, all in turns in one run; a host is no
 
 
 @dataclass(frozen=True)
-class Subject:
+class Compared:
     """What is compared: ``models`` of a pipeline, inputs to calibrate by, and held-out ones.
 
     No ``models`` mean the end-to-end one; ``calibration`` empty means the inputs that come with the pipeline.
@@ -41,7 +41,7 @@ class Subject:
 Found = Sequence[Attempt] | Sequence[Quantised]
 
 
-def converters(subject: Subject, folder: Path, report: Progress) -> Sequence[Attempt]:
+def converters(subject: Compared, folder: Path, report: Progress) -> Sequence[Attempt]:
     """Compare the front ends."""
     pipeline = open_pipeline(subject.source)
     known = [model.name for model in pipeline.models]
@@ -53,7 +53,7 @@ def converters(subject: Subject, folder: Path, report: Progress) -> Sequence[Att
     return compare_converters(models, subject.source, folder, report)
 
 
-def quantisers(subject: Subject, folder: Path, report: Progress) -> Sequence[Quantised]:
+def quantisers(subject: Compared, folder: Path, report: Progress) -> Sequence[Quantised]:
     """Compare the ways to int8."""
     return compare_quantisers(subject.source, subject.faces, folder, report)
 
@@ -108,7 +108,7 @@ def _table(title: str, *headings: str) -> Table:
 class Comparison:
     """One comparison: how it is made, and how it is drawn."""
 
-    make: Callable[[Subject, Path, Progress], Found]
+    make: Callable[[Compared, Path, Progress], Found]
     draw: Callable[[Any], Table]
 
 
@@ -118,7 +118,7 @@ COMPARISONS: Mapping[str, Comparison] = {
 }
 
 
-def compare(name: str, subject: Subject, show: Callable[[Comparison, Found], None]) -> None:
+def compare(name: str, subject: Compared, show: Callable[[Comparison, Found], None]) -> None:
     """Make the comparison ``name`` and show it; exit 1 if anything that is installed failed."""
     comparison = COMPARISONS[name]
     with one_bar("running the float pipeline") as report, tempfile.TemporaryDirectory() as scratch:

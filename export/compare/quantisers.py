@@ -66,7 +66,7 @@ class Quantised:
 
 
 @dataclass(frozen=True)
-class Subject:
+class NamedModel:
     """The model that is quantised: where its pipeline comes from, and its name."""
 
     source: Source
@@ -77,7 +77,7 @@ class Subject:
         return component(open_pipeline(self.source), self.model)
 
 
-def by_mien(subject: Subject, folder: Path) -> None:
+def by_mien(subject: NamedModel, folder: Path) -> None:
     """Quantise as an export does; makes the float model for the others too."""
     pipeline, name = open_pipeline(subject.source), subject.model
     if pipeline.precision is None:
@@ -89,7 +89,7 @@ def by_mien(subject: Subject, folder: Path) -> None:
     _target(folder, OURS).write_bytes((folder / "tflite-int8" / f"{name}.tflite").read_bytes())
 
 
-def by_quantiser(subject: Subject, folder: Path) -> None:
+def by_quantiser(subject: NamedModel, folder: Path) -> None:
     """Quantise the same float model by ai-edge-quantizer's own recipe, ranges by least and greatest value.
 
     Its own calibration runs XNNPACK, which leaves tensors inside of what it fuses without data. Of weights
@@ -104,7 +104,7 @@ def by_quantiser(subject: Subject, folder: Path) -> None:
     _target(folder, "ai-edge-quantizer").write_bytes(quantised(job, as_statistics(model, ranges)))
 
 
-def by_quantiser_dynamically(subject: Subject, folder: Path) -> None:
+def by_quantiser_dynamically(subject: NamedModel, folder: Path) -> None:
     """Quantise the same float model by its recipe without ranges: inputs are quantised as they are read."""
     from ai_edge_quantizer import quantizer, recipe
 
@@ -113,7 +113,7 @@ def by_quantiser_dynamically(subject: Subject, folder: Path) -> None:
     _target(folder, "ai-edge-quantizer, dynamic").write_bytes(quantised(job))
 
 
-def by_onnx2tf(subject: Subject, folder: Path) -> None:
+def by_onnx2tf(subject: NamedModel, folder: Path) -> None:
     """Let onnx2tf quantise. It takes no pictures of bytes: pixels come as float32, 0..255."""
     given = folder / "calibration.npy"
     (name,) = subject.component().inputs
@@ -138,7 +138,7 @@ def by_onnx2tf(subject: Subject, folder: Path) -> None:
     _target(folder, "onnx2tf").write_bytes(made[-1].read_bytes())
 
 
-def by_tensorflow(subject: Subject, folder: Path) -> None:
+def by_tensorflow(subject: NamedModel, folder: Path) -> None:
     """Let TensorFlow's converter quantise what onnx2tf's TensorFlow back end made."""
     saved, one = folder / tf_converter.SAVED_MODEL, subject.component()
     run_onnx2tf(_onnx(subject, folder), saved, environment=TENSORFLOW, tflite_backend="tf_converter")
@@ -154,7 +154,7 @@ class Route:
     """One way to int8: ``make`` writes its model; it needs a front end of the name ``needs``."""
 
     name: str
-    make: Callable[["Subject", Path], None]
+    make: Callable[["NamedModel", Path], None]
     needs: str
 
 
@@ -190,7 +190,7 @@ def compare_quantisers(
     return measured
 
 
-def _tried(route: Route, subject: Subject, folder: Path) -> Quantised:
+def _tried(route: Route, subject: NamedModel, folder: Path) -> Quantised:
     """Quantise and judge, each in a process of its own: some int8 models divide by zero when they run."""
     (front_end,) = (one for one in FRONT_ENDS if one.name == route.needs)
     if not front_end.installed():
@@ -208,18 +208,18 @@ def _target(folder: Path, route: str) -> Path:
     return folder / f"{route}.tflite"
 
 
-def _onnx(subject: Subject, folder: Path) -> Path:
+def _onnx(subject: NamedModel, folder: Path) -> Path:
     exported = folder / f"{subject.model}.onnx"
     to_onnx(subject.component(), exported)
     return exported
 
 
-def _calibration(subject: Subject, folder: Path) -> list[dict[str, NDArray[Any]]]:
+def _calibration(subject: NamedModel, folder: Path) -> list[dict[str, NDArray[Any]]]:
     inputs = subject.component().inputs
     return [{name: sample[name] for name in inputs} for sample in load_samples(folder / "traces")]
 
 
-def _save_held_out(portraits: Path, source: Source, folder: Path) -> Subject:
+def _save_held_out(portraits: Path, source: Source, folder: Path) -> NamedModel:
     """Write held-out inputs [N, 1, ...] and their float ratings [N] where other processes find them.
 
     Raises:
@@ -234,7 +234,7 @@ def _save_held_out(portraits: Path, source: Source, folder: Path) -> Subject:
     named = {_INPUT: pipeline.end_to_end.inputs[0], _RATING: pipeline.spec.rating.tensor}
     arrays = {key: np.stack([sample[name] for sample in samples]) for key, name in named.items()}
     save_file(arrays, folder / _HELD_OUT)
-    return Subject(source, pipeline.end_to_end.name)
+    return NamedModel(source, pipeline.end_to_end.name)
 
 
 def _judge(folder: Path, route: str) -> None:

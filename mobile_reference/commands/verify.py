@@ -35,7 +35,7 @@ from mien.mobile_reference.verify.layers import divergences
 from mien.mobile_reference.verify.limits import (
     CAVEAT,
     NOT_JUDGED,
-    Figure,
+    JudgedFigure,
     choice_lines,
     failures,
     fidelity_record,
@@ -158,7 +158,7 @@ def verify(
 
 def _judge(
     bundle: Bundle, asked: _Request, tell: Tell
-) -> tuple[Verification, Fidelity, list[Figure], LabelReport | None]:
+) -> tuple[Verification, Fidelity, list[JudgedFigure], LabelReport | None]:
     """Do all that runs models, and tell what was done."""
 
     def progress(deviation: Deviation) -> None:
@@ -209,7 +209,9 @@ def _opened(bundle: Bundle, source: Path | None) -> Any:
     return pipeline
 
 
-def _print_beyond_goldens(fidelity: Fidelity, judged: Sequence[Figure], labelled: LabelReport | None) -> None:
+def _print_beyond_goldens(
+    fidelity: Fidelity, judged: Sequence[JudgedFigure], labelled: LabelReport | None
+) -> None:
     if judged:
         Console().print(fidelity_tables(judged, fidelity.faces))
         click.echo(CAVEAT)
@@ -248,7 +250,7 @@ def _with_goldens(bundle: Bundle, fidelity: Fidelity, progress: Callable[[str], 
     )
 
 
-def _cases(found: Verification, judged: Sequence[Figure]) -> Iterator[Case]:
+def _cases(found: Verification, judged: Sequence[JudgedFigure]) -> Iterator[Case]:
     """Tell every gate of every stage as a case, and every figure of held-out inputs."""
     for result in (*found.results, *found.platforms):
         name = f"{result.stage}: {title(result.gate)}" if result.gate else result.stage
@@ -260,7 +262,7 @@ def _cases(found: Verification, judged: Sequence[Figure]) -> Iterator[Case]:
         yield Case(figure.variant, f"held out: {figure.name}", failure, skipped)
 
 
-def _exit_on_failures(found: Verification, judged: Sequence[Figure]) -> None:
+def _exit_on_failures(found: Verification, judged: Sequence[JudgedFigure]) -> None:
     lines = [*(failure_line(failure) for failure in found.failures), *failures(judged)]
     for line in lines:
         say(line)
@@ -272,7 +274,7 @@ def _verification_record(
     bundle: Bundle,
     found: Verification,
     fidelity: Fidelity,
-    judged: Sequence[Figure],
+    judged: Sequence[JudgedFigure],
     labelled: LabelReport | None,
 ) -> dict[str, Any]:
     return {

@@ -23,7 +23,7 @@ from mien.models.appraisal.evaluation.evaluation_parts import (
     people_facts,
     target_sheet,
 )
-from mien.models.appraisal.evaluation.figures import POOLED, Figure, Key, Target
+from mien.models.appraisal.evaluation.figures import POOLED, Bound, Figure, Key
 from mien.models.appraisal.evaluation.statistics import (
     Interval,
     Rows,
@@ -186,8 +186,8 @@ def drawn_sheet(title: str, kinds: Sequence[str], figures: Sequence[Figure], sta
 
 
 UNSEEN_TARGETS = (
-    Target("unseen kinds: correlation with severity, mean of the kinds", "mean_pearson", 0.85, 1),
-    Target("unseen kinds at 0.5, AUROC", "image_auroc", 0.97, 1, POOLED, "0.5"),
+    Bound("unseen kinds: correlation with severity, mean of the kinds", "mean_pearson", 0.85, 1),
+    Bound("unseen kinds at 0.5, AUROC", "image_auroc", 0.97, 1, POOLED, "0.5"),
 )
 
 
