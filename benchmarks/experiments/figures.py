@@ -74,11 +74,11 @@ def _from_file(way: Appraiser, photograph: Path) -> None:
 def _by_turns(ways: Mapping[str, Callable[[], object]], runs: int) -> dict[str, float]:
     """Return each way's median time in milliseconds; the first turn warms up and does not count."""
     times: dict[str, list[float]] = {name: [] for name in ways}
-    for turn in range(runs + 1):
+    for round_ in range(runs + 1):
         for name, way in ways.items():
             start = time.perf_counter()
             way()
-            if turn:
+            if round_:
                 times[name].append((time.perf_counter() - start) * 1e3)
     return {name: statistics.median(spent) for name, spent in times.items()}
 

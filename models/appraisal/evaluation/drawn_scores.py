@@ -100,8 +100,8 @@ def rate_drawn(
     count, kinds = len(canvas.faces.portraits), catalogue.kinds
     scores = np.full((count, len(kinds), len(SEVERITIES)), np.nan)
     for row in range(count):
-        for turn in range(kinds_per_face):
-            place = (row * kinds_per_face + turn) % len(kinds)
+        for index in range(kinds_per_face):
+            place = (row * kinds_per_face + index) % len(kinds)
             for column, severity in enumerate(SEVERITIES):
                 picture = canvas.drawn(catalogue, row, kinds[place], severity)
                 scores[row, place, column] = score(picture)

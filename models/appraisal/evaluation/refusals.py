@@ -96,8 +96,8 @@ def _spoil(
 ) -> Iterator[tuple[str, PhotographVerdict]]:
     matrix = appraiser.prepare(photograph).alignment
     for kind, spoiler in SPOILERS.items():
-        chance = np.random.default_rng(crc32(f"{portrait.image.name} {kind}".encode()))
-        yield kind, judge_photograph(spoiler(photograph, matrix, chance), appraiser)
+        rng = np.random.default_rng(crc32(f"{portrait.image.name} {kind}".encode()))
+        yield kind, judge_photograph(spoiler(photograph, matrix, rng), appraiser)
 
 
 def _frontal(portrait: Portrait) -> bool:

@@ -41,8 +41,8 @@ class Face:
 def faces(count: int = 24) -> list[Face]:
     made = []
     for seed in range(count):
-        chance = np.random.default_rng(seed)
-        blocks = chance.integers(0, 256, (1, 8, 8, 3), dtype=np.uint8)
+        rng = np.random.default_rng(seed)
+        blocks = rng.integers(0, 256, (1, 8, 8, 3), dtype=np.uint8)
         inputs: Arrays = {"face": blocks.repeat(32, axis=1).repeat(32, axis=2)}
         known = run_functions(FUNCTIONS, SPEC.stages, inputs)
         made.append(Face(f"face-{seed}", known))
