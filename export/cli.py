@@ -69,7 +69,7 @@ worst that was searched with."""
     "--compare-converters",
     "comparison",
     flag_value="converters",
-    help="What front ends make of a graph.",
+    help="What converters make of a graph.",
 )
 @click.option(
     "--compare-quantisers", "comparison", flag_value="quantisers", help="What every way to int8 costs."

@@ -42,7 +42,7 @@ Found = Sequence[Attempt] | Sequence[Quantised]
 
 
 def converters(subject: Compared, folder: Path, report: Progress) -> Sequence[Attempt]:
-    """Compare the front ends."""
+    """Compare the converters."""
     pipeline = open_pipeline(subject.source)
     known = [model.name for model in pipeline.models]
     unknown = sorted(set(subject.models) - set(known))
@@ -59,10 +59,10 @@ def quantisers(subject: Compared, folder: Path, report: Progress) -> Sequence[Qu
 
 
 def converter_table(attempts: Sequence[Attempt]) -> Table:
-    """Draw what the front ends made, or why they made nothing."""
-    title = "float32 TFLite by front end, each proven against PyTorch"
+    """Draw what the converters made, or why they made nothing."""
+    title = "float32 TFLite by converter, each proven against PyTorch"
     table = _table(
-        title, "graph", "front end", "", "CPU s", "MB", "TRANSPOSE", "other moves", "not XNNPACK", "ms"
+        title, "graph", "converter", "", "CPU s", "MB", "TRANSPOSE", "other moves", "not XNNPACK", "ms"
     )
     for one in attempts:
         figures = ["-"] * 6
@@ -75,7 +75,7 @@ def converter_table(attempts: Sequence[Attempt]) -> Table:
                 *map(str, counts),
                 f"{model.ms:.1f}",
             ]
-        table.add_row(one.graph, one.front_end, one.state, *figures)
+        table.add_row(one.graph, one.converter, one.state, *figures)
     return table
 
 
@@ -100,7 +100,7 @@ def quantiser_table(found: Sequence[Quantised]) -> Table:
 def _table(title: str, *headings: str) -> Table:
     table = Table(title=title)
     for heading in headings:
-        table.add_column(heading, justify="left" if heading in ("graph", "front end", "by", "") else "right")
+        table.add_column(heading, justify="left" if heading in ("graph", "converter", "by", "") else "right")
     return table
 
 

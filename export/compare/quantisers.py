@@ -18,7 +18,7 @@ from mien.export.errors import ConversionError
 from mien.export.running.isolation import Limits, run_isolated
 from mien.export.running.jobs import Progress
 from mien.export.running.plan import convert_tflite, float_file, round_weights
-from mien.export.tflite.converters import FRONT_ENDS, tf_converter
+from mien.export.tflite.converters import CONVERTERS, tf_converter
 from mien.export.tflite.converters.onnx2tf_program import quantise_saved_model, run_onnx2tf
 from mien.export.tflite.converters.onnx_graph import to_onnx
 from mien.export.tflite.interpreter import Runner
@@ -151,7 +151,7 @@ def by_tensorflow(subject: NamedModel, folder: Path) -> None:
 
 @dataclass(frozen=True)
 class Route:
-    """One way to int8: ``make`` writes its model; it needs a front end of the name ``needs``."""
+    """One way to int8: ``make`` writes its model; it needs a converter of the name ``needs``."""
 
     name: str
     make: Callable[["NamedModel", Path], None]
@@ -192,9 +192,9 @@ def compare_quantisers(
 
 def _tried(route: Route, subject: NamedModel, folder: Path) -> Quantised:
     """Quantise and judge, each in a process of its own: some int8 models divide by zero when they run."""
-    (front_end,) = (one for one in FRONT_ENDS if one.name == route.needs)
-    if not front_end.installed():
-        return Quantised(route.name, MISSING, f"{route.name}: {front_end.install}")
+    (converter,) = (one for one in CONVERTERS if one.name == route.needs)
+    if not converter.installed():
+        return Quantised(route.name, MISSING, f"{route.name}: {converter.install}")
     make, judge = partial(route.make, subject, folder), partial(_judge, folder, route.name)
     try:
         for step, task in (("make", make), ("judge", judge)):
