@@ -95,7 +95,7 @@ def main(bundle: Path, runs: int, as_json: bool) -> None:  # noqa: FBT001 - clic
             click.echo(json_text(asdict(figure)))
         return
     table = Table(title=f"host, one thread, medians of {runs} runs by turns; not a phone")
-    for heading in ("", "face to score ms", "photograph to score ms", "speed-up", "one graph MB"):
+    for heading in ("", "face to score ms", "photograph to score ms", "speed-up", "end-to-end MB"):
         table.add_column(heading, justify="right" if heading else "left")
     for figure in found:
         size = f"{figure.megabytes:.2f}" if figure.megabytes else ""

@@ -81,7 +81,7 @@ def converter_table(attempts: Sequence[Attempt]) -> Table:
 
 def quantiser_table(found: Sequence[Quantised]) -> Table:
     """Draw what the ways to int8 cost."""
-    title = "the one graph in int8, score error in points of 100 over held-out faces"
+    title = "the end-to-end model in int8, score error in points of 100 over held-out faces"
     table = _table(title, "by", "", "faces", "mean", "95 %", "worst", "MB", "ms", "ARM64 M")
     counts = [one.cost.arm64 for one in found if one.cost]
     reasons = dict.fromkeys(f"not counted: {arm64.reason}" for arm64 in counts if arm64.count is None)

@@ -171,7 +171,7 @@ ROUTES: tuple[Route, ...] = (
 def compare_quantisers(
     source: Source, faces: Path, folder: Path, progress: Progress, routes: Sequence[Route] = ROUTES
 ) -> tuple[Quantised, ...]:
-    """Quantise the one graph by every route and judge each by held-out portraits, plain and drawn upon.
+    """Quantise the end-to-end model every way and judge each by held-out portraits, plain and drawn upon.
 
     ``folder`` holds the float pipeline's ``traces`` and takes what is made.
 

@@ -1,6 +1,6 @@
 """``--precision auto``: from a checkpoint and calibration faces to the file of assignments.
 
-The one graph is searched; the stages get what it gets.
+The end-to-end model is searched; the stages get what it gets.
 """
 
 import shutil

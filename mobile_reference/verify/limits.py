@@ -14,7 +14,7 @@ from mien.mobile_reference.coreml import NOT_VALIDATED
 from mien.mobile_reference.metrics import METRICS, Metric, allowed, mean, within, worst
 from mien.mobile_reference.output.json_text import finite_or_none
 
-from .held_out import Agreement, Fidelity, Flips, Likeness, VariantFidelity, worst_of
+from .held_out import Agreement, Crossings, Fidelity, Likeness, VariantFidelity, worst_of
 from .layers import DIVERGED
 from .stages import PAIR, agreement_limit
 
@@ -72,10 +72,12 @@ def _variant_figures(
             yield JudgedFigure(name, f"{gate.tensor} {gate.metric}, {NOT_JUDGED}", math.nan)
     yield from _noise_figures(name, found.likeness)
     for gate in spec.gates_by(IOU):
-        yield from _flip_figures(name, gate.tensor, [one for one in found.flips if one.mask == gate.tensor])
+        yield from _crossing_figures(
+            name, gate.tensor, [one for one in found.crossings if one.mask == gate.tensor]
+        )
     before = 0.0
-    for place, stage in enumerate(spec.stages if found.waterfalls else ()):
-        after = float(np.mean([one.points[place] for one in found.waterfalls]))
+    for place, stage in enumerate(spec.stages if found.stage_errors else ()):
+        after = float(np.mean([one.points[place] for one in found.stage_errors]))
         yield JudgedFigure(name, f"mean error up to {stage.name}", after)
         yield JudgedFigure(name, f"of this by {stage.name}", after - before)
         before = after
@@ -125,10 +127,10 @@ def _figure(
     )
 
 
-def _flip_figures(name: str, mask: str, flips: Sequence[Flips]) -> Iterator[JudgedFigure]:
-    yield JudgedFigure(name, f"{mask} pixels near a half", sum(one.near for one in flips))
-    yield JudgedFigure(name, "of all, crossed the half", sum(one.flipped for one in flips))
-    costs = [one.points for one in flips if not math.isnan(one.points)]
+def _crossing_figures(name: str, mask: str, crossings: Sequence[Crossings]) -> Iterator[JudgedFigure]:
+    yield JudgedFigure(name, f"{mask} pixels near a half", sum(one.near for one in crossings))
+    yield JudgedFigure(name, "of all, crossed the half", sum(one.crossed for one in crossings))
+    costs = [one.points for one in crossings if not math.isnan(one.points)]
     yield JudgedFigure(name, "cost of crossing, worst", max(costs, default=math.nan))
 
 

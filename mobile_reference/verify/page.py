@@ -68,7 +68,7 @@ def _worst(found: VariantFidelity) -> Iterator[Block]:
 def _waterfalls(fidelity: Fidelity, stages: Sequence[str]) -> Iterator[Waterfall]:
     """Draw the mean error after converting the first 1, 2, 3 ... stages, where it was measured."""
     for one in fidelity.variants:
-        means = np.mean([waterfall.points for waterfall in one.waterfalls] or np.nan, axis=0)
+        means = np.mean([errors.points for errors in one.stage_errors] or np.nan, axis=0)
         if np.isfinite(means).all():
             sums = dict(zip(stages, means.tolist(), strict=True))
             yield Waterfall(f"{one.variant}: mean error, and what each stage adds to it", sums)

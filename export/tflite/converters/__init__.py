@@ -42,7 +42,7 @@ def _converter(name: str, convert: Convert, environment: Environment, limits: Li
     return Converter(name, convert, installed, f"mien setup {environment.name}", limits)
 
 
-# Both take minutes for the one graph, and more on a busy machine.
+# Both take minutes for the end-to-end model, and more on a busy machine.
 _PATIENT = Limits(seconds=1200)
 CONVERTERS: tuple[Converter, ...] = (
     _converter(flatbuffer_direct.NAME, flatbuffer_direct.convert, TFLITE, Limits()),
@@ -50,4 +50,4 @@ CONVERTERS: tuple[Converter, ...] = (
     _converter(litert_torch.NAME, litert_torch.convert, LITERT_TORCH, _PATIENT),
 )
 DEFAULT = CONVERTERS[0]
-"""The converter of every graph: it takes the least time, and leaves no layout operation in the one graph."""
+"""The converter of all models: it takes the least time, and leaves no layout operation in the largest one."""
