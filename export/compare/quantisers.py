@@ -37,6 +37,7 @@ OURS = "mien"
 _LIMITS = Limits(seconds=1800)
 _HELD_OUT = "held-out.safetensors"
 _INPUT, _RATING = "input", "rating"
+_FED = "input.npy"
 
 
 @dataclass(frozen=True)
@@ -263,8 +264,8 @@ def _measured(found: Sequence[Quantised], folder: Path) -> tuple[Quantised, ...]
     face = load_file(folder / _HELD_OUT)[_INPUT][0]
     runners = {route: Runner(model) for route, model in models.items()}
     times = interleaved_ms({route: (runner, [_fed(runner, face)]) for route, runner in runners.items()})
-    np.save(folder / "face.npy", face)
-    counts = count_instructions(models, folder / "face.npy")
+    np.save(folder / _FED, face)
+    counts = count_instructions(models, folder / _FED)
     costs = {name: _cost(model, times[name], counts[name]) for name, model in models.items()}
     return tuple(replace(one, cost=costs.get(one.route)) for one in found)
 
