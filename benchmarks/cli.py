@@ -26,7 +26,7 @@ from mien.mobile_reference.run.models import TFLITE
 from .apps import android_package, android_results, apple_package, apple_results
 from .apps.generated_project import measured, variants_for
 from .emulation.emulator import DEFAULT_PRESET, PRESETS
-from .emulation.sysroot import open_userland
+from .emulation.sysroot import open_sysroot
 from .errors import DeviceLost
 from .estimates.estimate import chosen_variants, estimates, make_estimate_report
 from .estimates.evidence import claim_goals
@@ -377,8 +377,8 @@ def _host_targets(_: Options, progress: Progress) -> list[Target]:
 
 def _arm64_targets(options: Options, progress: Progress) -> list[Target]:
     cache = options["cache"] or default_cache()
-    userland = open_userland(cache)
-    return [Arm64Target(preset, userland, progress) for preset in options["presets"] or (DEFAULT_PRESET,)]
+    sysroot = open_sysroot(cache)
+    return [Arm64Target(preset, sysroot, progress) for preset in options["presets"] or (DEFAULT_PRESET,)]
 
 
 def _android_targets(options: Options, progress: Progress) -> list[Target]:

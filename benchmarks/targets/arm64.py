@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from mien.benchmarks.emulation.emulator import Emulator
 from mien.benchmarks.emulation.profile import products_by_kind
-from mien.benchmarks.emulation.sysroot import Userland
+from mien.benchmarks.emulation.sysroot import Sysroot
 from mien.benchmarks.pipeline import Given, differences, largest_difference, models_behind
 from mien.benchmarks.results.records import BenchSpec, Device, Parity, Result
 from mien.mobile_reference.bundle.reader import Bundle, Variant
@@ -58,8 +58,8 @@ _MIXED = _Tolerance(1 / 255, "of full scale", _full_scale)
 class Arm64Target:
     """Runs the models that an app runs on an emulated processor."""
 
-    def __init__(self, preset: str, userland: Userland, progress: Callable[[str], None]) -> None:
-        self._emulator = Emulator(preset, userland)
+    def __init__(self, preset: str, sysroot: Sysroot, progress: Callable[[str], None]) -> None:
+        self._emulator = Emulator(preset, sysroot)
         self._progress = progress
 
     def probe(self) -> Device:

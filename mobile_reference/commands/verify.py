@@ -35,7 +35,7 @@ from mien.mobile_reference.verify.layers import LayerErrors, divergences, layer_
 from mien.mobile_reference.verify.limits import (
     CAVEAT,
     NOT_JUDGED,
-    Figure,
+    JudgedFigure,
     choice_lines,
     failures,
     fidelity_record,
@@ -86,7 +86,7 @@ class _Found(NamedTuple):
 
     goldens: Verification
     fidelity: Fidelity
-    figures: list[Figure]
+    figures: list[JudgedFigure]
     labels: LabelReport | None
     layers: Sequence[LayerErrors]
 
@@ -242,7 +242,9 @@ def _opened(bundle: Bundle, source: Path | None) -> Any:
     return pipeline
 
 
-def _print_beyond_goldens(fidelity: Fidelity, judged: Sequence[Figure], labelled: LabelReport | None) -> None:
+def _print_beyond_goldens(
+    fidelity: Fidelity, judged: Sequence[JudgedFigure], labelled: LabelReport | None
+) -> None:
     if judged:
         Console().print(fidelity_tables(judged, fidelity.faces))
         click.echo(CAVEAT)
@@ -274,7 +276,7 @@ def _judge_held_out(
         )
 
 
-def _cases(found: Verification, judged: Sequence[Figure]) -> Iterator[Case]:
+def _cases(found: Verification, judged: Sequence[JudgedFigure]) -> Iterator[Case]:
     """Tell every gate of every stage as a case, and every figure of held-out inputs."""
     for result in (*found.results, *found.platforms):
         name = f"{result.stage}: {title(result.gate)}" if result.gate else result.stage
@@ -286,7 +288,7 @@ def _cases(found: Verification, judged: Sequence[Figure]) -> Iterator[Case]:
         yield Case(figure.variant, f"held out: {figure.name}", failure, skipped)
 
 
-def _exit_on_failures(found: Verification, judged: Sequence[Figure]) -> None:
+def _exit_on_failures(found: Verification, judged: Sequence[JudgedFigure]) -> None:
     lines = [*(failure_line(failure) for failure in found.failures), *failures(judged)]
     for line in lines:
         say(line)
@@ -298,7 +300,7 @@ def _verification_record(
     bundle: Bundle,
     found: Verification,
     fidelity: Fidelity,
-    judged: Sequence[Figure],
+    judged: Sequence[JudgedFigure],
     labelled: LabelReport | None,
 ) -> dict[str, Any]:
     return {

@@ -10,7 +10,7 @@ import pytest
 
 from mien.benchmarks.emulation import baseline
 from mien.benchmarks.emulation.profile import by_kind, dearest, products_by_kind
-from mien.benchmarks.emulation.sysroot import Userland
+from mien.benchmarks.emulation.sysroot import Sysroot
 from mien.benchmarks.results.records import Work
 from mien.mobile_reference.bundle.reader import open_bundle
 from mien.mobile_reference.tflite.model_file import Operator, TensorOf, TFLiteFile
@@ -19,11 +19,11 @@ from tests.benchmarks.targets.test_bench_arm64 import needs_emulator
 
 @needs_emulator
 def test_the_work_of_an_appraisal_has_not_grown(
-    exported: Path, userland: Userland, capsys: pytest.CaptureFixture[str]
+    exported: Path, sysroot: Sysroot, capsys: pytest.CaptureFixture[str]
 ) -> None:
     stored = baseline.read_stored()
     bundle = open_bundle(exported)
-    results = baseline.count(bundle, userland.folder.parent, [baseline.DEFAULT_PRESET])
+    results = baseline.count(bundle, sysroot.folder.parent, [baseline.DEFAULT_PRESET])
     found = baseline.record(bundle, results)
     needed = found["instructions"]["typical"]
     with capsys.disabled():
@@ -62,7 +62,7 @@ def test_the_goals_say_what_was_found(typical: int, verdict: str) -> None:
     whole, growth, ratio = baseline.goals(stored, found)
     assert (whole.found, whole.verdict) == (typical + 100, "no goal")
     assert growth.verdict == "met"
-    assert ratio.line == f"one graph, typical / baseline: {typical / 1000:.3f}; goal 0.600, {verdict}"
+    assert ratio.line == f"end-to-end model, typical / baseline: {typical / 1000:.3f}; goal 0.600, {verdict}"
 
 
 def test_a_change_of_models_is_told() -> None:
