@@ -20,13 +20,11 @@ from mien.mobile_reference.errors import UsageError
 from mien.mobile_reference.installed import entry_points
 from mien.mobile_reference.output.text import nearest, say, shown
 
-from .start import ENDING, INTERRUPTED, end_at_once
+from .signals import ENDING, INTERRUPTED, USUAL
 
 COMMANDS = "mien.commands"
 BAD = 2
 """Exit code: wrong use, bad input or surroundings."""
-_USUAL = (signal.SIG_DFL, signal.default_int_handler, end_at_once)
-"""What a signal meets that nobody has taken."""
 
 
 # Modules that the light install lacks, and what brings them.
@@ -227,7 +225,7 @@ def _terminated_as_interrupted() -> Iterator[None]:
     # Whoever ignores a signal, as nohup does, or has a handler of their own, keeps it.
     here = threading.current_thread() is threading.main_thread()
     found = {one: signal.getsignal(one) for one in ENDING if here}
-    taken = {one: handler for one, handler in found.items() if handler in _USUAL}
+    taken = {one: handler for one, handler in found.items() if handler in USUAL}
     for one in taken:
         signal.signal(one, interrupt)
     try:
