@@ -5,7 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from PIL import Image, ImageCms
+from PIL import Image
 
 from mien.mobile_reference.errors import PhotographError
 
@@ -22,6 +22,8 @@ def srgb_converter(path: Path, profile: Any) -> Callable[[Image.Image], Image.Im
         PhotographError: the profile is damaged, or (when a picture is converted) of another kind of
             picture. The colours could only be guessed, and a wrong guess moves a score by several points.
     """
+    from PIL import ImageCms  # most photographs have no profile
+
     unusable = PhotographError(
         f"{path} has a colour profile (ICC) that cannot be used; save it as sRGB, or without a profile"
     )
