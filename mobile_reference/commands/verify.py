@@ -1,6 +1,6 @@
 """The command ``mien verify``."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from itertools import count
@@ -14,8 +14,9 @@ from mien.mobile_reference.bundle.reader import Bundle, open_bundle
 from mien.mobile_reference.bundle.shipped import shipped_bundle
 from mien.mobile_reference.coreml import NOT_VALIDATED
 from mien.mobile_reference.errors import ChildError, UsageError
+from mien.mobile_reference.files import default_cache
 from mien.mobile_reference.installed import entry_points
-from mien.mobile_reference.metrics import METRICS
+from mien.mobile_reference.metrics import METRICS, Metric
 from mien.mobile_reference.output.file import OutputFile
 from mien.mobile_reference.output.json_text import json_text
 from mien.mobile_reference.output.text import say
@@ -23,6 +24,7 @@ from mien.mobile_reference.report.junit import Case
 from mien.mobile_reference.report.junit import junit as junit_text
 from mien.mobile_reference.run.child import Child, Limits, Tell
 from mien.mobile_reference.run.threads import torch_threads, usable_cores
+from mien.mobile_reference.run.vulkan import SoftwareVulkan
 from mien.mobile_reference.verify.held_out import Fidelity, fitting, judge_fidelity, merged
 from mien.mobile_reference.verify.held_out_tables import fidelity_tables
 from mien.mobile_reference.verify.labels import (
@@ -41,6 +43,14 @@ from mien.mobile_reference.verify.limits import (
     fidelity_record,
     figures,
 )
+from mien.mobile_reference.verify.on_gpu import (
+    UNITS,
+    OnGPU,
+    gpu_record,
+    on_tflite,
+    placements_table,
+    verify_on_gpu,
+)
 from mien.mobile_reference.verify.repeatability import repeats
 from mien.mobile_reference.verify.stages import Deviation, Verification
 from mien.mobile_reference.verify.stages import verify as verify_bundle
@@ -58,21 +68,51 @@ SOURCES = "mien.sources"
 """Who opens a float pipeline, which brings held-out inputs with what it makes of them."""
 _PATH = click.Path(path_type=Path)
 _WITH_PYTORCH = Limits(memory=8 << 30, seconds=0)
+# Shaders are compiled when they are first run.
+_ON_GPU = Limits(memory=4 << 30, seconds=900)
+CPU = "cpu"
 
 
 class _Request(NamedTuple):
-    """What is judged by: held-out inputs, the source of the float pipeline, labels; by how many processes."""
+    """What is judged by: held-out inputs, the source of the float pipeline, labels; by how many processes.
+
+    ``unit`` is what runs the models.
+    """
 
     folder: Path | None
     source: Path | None
     labels: Path | None
     threads: int
     jobs: int
+    unit: str
 
     @property
     def needs_pipeline(self) -> bool:
         """Tell whether the float pipeline has to be opened."""
         return any((self.folder, self.source, self.labels))
+
+    @property
+    def limits(self) -> Limits:
+        """What the process that judges may use."""
+        if self.needs_pipeline:
+            return _WITH_PYTORCH
+        return Limits() if self.unit == CPU else _ON_GPU
+
+
+class _Found(NamedTuple):
+    """What was found: by the golden inputs, beyond them, by labels, and on the GPU if that ran the models."""
+
+    goldens: Verification
+    fidelity: Fidelity
+    judged: Sequence[Figure]
+    labelled: LabelReport | None
+    gpu: OnGPU | None
+
+    @property
+    def failures(self) -> list[str]:
+        """A line for each gate that failed, and for what no gate may see."""
+        beyond = self.gpu.problems if self.gpu else ()
+        return [*map(failure_line, self.goldens.failures), *failures(self.judged), *beyond]
 
 
 @click.command(
@@ -81,6 +121,7 @@ class _Request(NamedTuple):
         "verify bundle --junit verify.xml",
         "verify bundle --held-out photographs --page verify.html",
         "verify bundle --labels labels.csv --pipeline grader.py",
+        "verify bundle --unit gpu",
     )
 )
 @click.argument("bundle", type=_PATH, required=False)
@@ -98,6 +139,13 @@ class _Request(NamedTuple):
 @click.option("--labels", type=_PATH, help="CSV file,label: judge by the --pipeline's metric too.")
 @click.option("--faces", type=_PATH, hidden=True, expose_value=False, callback=renamed("--held-out"))
 @click.option("--checkpoint", type=_PATH, hidden=True, expose_value=False, callback=renamed("--pipeline"))
+@click.option(
+    "--unit",
+    default=CPU,
+    show_default=True,
+    type=click.Choice([CPU, *UNITS]),
+    help="What runs the TFLite models: gpu is LiteRT's GPU delegate on software Vulkan.",
+)
 @click.option("--threads", default=1, show_default=True, type=click.IntRange(1, 64))
 @click.option(
     "--jobs", type=click.IntRange(1, 256), help="Processes that share held-out inputs (default: cores)."
@@ -112,6 +160,7 @@ def verify(
     pipeline: Path | None,
     labels: Path | None,
     page: Path | None,
+    unit: str,
     threads: int,
     jobs: int | None,
     as_json: bool,  # noqa: FBT001 - click passes flags so
@@ -124,53 +173,86 @@ def verify(
     made from judge every tensor with a gate, and the platforms against each other; portraits do it plain
     and with drawn anomalies. A gate that is a function is judged by its --pipeline alone.
     """
-    opened = open_bundle(bundle or shipped_bundle()).only(variants)
+    asked = _Request(held_out, pipeline, labels, threads, jobs or usable_cores(), unit)
+    opened = _opened_for(asked, bundle or shipped_bundle(), variants, page)
     files = {path: OutputFile.at(path) for path in (output, page, junit) if path}
-    limits = _WITH_PYTORCH if held_out or pipeline or labels else Limits()
-    asked = _Request(held_out, pipeline, labels, threads, jobs or usable_cores())
-    child = Child(partial(_judge, opened, asked), limits)
+    found = _judged_apart(opened, asked)
+    report = json_text(_verification_record(opened, found), indent=2)
+    if output:
+        files[output].write(report + "\n")
+    if page:
+        from mien.mobile_reference.verify.page import verify_page
+
+        files[page].write(verify_page(opened, found.goldens, found.fidelity, found.judged))
+    if junit:
+        files[junit].write(junit_text(f"mien verify {opened.name}", list(_cases(found))))
+    if as_json:
+        click.echo(report)
+    else:
+        _print(opened, found)
+    for line in found.failures:
+        say(line)
+    if found.failures:
+        raise click.exceptions.Exit(1)
+
+
+def _judged_apart(bundle: Bundle, asked: _Request) -> _Found:
+    """Judge in a process of its own, and show how far it is.
+
+    Raises:
+        ChildError: it died or passed a limit. Errors of what it does are raised too.
+    """
+    child = Child(partial(_judge, bundle, asked), asked.limits)
     last = "nothing"
     with Console(stderr=True).status("verifying") as status:
         try:
             for last in child:
                 status.update(f"verifying {last}")
         except ChildError as error:
-            raise ChildError(f"{opened.path}: {error}, last done: {last}; export the bundle again") from error
-    found, fidelity, judged, labelled = child.result
-    report = json_text(_verification_record(opened, found, fidelity, judged, labelled), indent=2)
-    if output:
-        files[output].write(report + "\n")
-    if page:
-        from mien.mobile_reference.verify.page import verify_page
-
-        files[page].write(verify_page(opened, found, fidelity, judged))
-    if junit:
-        files[junit].write(junit_text(f"mien verify {opened.name}", list(_cases(found, judged))))
-    if as_json:
-        click.echo(report)
-    else:
-        Console().print(stages_table(opened, found))
-        for line in (*remarks(opened, found), *choice_lines(opened)):
-            click.echo(line)
-        _print_beyond_goldens(fidelity, judged, labelled)
-    _exit_on_failures(found, judged)
+            raise ChildError(f"{bundle.path}: {error}, last done: {last}; export the bundle again") from error
+    return child.result
 
 
-def _judge(
-    bundle: Bundle, asked: _Request, tell: Tell
-) -> tuple[Verification, Fidelity, list[Figure], LabelReport | None]:
+def _opened_for(asked: _Request, folder: Path, variants: Sequence[str], page: Path | None) -> Bundle:
+    """Open the bundle with the variants that are judged.
+
+    Raises:
+        UsageError: another unit than the CPU is to judge what it cannot.
+    """
+    opened = open_bundle(folder).only(variants)
+    if asked.unit == CPU:
+        return opened
+    for option, given in (("--held-out", asked.folder), ("--labels", asked.labels), ("--page", page)):
+        if given:
+            raise UsageError(f"--unit {asked.unit} judges by the golden inputs alone; leave {option} out")
+    return on_tflite(opened)
+
+
+def _print(bundle: Bundle, found: _Found) -> None:
+    console = Console()
+    if found.gpu:
+        console.print(placements_table(found.gpu))
+    console.print(stages_table(bundle, found.goldens))
+    for line in (*remarks(bundle, found.goldens), *choice_lines(bundle)):
+        click.echo(line)
+    if found.judged:
+        console.print(fidelity_tables(found.judged, found.fidelity.faces))
+        click.echo(CAVEAT)
+    if found.labelled:
+        console.print(labels_table(found.labelled))
+    if found.gpu:
+        click.echo(f"The models ran {found.gpu.unit.label}.")
+
+
+def _judge(bundle: Bundle, asked: _Request, tell: Tell) -> _Found:
     """Do all that runs models, and tell what was done."""
-
-    def progress(deviation: Deviation) -> None:
-        tell(f"{deviation.variant}: {deviation.face}, {deviation.stage}")
-
     # Before this process has threads.
     others = _other_shares(bundle, asked) if asked.folder else []
     try:
         pipeline = _opened(bundle, asked.source) if asked.needs_pipeline else None
         labelled = pipeline.inputs.labelled(pipeline, asked.labels) if pipeline and asked.labels else None
         metrics = pipeline.metrics if pipeline else METRICS
-        found = verify_bundle(bundle, progress, asked.threads, metrics)
+        found, on_gpu = _judge_goldens(bundle, asked, metrics, tell)
         fidelity = Fidelity((), ())
         if asked.folder:
             first = _judge_held_out(bundle, pipeline, asked, _share(0, asked.jobs), tell)
@@ -179,7 +261,22 @@ def _judge(
     finally:
         for other in others:
             other.end()
-    return found, fidelity, figures(bundle, fidelity, metrics), by_labels
+    return _Found(found, fidelity, figures(bundle, fidelity, metrics), by_labels, on_gpu)
+
+
+def _judge_goldens(
+    bundle: Bundle, asked: _Request, metrics: Mapping[str, Metric], tell: Tell
+) -> tuple[Verification, OnGPU | None]:
+    """Judge by the golden inputs, on the unit that is asked for."""
+
+    def progress(deviation: Deviation) -> None:
+        tell(f"{deviation.variant}: {deviation.face}, {deviation.stage}")
+
+    if asked.unit == CPU:
+        return verify_bundle(bundle, progress, asked.threads, metrics), None
+    unit = UNITS[asked.unit]
+    on_gpu = verify_on_gpu(bundle, unit, SoftwareVulkan(default_cache() / unit.folder), progress, metrics)
+    return on_gpu.verification, on_gpu
 
 
 def _share(first: int, jobs: int) -> slice:
@@ -207,14 +304,6 @@ def _opened(bundle: Bundle, source: Path | None) -> Any:
             f"{pipeline.weights[:12]}; give the bundle's own with --pipeline"
         )
     return pipeline
-
-
-def _print_beyond_goldens(fidelity: Fidelity, judged: Sequence[Figure], labelled: LabelReport | None) -> None:
-    if judged:
-        Console().print(fidelity_tables(judged, fidelity.faces))
-        click.echo(CAVEAT)
-    if labelled:
-        Console().print(labels_table(labelled))
 
 
 def _judge_held_out(
@@ -248,44 +337,35 @@ def _with_goldens(bundle: Bundle, fidelity: Fidelity, progress: Callable[[str], 
     )
 
 
-def _cases(found: Verification, judged: Sequence[Figure]) -> Iterator[Case]:
-    """Tell every gate of every stage as a case, and every figure of held-out inputs."""
-    for result in (*found.results, *found.platforms):
+def _cases(found: _Found) -> Iterator[Case]:
+    """Tell every gate of every stage as a case, every figure of held-out inputs, and what no gate may see."""
+    for result in (*found.goldens.results, *found.goldens.platforms):
         name = f"{result.stage}: {title(result.gate)}" if result.gate else result.stage
         failure = failure_line(result) if result.passed is False else ""
         skipped = "" if result.passed is not None else NOT_JUDGED if result.gate else "ungated"
         yield Case(result.variant, name, failure, skipped)
-    for figure in judged:
+    for figure in found.judged:
         failure, skipped = "; ".join(failures([figure])), "" if figure.passed is not None else NOT_JUDGED
         yield Case(figure.variant, f"held out: {figure.name}", failure, skipped)
+    if found.gpu:
+        for placed in found.gpu.placed:
+            problems = "; ".join(found.gpu.problems_of(placed))
+            yield Case(placed.variant, f"on the GPU: {placed.model}", problems)
 
 
-def _exit_on_failures(found: Verification, judged: Sequence[Figure]) -> None:
-    lines = [*(failure_line(failure) for failure in found.failures), *failures(judged)]
-    for line in lines:
-        say(line)
-    if lines:
-        raise click.exceptions.Exit(1)
-
-
-def _verification_record(
-    bundle: Bundle,
-    found: Verification,
-    fidelity: Fidelity,
-    judged: Sequence[Figure],
-    labelled: LabelReport | None,
-) -> dict[str, Any]:
+def _verification_record(bundle: Bundle, found: _Found) -> dict[str, Any]:
     return {
         "bundle": bundle.name,
         "variants": [variant.name for variant in bundle.variants],
         "goldens": len(bundle.goldens),
-        "passed": not found.failures and not failures(judged),
-        "results": [result_record(result) for result in found.results],
-        "platforms": [result_record(result) for result in found.platforms],
-        "ungated": list(found.ungated),
-        "fidelity": fidelity_record(judged, fidelity.faces) if judged else None,
-        "labels": labels_record(labelled) if labelled else None,
+        "passed": not found.failures,
+        "results": [result_record(result) for result in found.goldens.results],
+        "platforms": [result_record(result) for result in found.goldens.platforms],
+        "ungated": list(found.goldens.ungated),
+        "fidelity": fidelity_record(found.judged, found.fidelity.faces) if found.judged else None,
+        "labels": labels_record(found.labelled) if found.labelled else None,
         "choice": bundle.manifest.get("choice", {}),
         "left_out": bundle.manifest.get("left_out", []),
         "core_ml": f"executed by mien's evaluator, {NOT_VALIDATED}",
+        "gpu": gpu_record(found.gpu) if found.gpu else None,
     }
