@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import click
 from rich.console import Console
 
-from mien.mobile_reference.bundle.reader import Bundle, open_bundle
+from mien.mobile_reference.bundle.reader import Bundle, Variant, open_bundle
 from mien.mobile_reference.bundle.shipped import shipped_bundle
 from mien.mobile_reference.coreml import NOT_VALIDATED
 from mien.mobile_reference.errors import ChildError, UsageError
@@ -33,7 +33,7 @@ from mien.mobile_reference.verify.labels import (
     labels_record,
     labels_table,
 )
-from mien.mobile_reference.verify.layers import divergences
+from mien.mobile_reference.verify.layers import LayerErrors, divergences, layer_errors
 from mien.mobile_reference.verify.limits import (
     CAVEAT,
     NOT_JUDGED,
@@ -43,6 +43,7 @@ from mien.mobile_reference.verify.limits import (
     fidelity_record,
     figures,
 )
+from mien.mobile_reference.verify.model_explorer import layers_folder, write_layers
 from mien.mobile_reference.verify.on_gpu import (
     UNITS,
     OnGPU,
@@ -76,7 +77,7 @@ CPU = "cpu"
 class _Request(NamedTuple):
     """What is judged by: held-out inputs, the source of the float pipeline, labels; by how many processes.
 
-    ``unit`` is what runs the models.
+    ``layers`` asks for the errors of every layer against ``exact``; ``unit`` is what runs the models.
     """
 
     folder: Path | None
@@ -84,6 +85,8 @@ class _Request(NamedTuple):
     labels: Path | None
     threads: int
     jobs: int
+    exact: Variant
+    layers: bool
     unit: str
 
     @property
@@ -100,25 +103,26 @@ class _Request(NamedTuple):
 
 
 class _Found(NamedTuple):
-    """What was found: by the golden inputs, beyond them, by labels, and on the GPU if that ran the models."""
+    """All that was judged; ``gpu`` is none where the CPU ran the models."""
 
     goldens: Verification
     fidelity: Fidelity
-    judged: Sequence[Figure]
-    labelled: LabelReport | None
+    figures: list[Figure]
+    labels: LabelReport | None
+    layers: Sequence[LayerErrors]
     gpu: OnGPU | None
 
     @property
     def failures(self) -> list[str]:
-        """A line for each gate that failed, and for what no gate may see."""
-        beyond = self.gpu.problems if self.gpu else ()
-        return [*map(failure_line, self.goldens.failures), *failures(self.judged), *beyond]
+        """A line for each gate that failed, and for what no gate sees."""
+        beyond = self.gpu.problems if self.gpu else []
+        return [*map(failure_line, self.goldens.failures), *failures(self.figures), *beyond]
 
 
 @click.command(
     epilog=examples(
         "verify bundle --variant tflite-int8",
-        "verify bundle --junit verify.xml",
+        "verify bundle --junit verify.xml --layers layers",
         "verify bundle --held-out photographs --page verify.html",
         "verify bundle --labels labels.csv --pipeline grader.py",
         "verify bundle --unit gpu",
@@ -137,6 +141,9 @@ class _Found(NamedTuple):
     "--page", type=_PATH, help="Also write an HTML page; with --held-out it shows the worst inputs."
 )
 @click.option("--labels", type=_PATH, help="CSV file,label: judge by the --pipeline's metric too.")
+@click.option(
+    "--layers", type=_PATH, help="Also write each TFLite layer's error into this folder, for Model Explorer."
+)
 @click.option("--faces", type=_PATH, hidden=True, expose_value=False, callback=renamed("--held-out"))
 @click.option("--checkpoint", type=_PATH, hidden=True, expose_value=False, callback=renamed("--pipeline"))
 @click.option(
@@ -159,6 +166,7 @@ def verify(
     held_out: Path | None,
     pipeline: Path | None,
     labels: Path | None,
+    layers: Path | None,
     page: Path | None,
     unit: str,
     threads: int,
@@ -173,59 +181,41 @@ def verify(
     made from judge every tensor with a gate, and the platforms against each other; portraits do it plain
     and with drawn anomalies. A gate that is a function is judged by its --pipeline alone.
     """
-    asked = _Request(held_out, pipeline, labels, threads, jobs or usable_cores(), unit)
-    opened = _opened_for(asked, bundle or shipped_bundle(), variants, page)
+    whole = open_bundle(bundle or shipped_bundle())
+    opened, exact = whole.only(variants), whole.most_exact
+    asked = _Request(
+        held_out, pipeline, labels, threads, jobs or usable_cores(), exact, layers is not None, unit
+    )
+    if unit != CPU:
+        _check_unit(asked, page)
+        opened = on_tflite(opened)
     files = {path: OutputFile.at(path) for path in (output, page, junit) if path}
-    found = _judged_apart(opened, asked)
+    folder = layers_folder(layers, opened, exact) if layers else None
+    found = _judged_in_child(opened, asked)
     report = json_text(_verification_record(opened, found), indent=2)
     if output:
         files[output].write(report + "\n")
     if page:
         from mien.mobile_reference.verify.page import verify_page
 
-        files[page].write(verify_page(opened, found.goldens, found.fidelity, found.judged))
+        files[page].write(verify_page(opened, found.goldens, found.fidelity, found.figures))
+    if folder:
+        write_layers(folder, opened, found.layers)
     if junit:
         files[junit].write(junit_text(f"mien verify {opened.name}", list(_cases(found))))
     if as_json:
         click.echo(report)
     else:
         _print(opened, found)
-    for line in found.failures:
-        say(line)
-    if found.failures:
-        raise click.exceptions.Exit(1)
+    _exit_on_failures(found)
 
 
-def _judged_apart(bundle: Bundle, asked: _Request) -> _Found:
-    """Judge in a process of its own, and show how far it is.
-
-    Raises:
-        ChildError: it died or passed a limit. Errors of what it does are raised too.
-    """
-    child = Child(partial(_judge, bundle, asked), asked.limits)
-    last = "nothing"
-    with Console(stderr=True).status("verifying") as status:
-        try:
-            for last in child:
-                status.update(f"verifying {last}")
-        except ChildError as error:
-            raise ChildError(f"{bundle.path}: {error}, last done: {last}; export the bundle again") from error
-    return child.result
-
-
-def _opened_for(asked: _Request, folder: Path, variants: Sequence[str], page: Path | None) -> Bundle:
-    """Open the bundle with the variants that are judged.
-
-    Raises:
-        UsageError: another unit than the CPU is to judge what it cannot.
-    """
-    opened = open_bundle(folder).only(variants)
-    if asked.unit == CPU:
-        return opened
-    for option, given in (("--held-out", asked.folder), ("--labels", asked.labels), ("--page", page)):
+def _check_unit(asked: _Request, page: Path | None) -> None:
+    """Refuse what is judged on the CPU alone."""
+    beyond = {"--held-out": asked.folder, "--labels": asked.labels, "--page": page, "--layers": asked.layers}
+    for option, given in beyond.items():
         if given:
             raise UsageError(f"--unit {asked.unit} judges by the golden inputs alone; leave {option} out")
-    return on_tflite(opened)
 
 
 def _print(bundle: Bundle, found: _Found) -> None:
@@ -235,13 +225,27 @@ def _print(bundle: Bundle, found: _Found) -> None:
     console.print(stages_table(bundle, found.goldens))
     for line in (*remarks(bundle, found.goldens), *choice_lines(bundle)):
         click.echo(line)
-    if found.judged:
-        console.print(fidelity_tables(found.judged, found.fidelity.faces))
+    if found.figures:
+        console.print(fidelity_tables(found.figures, found.fidelity.faces))
         click.echo(CAVEAT)
-    if found.labelled:
-        console.print(labels_table(found.labelled))
+    if found.labels:
+        console.print(labels_table(found.labels))
     if found.gpu:
         click.echo(f"The models ran {found.gpu.unit.label}.")
+
+
+def _judged_in_child(bundle: Bundle, asked: _Request) -> _Found:
+    """Have a process of its own judge, and show what it does."""
+    child = Child(partial(_judge, bundle, asked), asked.limits)
+    last = "nothing"
+    with Console(stderr=True).status("verifying") as status:
+        try:
+            for last in child:
+                status.update(f"verifying {last}")
+        except ChildError as error:
+            raise ChildError(f"{bundle.path}: {error}, last done: {last}; export the bundle again") from error
+    found: _Found = child.result
+    return found
 
 
 def _judge(bundle: Bundle, asked: _Request, tell: Tell) -> _Found:
@@ -253,15 +257,20 @@ def _judge(bundle: Bundle, asked: _Request, tell: Tell) -> _Found:
         labelled = pipeline.inputs.labelled(pipeline, asked.labels) if pipeline and asked.labels else None
         metrics = pipeline.metrics if pipeline else METRICS
         found, on_gpu = _judge_goldens(bundle, asked, metrics, tell)
+        errors = layer_errors(bundle, asked.exact, tell) if asked.folder or asked.layers else ()
         fidelity = Fidelity((), ())
         if asked.folder:
             first = _judge_held_out(bundle, pipeline, asked, _share(0, asked.jobs), tell)
-            fidelity = _with_goldens(bundle, merged([first, *(other.wait() for other in others)]), tell)
+            fidelity = replace(
+                merged([first, *(other.wait() for other in others)]),
+                repeats=tuple(repeats(bundle, tell)),
+                divergences=divergences(errors),
+            )
         by_labels = judge_labels(bundle, labelled, lambda name: tell(f"input {name}")) if labelled else None
     finally:
         for other in others:
             other.end()
-    return _Found(found, fidelity, figures(bundle, fidelity, metrics), by_labels, on_gpu)
+    return _Found(found, fidelity, figures(bundle, fidelity, metrics), by_labels, errors, on_gpu)
 
 
 def _judge_goldens(
@@ -275,7 +284,8 @@ def _judge_goldens(
     if asked.unit == CPU:
         return verify_bundle(bundle, progress, asked.threads, metrics), None
     unit = UNITS[asked.unit]
-    on_gpu = verify_on_gpu(bundle, unit, SoftwareVulkan(default_cache() / unit.folder), progress, metrics)
+    vulkan = SoftwareVulkan(default_cache() / unit.folder)
+    on_gpu = verify_on_gpu(bundle, unit, vulkan, progress, metrics)
     return on_gpu.verification, on_gpu
 
 
@@ -330,27 +340,27 @@ def _judge_held_out(
         )
 
 
-def _with_goldens(bundle: Bundle, fidelity: Fidelity, progress: Callable[[str], None]) -> Fidelity:
-    """Add what the golden inputs show of repeated runs and of layers."""
-    return replace(
-        fidelity, repeats=tuple(repeats(bundle, progress)), divergences=tuple(divergences(bundle, progress))
-    )
-
-
 def _cases(found: _Found) -> Iterator[Case]:
-    """Tell every gate of every stage as a case, every figure of held-out inputs, and what no gate may see."""
+    """Tell every gate of every stage as a case, every figure of held-out inputs, every model on the GPU."""
     for result in (*found.goldens.results, *found.goldens.platforms):
         name = f"{result.stage}: {title(result.gate)}" if result.gate else result.stage
         failure = failure_line(result) if result.passed is False else ""
         skipped = "" if result.passed is not None else NOT_JUDGED if result.gate else "ungated"
         yield Case(result.variant, name, failure, skipped)
-    for figure in found.judged:
+    for figure in found.figures:
         failure, skipped = "; ".join(failures([figure])), "" if figure.passed is not None else NOT_JUDGED
         yield Case(figure.variant, f"held out: {figure.name}", failure, skipped)
     if found.gpu:
         for placed in found.gpu.placed:
             problems = "; ".join(found.gpu.problems_of(placed))
             yield Case(placed.variant, f"on the GPU: {placed.model}", problems)
+
+
+def _exit_on_failures(found: _Found) -> None:
+    for line in found.failures:
+        say(line)
+    if found.failures:
+        raise click.exceptions.Exit(1)
 
 
 def _verification_record(bundle: Bundle, found: _Found) -> dict[str, Any]:
@@ -362,8 +372,8 @@ def _verification_record(bundle: Bundle, found: _Found) -> dict[str, Any]:
         "results": [result_record(result) for result in found.goldens.results],
         "platforms": [result_record(result) for result in found.goldens.platforms],
         "ungated": list(found.goldens.ungated),
-        "fidelity": fidelity_record(found.judged, found.fidelity.faces) if found.judged else None,
-        "labels": labels_record(found.labelled) if found.labelled else None,
+        "fidelity": fidelity_record(found.figures, found.fidelity.faces) if found.figures else None,
+        "labels": labels_record(found.labels) if found.labels else None,
         "choice": bundle.manifest.get("choice", {}),
         "left_out": bundle.manifest.get("left_out", []),
         "core_ml": f"executed by mien's evaluator, {NOT_VALIDATED}",
