@@ -1,6 +1,5 @@
 """What is said of each photograph, and the processes that share photographs: a row each, in their order."""
 
-import heapq
 import math
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -117,7 +116,7 @@ class Portion:
             yield Position(unit.number, _START), None
             for nth, photograph in enumerate(unit.photographs()):
                 position = Position(unit.number, nth)
-                if (unit.number + nth) % self.jobs == self.one and position > self.after:
+                if _dealt_to(position, self.jobs) == self.one and position > self.after:
                     yield position, photograph
 
     def name(self, position: Position) -> str:
@@ -213,8 +212,33 @@ def shared_rows(open_rater: OpenRater, units: Sequence[Unit], make_row: MakeRow,
 
 
 def _merged(shares: Sequence[Share]) -> Generator[Row]:
+    """Put the rows of shares in order; each is out as soon as it is known to be the next."""
+    streams = [iter(share) for share in shares]
+    heads: dict[int, Row | None] = {}
+
+    def head(one: int) -> Row | None:
+        if one not in heads:
+            heads[one] = next(streams[one], None)
+        return heads[one]
+
+    expected = Position(0, 0)
     try:
-        yield from heapq.merge(*shares, key=lambda row: row.position)
+        while True:
+            one = _dealt_to(expected, len(shares))
+            row = head(one)
+            if row is None or row.position != expected:  # a unit has ended, or a process has died
+                left = {row.position: other for other in range(len(shares)) if (row := head(other))}
+                if not left:
+                    return
+                expected, one = min(left.items())
+            yield heads.pop(one)  # type: ignore[misc]  # it is not None
+            unit, nth = expected
+            expected = Position(unit + 1, 0) if nth == _END else Position(unit, nth + 1)
     finally:
         for share in shares:
             share.end()
+
+
+def _dealt_to(position: Position, jobs: int) -> int:
+    """Return the number of the process that rates what stands there."""
+    return int(position.unit + position.nth) % jobs
