@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import click
 from rich.console import Console
 
-from mien.mobile_reference.bundle.reader import Bundle, open_bundle
+from mien.mobile_reference.bundle.reader import Bundle, Variant, open_bundle
 from mien.mobile_reference.bundle.shipped import shipped_bundle
 from mien.mobile_reference.coreml import NOT_VALIDATED
 from mien.mobile_reference.errors import ChildError, UsageError
@@ -31,7 +31,7 @@ from mien.mobile_reference.verify.labels import (
     labels_record,
     labels_table,
 )
-from mien.mobile_reference.verify.layers import divergences
+from mien.mobile_reference.verify.layers import LayerErrors, divergences, layer_errors
 from mien.mobile_reference.verify.limits import (
     CAVEAT,
     NOT_JUDGED,
@@ -41,6 +41,7 @@ from mien.mobile_reference.verify.limits import (
     fidelity_record,
     figures,
 )
+from mien.mobile_reference.verify.model_explorer import layers_folder, write_layers
 from mien.mobile_reference.verify.repeatability import repeats
 from mien.mobile_reference.verify.stages import Deviation, Verification
 from mien.mobile_reference.verify.stages import verify as verify_bundle
@@ -61,13 +62,18 @@ _WITH_PYTORCH = Limits(memory=8 << 30, seconds=0)
 
 
 class _Request(NamedTuple):
-    """What is judged by: held-out inputs, the source of the float pipeline, labels; by how many processes."""
+    """What is judged by: held-out inputs, the source of the float pipeline, labels; by how many processes.
+
+    ``layers`` asks for the errors of every layer against ``exact``.
+    """
 
     folder: Path | None
     source: Path | None
     labels: Path | None
     threads: int
     jobs: int
+    exact: Variant
+    layers: bool
 
     @property
     def needs_pipeline(self) -> bool:
@@ -75,10 +81,20 @@ class _Request(NamedTuple):
         return any((self.folder, self.source, self.labels))
 
 
+class _Found(NamedTuple):
+    """All that was judged."""
+
+    goldens: Verification
+    fidelity: Fidelity
+    figures: list[Figure]
+    labels: LabelReport | None
+    layers: Sequence[LayerErrors]
+
+
 @click.command(
     epilog=examples(
         "verify bundle --variant tflite-int8",
-        "verify bundle --junit verify.xml",
+        "verify bundle --junit verify.xml --layers layers",
         "verify bundle --held-out photographs --page verify.html",
         "verify bundle --labels labels.csv --pipeline grader.py",
     )
@@ -96,6 +112,9 @@ class _Request(NamedTuple):
     "--page", type=_PATH, help="Also write an HTML page; with --held-out it shows the worst inputs."
 )
 @click.option("--labels", type=_PATH, help="CSV file,label: judge by the --pipeline's metric too.")
+@click.option(
+    "--layers", type=_PATH, help="Also write each TFLite layer's error into this folder, for Model Explorer."
+)
 @click.option("--faces", type=_PATH, hidden=True, expose_value=False, callback=renamed("--held-out"))
 @click.option("--checkpoint", type=_PATH, hidden=True, expose_value=False, callback=renamed("--pipeline"))
 @click.option("--threads", default=1, show_default=True, type=click.IntRange(1, 64))
@@ -111,6 +130,7 @@ def verify(
     held_out: Path | None,
     pipeline: Path | None,
     labels: Path | None,
+    layers: Path | None,
     page: Path | None,
     threads: int,
     jobs: int | None,
@@ -124,19 +144,12 @@ def verify(
     made from judge every tensor with a gate, and the platforms against each other; portraits do it plain
     and with drawn anomalies. A gate that is a function is judged by its --pipeline alone.
     """
-    opened = open_bundle(bundle or shipped_bundle()).only(variants)
+    whole = open_bundle(bundle or shipped_bundle())
+    opened, exact = whole.only(variants), whole.most_exact
     files = {path: OutputFile.at(path) for path in (output, page, junit) if path}
-    limits = _WITH_PYTORCH if held_out or pipeline or labels else Limits()
-    asked = _Request(held_out, pipeline, labels, threads, jobs or usable_cores())
-    child = Child(partial(_judge, opened, asked), limits)
-    last = "nothing"
-    with Console(stderr=True).status("verifying") as status:
-        try:
-            for last in child:
-                status.update(f"verifying {last}")
-        except ChildError as error:
-            raise ChildError(f"{opened.path}: {error}, last done: {last}; export the bundle again") from error
-    found, fidelity, judged, labelled = child.result
+    folder = layers_folder(layers, opened, exact) if layers else None
+    asked = _Request(held_out, pipeline, labels, threads, jobs or usable_cores(), exact, folder is not None)
+    found, fidelity, judged, labelled, errors = _judged_in_child(opened, asked)
     report = json_text(_verification_record(opened, found, fidelity, judged, labelled), indent=2)
     if output:
         files[output].write(report + "\n")
@@ -144,6 +157,8 @@ def verify(
         from mien.mobile_reference.verify.page import verify_page
 
         files[page].write(verify_page(opened, found, fidelity, judged))
+    if folder:
+        write_layers(folder, opened, errors)
     if junit:
         files[junit].write(junit_text(f"mien verify {opened.name}", list(_cases(found, judged))))
     if as_json:
@@ -156,9 +171,22 @@ def verify(
     _exit_on_failures(found, judged)
 
 
-def _judge(
-    bundle: Bundle, asked: _Request, tell: Tell
-) -> tuple[Verification, Fidelity, list[Figure], LabelReport | None]:
+def _judged_in_child(bundle: Bundle, asked: _Request) -> _Found:
+    """Have a process of its own judge, and show what it does."""
+    limits = _WITH_PYTORCH if asked.needs_pipeline else Limits()
+    child = Child(partial(_judge, bundle, asked), limits)
+    last = "nothing"
+    with Console(stderr=True).status("verifying") as status:
+        try:
+            for last in child:
+                status.update(f"verifying {last}")
+        except ChildError as error:
+            raise ChildError(f"{bundle.path}: {error}, last done: {last}; export the bundle again") from error
+    found: _Found = child.result
+    return found
+
+
+def _judge(bundle: Bundle, asked: _Request, tell: Tell) -> _Found:
     """Do all that runs models, and tell what was done."""
 
     def progress(deviation: Deviation) -> None:
@@ -171,15 +199,20 @@ def _judge(
         labelled = pipeline.inputs.labelled(pipeline, asked.labels) if pipeline and asked.labels else None
         metrics = pipeline.metrics if pipeline else METRICS
         found = verify_bundle(bundle, progress, asked.threads, metrics)
+        errors = layer_errors(bundle, asked.exact, tell) if asked.folder or asked.layers else ()
         fidelity = Fidelity((), ())
         if asked.folder:
             first = _judge_held_out(bundle, pipeline, asked, _share(0, asked.jobs), tell)
-            fidelity = _with_goldens(bundle, merged([first, *(other.wait() for other in others)]), tell)
+            fidelity = replace(
+                merged([first, *(other.wait() for other in others)]),
+                repeats=tuple(repeats(bundle, tell)),
+                divergences=divergences(errors),
+            )
         by_labels = judge_labels(bundle, labelled, lambda name: tell(f"input {name}")) if labelled else None
     finally:
         for other in others:
             other.end()
-    return found, fidelity, figures(bundle, fidelity, metrics), by_labels
+    return _Found(found, fidelity, figures(bundle, fidelity, metrics), by_labels, errors)
 
 
 def _share(first: int, jobs: int) -> slice:
@@ -239,13 +272,6 @@ def _judge_held_out(
             lambda name: progress(f"input {next(done)} of {held_out.count}: {name}"),
             pipeline.metrics,
         )
-
-
-def _with_goldens(bundle: Bundle, fidelity: Fidelity, progress: Callable[[str], None]) -> Fidelity:
-    """Add what the golden inputs show of repeated runs and of layers."""
-    return replace(
-        fidelity, repeats=tuple(repeats(bundle, progress)), divergences=tuple(divergences(bundle, progress))
-    )
 
 
 def _cases(found: Verification, judged: Sequence[Figure]) -> Iterator[Case]:

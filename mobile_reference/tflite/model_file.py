@@ -115,9 +115,10 @@ _MACS: Mapping[str, Callable[[Operator], int]] = {
 
 @dataclass(frozen=True)
 class TFLiteFile:
-    """The operators of a model's main graph."""
+    """The operators of a model's main graph, and the graph's name."""
 
     operators: tuple[Operator, ...]
+    name: str = ""
 
     @cached_property
     def integer_only(self) -> bool:
@@ -197,7 +198,8 @@ def read_tflite(path: Path) -> TFLiteFile:
     if data[4:8] != b"TFL3":
         raise BundleError(f"{path} is not a TFLite model; export the bundle again")
     try:
-        model = TFLiteFile(tuple(_operators(schema.Model.GetRootAs(data))))
+        root = schema.Model.GetRootAs(data)
+        model = TFLiteFile(tuple(_operators(root)), (root.Subgraphs(0).Name() or b"").decode())
         _ = model.macs  # a convolution without weights shows here
     except Exception as error:  # the generated reader raises whatever a wrong offset leads to
         raise BundleError(f"{path} is a damaged TFLite model: {error}; export the bundle again") from error

@@ -3,7 +3,7 @@
 The models run without XNNPACK, which keeps what is between its layers to itself.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mien.mobile_reference.bundle.reader import Bundle
+from mien.mobile_reference.bundle.reader import Bundle, Variant
+from mien.mobile_reference.contract import StageSpec
 from mien.mobile_reference.run.models import TFLITE
 from mien.mobile_reference.tflite.litert import Kernels, LiteRTModel
 
@@ -32,27 +33,67 @@ class Divergence:
     decibels: float
 
 
-def divergences(bundle: Bundle, progress: Callable[[str], None]) -> list[Divergence]:
-    """Compare the end-to-end model of every TFLite variant with the most exact one's, layer by layer."""
-    if bundle.spec.whole is None or bundle.most_exact.platform != TFLITE:
-        return []
-    whole = bundle.spec.whole
-    inputs = [[golden.read(name) for name in whole.inputs] for golden in bundle.goldens]
-    exact = Layers(bundle.most_exact.files[whole.name])
-    others = {
-        variant.name: Layers(variant.files[whole.name])
-        for variant in bundle.variants
-        if variant.platform == TFLITE and variant.name != bundle.most_exact.name
-    }
+@dataclass(frozen=True)
+class LayerErrors:
+    """How far every layer of one graph of a variant is from float.
+
+    ``stage`` is the stage that the graph computes, or the whole pipeline's name. ``decibels`` are those of
+    the worst golden input, by the names of the tensors that layers make, in the order in which they run;
+    infinite where nothing differs.
+    """
+
+    variant: str
+    stage: str
+    decibels: Mapping[str, float]
+
+
+def comparable(bundle: Bundle, exact: Variant) -> tuple[Variant, ...]:
+    """Return the variants whose layers can be held against those of ``exact``."""
+    if exact.platform != TFLITE:
+        return ()
+    return tuple(one for one in bundle.variants if one.platform == TFLITE and one.name != exact.name)
+
+
+def layer_errors(bundle: Bundle, exact: Variant, progress: Callable[[str], None]) -> tuple[LayerErrors, ...]:
+    """Compare the models of every TFLite variant with those of ``exact``, layer by layer.
+
+    The end-to-end model is looked into; of a pipeline without one, that of every stage, which is given what
+    the float pipeline made.
+    """
+    graphs = (bundle.spec.whole,) if bundle.spec.whole else bundle.spec.stages
+    variants = comparable(bundle, exact)
+    found = [_of_graph(bundle, exact, variants, graph, progress) for graph in graphs if variants]
+    return tuple(one for variant in variants for some in found for one in some if one.variant == variant.name)
+
+
+def _of_graph(
+    bundle: Bundle,
+    exact: Variant,
+    variants: Sequence[Variant],
+    graph: StageSpec,
+    progress: Callable[[str], None],
+) -> list[LayerErrors]:
+    inputs = [[golden.read(name) for name in graph.inputs] for golden in bundle.goldens]
+    reference = Layers(exact.files[graph.name])
+    others = {variant.name: Layers(variant.files[graph.name]) for variant in variants}
     least: dict[str, dict[str, float]] = {name: {} for name in others}
     for number, given in enumerate(inputs, start=1):
-        progress(f"layers of golden input {number} of {len(inputs)}")
-        exact.run(given)
+        progress(f"layers of golden input {number} of {len(inputs)}, {graph.name}")
+        reference.run(given)
         for name, layers in others.items():
             layers.run(given)
-            for layer, decibels in compare(exact, layers):
+            for layer, decibels in compare(reference, layers):
                 least[name][layer] = _lesser(decibels, least[name].get(layer, decibels))
-    return [first_below(name, found) for name, found in least.items()]
+    return [LayerErrors(name, graph.name, found) for name, found in least.items()]
+
+
+def divergences(errors: Sequence[LayerErrors]) -> tuple[Divergence, ...]:
+    """Name the first layer of each variant that has diverged."""
+    layers: dict[str, dict[str, float]] = {}
+    for one in errors:
+        known = layers.setdefault(one.variant, {})
+        known.update({layer: value for layer, value in one.decibels.items() if layer not in known})
+    return tuple(first_below(variant, found) for variant, found in layers.items())
 
 
 def _lesser(one: float, other: float) -> float:
@@ -60,7 +101,7 @@ def _lesser(one: float, other: float) -> float:
     return min(one, other, key=lambda value: (value == value, value))
 
 
-def first_below(variant: str, decibels: dict[str, float]) -> Divergence:
+def first_below(variant: str, decibels: Mapping[str, float]) -> Divergence:
     """Name the first layer, in the order of ``decibels``, that has diverged."""
     for layer, value in decibels.items():
         if not value >= DIVERGED:

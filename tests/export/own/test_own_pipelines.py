@@ -11,7 +11,7 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from mien.mobile_reference.bundle.reader import sha256
+from mien.mobile_reference.bundle.reader import open_bundle, sha256
 from mien.mobile_reference.tflite.flatbuffer import parse, serialise
 from tests.commands import run_mien
 from tests.export.own.conftest import CHANGE, GRADER, VARIANTS, export
@@ -32,6 +32,31 @@ def test_a_pipeline_of_ones_own_is_verified_and_measured(grader_bundle: Path, tm
     report = tmp_path / "bench.json"
     run_mien("bench", grader_bundle, "--target", "host", "-o", report)
     assert json.loads(report.read_text())["bundle"]["name"] == "grader"
+
+
+def test_every_layer_of_ones_own_is_found_in_its_model(grader_bundle: Path, tmp_path: Path) -> None:
+    run_mien("verify", grader_bundle, "--variant", "tflite-int8", "--layers", tmp_path / "layers")
+    written = sorted(path.name for path in (tmp_path / "layers").glob("*-*.json"))
+    spec = open_bundle(grader_bundle).spec
+    graphs = [spec.whole] if spec.whole else spec.stages
+    assert written == sorted(f"tflite-int8-{graph.name}.json" for graph in graphs)
+    for graph in graphs:
+        ((name, data),) = json.loads((tmp_path / f"layers/tflite-int8-{graph.name}.json").read_text()).items()
+        model = open_bundle(grader_bundle).variant("tflite-int8").files[graph.name]
+        (subgraph,) = parse(model.read_bytes()).subgraphs
+        tensors = {tensor.name.decode() for tensor in subgraph.tensors}
+        assert name == subgraph.name.decode()
+        assert set(data["results"]) <= tensors
+        assert any(result["value"] > 0 for result in data["results"].values())
+
+
+def test_layers_of_the_exact_variant_alone_have_nothing_to_be_held_against(
+    grader_bundle: Path, tmp_path: Path
+) -> None:
+    asked = ("--variant", "tflite-fp32", "--layers", tmp_path / "layers")
+    done = run_mien("verify", grader_bundle, *asked, expect=2)
+    assert "no TFLite variant to hold against tflite-fp32" in done.stderr
+    assert not (tmp_path / "layers").exists()
 
 
 def test_a_bundle_of_ones_own_needs_no_code_to_be_verified(grader_bundle: Path) -> None:

@@ -9,6 +9,7 @@ import pytest
 
 from mien.mobile_reference.verify import layers as layers_module
 from mien.mobile_reference.verify.layers import DIVERGED, Layers, compare, first_below
+from mien.mobile_reference.verify.model_explorer import NOT_FINITE, node_data
 from tests.benchmarks.tinymodels import appraisal
 
 FACE = np.random.default_rng(0).integers(0, 256, (1, 256, 256, 3), np.uint8)
@@ -82,7 +83,9 @@ def _divergences(monkeypatch: pytest.MonkeyPatch, errors: dict[int, float]) -> t
         variant.name = name
     bundle.variants, bundle.most_exact = list(variants.values()), variants["tflite-fp32"]
     told: list[str] = []
-    return layers_module.divergences(bundle, told.append), told
+    return layers_module.divergences(
+        layers_module.layer_decibels(bundle, bundle.most_exact, told.append)
+    ), told
 
 
 @pytest.mark.parametrize("errors", [{1: 1.0, 2: 0.01, 3: 0.0}, {1: 0.0, 2: 1.0, 3: 0.01}])
@@ -91,7 +94,7 @@ def test_every_tflite_variant_is_judged_by_its_worst_face(
 ) -> None:
     (found,), told = _divergences(monkeypatch, errors)
     assert (found.variant, found.layer, found.decibels) == ("tflite-int8", "layer", pytest.approx(20))
-    assert told == [f"layers of golden input {number} of 3" for number in (1, 2, 3)]
+    assert told == [f"layers of golden input {number} of 3, appraisal" for number in (1, 2, 3)]
 
 
 def test_a_variant_that_diverges_nowhere_has_the_least_decibels(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -112,3 +115,20 @@ def test_a_layer_that_is_not_numbers_on_one_face_has_diverged(
 ) -> None:
     (found,), _ = _divergences(monkeypatch, errors)
     assert found.layer == "layer"
+
+
+def test_model_explorer_gets_the_error_of_each_layer_in_per_cent_of_its_span() -> None:
+    found = node_data("main", "tflite-int8", {"first": float("inf"), "second": 20.0, "lost": float("nan")})
+    results = found["main"]["results"]
+    assert results["first"]["value"] == 0
+    assert results["second"]["value"] == pytest.approx(10)
+    assert results["lost"]["value"] == NOT_FINITE
+    # Limits ascend, so that each value has one colour.
+    limits = [threshold["value"] for threshold in found["main"]["thresholds"]]
+    assert limits == sorted(limits)
+    assert limits[1] == pytest.approx(100 * 10 ** (-DIVERGED / 20))
+    assert limits[-1] == NOT_FINITE
+
+
+def test_an_error_beyond_all_measure_is_drawn_as_the_worst() -> None:
+    assert node_data("g", "v", {"a": -400.0})["g"]["results"]["a"]["value"] == NOT_FINITE
