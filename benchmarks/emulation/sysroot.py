@@ -148,8 +148,8 @@ def _check_qemu() -> None:
         raise SetupError(f"this {QEMU} takes no plugins (a static build?); {_TOOLS[QEMU]}")
 
 
-def call_tool(command: Sequence[str | Path], **environment: str) -> str:
-    """Run a tool and return what it printed.
+def call_tool(command: Sequence[str | Path], folder: Path | None = None, **environment: str) -> str:
+    """Run a tool, in a folder if one is named, and return what it printed.
 
     Raises:
         SetupError: it failed.
@@ -158,6 +158,7 @@ def call_tool(command: Sequence[str | Path], **environment: str) -> str:
         command,
         capture_output=True,
         text=True,
+        cwd=folder,
         env=os.environ | environment,
         timeout=_TIME_LIMIT_S,
         check=False,
@@ -221,6 +222,19 @@ def unpack_packages(names: Sequence[str], root: Path, state: Path, architecture:
     for archive in archives:
         call_tool(["dpkg", "-x", archive, root])
     return [archive.name for archive in archives]
+
+
+def unpack_alone(name: str, root: Path, state: Path, architecture: str) -> None:
+    """Fetch one Debian package without what it depends on, and unpack it into ``root``.
+
+    Raises:
+        SetupError: apt knows no Debian source, or a download failed.
+    """
+    configuration = str(_apt_configuration(state, architecture))
+    call_tool(["apt-get", "-q", "update"], APT_CONFIG=configuration)
+    call_tool(["apt-get", "-q", "download", name], state / "archives", APT_CONFIG=configuration)
+    (archive,) = (state / "archives").glob("*.deb")
+    call_tool(["dpkg", "-x", archive, root])
 
 
 def unpack_wheels(

@@ -210,6 +210,7 @@ class AndroidTarget:
         yield from (f"{name}={value}" for name, value in settings.items())
         if spec.given.photograph:
             yield f"photo=../{_INPUT}/{spec.given.photograph.name}"
+            yield "profile=srgb"  # or there is none: see _check_photograph
             yield from _front_settings(pipeline, f"{place}/{{}}", variant)
         else:
             for name in pipeline.inputs:
