@@ -15,9 +15,9 @@ from safetensors.numpy import load_file, save_file
 from mien.export.component import Component, component
 from mien.export.environments import TENSORFLOW
 from mien.export.errors import ConversionError
+from mien.export.plan import convert_tflite, float_file, round_weights
 from mien.export.running.isolation import Limits, run_isolated
 from mien.export.running.jobs import Progress
-from mien.export.running.plan import convert_tflite, float_file, round_weights
 from mien.export.tflite.converters import CONVERTERS, tf_converter
 from mien.export.tflite.converters.onnx2tf_program import quantise_saved_model, run_onnx2tf
 from mien.export.tflite.converters.onnx_graph import to_onnx

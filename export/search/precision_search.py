@@ -14,9 +14,9 @@ import numpy as np
 
 from mien.export.component import component
 from mien.export.errors import ExportError
+from mien.export.plan import ROUNDINGS, float_model
 from mien.export.running.isolation import Limits, run_isolated
 from mien.export.running.jobs import Progress
-from mien.export.running.plan import ROUNDINGS, float_model
 from mien.export.tflite.precision import stored_assignment, write_assignments
 from mien.export.tflite.samples import load_samples
 from mien.export.variants import ASSIGNED

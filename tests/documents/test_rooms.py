@@ -52,6 +52,19 @@ def test_imports_are_counted_as_they_are_written() -> None:
     assert 1 <= imports.floors("calibration") <= imports.floors("export")
 
 
+def test_files_and_folders_of_export_stand_on_few_floors_without_a_circle() -> None:
+    assert 1 < Imports().folder_floors("export") <= 8
+
+
+def test_folders_that_import_each_other_have_no_floors() -> None:
+    imports = Imports()
+    imports.of = {"export.a.x": {"export.b.x"}, "export.b.x": set(), "export.b.y": {"export.a.x"}}
+    with pytest.raises(ValueError, match="cycle"):
+        imports.folder_floors("export")
+    imports.of["export.b.y"] = {"export.b.x"}
+    assert imports.folder_floors("export") == 2
+
+
 @pytest.mark.parametrize("room", ROOMS)
 def test_no_folder_is_full(room: str) -> None:
     folders = {file.parent for file in (ROOT / room).rglob("*.py")}
