@@ -109,7 +109,7 @@ def _connected(address: str, bundle: Path) -> Iterator[None]:
     """Be connected with a cluster, which puts a copy of the bundle on each of its machines.
 
     Raises:
-        UsageError: nothing answers there, or what answers is no cluster of this version of Ray.
+        UsageError: nothing answers there, or what answers is not a cluster of this version of Ray.
     """
     import ray
 

@@ -25,6 +25,8 @@ _HOMOGRAPHS = {
     ("mobile_reference/bundle/reader.py", "score"): "of a candidate of the front",
     ("mobile_reference/commands/appraise.py", "score"): "of a record of mien appraise",
     ("mobile_reference/front/quality_vectors.py", "score"): "of a candidate of the front",
+    ("mobile_reference/rating/rows.py", "score"): "of a record of mien appraise",
+    ("mobile_reference/rating/shards.py", "score"): "of a record of mien appraise",
     ("mobile_reference/verify/labels.py", "change"): "of a metric by labels",
     ("models/sources.py", "appraisal"): "the entry point of the built-in pipeline",
 }
