@@ -156,7 +156,7 @@ def convert_tflite(precision: Path, name: str, source: Source, traces: Path, fol
     from .tflite.channels import made_ready
     from .tflite.graph_moments import round_graph
     from .tflite.holding import holding_assignment
-    from .tflite.precision import ALL_INT8, stored_assignment, strangers, write_assignments
+    from .tflite.precision import ALL_INT8, stored_assignment, unmatched_blocks, write_assignments
     from .tflite.products import KINDS
     from .tflite.ranges import with_headroom, write_ranges
     from .weights.gptq import read_roundings, write_roundings
@@ -169,14 +169,14 @@ def convert_tflite(precision: Path, name: str, source: Source, traces: Path, fol
         write_roundings(round_graph(one, model.read_bytes(), samples), stored)
     half, eight = (stored_assignment(variant, precision) for variant in ASSIGNED)
     ready, rounded = made_ready(one, model, eight or ALL_INT8, read_roundings(stored), samples)
-    behind = received(pipeline.spec.before(name), samples, folder / _PROPAGATED)
+    downstream = received(pipeline.spec.before(name), samples, folder / _PROPAGATED)
     faults: list[str] = []
     chosen = bool(eight)
     if not chosen:
-        eight, faults = holding_assignment(one, ready, rounded, samples, behind)
+        eight, faults = holding_assignment(one, ready, rounded, samples, downstream)
         write_assignments({TFLITE_INT8: eight}, folder / "ranges" / f"{name}.precision.json")
     read = tflite.read_by_products(model.read_bytes())
-    found = tflite.seen_by_converted(one, ready, eight, rounded, samples, behind, read)
+    found = tflite.seen_by_converted(one, ready, eight, rounded, samples, downstream, read)
     if not chosen:
         found = with_headroom(found, ready.read_bytes(), len(samples))
     made = {
@@ -185,18 +185,18 @@ def convert_tflite(precision: Path, name: str, source: Source, traces: Path, fol
         TFLITE_INT8: tflite.quantise(ready, eight, found, rounded),
     }
     write_ranges(tflite.chosen_ranges(ready, eight, found), folder / "ranges" / f"{name}.json")
-    faults += tflite.faults_of(ready, eight, found)
+    faults += tflite.int8_range_warnings(ready, eight, found)
     # Of a pipeline's net the dense convolutions are rounded.
     expected = {"CONV_2D"} if pipeline.net else KINDS
     faults += tflite.left_to_the_nearest(ready, eight, rounded, expected)
     whole = pipeline.end_to_end
     if eight and whole and name == whole.name:  # which has every block; the stages have some
-        faults += strangers(find_blocks(model.read_bytes()), eight)
+        faults += unmatched_blocks(find_blocks(model.read_bytes()), eight)
     write_faults(faults, folder / FAULTS / f"{name}.json")
     for variant, content in made.items():
         _write_tflite(one, folder / variant, content)
     if pipeline.spec.maker(one.outputs[0]) == name and pipeline.spec.after(name):
-        propagate(one, made[TFLITE_INT8], behind, folder / _PROPAGATED)
+        propagate(one, made[TFLITE_INT8], downstream, folder / _PROPAGATED)
 
 
 def convert_tflite_dynamic(name: str, source: Source, traces: Path, folder: Path) -> None:
