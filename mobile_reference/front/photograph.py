@@ -94,28 +94,49 @@ def read_photograph(path: Path) -> Pixels:
     Raises:
         PhotographError: the path is not a file, the file is not such an image, damaged, or too large.
     """
+    with open_photograph(path) as stream:
+        return pixels_of(stream, path)
+
+
+def open_photograph(path: Path) -> IO[bytes]:
+    """Open a file to be read as a photograph.
+
+    Raises:
+        PhotographError: the path is not a file, or the file cannot be read, is empty or too large.
+    """
     _check_file(path)
     try:
-        with path.open("rb") as stream:
-            kind = format_name(stream.read(SIGNATURE_BYTES))
-            if kind not in FORMATS:
-                raise _foreign(path, kind)
-            stream.seek(0)
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")  # Pillow warns of damage in EXIF
-                return _decode(path, stream, kind)
-    except PhotographError:
-        raise
+        return path.open("rb")
     except PermissionError as error:
         raise PhotographError(f"{path} cannot be read ({error.strerror}); change its permissions") from error
+    except OSError as error:
+        raise PhotographError(f"{path} cannot be read ({error.strerror}); give another path") from error
+
+
+def pixels_of(stream: IO[bytes], name: object) -> Pixels:
+    """Read the bytes of a photograph as ``read_photograph`` does; ``name`` is what errors call it.
+
+    Raises:
+        PhotographError: they are not such an image, damaged, or too large.
+    """
+    try:
+        kind = format_name(stream.read(SIGNATURE_BYTES))
+        if kind not in FORMATS:
+            raise _foreign(name, kind)
+        stream.seek(0)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # Pillow warns of damage in EXIF
+            return _decode(name, stream, kind)
+    except PhotographError:
+        raise
     except MemoryError as error:
         raise PhotographError(
-            f"{path} needs more memory than there is; give a smaller or a whole file"
+            f"{name} needs more memory than there is; give a smaller or a whole file"
         ) from error
     except Exception as error:
         # Damaged files make Pillow raise whatever its parsers meet first: TypeError, KeyError, struct.error.
         reason = " ".join(str(error).split()) or type(error).__name__
-        raise PhotographError(f"{path} is damaged or cut short ({reason}); give a whole file") from error
+        raise PhotographError(f"{name} is damaged or cut short ({reason}); give a whole file") from error
 
 
 def _check_file(path: Path) -> None:
@@ -136,22 +157,22 @@ def _check_file(path: Path) -> None:
         raise PhotographError(f"{path} has {size} bytes, at most {MAX_BYTES} are read; give a smaller file")
 
 
-def _foreign(path: Path, kind: str | None) -> PhotographError:
+def _foreign(name: object, kind: str | None) -> PhotographError:
     if kind is None:
-        return PhotographError(f"{path} is not an image; give a JPEG, PNG or WebP file")
-    return PhotographError(f"{path} is not JPEG, PNG or WebP but {kind}; convert it to JPEG or PNG")
+        return PhotographError(f"{name} is not an image; give a JPEG, PNG or WebP file")
+    return PhotographError(f"{name} is not JPEG, PNG or WebP but {kind}; convert it to JPEG or PNG")
 
 
-def _decode(path: Path, stream: IO[bytes], kind: str) -> Pixels:
+def _decode(name: object, stream: IO[bytes], kind: str) -> Pixels:
     with FORMATS[kind].open(stream) as image:
-        _check_size(path, image, kind)
+        _check_size(name, image, kind)
         _reduce(image)
         decoded = _decoded(image, stream)
         head = decoded.layers[0]
         if _lacks_data(head, stream, kind):
-            raise PhotographError(f"{path} is cut short (rows of pixels are missing); give a whole file")
-    _check_text(path, head)
-    to_srgb = srgb_converter(path, head.info["icc_profile"]) if "icc_profile" in head.info else _unchanged
+            raise PhotographError(f"{name} is cut short (rows of pixels are missing); give a whole file")
+    _check_text(name, head)
+    to_srgb = srgb_converter(name, head.info["icc_profile"]) if "icc_profile" in head.info else _unchanged
     turn = _UPRIGHT.get(head.getexif().get(Base.Orientation, 1), _unchanged)
     return np.ascontiguousarray(turn(_finish(decoded, to_srgb)))
 
@@ -161,12 +182,12 @@ def _unchanged[T](value: T) -> T:
     return value
 
 
-def _check_size(path: Path, image: Image.Image, kind: str) -> None:
+def _check_size(name: object, image: Image.Image, kind: str) -> None:
     """Refuse before anything of the picture's size is allocated."""
     limit = FORMATS[kind].max_pixels
     if image.width * image.height > limit or max(image.size) > MAX_SIDE:
         raise PhotographError(
-            f"{path} has {image.width} x {image.height} pixels, at most {limit} are decoded of a {kind} "
+            f"{name} has {image.width} x {image.height} pixels, at most {limit} are decoded of a {kind} "
             f"file and no side over {MAX_SIDE}; give a smaller one"
         )
 
@@ -215,11 +236,11 @@ def _ends_black(image: Image.Image) -> bool:
     return "interlace" in image.info or not any(last.tobytes())
 
 
-def _check_text(path: Path, image: Image.Image) -> None:
-    for name in _NOT_TEXT:
-        if isinstance(image.info.get(name), str):
+def _check_text(name: object, image: Image.Image) -> None:
+    for key in _NOT_TEXT:
+        if isinstance(image.info.get(key), str):
             raise PhotographError(
-                f"{path} has a text chunk named '{name}', which hides the picture's own; save it without"
+                f"{name} has a text chunk named '{key}', which hides the picture's own; save it without"
             )
 
 
