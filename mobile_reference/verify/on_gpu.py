@@ -1,7 +1,7 @@
 """A bundle's TFLite models on LiteRT's GPU delegate: what it takes, how far its shaders are from float.
 
 The gates are those of ``stages``. Beside them stands what a gate may not see: a tensor that is all zero, a
-value that is no number, a model of which the GPU runs nothing.
+value that is not finite, a model of which the GPU runs nothing.
 """
 
 import os
