@@ -48,7 +48,7 @@ CPU revision\t: 3
 
 
 @dataclass(frozen=True)
-class Userland:
+class Sysroot:
     """A folder with everything that the emulation needs; ``root`` is the emulated system's file tree."""
 
     folder: Path
@@ -89,7 +89,7 @@ def is_set_up(cache: Path) -> bool:
     return (cache / _name() / _READY).is_file()
 
 
-def open_userland(cache: Path) -> Userland:
+def open_sysroot(cache: Path) -> Sysroot:
     """Find what ``set_up`` made.
 
     Raises:
@@ -99,10 +99,10 @@ def open_userland(cache: Path) -> Userland:
     if not is_set_up(cache):
         raise SetupError(f"{folder} has not been set up; run 'mien setup arm64'")
     _require(QEMU)
-    return Userland(folder)
+    return Sysroot(folder)
 
 
-def set_up(cache: Path, progress: Callable[[str], None]) -> Userland:
+def set_up(cache: Path, progress: Callable[[str], None]) -> Sysroot:
     """Fetch and unpack what the emulation needs, about 60 MB; does nothing when it is there.
 
     Raises:
@@ -115,10 +115,10 @@ def set_up(cache: Path, progress: Callable[[str], None]) -> Userland:
         raise SetupError("this Python has no pip to fetch LiteRT for ARM64 with; python -m ensurepip")
     folder = cache / _name()
     if is_set_up(cache):
-        return Userland(folder)
+        return Sysroot(folder)
     cache.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=cache, prefix="setup-") as name:
-        part = Userland(Path(name) / "userland")
+        part = Sysroot(Path(name) / "sysroot")
         part.root.mkdir(parents=True)
         progress("fetching Debian's ARM64 packages")
         packages = unpack_packages(_PACKAGES, part.root, Path(name) / "apt")
@@ -131,7 +131,7 @@ def set_up(cache: Path, progress: Callable[[str], None]) -> Userland:
         (part.folder / _READY).write_text(json_text({"packages": packages, "wheels": wheels}, indent=1))
         shutil.rmtree(folder, ignore_errors=True)
         part.folder.rename(folder)
-    return Userland(folder)
+    return Sysroot(folder)
 
 
 def _require(tool: str) -> None:
@@ -257,7 +257,7 @@ def unpack_wheels(
     return [wheel.name for wheel in wheels]
 
 
-def _unpack_wheels(part: Userland, folder: Path) -> list[str]:
+def _unpack_wheels(part: Sysroot, folder: Path) -> list[str]:
     """Fetch LiteRT of the host's own version, and what it imports, for the emulated Python."""
     python = part.python.name.removeprefix("python")
     wanted = [f"ai-edge-litert=={version('ai-edge-litert')}", "numpy>=2,<3", "flatbuffers"]

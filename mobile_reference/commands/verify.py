@@ -37,7 +37,7 @@ from mien.mobile_reference.verify.layers import LayerErrors, divergences, layer_
 from mien.mobile_reference.verify.limits import (
     CAVEAT,
     NOT_JUDGED,
-    Figure,
+    JudgedFigure,
     choice_lines,
     failures,
     fidelity_record,
@@ -107,7 +107,7 @@ class _Found(NamedTuple):
 
     goldens: Verification
     fidelity: Fidelity
-    figures: list[Figure]
+    figures: list[JudgedFigure]
     labels: LabelReport | None
     layers: Sequence[LayerErrors]
     gpu: OnGPU | None
