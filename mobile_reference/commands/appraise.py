@@ -31,6 +31,7 @@ from mien.mobile_reference.rating.shards import (
     ShardFolder,
     Written,
     sharded_row,
+    versions,
 )
 from mien.mobile_reference.report.pictures import drawn_panel, drawn_rating
 from mien.mobile_reference.report.progress import bar_per_step
@@ -241,11 +242,9 @@ def _check_alone(others: Mapping[str, object]) -> None:
 
 
 def _settings(bundle: Path, variant: str | None) -> dict[str, Any]:
-    """Return what rows depend on: the bundle by its content, the variant, and the version of mien."""
-    from mien import __version__
-
+    """Return what rows depend on: the bundle by its content, the variant, and the packages that compute."""
     chosen = BundleRunner(open_bundle(bundle), variant).variant
-    return {"mien": __version__, "bundle": sha256(bundle / MANIFEST), "variant": chosen}
+    return {**versions(), "bundle": sha256(bundle / MANIFEST), "variant": chosen}
 
 
 _OpenRater = Callable[[Path], Rater]
@@ -272,7 +271,7 @@ def _written_on_ray(
     from mien.mobile_reference.rating.on_ray import Job, written_on_ray
 
     need("ray")
-    job = Job(open_rater, _row_for(folder), folder, Path.cwd(), folder.settings())
+    job = Job(open_rater, _row_for(folder), folder, Path.cwd(), folder.settings(), versions())
     return written_on_ray(address, bundle, job, units, jobs)
 
 

@@ -94,7 +94,7 @@ def _is_shard(place: Place) -> bool:
 
 
 def _expanded(place: Place) -> list[Place]:
-    """Return the pictures and shards of a folder; what is no folder, or is empty, is its own row."""
+    """Return the pictures and shards of a folder; what is not a folder, or is empty, is its own row."""
     try:
         listed = place.listed()
     except PhotographError:  # its row says so

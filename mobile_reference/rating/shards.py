@@ -8,6 +8,7 @@ import hashlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
+from importlib.metadata import version
 from io import BytesIO
 from itertools import groupby
 from tarfile import TarError
@@ -28,6 +29,11 @@ DIGEST = "sha256"
 SHARD_ROWS = 1000
 """Of photographs in files of their own; some half a minute of one core."""
 Record = Mapping[str, Any]
+
+
+def versions() -> Mapping[str, str]:
+    """Return the versions of what a row's last bits may depend on."""
+    return {name: version(name) for name in ("mien", "numpy", "pillow", "ai-edge-litert")}
 
 
 class Written(NamedTuple):
