@@ -25,7 +25,7 @@ from .shards import ShardFolder, Written, versions
 
 AUTO = "auto"
 _ADDRESS = "RAY_ADDRESS"
-_SECONDS = 8
+_SECONDS = 10
 """As long the cluster may take to answer."""
 
 
@@ -130,16 +130,14 @@ def _connected(address: str, bundle: Path) -> Iterator[None]:
     )  # before Ray is imported; its errors are raised too
     import ray
 
-    with _given_up_after(_SECONDS, str(_no_cluster(address, "it does not answer as one"))):
-        try:
-            ray.init(
-                address=address,
-                runtime_env={"working_dir": str(bundle.absolute())},
-                logging_level=logging.ERROR,
-                log_to_driver=False,
-            )
-        except (ConnectionError, RuntimeError, ValueError) as error:
-            raise _no_cluster(address, error) from error
+    connect = partial(ray.init, address=address, logging_level=logging.ERROR, log_to_driver=False)
+    try:
+        with _given_up_after(_SECONDS, str(_no_cluster(address, "it does not answer as one"))):
+            connect()
+        ray.shutdown()
+        connect(runtime_env={"working_dir": str(bundle.absolute())})  # a large bundle may take its time
+    except (ConnectionError, RuntimeError, ValueError) as error:
+        raise _no_cluster(address, error) from error
     try:
         yield
     finally:

@@ -68,7 +68,7 @@ class ShardFolder:
         """
         found = _files(self.place)
         wanted = json_text({**settings, "format": self.form}, indent=1) + "\n"
-        if not found:
+        if not found - {SETTINGS}:  # a run that ended before its first shard has left nothing
             _write(self.place, SETTINGS, wanted.encode())
             return
         if SETTINGS not in found:
@@ -258,9 +258,9 @@ def _read_parquet(data: bytes) -> list[dict[str, Any]]:
     return records
 
 
-JSON_LINES = "jsonl"
+JSON_LINES, PARQUET = "jsonl", "parquet"
 FORMS: Mapping[str, _Form] = {
     JSON_LINES: _Form(".jsonl", _write_lines, _read_lines),
-    "parquet": _Form(".parquet", _write_parquet, _read_parquet),
+    PARQUET: _Form(".parquet", _write_parquet, _read_parquet),
 }
 """Formats of shards, by what ``--format`` calls them."""
