@@ -4,6 +4,7 @@ from pathlib import Path
 
 from mien.mobile_reference.setups import Progress, Setup
 
+from .emulation.software_vulkan import is_vulkan_ready, set_up_vulkan
 from .emulation.sysroot import is_set_up, set_up
 from .phone.runner_kit import ABIS, is_kit_ready, set_up_kit
 
@@ -23,3 +24,4 @@ def _set_up_kits(cache: Path, progress: Progress) -> None:
 
 ARM64 = Setup("arm64", "bench --target arm64", "60 MB", is_set_up, _set_up_emulation)
 ANDROID = Setup("android", "bench --target android", "50 MB", _are_kits_ready, _set_up_kits)
+GPU = Setup("gpu", "verify --unit gpu", "32 MB", is_vulkan_ready, set_up_vulkan)

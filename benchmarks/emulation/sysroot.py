@@ -48,7 +48,7 @@ CPU revision\t: 3
 
 
 @dataclass(frozen=True)
-class Userland:
+class Sysroot:
     """A folder with everything that the emulation needs; ``root`` is the emulated system's file tree."""
 
     folder: Path
@@ -89,7 +89,7 @@ def is_set_up(cache: Path) -> bool:
     return (cache / _name() / _READY).is_file()
 
 
-def open_userland(cache: Path) -> Userland:
+def open_sysroot(cache: Path) -> Sysroot:
     """Find what ``set_up`` made.
 
     Raises:
@@ -99,10 +99,10 @@ def open_userland(cache: Path) -> Userland:
     if not is_set_up(cache):
         raise SetupError(f"{folder} has not been set up; run 'mien setup arm64'")
     _require(QEMU)
-    return Userland(folder)
+    return Sysroot(folder)
 
 
-def set_up(cache: Path, progress: Callable[[str], None]) -> Userland:
+def set_up(cache: Path, progress: Callable[[str], None]) -> Sysroot:
     """Fetch and unpack what the emulation needs, about 60 MB; does nothing when it is there.
 
     Raises:
@@ -115,10 +115,10 @@ def set_up(cache: Path, progress: Callable[[str], None]) -> Userland:
         raise SetupError("this Python has no pip to fetch LiteRT for ARM64 with; python -m ensurepip")
     folder = cache / _name()
     if is_set_up(cache):
-        return Userland(folder)
+        return Sysroot(folder)
     cache.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=cache, prefix="setup-") as name:
-        part = Userland(Path(name) / "userland")
+        part = Sysroot(Path(name) / "sysroot")
         part.root.mkdir(parents=True)
         progress("fetching Debian's ARM64 packages")
         packages = unpack_packages(_PACKAGES, part.root, Path(name) / "apt")
@@ -131,7 +131,7 @@ def set_up(cache: Path, progress: Callable[[str], None]) -> Userland:
         (part.folder / _READY).write_text(json_text({"packages": packages, "wheels": wheels}, indent=1))
         shutil.rmtree(folder, ignore_errors=True)
         part.folder.rename(folder)
-    return Userland(folder)
+    return Sysroot(folder)
 
 
 def _require(tool: str) -> None:
@@ -148,8 +148,8 @@ def _check_qemu() -> None:
         raise SetupError(f"this {QEMU} takes no plugins (a static build?); {_TOOLS[QEMU]}")
 
 
-def call_tool(command: Sequence[str | Path], **environment: str) -> str:
-    """Run a tool and return what it printed.
+def call_tool(command: Sequence[str | Path], folder: Path | None = None, **environment: str) -> str:
+    """Run a tool, in a folder if one is named, and return what it printed.
 
     Raises:
         SetupError: it failed.
@@ -158,6 +158,7 @@ def call_tool(command: Sequence[str | Path], **environment: str) -> str:
         command,
         capture_output=True,
         text=True,
+        cwd=folder,
         env=os.environ | environment,
         timeout=_TIME_LIMIT_S,
         check=False,
@@ -223,6 +224,19 @@ def unpack_packages(names: Sequence[str], root: Path, state: Path, architecture:
     return [archive.name for archive in archives]
 
 
+def unpack_alone(name: str, root: Path, state: Path, architecture: str) -> None:
+    """Fetch one Debian package without what it depends on, and unpack it into ``root``.
+
+    Raises:
+        SetupError: apt knows no Debian source, or a download failed.
+    """
+    configuration = str(_apt_configuration(state, architecture))
+    call_tool(["apt-get", "-q", "update"], APT_CONFIG=configuration)
+    call_tool(["apt-get", "-q", "download", name], state / "archives", APT_CONFIG=configuration)
+    (archive,) = (state / "archives").glob("*.deb")
+    call_tool(["dpkg", "-x", archive, root])
+
+
 def unpack_wheels(
     names: Sequence[str], target: Path, folder: Path, *, processor: str, python: str
 ) -> list[str]:
@@ -243,7 +257,7 @@ def unpack_wheels(
     return [wheel.name for wheel in wheels]
 
 
-def _unpack_wheels(part: Userland, folder: Path) -> list[str]:
+def _unpack_wheels(part: Sysroot, folder: Path) -> list[str]:
     """Fetch LiteRT of the host's own version, and what it imports, for the emulated Python."""
     python = part.python.name.removeprefix("python")
     wanted = [f"ai-edge-litert=={version('ai-edge-litert')}", "numpy>=2,<3", "flatbuffers"]

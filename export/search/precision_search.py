@@ -1,6 +1,6 @@
 """``--precision auto``: from a checkpoint and calibration faces to the file of assignments.
 
-The one graph is searched; the stages get what it gets.
+The end-to-end model is searched; the stages get what it gets.
 """
 
 import shutil
@@ -25,7 +25,7 @@ from mien.models.pipeline import Pipeline
 from mien.models.sources import Source, open_pipeline
 
 from .search import Outcome, explain, search_halves, search_precision
-from .trials import Subject
+from .trials import SearchedModel
 
 HALF_BUDGET = 0.03
 """Points that float16 weights may cost over the calibration faces: with 0.05 others erred by up to 0.123."""
@@ -73,7 +73,7 @@ def find_precision(
 
 def _subject(
     source: Source, pipeline: Pipeline, traces: Path, work: Path, progress: Progress, limits: Limits
-) -> Subject:
+) -> SearchedModel:
     """Make the float model and watch its tensors, unless that was done in a search before.
 
     Raises:
@@ -85,7 +85,7 @@ def _subject(
     inputs = np.stack([sample[whole.inputs[0]][0] for sample in load_samples(traces)])
     content = pipeline.weights + sha256(inputs.tobytes()).hexdigest()
     folder = work / sha256(content.encode()).hexdigest()[:16]
-    subject = Subject(
+    subject = SearchedModel(
         source,
         whole.name,
         folder / "model.tflite",
@@ -105,7 +105,7 @@ def _subject(
     return subject
 
 
-def _watch(source: Source, traces: Path, subject: Subject) -> None:
+def _watch(source: Source, traces: Path, subject: SearchedModel) -> None:
     from mien.export.tflite.ranges import spreads, write_spreads
 
     samples = load_samples(traces)

@@ -39,7 +39,7 @@ class Ranges(StrEnum):
 
 
 @dataclass(frozen=True)
-class Subject:
+class SearchedModel:
     """What is searched: a float model, and what belongs to it.
 
     ``name`` is that of the model in the pipeline that comes from ``source``. ``faces`` [K, H, W, 3] are its
@@ -75,7 +75,7 @@ class Measured:
 class Bench:
     """Measures models in processes of their own, each once."""
 
-    def __init__(self, subject: Subject, workers: int) -> None:
+    def __init__(self, subject: SearchedModel, workers: int) -> None:
         self.subject = subject
         self.pool = ProcessPoolExecutor(workers, converter_context(), own_group)
         files = (subject.model, subject.faces, subject.spreads, subject.roundings)
@@ -118,7 +118,7 @@ class Bench:
         return self.subject.work / f"{sha256((self.state + chosen).encode()).hexdigest()}.json"
 
 
-def _measure(subject: Subject, model: Model, faces: tuple[int, ...], file: Path) -> None:
+def _measure(subject: SearchedModel, model: Model, faces: tuple[int, ...], file: Path) -> None:
     """Quantise, rate the faces, and write the scores; a stopped search finds whole files alone."""
     rounded = read_roundings(subject.roundings)
     found = _SPREADS[model.ranges](subject, model.assignment)
@@ -140,12 +140,12 @@ def with_mirrored(faces: NDArray[np.uint8]) -> NDArray[np.uint8]:
     return np.concatenate([faces, faces[:, :, ::-1]])
 
 
-def _stretched(reach: float, subject: Subject, assignment: Assignment) -> Spreads:
+def _stretched(reach: float, subject: SearchedModel, assignment: Assignment) -> Spreads:
     """Return what was found as if values were ``reach`` times as large."""
     return {name: one.stretched(reach) for name, one in read_spreads(subject.spreads).items()}
 
 
-def _converted(subject: Subject, assignment: Assignment) -> Spreads:
+def _converted(subject: SearchedModel, assignment: Assignment) -> Spreads:
     """Return what an export will find for an assignment."""
     one = component(open_pipeline(subject.source), subject.name)
     samples = [{one.inputs[0]: face[None]} for face in np.load(subject.faces)]
@@ -153,7 +153,7 @@ def _converted(subject: Subject, assignment: Assignment) -> Spreads:
     return seen_by_converted(one, subject.model, assignment, rounded, samples, samples)
 
 
-_SPREADS: Mapping[Ranges, Callable[[Subject, Assignment], Spreads]] = {
+_SPREADS: Mapping[Ranges, Callable[[SearchedModel, Assignment], Spreads]] = {
     Ranges.FOUND: partial(_stretched, 1.0),
     Ranges.WIDER: partial(_stretched, 1.03),
     Ranges.NARROWER: partial(_stretched, 0.98),

@@ -4,7 +4,7 @@ import io
 from collections.abc import Callable
 from typing import Any
 
-from PIL import Image, ImageCms
+from PIL import Image
 
 from mien.mobile_reference.errors import PhotographError
 
@@ -21,6 +21,8 @@ def srgb_converter(name: object, profile: Any) -> Callable[[Image.Image], Image.
         PhotographError: the profile is damaged, or (when a picture is converted) of another kind of
             picture. The colours could only be guessed, and a wrong guess moves a score by several points.
     """
+    from PIL import ImageCms  # most photographs have no profile
+
     unusable = PhotographError(
         f"{name} has a colour profile (ICC) that cannot be used; save it as sRGB, or without a profile"
     )

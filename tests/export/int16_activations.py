@@ -2,9 +2,9 @@
 
     python tests/export/int16_activations.py BUNDLE
 
-Every block of the one graph of a BUNDLE of the shipped checkpoint gets int8 weights, and activations of 16 or
-of 8 bits, with ranges of the golden faces; then every other block 16 and 8. Errors are over the golden faces,
-times those of one thread of this host.
+Every block of the end-to-end model of the shipped checkpoint's BUNDLE gets int8 weights, and activations of
+16 or of 8 bits, with ranges of the golden faces; then every other block 16 and 8. Errors are over the golden
+faces, times those of one thread of this host.
 """
 
 import sys

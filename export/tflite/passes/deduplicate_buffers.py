@@ -1,6 +1,6 @@
 """Constants of a TFLite file stored once, and those alone that are read.
 
-The one graph runs the teacher three times, and a converter or a quantiser that writes each use its own
+The end-to-end model runs the teacher three times, and a converter or a quantiser that writes each use its own
 weights makes the file much larger. So does a pass that gives an operation other constants than it had.
 """
 

@@ -87,10 +87,10 @@ def test_the_fewer_values_were_seen_the_more_room_there_is(monkeypatch: pytest.M
 
 def test_the_room_holds_what_a_hundred_thousand_values_take(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("mien.export.tflite.ranges.activation_sizes", lambda _: {"x": 100})
-    chance = np.random.default_rng(0)
+    rng = np.random.default_rng(0)
     held = 0
     for _ in range(100):
-        found = with_headroom({"x": seen(chance.normal(size=900))}, b"", 9)["x"]
+        found = with_headroom({"x": seen(rng.normal(size=900))}, b"", 9)["x"]
         held += found.low < -3.5 and found.high > 3.5
     # One of a normal distribution's 2,150 values lies outside of 3.5 deviations, one of 32,000 outside of 4.
     assert held > 80

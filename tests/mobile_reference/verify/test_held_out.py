@@ -41,8 +41,8 @@ class Face:
 def faces(count: int = 24) -> list[Face]:
     made = []
     for seed in range(count):
-        chance = np.random.default_rng(seed)
-        blocks = chance.integers(0, 256, (1, 8, 8, 3), dtype=np.uint8)
+        rng = np.random.default_rng(seed)
+        blocks = rng.integers(0, 256, (1, 8, 8, 3), dtype=np.uint8)
         inputs: Arrays = {"face": blocks.repeat(32, axis=1).repeat(32, axis=2)}
         known = run_functions(FUNCTIONS, SPEC.stages, inputs)
         made.append(Face(f"face-{seed}", known))
@@ -68,7 +68,7 @@ def test_a_faithful_bundle_passes_every_limit(disturbed: Any):
     # Five limits for each of three variants, one for each of two pairs of platforms; all were judged.
     assert [f.passed for f in judged if f.limit is not None] == [True] * 17
     assert found.faces == 24
-    assert {flips.flipped for one in found.variants for flips in one.flips} == {0}
+    assert {crossings.crossed for one in found.variants for crossings in one.crossings} == {0}
 
 
 @pytest.mark.parametrize(
@@ -107,8 +107,8 @@ def test_shares_put_together_are_what_one_process_finds(fake: Any, stand_in: Any
     assert figures(bundle, together) == figures(bundle, alone)
     assert together.agreements == alone.agreements
     for one, other in zip(together.variants, alone.variants, strict=True):
-        assert (one.likeness, one.waterfalls) == (other.likeness, other.waterfalls)
-        assert sorted(map(str, one.flips)) == sorted(map(str, other.flips))
+        assert (one.likeness, one.stage_errors) == (other.likeness, other.stage_errors)
+        assert sorted(map(str, one.crossings)) == sorted(map(str, other.crossings))
         assert np.array_equal(one.worst, other.worst)
 
 
@@ -199,10 +199,10 @@ def test_a_pixel_that_crosses_the_half_is_counted_and_priced(disturbed: Any):
         return outputs | {"mask": np.where(outputs["mask"] > 0.5, np.float32(0.4), outputs["mask"])}
 
     _, found = disturbed(disturb)
-    flips = found.variants[1].flips
+    crossings = found.variants[1].crossings
     expected = [int((face.tensors["mask"] > 0.5).sum()) for face in faces()]
-    assert [one.flipped for one in flips] == expected
-    assert all((one.points > 0) == (one.flipped > 0) for one in flips)
+    assert [one.crossed for one in crossings] == expected
+    assert all((one.points > 0) == (one.crossed > 0) for one in crossings)
 
 
 def test_few_faces_have_no_ranks_to_judge(disturbed: Any):
