@@ -55,6 +55,7 @@ from mien.mobile_reference.verify.stages import Deviation, Verification
 from mien.mobile_reference.verify.stages import verify as verify_bundle
 from mien.mobile_reference.verify.stages_tables import (
     failure_line,
+    int8_shares,
     remarks,
     result_record,
     stages_table,
@@ -364,6 +365,7 @@ def _verification_record(bundle: Bundle, found: _Found) -> dict[str, Any]:
     return {
         "bundle": bundle.name,
         "variants": [variant.name for variant in bundle.variants],
+        "products_int8": int8_shares(bundle),
         "goldens": len(bundle.goldens),
         "passed": not found.failures,
         "results": [result_record(result) for result in found.goldens.results],
