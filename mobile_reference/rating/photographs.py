@@ -193,7 +193,7 @@ def _check_column(name: str, schema: Any, column: str) -> None:
     from pyarrow import types
 
     found: Any = schema
-    with suppress(KeyError, AttributeError):
+    with suppress(KeyError, AttributeError, TypeError):
         for field in column.split("."):
             found = getattr(found, "type", found).field(field)
         if types.is_binary(found.type) or types.is_large_binary(found.type):
