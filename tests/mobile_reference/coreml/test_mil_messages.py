@@ -257,7 +257,10 @@ def test_arrays_have_shapes_ranges_and_defaults() -> None:
     ranged = feature("r", (5, message((1, varint(2)), (31, message((1, sizes(1, 5)))), (61, 0.25))))
     bare = feature("b", (5, message((1, varint(2)))))
     other = feature("o", (6, b""))
-    (one, two, three), (four,) = interface(several, ranged, bare, outputs=(other,))
+    half = varint(51 << 3 | 5) + struct.pack("<f", 0.5)  # one float, and what follows is still read
+    single = feature("f", (5, half + message((1, varint(4)))))
+    (one, two, three, five), (four,) = interface(several, ranged, bare, single, outputs=(other,))
+    assert five.kind == ArrayFeature(((4,),), None, 0.5)
     assert one.kind == ArrayFeature(((1, 3), (1, 9)), None, -2.0)
     assert two.kind == ArrayFeature(((2,),), (SizeRange(1, 5),), 0.25)
     assert three.kind == ArrayFeature(((2,),), None, None)
