@@ -7,7 +7,7 @@ import pytest
 from ai_edge_litert import schema_py_generated as schema
 
 from mien.export.errors import ExportError
-from mien.export.tflite.blocks import Block
+from mien.export.tflite.blocks import Block, find_blocks
 from mien.export.tflite.precision import (
     ALL_INT8,
     HALF,
@@ -59,6 +59,18 @@ def product() -> bytes:
     return build.build(build.add("FULLY_CONNECTED", [x, weight, bias], y, schema.FullyConnectedOptionsT()))
 
 
+def two_products() -> bytes:
+    """Two fully connected layers of 3 by 3 in a row."""
+    build = GraphBuilder()
+    read = build.given("x", (1, 3))
+    for name in ("first", "second"):
+        weight = build.constant(name, np.ones((3, 3), np.float32))
+        bias = build.constant(f"{name} bias", np.zeros(3, np.float32))
+        made = build.tensor(f"{name} made", (1, 3))
+        read = build.add("FULLY_CONNECTED", [read, weight, bias], made, schema.FullyConnectedOptionsT())
+    return build.build(read)
+
+
 def histogram(low: float, high: float, *counts: float) -> Histogram:
     return Histogram(low, high, np.array(counts or (1.0,)))
 
@@ -77,6 +89,13 @@ def test_a_choice_is_read_as_it_is_written(precision: Precision, method: Method)
 def test_other_texts_name_no_choice(text: str) -> None:
     with pytest.raises(ValueError, match="not a valid"):
         read_choice(text)
+
+
+def test_blocks_are_named_by_their_weights_in_the_order_in_which_they_run() -> None:
+    assert find_blocks(two_products()) == (
+        Block("first", frozenset({"x"}), ("first made",), weights=9, macs=9, dense=9),
+        Block("second", frozenset({"first made"}), ("second made",), weights=9, macs=9, dense=9),
+    )
 
 
 def test_blocks_with_weights_are_named_or_the_rest_or_half() -> None:
