@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,16 +22,34 @@ TFLITE = "tflite"
 COREML = "coreml"
 
 
+class Loaded(Protocol):
+    """A TFLite model that LiteRT has loaded, with its tensors by position."""
+
+    inputs: tuple[LiteRTTensor, ...]
+    outputs: tuple[LiteRTTensor, ...]
+
+    def run(self, inputs: Sequence[NDArray[Any]]) -> list[NDArray[Any]]:
+        """Run once."""
+        ...
+
+
 class TFLiteModel:
-    """A TFLite model run by LiteRT on the CPU (XNNPACK), with its tensors taken by position.
+    """A TFLite model run by LiteRT, with its tensors taken by position; on the CPU (XNNPACK) if not said.
 
     Shapes and types are checked against the contract once, when the model is loaded.
     """
 
-    def __init__(self, model: Path, inputs: Tensors, outputs: Tensors, threads: int) -> None:
+    def __init__(
+        self,
+        model: Path,
+        inputs: Tensors,
+        outputs: Tensors,
+        threads: int,
+        load: Callable[[Path, int], Loaded] = LiteRTModel,
+    ) -> None:
         self._file, self._inputs, self._outputs = model, inputs, outputs
         try:
-            self._model = LiteRTModel(model, threads)
+            self._model = load(model, threads)
         except ModelError as error:
             raise _damaged(error) from error
         _match(model, self._model.inputs, inputs)
