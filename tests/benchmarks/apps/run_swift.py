@@ -143,7 +143,7 @@ class Swift:
         shutil.copytree(sources, place)
         main = self.work / "stand-ins/main.swift"
         files = map(self._place, [main, *sorted(place.glob("[ST]*/**/*.swift"))])
-        self._swiftc("-O", "-module-name", "bench", "-lStandIn", "-o", self._place(program), *files)
+        self._swiftc("-O", "-wmo", "-module-name", "bench", "-lStandIn", "-o", self._place(program), *files)
 
     def run(self, program: Path, payload: Path) -> tuple[str, str]:
         """Run the test beside a payload; returns its log, and the first complaint where it failed."""
