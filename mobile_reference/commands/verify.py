@@ -24,7 +24,6 @@ from mien.mobile_reference.report.junit import Case
 from mien.mobile_reference.report.junit import junit as junit_text
 from mien.mobile_reference.run.child import Child, Limits, Tell
 from mien.mobile_reference.run.threads import torch_threads, usable_cores
-from mien.mobile_reference.run.vulkan import SoftwareVulkan
 from mien.mobile_reference.verify.held_out import Fidelity, fitting, judge_fidelity, merged
 from mien.mobile_reference.verify.held_out_tables import fidelity_tables
 from mien.mobile_reference.verify.labels import (
@@ -48,7 +47,6 @@ from mien.mobile_reference.verify.on_gpu import (
     UNITS,
     OnGPU,
     gpu_record,
-    on_tflite,
     placements_table,
     verify_on_gpu,
 )
@@ -57,10 +55,12 @@ from mien.mobile_reference.verify.stages import Deviation, Verification
 from mien.mobile_reference.verify.stages import verify as verify_bundle
 from mien.mobile_reference.verify.stages_tables import (
     failure_line,
+    int8_shares,
     remarks,
     result_record,
     stages_table,
     title,
+    weights_record,
 )
 
 from .options import examples, renamed
@@ -151,7 +151,7 @@ class _Found(NamedTuple):
     default=CPU,
     show_default=True,
     type=click.Choice([CPU, *UNITS]),
-    help="What runs the TFLite models: gpu is LiteRT's GPU delegate on software Vulkan.",
+    help="What runs TFLite models: gpu is LiteRT's GPU delegate on software Vulkan, -half in half floats.",
 )
 @click.option("--threads", default=1, show_default=True, type=click.IntRange(1, 64))
 @click.option(
@@ -177,9 +177,10 @@ def verify(
 ) -> None:
     """Check every variant of BUNDLE against float; exit 1 when a gate fails. Without one, of what ships.
 
-    The golden vectors judge stage by stage. With --held-out, inputs that neither weights nor ranges were
-    made from judge every tensor with a gate, and the platforms against each other; portraits do it plain
-    and with drawn anomalies. A gate that is a function is judged by its --pipeline alone.
+    The golden vectors judge stage by stage, and float16 weights are compared with those of float32. With
+    --held-out, inputs that neither weights nor ranges were made from judge every tensor with a gate, and the
+    platforms against each other; portraits do it plain and with drawn anomalies. A gate that is a function
+    is judged by its --pipeline alone.
     """
     whole = open_bundle(bundle or shipped_bundle())
     opened, exact = whole.only(variants), whole.most_exact
@@ -188,7 +189,7 @@ def verify(
     )
     if unit != CPU:
         _check_unit(asked, page)
-        opened = on_tflite(opened)
+        opened = UNITS[unit].judged(opened, variants)
     files = {path: OutputFile.at(path) for path in (output, page, junit) if path}
     folder = layers_folder(layers, opened, exact) if layers else None
     found = _judged_in_child(opened, asked)
@@ -284,8 +285,7 @@ def _judge_goldens(
     if asked.unit == CPU:
         return verify_bundle(bundle, progress, asked.threads, metrics), None
     unit = UNITS[asked.unit]
-    vulkan = SoftwareVulkan(default_cache() / unit.folder)
-    on_gpu = verify_on_gpu(bundle, unit, vulkan, progress, metrics)
+    on_gpu = verify_on_gpu(bundle, unit, unit.vulkan(default_cache()), progress, metrics)
     return on_gpu.verification, on_gpu
 
 
@@ -347,6 +347,9 @@ def _cases(found: _Found) -> Iterator[Case]:
         failure = failure_line(result) if result.passed is False else ""
         skipped = "" if result.passed is not None else NOT_JUDGED if result.gate else "ungated"
         yield Case(result.variant, name, failure, skipped)
+    for weights in found.goldens.weights:
+        failure = "" if weights.passed else failure_line(weights)
+        yield Case(weights.variant, f"{weights.stage}: stored weights", failure)
     for figure in found.figures:
         failure, skipped = "; ".join(failures([figure])), "" if figure.passed is not None else NOT_JUDGED
         yield Case(figure.variant, f"held out: {figure.name}", failure, skipped)
@@ -367,10 +370,12 @@ def _verification_record(bundle: Bundle, found: _Found) -> dict[str, Any]:
     return {
         "bundle": bundle.name,
         "variants": [variant.name for variant in bundle.variants],
+        "products_int8": int8_shares(bundle),
         "goldens": len(bundle.goldens),
         "passed": not found.failures,
         "results": [result_record(result) for result in found.goldens.results],
         "platforms": [result_record(result) for result in found.goldens.platforms],
+        "weights": [weights_record(result) for result in found.goldens.weights],
         "ungated": list(found.goldens.ungated),
         "fidelity": fidelity_record(found.figures, found.fidelity.faces) if found.figures else None,
         "labels": labels_record(found.labels) if found.labels else None,
