@@ -156,9 +156,10 @@ def convert_tflite(precision: Path, name: str, source: Source, traces: Path, fol
     from mien.export.tflite.channels import made_ready
     from mien.export.tflite.graph_moments import round_graph
     from mien.export.tflite.holding import holding_assignment
+    from mien.export.tflite.needed import room_for_others
     from mien.export.tflite.precision import ALL_INT8, stored_assignment, strangers, write_assignments
     from mien.export.tflite.products import KINDS
-    from mien.export.tflite.ranges import with_headroom, write_ranges
+    from mien.export.tflite.ranges import write_ranges
     from mien.export.weights.gptq import read_roundings, write_roundings
 
     pipeline, samples = open_pipeline(source), load_samples(traces)
@@ -178,7 +179,7 @@ def convert_tflite(precision: Path, name: str, source: Source, traces: Path, fol
     read = tflite.read_by_products(model.read_bytes())
     found = tflite.seen_by_converted(one, ready, eight, rounded, samples, behind, read)
     if not chosen:
-        found = with_headroom(found, ready.read_bytes(), len(samples))
+        found = room_for_others(found, ready.read_bytes(), len(samples))
     made = {
         NAMES[0]: tflite.finished(model.read_bytes()),
         TFLITE_FP16: tflite.quantise(model, half, found, rounded),

@@ -63,6 +63,11 @@ class Spread:
         """Return the same for values that are ``reach`` times as large."""
         return Spread(self.low * reach, self.high * reach, self.counts)
 
+    def within(self, low: float, high: float) -> "Spread":
+        """Return the same for values that are cut at ``low`` and ``high``."""
+        least, greatest = (min(max(end, low), high) for end in (self.low, self.high))
+        return _histogram(self.centres.clip(least, greatest), self.counts, least, greatest)
+
 
 Spreads = Mapping[str, Spread]
 """Spreads by tensor."""
@@ -123,7 +128,11 @@ def _joined(parts: Sequence[Spread]) -> Spread:
     low, high = min(part.low for part in parts), max(part.high for part in parts)
     centres = np.concatenate([part.centres for part in parts])
     weights = np.concatenate([part.counts for part in parts]) / len(parts)
-    counts, _ = np.histogram(centres, _BINS, (low, high) if high > low else (low, low + 1), weights=weights)
+    return _histogram(centres, weights, low, high)
+
+
+def _histogram(values: NDArray[np.float64], weights: NDArray[np.float64], low: float, high: float) -> Spread:
+    counts, _ = np.histogram(values, _BINS, (low, high) if high > low else (low, low + 1), weights=weights)
     return Spread(low, high, counts)
 
 
