@@ -31,6 +31,7 @@ _TOOLS = {
     "dpkg": "use Debian, or a container of it",
 }
 _TIME_LIMIT_S = 900
+_NO_SOURCE = "apt knows no Debian source; run 'apt-get update' on a Debian system first"
 _PLUGIN = "qcount.so"
 # QEMU 9 took the call away that adds to a counter without looking which processor it runs on.
 _QEMU_MAJORS = (7, 8)
@@ -180,18 +181,37 @@ def _sources() -> Iterator[str]:
             yield f"deb {source}\n"
 
 
-def _apt_configuration(state: Path, architecture: str) -> Path:
-    """Write an apt configuration whose every folder lies in ``state``; the host's keys are used."""
+def backports() -> str:
+    """Name the suite of newer packages for the host's own Debian.
+
+    Raises:
+        SetupError: apt knows no Debian source.
+    """
+    releases = [line.split()[2].partition("/")[0] for line in _sources()]
+    plain = next((release for release in releases if "-" not in release), None)
+    if plain is None:
+        raise SetupError(_NO_SOURCE)
+    return f"{plain}-backports"
+
+
+def _apt_configuration(state: Path, architecture: str, preferred: str = "") -> Path:
+    """Write an apt configuration whose every folder lies in ``state``; the host's keys are used.
+
+    Packages of the suite ``preferred``, of the host's own mirror, come before others.
+    """
     for name in ("lists/partial", "archives/partial"):
         (state / name).mkdir(parents=True)
     (state / "status").write_text("")
     sources = "".join(_sources())
     if not sources:
-        raise SetupError("apt knows no Debian source; run 'apt-get update' on a Debian system first")
+        raise SetupError(_NO_SOURCE)
+    if preferred:
+        sources += f"deb {sources.split()[1]} {preferred} main\n"
     (state / "sources.list").write_text(sources)
     configuration = state / "apt.conf"
     configuration.write_text(
         f'''APT::Architecture "{architecture}";
+APT::Default-Release "{preferred}";
 APT::Architectures {{ "{architecture}"; }};
 APT::Install-Recommends "false";
 APT::Sandbox::User "";
@@ -209,13 +229,17 @@ Debug::NoLocking "true";
     return configuration
 
 
-def unpack_packages(names: Sequence[str], root: Path, state: Path, architecture: str = "arm64") -> list[str]:
+def unpack_packages(
+    names: Sequence[str], root: Path, state: Path, architecture: str = "arm64", preferred: str = ""
+) -> list[str]:
     """Fetch Debian packages with all they depend on, and unpack them into ``root``.
+
+    Those of the suite ``preferred`` come before others.
 
     Raises:
         SetupError: apt knows no Debian source, or a download failed.
     """
-    configuration = str(_apt_configuration(state, architecture))
+    configuration = str(_apt_configuration(state, architecture, preferred))
     call_tool(["apt-get", "-q", "update"], APT_CONFIG=configuration)
     call_tool(["apt-get", "-q", "-y", "--download-only", "install", *names], APT_CONFIG=configuration)
     archives = sorted((state / "archives").glob("*.deb"))

@@ -11,7 +11,7 @@ from typing import Any
 from mien.mobile_reference.tflite.flatbuffer import operation_name, parse
 
 from .blocks import FIXED_SCALE
-from .ranges import Range, Spread, Spreads, hulls, with_headroom
+from .ranges import Histogram, Histograms, Range, hulls, with_headroom
 
 # So that rounding does not bring what lies at an end of the range to the level before the last.
 _MARGIN = 1.02
@@ -69,14 +69,15 @@ def _reach(parsed: Any, operator: Any, given: set[int]) -> Range | None:
     return _CLAMPS.get(kind, _EIGHT_BITS.get(kind) if inside else None)
 
 
-def within_needed(found: Spreads, model: bytes) -> dict[str, Spread]:
-    """Cut spreads of tensors of a float ``model`` that is wholly int8 to what counts of them."""
+def within_needed(found: Histograms, model: bytes) -> dict[str, Histogram]:
+    """Cut histograms of tensors of a float ``model`` that is wholly int8 to what counts of them."""
     needed = needed_ranges(model)
     return {
-        name: spread.within(*needed[name]) if name in needed else spread for name, spread in found.items()
+        name: histogram.within(*needed[name]) if name in needed else histogram
+        for name, histogram in found.items()
     }
 
 
-def room_for_others(found: Spreads, model: bytes, samples: int) -> dict[str, Spread]:
-    """Give the spreads over so many ``samples`` the room that other inputs take, as far as it is needed."""
+def room_for_others(found: Histograms, model: bytes, samples: int) -> dict[str, Histogram]:
+    """Give histograms over so many ``samples`` the room that other inputs take, as far as needed."""
     return within_needed(with_headroom(found, model, samples), model)

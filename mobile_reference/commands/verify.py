@@ -24,7 +24,6 @@ from mien.mobile_reference.report.junit import Case
 from mien.mobile_reference.report.junit import junit as junit_text
 from mien.mobile_reference.run.child import Child, Limits, Tell
 from mien.mobile_reference.run.threads import torch_threads, usable_cores
-from mien.mobile_reference.run.vulkan import SoftwareVulkan
 from mien.mobile_reference.verify.held_out import Fidelity, fitting, judge_fidelity, merged
 from mien.mobile_reference.verify.held_out_tables import fidelity_tables
 from mien.mobile_reference.verify.labels import (
@@ -48,7 +47,6 @@ from mien.mobile_reference.verify.on_gpu import (
     UNITS,
     OnGPU,
     gpu_record,
-    on_tflite,
     placements_table,
     verify_on_gpu,
 )
@@ -152,7 +150,7 @@ class _Found(NamedTuple):
     default=CPU,
     show_default=True,
     type=click.Choice([CPU, *UNITS]),
-    help="What runs the TFLite models: gpu is LiteRT's GPU delegate on software Vulkan.",
+    help="What runs TFLite models: gpu is LiteRT's GPU delegate on software Vulkan, -half in half floats.",
 )
 @click.option("--threads", default=1, show_default=True, type=click.IntRange(1, 64))
 @click.option(
@@ -189,7 +187,7 @@ def verify(
     )
     if unit != CPU:
         _check_unit(asked, page)
-        opened = on_tflite(opened)
+        opened = UNITS[unit].judged(opened, variants)
     files = {path: OutputFile.at(path) for path in (output, page, junit) if path}
     folder = layers_folder(layers, opened, exact) if layers else None
     found = _judged_in_child(opened, asked)
@@ -285,8 +283,7 @@ def _judge_goldens(
     if asked.unit == CPU:
         return verify_bundle(bundle, progress, asked.threads, metrics), None
     unit = UNITS[asked.unit]
-    vulkan = SoftwareVulkan(default_cache() / unit.folder)
-    on_gpu = verify_on_gpu(bundle, unit, vulkan, progress, metrics)
+    on_gpu = verify_on_gpu(bundle, unit, unit.vulkan(default_cache()), progress, metrics)
     return on_gpu.verification, on_gpu
 
 

@@ -1,10 +1,11 @@
-"""Vulkan in software, which ``mien setup gpu`` fetches: where it lies, and how this process finds it.
+"""Vulkan in software, which ``mien setup`` fetches: where it lies, and how this process finds it.
 
 Its shaders run on the processor. So it tells what LiteRT's GPU delegate takes and computes, and neither how
 long a phone's GPU takes nor what a phone's driver makes of a shader.
 """
 
 import ctypes
+import json
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,15 +14,18 @@ from mien.mobile_reference.errors import VulkanError
 
 READY, DRIVER = "ready.json", "driver.json"
 LOADER = "libvulkan.so.1"
-SWIFTSHADER = "vulkan-swiftshader"
-"""Its folder in the cache."""
+SWIFTSHADER, LAVAPIPE = "vulkan-swiftshader", "vulkan-lavapipe"
+"""Their folders in the cache."""
+LIBRARIES = "libraries"
+"""What ``ready.json`` lists under this name is loaded, in this order."""
 
 
 @dataclass(frozen=True)
 class SoftwareVulkan:
-    """A folder with Vulkan's loader, and a driver that ``driver.json`` names."""
+    """A folder with Vulkan's loader, and a driver that ``driver.json`` names; ``setup`` makes it."""
 
     folder: Path
+    setup: str
 
     @property
     def is_ready(self) -> bool:
@@ -31,7 +35,7 @@ class SoftwareVulkan:
     @property
     def remedy(self) -> str:
         """What helps where it was set up and does not work."""
-        return f"delete {self.folder} and run mien setup gpu"
+        return f"delete {self.folder} and run mien setup {self.setup}"
 
     def find(self) -> None:
         """Let this process find it, and no other Vulkan: of this machine's GPU nothing is known.
@@ -42,11 +46,14 @@ class SoftwareVulkan:
             VulkanError: it is not set up, or a library does not load.
         """
         if not self.is_ready:
-            raise VulkanError("no software Vulkan is set up; mien setup gpu")
+            raise VulkanError(f"no Vulkan for this is set up; mien setup {self.setup}")
         # What LiteRT loads by name is what is loaded already; LD_LIBRARY_PATH is read at the start alone.
-        try:
-            ctypes.CDLL(str(self.folder / LOADER))
-        except OSError as error:
-            raise VulkanError(f"Vulkan's loader does not load ({error}); {self.remedy}") from error
+        for name in json.loads((self.folder / READY).read_text())[LIBRARIES]:
+            try:
+                ctypes.CDLL(str(self.folder / name))
+            except OSError as error:
+                raise VulkanError(f"Vulkan's {name} does not load ({error}); {self.remedy}") from error
         for name in ("VK_DRIVER_FILES", "VK_ICD_FILENAMES"):  # the second is that of older loaders
             os.environ[name] = str(self.folder / DRIVER)
+        # Mesa compiles for a minute what it then finds here.
+        os.environ["MESA_SHADER_CACHE_DIR"] = str(self.folder / "shaders")

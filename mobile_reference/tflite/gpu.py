@@ -14,14 +14,15 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from ai_edge_litert import schema_py_generated as schema
 from ai_edge_litert.compiled_model import CompiledModel, GpuOptions, HardwareAccelerator, Options
 from numpy.typing import NDArray
 
 from mien.mobile_reference.errors import ModelError, VulkanError
 
-from .flatbuffer import parse
+from .flatbuffer import parse, serialise
 from .litert import LiteRTTensor
-from .model_file import read_tflite
+from .model_file import running_operators
 
 _STANDARD_ERROR = 2
 _NO_DEVICE = "No adapters found"
@@ -68,10 +69,10 @@ class GPUModel:
         ModelError: LiteRT cannot load the model, or left operations to the CPU and did not say which.
     """
 
-    def __init__(self, model: Path, threads: int = 1, arithmetic: Arithmetic = Arithmetic.FLOAT32) -> None:
-        del threads  # of shaders there are as many as the device has
-        self._title, self._content = str(model), model.read_bytes()
-        self._model, self.placement = self._placed(model, arithmetic)
+    def __init__(self, model: Path | bytes, arithmetic: Arithmetic = Arithmetic.FLOAT32) -> None:
+        self._title = "the model" if isinstance(model, bytes) else str(model)
+        self._content = model if isinstance(model, bytes) else model.read_bytes()
+        self._model, self.placement = self._placed(arithmetic)
         names = _names_by_position(self._content)
         signature = self._model.get_signature_by_index(0)
         self._given, self._made = (
@@ -110,13 +111,13 @@ class GPUModel:
         values = self._made[tensor.name].read(int(np.prod(tensor.shape)), np.dtype(tensor.dtype).type)
         return np.asarray(values).reshape(tensor.shape)
 
-    def _placed(self, model: Path, arithmetic: Arithmetic) -> tuple[CompiledModel, Placement]:
+    def _placed(self, arithmetic: Arithmetic) -> tuple[CompiledModel, Placement]:
         """Compile for the GPU alone; where LiteRT refuses, since something is left, with the CPU's help."""
         compiled, words = self._compiled(HardwareAccelerator.GPU, arithmetic)
         if compiled is not None:
             if not compiled.is_fully_accelerated():
-                raise ModelError(f"LiteRT left operations of {model} to the CPU without naming them")
-            count = len(read_tflite(model).running)
+                raise ModelError(f"LiteRT left operations of {self._title} to the CPU without naming them")
+            count = len(running_operators(self._content))
             return compiled, Placement(count, count, (), _device(words))
         refused = _REFUSED.search(words)
         if refused is None:
@@ -203,3 +204,35 @@ def _tensor(name: str, place: int, buffer: Any) -> LiteRTTensor:
 def _poison(tensor: LiteRTTensor) -> NDArray[Any]:
     dtype = np.dtype(tensor.dtype)
     return np.full(tensor.shape, np.nan if dtype.kind == "f" else 0, dtype)
+
+
+def has_half_floats() -> bool:
+    """Tell whether the device computes in half floats: 1 + 2^-13 through a RELU becomes 1.
+
+    Where it has none, the delegate takes float32 and says nothing.
+
+    Raises:
+        VulkanError: there is no Vulkan, or it lacks what the delegate needs.
+    """
+    given = np.full((1, 1, 1, 4), 1 + 2**-13, np.float32)
+    (made,) = GPUModel(_relu(), Arithmetic.HALF).run([given])
+    return bool((made == 1).all())
+
+
+def _relu() -> bytes:
+    """Return a TFLite model of one RELU over four values."""
+    kind, shape = schema.TensorType.FLOAT32, [1, 1, 1, 4]
+    names = (b"x", b"y")
+    graph = schema.SubGraphT(
+        name=b"main",
+        tensors=[schema.TensorT(name=name, type=kind, shape=shape, buffer=0) for name in names],
+        inputs=[0],
+        outputs=[1],
+        operators=[schema.OperatorT(opcodeIndex=0, inputs=[0], outputs=[1])],
+    )
+    relu = schema.BuiltinOperator.RELU
+    code = schema.OperatorCodeT(builtinCode=relu, deprecatedBuiltinCode=relu, version=1)
+    model = schema.ModelT(
+        version=3, operatorCodes=[code], subgraphs=[graph], buffers=[schema.BufferT()], description=b"probe"
+    )
+    return serialise(model)

@@ -206,6 +206,11 @@ def read_tflite(path: Path) -> TFLiteFile:
     return model
 
 
+def running_operators(content: bytes) -> tuple[Operator, ...]:
+    """Return the operators of a sound model's bytes that work in each run."""
+    return TFLiteFile(tuple(_operators(schema.Model.GetRootAs(content)))).running
+
+
 def _operators(model: Any) -> Iterator[Operator]:
     graph = model.Subgraphs(0)
     tensors = [_tensor(model, graph, number) for number in range(graph.TensorsLength())]

@@ -1,12 +1,13 @@
 """A bundle's TFLite models on LiteRT's GPU delegate: what it takes, how far its shaders are from float.
 
 The gates are those of ``stages``. Beside them stands what a gate may not see: a tensor that is all zero, a
-value that is no number, a model of which the GPU runs nothing.
+value that is not finite, a model of which the GPU runs nothing.
 """
 
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -19,8 +20,8 @@ from mien.mobile_reference.bundle.reader import Bundle, Variant
 from mien.mobile_reference.errors import UsageError, VulkanError
 from mien.mobile_reference.metrics import METRICS, Metric, allowed
 from mien.mobile_reference.run.models import TFLITE, Arrays, Model, TFLiteModel
-from mien.mobile_reference.run.vulkan import SWIFTSHADER, SoftwareVulkan
-from mien.mobile_reference.tflite.gpu import Arithmetic, GPUModel, Placement
+from mien.mobile_reference.run.vulkan import LAVAPIPE, SWIFTSHADER, SoftwareVulkan
+from mien.mobile_reference.tflite.gpu import Arithmetic, GPUModel, Placement, has_half_floats
 
 from .stages import Deviation, StageResult, Verification, verify
 
@@ -32,11 +33,34 @@ _HALF_WEIGHTS = "tflite-fp16"
 
 @dataclass(frozen=True)
 class Unit:
-    """What runs the models instead of the CPU: a Vulkan by its folder in the cache, and an arithmetic."""
+    """What runs the models instead of the CPU: a Vulkan by its folder in a cache, and an arithmetic.
+
+    Its name is that of its set-up too.
+    """
 
     name: str
     folder: str
     arithmetic: Arithmetic
+
+    def vulkan(self, cache: Path) -> SoftwareVulkan:
+        """Return its Vulkan in a cache folder, which need not be set up."""
+        return SoftwareVulkan(cache / self.folder, self.name)
+
+    def judged(self, bundle: Bundle, named: Sequence[str]) -> Bundle:
+        """Return the bundle with what is judged on the unit: TFLite variants, on the full path.
+
+        Where none is ``named``, of half floats the most exact one: all others compute the same in them.
+
+        Raises:
+            UsageError: none is left.
+        """
+        half = self.arithmetic is Arithmetic.HALF and not named
+        names = [one.name for one in bundle.variants if one.platform == TFLITE]
+        if not names:
+            raise UsageError(
+                "--unit checks TFLite variants, and none is among those asked for; leave --unit out"
+            )
+        return bundle.only([bundle.most_exact.name] if half else names).in_full()
 
     @property
     def label(self) -> str:
@@ -51,7 +75,7 @@ UNITS = {
     unit.name: unit
     for unit in (
         Unit("gpu", SWIFTSHADER, Arithmetic.FLOAT32),
-        Unit("gpu-half", "vulkan-half", Arithmetic.HALF),
+        Unit("gpu-half", LAVAPIPE, Arithmetic.HALF),
     )
 }
 
@@ -104,18 +128,6 @@ class OnGPU:
         return list(placed.problems(self.zero_in_float))
 
 
-def on_tflite(bundle: Bundle) -> Bundle:
-    """Return the bundle with its TFLite variants alone, which judge the full path.
-
-    Raises:
-        UsageError: it has none.
-    """
-    names = [variant.name for variant in bundle.variants if variant.platform == TFLITE]
-    if not names:
-        raise UsageError("--unit checks TFLite variants, and none is among those asked for; leave --unit out")
-    return bundle.only(names).in_full()
-
-
 def verify_on_gpu(
     bundle: Bundle,
     unit: Unit,
@@ -123,7 +135,7 @@ def verify_on_gpu(
     progress: Callable[[Deviation], None],
     metrics: Mapping[str, Metric] = METRICS,
 ) -> OnGPU:
-    """Judge every TFLite variant by every gate, its models on the GPU. Meant for a process of its own.
+    """Judge every variant by every gate, its models on the GPU. Meant for a process of its own.
 
     Raises:
         VulkanError: there is no Vulkan that LiteRT can use, or it has no half floats and they are asked for.
@@ -137,7 +149,9 @@ def verify_on_gpu(
         return _watched(bundle, variant, name, unit.arithmetic, placed)
 
     try:
-        found = verify(on_tflite(bundle), progress, metrics=metrics, load=load)
+        if unit.arithmetic is Arithmetic.HALF and not has_half_floats():
+            raise VulkanError("the Vulkan that is set up computes in float32 where half floats are asked for")
+        found = verify(bundle, progress, metrics=metrics, load=load)
     except VulkanError as error:
         raise VulkanError(f"{error}; {vulkan.remedy}") from error
     if unit.arithmetic is Arithmetic.HALF:
@@ -151,8 +165,8 @@ def _watched(
     """Load a model on the GPU, and note in ``placed`` where it is and all that it makes."""
     opened: list[GPUModel] = []
 
-    def load(file: Any, threads: int) -> GPUModel:
-        opened.append(GPUModel(file, threads, arithmetic))
+    def load(file: Path, threads: int) -> GPUModel:
+        opened.append(GPUModel(file, arithmetic))
         return opened[0]
 
     model, spec = bundle.spec.model(name), bundle.spec

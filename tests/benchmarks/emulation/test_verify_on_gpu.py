@@ -2,7 +2,9 @@
 
 import json
 import shutil
+import subprocess
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import replace
 from importlib.resources import files
 from pathlib import Path
@@ -12,16 +14,26 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from mien.benchmarks.emulation.software_vulkan import CHROMIUM, is_vulkan_ready, set_up_vulkan
+from mien.benchmarks.emulation.software_vulkan import (
+    CHROMIUM,
+    check_mesa,
+    is_swiftshader_ready,
+    load_order,
+    set_up_swiftshader,
+)
+from mien.benchmarks.errors import SetupError
 from mien.mobile_reference.bundle.reader import open_bundle
 from mien.mobile_reference.contract import SCALAR, GateSpec, PipelineSpec, StageSpec, TensorSpec
 from mien.mobile_reference.errors import UsageError
-from mien.mobile_reference.run.vulkan import DRIVER, SWIFTSHADER
+from mien.mobile_reference.files import default_cache
+from mien.mobile_reference.run.child import Limits, in_child
+from mien.mobile_reference.run.vulkan import DRIVER, LAVAPIPE, SWIFTSHADER
 from mien.mobile_reference.schema import Schema
-from mien.mobile_reference.verify.on_gpu import on_tflite
+from mien.mobile_reference.verify.on_gpu import UNITS
 from tests.benchmarks.tinymodels import PROVENANCE, list_files
 from tests.commands import run_mien
 from tests.export.tflite.graphs import GraphBuilder
+from tests.vulkan import with_swiftshader
 
 MOCK = CHROMIUM / "libVkICD_mock_icd.so"
 SHAPE = (1, 2, 3, 4)
@@ -43,9 +55,7 @@ CLAMPED = np.clip(np.tanh(X), 0, 1)
 def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A user's cache folder where ``mien setup gpu`` was called."""
     folder = tmp_path_factory.mktemp("cache")
-    if not (CHROMIUM / "libvk_swiftshader.so").is_file():
-        pytest.skip(f"there is no SwiftShader in {CHROMIUM}; apt-get install chromium")
-    set_up_vulkan(folder / "mien", lambda _: None)
+    with_swiftshader(folder / "mien")
     return folder
 
 
@@ -196,7 +206,7 @@ def test_a_zero_that_no_gate_sees_fails(cache: Path, tmp_path: Path, monkeypatch
 def test_without_a_vulkan_the_next_step_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     bundle = bundle_of(tmp_path / "b", activations("TANH"), scaled_mean(1))
     line = refused(bundle, tmp_path / "empty", monkeypatch)
-    assert line == "mien: no software Vulkan is set up; mien setup gpu"
+    assert line == "mien: no Vulkan for this is set up; mien setup gpu"
 
 
 def test_a_vulkan_that_lacks_what_the_delegate_needs_is_told_with_its_words(
@@ -213,6 +223,20 @@ def test_a_vulkan_that_lacks_what_the_delegate_needs_is_told_with_its_words(
     line = refused(bundle, other, monkeypatch)
     assert "finds no Vulkan device that it can use: Insufficient Vulkan limits" in line
     assert line.endswith(f"delete {folder} and run mien setup gpu")
+
+
+def test_a_vulkan_without_half_floats_does_not_judge_them(
+    cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """SwiftShader has none, and LiteRT would compute in float32 without a word."""
+    other = tmp_path / "cache"
+    folder = shutil.copytree(cache / "mien" / SWIFTSHADER, other / "mien" / LAVAPIPE)
+    bundle = bundle_of(tmp_path / "b", activations("TANH"), scaled_mean(1))
+    line = refused(bundle, other, monkeypatch, "--unit", "gpu-half")
+    assert line == (
+        "mien: the Vulkan that is set up computes in float32 where half floats are asked for; "
+        f"delete {folder} and run mien setup gpu-half"
+    )
 
 
 def test_a_loader_that_is_damaged_is_one_line(
@@ -238,12 +262,51 @@ def test_core_ml_alone_leaves_nothing_to_check(tmp_path: Path) -> None:
     bundle = open_bundle(bundle_of(tmp_path / "b", activations("TANH"), scaled_mean(1)))
     variants = tuple(replace(one, platform="coreml") for one in bundle.variants)
     with pytest.raises(UsageError, match="--unit checks TFLite variants"):
-        on_tflite(replace(bundle, variants=variants))
+        UNITS["gpu"].judged(replace(bundle, variants=variants), ())
 
 
 def test_a_second_set_up_does_nothing(cache: Path) -> None:
     before = {file: file.stat().st_mtime_ns for file in (cache / "mien").rglob("*")}
-    set_up_vulkan(cache / "mien", lambda _: None)
+    set_up_swiftshader(cache / "mien", lambda _: None)
     assert before == {file: file.stat().st_mtime_ns for file in (cache / "mien").rglob("*")}
-    assert is_vulkan_ready(cache / "mien")
-    assert not is_vulkan_ready(cache)
+    assert is_swiftshader_ready(cache / "mien")
+    assert not is_swiftshader_ready(cache)
+
+
+def test_half_floats_are_judged_by_three_times_their_weights_limit(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    vulkan = UNITS["gpu-half"].vulkan(default_cache())
+    if not vulkan.is_ready:
+        pytest.skip("no Mesa is set up here; mien setup gpu-half")
+    bundle = bundle_of(tmp_path / "b", activations("TANH", "RELU"), scaled_mean(1))
+    done = run_mien("verify", bundle, "--unit", "gpu-half", "--json")
+    report = json.loads(done.stdout)
+    assert {row["tolerance"] for row in report["results"]} == {pytest.approx(0.3)}
+    assert 1e-6 < report["results"][2]["value"] < 1e-3
+
+
+def test_libraries_that_a_machine_lacks_are_loaded_before_what_needs_them(tmp_path: Path) -> None:
+    if shutil.which("gcc") is None:
+        pytest.skip("there is no gcc to make libraries with")
+    folder = tmp_path / "lib"
+    folder.mkdir()
+    for name, needed in (("one", []), ("two", ["one"]), ("three", ["one", "two"])):
+        source = folder / f"{name}.c"
+        source.write_text(f"int {name}(void) {{ return 1; }}\n")
+        links = [str(folder / f"libmien_{other}.so") for other in needed]
+        output = folder / f"libmien_{name}.so"
+        options = ["-shared", "-fPIC", "-Wl,--no-as-needed", f"-Wl,-soname,{output.name}"]
+        subprocess.run(["gcc", *options, "-o", output, source, *links], check=True)
+    order = in_child(lambda: load_order("libmien_three.so", [folder]), Limits(), "a test")
+    assert [file.name for file in order] == ["libmien_one.so", "libmien_two.so", "libmien_three.so"]
+    (folder / "libmien_one.so").unlink()
+    with pytest.raises(SetupError, match=r"hold no libmien_one\.so"):
+        in_child(lambda: load_order("libmien_three.so", [folder]), Limits(), "a test")
+
+
+@pytest.mark.parametrize(("name", "well"), [("25.0.7-2~bpo12+1", True), ("22.3.6-1+deb12u2", False)])
+def test_a_mesa_that_is_too_old_for_half_floats_is_refused(*, name: str, well: bool) -> None:
+    packages = ["libvulkan1_1.3.239.0-1_amd64.deb", f"mesa-vulkan-drivers_{name}_amd64.deb"]
+    with nullcontext() if well else pytest.raises(SetupError, match="has Mesa 22, half floats need 24"):
+        check_mesa(packages)

@@ -11,7 +11,7 @@ from mien.export.tflite.graph_moments import round_graph
 from mien.export.tflite.interpreter import Runner
 from mien.export.tflite.needed import needed_ranges, within_needed
 from mien.export.tflite.quantise import quantise
-from mien.export.tflite.ranges import Spread, spreads
+from mien.export.tflite.ranges import Histogram, histograms
 
 from .test_int8_regions import EIGHT, Net, drawn, largest_difference, of_graph, samples_of
 
@@ -65,7 +65,7 @@ def test_what_a_clamp_cuts_is_not_needed(kind: str) -> None:
 )
 def test_what_something_else_reads_or_a_file_gives_is_needed_whole(model: bytes) -> None:
     assert needed_ranges(model) == {}
-    found = {"values": Spread(-40.0, 40.0, np.ones(4))}
+    found = {"values": Histogram(-40.0, 40.0, np.ones(4))}
     assert within_needed(found, model) == found
 
 
@@ -75,11 +75,11 @@ def test_two_that_saturate_need_what_either_does() -> None:
     assert needed_ranges(gated("RELU6", beside="TANH"))["values"] == pytest.approx((-3.18, 6.0), abs=0.01)
 
 
-def test_a_spread_is_cut_with_its_values_at_the_ends() -> None:
-    cut = Spread(-1.0, 3.0, np.full(4, 0.25)).within(0.0, 2.0)
+def test_a_histogram_is_cut_with_its_values_at_the_ends() -> None:
+    cut = Histogram(-1.0, 3.0, np.full(4, 0.25)).within(0.0, 2.0)
     assert (cut.low, cut.high, cut.counts.sum()) == (0.0, 2.0, 1.0)
     assert cut.counts[0] == cut.counts[-1] == 0.25
-    beyond = Spread(7.0, 9.0, np.full(4, 0.25)).within(0.0, 6.0)
+    beyond = Histogram(7.0, 9.0, np.full(4, 0.25)).within(0.0, 6.0)
     assert (beyond.low, beyond.high, beyond.counts.sum()) == (6.0, 6.0, 1.0)
 
 
@@ -88,7 +88,7 @@ def test_a_wide_gate_errs_less_in_int8(kind: str, tmp_path: Path) -> None:
     model, one, samples = gated(kind), of_graph("y"), samples_of()
     file = tmp_path / "float.tflite"
     file.write_bytes(model)
-    found, rounded = spreads(one, model, samples), round_graph(one, model, samples)
+    found, rounded = histograms(one, model, samples), round_graph(one, model, samples)
     errors = []
     for chosen in (found, within_needed(found, model)):
         made = tmp_path / "int8.tflite"

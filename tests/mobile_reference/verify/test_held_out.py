@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from rich.console import Console
 from scipy.stats import spearmanr
 
-from mien.mobile_reference.bundle.reader import open_bundle
+from mien.mobile_reference.bundle.reader import Bundle, open_bundle
 from mien.mobile_reference.commands import verify as cli
 from mien.mobile_reference.errors import UsageError
 from mien.mobile_reference.metrics import METRICS, rank_agreement
@@ -112,18 +112,22 @@ def test_shares_put_together_are_what_one_process_finds(fake: Any, stand_in: Any
         assert np.array_equal(one.worst, other.worst)
 
 
+def asked_of(bundle: Bundle, folder: Path, jobs: int) -> cli._Request:
+    """Return a request for held-out inputs by some processes."""
+    return cli._Request(folder, None, None, 1, jobs, bundle.most_exact, layers=False, unit=cli.CPU)
+
+
 def test_two_processes_judge_as_one_does(fake: Any, stand_in: Any, monkeypatch: pytest.MonkeyPatch):
     stand_in(faithful)
     given, path = faces(5), Path("photographs")
     held_out = Mock(files=(), skipped=("broken.png: no face",), count=5, samples=lambda share: given[share])
     pipeline = Mock(inputs=Mock(held_out=lambda pipeline, folder: held_out), metrics=METRICS)
     monkeypatch.setattr(cli, "_opened", lambda bundle, source: pipeline)
-    monkeypatch.setattr(cli, "_with_goldens", lambda bundle, fidelity, progress: fidelity)
+    monkeypatch.setattr(cli, "layer_errors", lambda bundle, exact, progress: ())
+    monkeypatch.setattr(cli, "repeats", lambda bundle, progress: ())
     told = [list[str](), list[str]()]
-    answers = [
-        cli._judge(open_bundle(fake.path), cli._Request(path, None, None, 1, jobs), told[jobs - 1].append)
-        for jobs in (1, 2)
-    ]
+    bundle = open_bundle(fake.path)
+    answers = [cli._judge(bundle, asked_of(bundle, path, jobs), told[jobs - 1].append) for jobs in (1, 2)]
     assert answers[0][2] == answers[1][2]
     assert answers[0][1].faces == answers[1][1].faces == 5
     shown = [[line for line in lines if line.startswith("input")] for lines in told]
@@ -141,10 +145,10 @@ def test_a_share_that_fails_ends_all(fake: Any, stand_in: Any, monkeypatch: pyte
     held_out = Mock(files=(), skipped=(), count=2, samples=samples)
     pipeline = Mock(inputs=Mock(held_out=lambda pipeline, folder: held_out), metrics=METRICS)
     monkeypatch.setattr(cli, "_opened", lambda bundle, source: pipeline)
+    monkeypatch.setattr(cli, "layer_errors", lambda bundle, exact, progress: ())
+    bundle = open_bundle(fake.path)
     with pytest.raises(UsageError, match="the second share has no inputs"):
-        cli._judge(
-            open_bundle(fake.path), cli._Request(Path("photographs"), None, None, 1, 2), lambda text: None
-        )
+        cli._judge(bundle, asked_of(bundle, Path("photographs"), 2), lambda text: None)
 
 
 def test_a_score_that_is_not_a_number_fails(disturbed: Any):
@@ -292,9 +296,10 @@ def test_faces_that_gave_the_ranges_may_not_judge(fake: Any, tmp_path: Any):
     pipeline = Mock(inputs=Mock(held_out=lambda pipeline, folder: brought))
     fake.manifest["provenance"]["calibration"]["images"] = ["1" * 64, "2" * 64]
     fake.save()
-    asked = cli._Request(tmp_path, None, None, 1, 1)
+    bundle = open_bundle(fake.path)
+    asked = asked_of(bundle, tmp_path, 1)
     with pytest.raises(UsageError, match=r"1 files of .* gave the bundle its ranges"):
-        cli._judge_held_out(open_bundle(fake.path), pipeline, asked, slice(0, None, 1), lambda text: None)
+        cli._judge_held_out(bundle, pipeline, asked, slice(0, None, 1), lambda text: None)
 
 
 def test_a_pipeline_of_other_weights_is_refused(fake: Any, monkeypatch: pytest.MonkeyPatch):
