@@ -11,7 +11,7 @@ from typing import Any
 from mien.mobile_reference.tflite.flatbuffer import operation_name, parse
 
 from .blocks import FIXED_SCALE
-from .ranges import Histogram, Histograms, Range, hulls, with_headroom
+from .ranges import Histogram, Histograms, Range, joined_ranges, with_headroom
 
 # So that rounding does not bring what lies at an end of the range to the level before the last.
 _MARGIN = 1.02
@@ -58,7 +58,7 @@ def needed_ranges(model: bytes) -> dict[str, Range]:
             reaches = [_reach(parsed, one, given) for one in reading]
             known = [reach for reach in reaches if reach is not None]
             if index not in given and len(known) == len(reaches):
-                found |= hulls((graph.tensors[index].name.decode(), reach) for reach in known)
+                found |= joined_ranges((graph.tensors[index].name.decode(), reach) for reach in known)
     return found
 
 
