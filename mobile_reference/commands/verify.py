@@ -313,5 +313,6 @@ def _verification_record(
         "labels": labels_record(labelled) if labelled else None,
         "choice": bundle.manifest.get("choice", {}),
         "left_out": bundle.manifest.get("left_out", []),
+        "half_floats": dict(found.half_floats),
         "core_ml": f"executed by mien's evaluator, {NOT_VALIDATED}",
     }

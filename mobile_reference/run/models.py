@@ -10,7 +10,9 @@ from numpy.typing import NDArray
 from mien.mobile_reference.bundle.reader import Bundle, Variant
 from mien.mobile_reference.contract import PICTURE, PipelineSpec, TensorSpec
 from mien.mobile_reference.errors import BundleError, ModelError
+from mien.mobile_reference.tflite.half import HalfModel, computes_in_half
 from mien.mobile_reference.tflite.litert import LiteRTModel, LiteRTTensor
+from mien.mobile_reference.tflite.model_file import asks_for_half
 
 from .threads import torch_threads
 
@@ -25,13 +27,14 @@ COREML = "coreml"
 class TFLiteModel:
     """A TFLite model run by LiteRT on the CPU (XNNPACK), with its tensors taken by position.
 
-    Shapes and types are checked against the contract once, when the model is loaded.
+    One that asks for half floats is computed in them where this processor can. Shapes and types are checked
+    against the contract once, when the model is loaded.
     """
 
     def __init__(self, model: Path, inputs: Tensors, outputs: Tensors, threads: int) -> None:
         self._file, self._inputs, self._outputs = model, inputs, outputs
         try:
-            self._model = LiteRTModel(model, threads)
+            self._model = _loaded(model, threads)
         except ModelError as error:
             raise _damaged(error) from error
         _match(model, self._model.inputs, inputs)
@@ -53,6 +56,11 @@ class TFLiteModel:
                     f"LiteRT cannot run {self._file}: {tensor.name} became {array.shape}, not {tensor.shape}"
                 )
         return {tensor.name: array for tensor, array in zip(self._outputs, made, strict=True)}
+
+
+def _loaded(model: Path, threads: int) -> LiteRTModel | HalfModel:
+    half = asks_for_half(model) and computes_in_half()
+    return HalfModel(model, threads) if half else LiteRTModel(model, threads)
 
 
 def _damaged(reason: object) -> BundleError:

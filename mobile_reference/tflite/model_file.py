@@ -15,6 +15,8 @@ from ai_edge_litert import schema_py_generated as schema
 from mien.mobile_reference.errors import BundleError
 
 DEPTHWISE = "DEPTHWISE_CONV_2D"
+REDUCED_PRECISION, HALF_FLOATS = b"reduced_precision_support", b"fp16accfp16"
+"""The entry of the metadata by which a model asks for half-float arithmetic, and what it then says."""
 _TRANSPOSED = "TRANSPOSE_CONV"
 _MAX_BYTES = 512 << 20
 
@@ -119,6 +121,7 @@ class TFLiteFile:
 
     operators: tuple[Operator, ...]
     name: str = ""
+    asks_for_half: bool = False
 
     @cached_property
     def integer_only(self) -> bool:
@@ -199,11 +202,26 @@ def read_tflite(path: Path) -> TFLiteFile:
         raise BundleError(f"{path} is not a TFLite model; export the bundle again")
     try:
         root = schema.Model.GetRootAs(data)
-        model = TFLiteFile(tuple(_operators(root)), (root.Subgraphs(0).Name() or b"").decode())
+        name = (root.Subgraphs(0).Name() or b"").decode()
+        model = TFLiteFile(tuple(_operators(root)), name, _asks_for_half(root))
         _ = model.macs  # a convolution without weights shows here
     except Exception as error:  # the generated reader raises whatever a wrong offset leads to
         raise BundleError(f"{path} is a damaged TFLite model: {error}; export the bundle again") from error
     return model
+
+
+def _asks_for_half(model: Any) -> bool:
+    for number in range(model.MetadataLength()):
+        entry = model.Metadata(number)
+        if entry.Name() == REDUCED_PRECISION:
+            buffer = model.Buffers(entry.Buffer())
+            return buffer.DataLength() > 0 and buffer.DataAsNumpy().tobytes() == HALF_FLOATS
+    return False
+
+
+def asks_for_half(path: Path) -> bool:
+    """Tell whether a file asks for half-float arithmetic; one without the words is not read further."""
+    return HALF_FLOATS in path.read_bytes() and read_tflite(path).asks_for_half
 
 
 def _operators(model: Any) -> Iterator[Operator]:
