@@ -26,7 +26,7 @@ from mien.mobile_reference.run.models import TFLITE
 from .apps import android_package, android_results, apple_package, apple_results
 from .apps.generated_project import measured, variants_for
 from .emulation.emulator import DEFAULT_PRESET, PRESETS
-from .emulation.sysroot import open_userland
+from .emulation.sysroot import open_sysroot
 from .errors import DeviceLost
 from .estimates.estimate import chosen_variants, estimates, make_estimate_report
 from .estimates.evidence import claim_goals
@@ -36,7 +36,7 @@ from .phone.phone import probe
 from .phone.runner_kit import open_kit
 from .phone.session import MODES, Session
 from .pipeline import Given, first_given, timed_variants
-from .reporting.tables import print_changes, print_estimates, print_results
+from .reporting.tables import print_changes, print_estimates, print_profile, print_results
 from .results.compare import INSTRUCTIONS, MS, compare
 from .results.records import (
     ANDROID,
@@ -62,7 +62,7 @@ _OUTPUT_HELP = "JSON report; for macos, ios: the package's folder."
 # What a target heeds beside what all do.
 _OPTIONS_OF: dict[str, tuple[str, ...]] = {
     HOST: ("threads", "cpus", "processes", "runs", "warmup"),
-    ARM64: ("presets", "cache"),
+    ARM64: ("presets", "cache", "profile"),
     ANDROID: ("serial", "mode", "adb", "benchmark_model", "unit", "threads", "cache"),
     **dict.fromkeys(APPLE, ()),
     ESTIMATE: ("estimate",),
@@ -99,6 +99,7 @@ class BenchCommands(click.Group):
     cls=BenchCommands,
     epilog=examples(
         "bench bundle --variant tflite-int8 --threads 4 -o bench.json",
+        "bench bundle --target arm64 --profile",
         "bench bundle --target android",
         "bench compare before.json after.json",
     ),
@@ -126,7 +127,18 @@ def _cpus(_: click.Context, __: click.Parameter, value: str | None) -> tuple[int
     cls=SectionedCommand,
     sections={
         "Emulated, phone, elsewhere": (
-            *("preset", "cache", "serial", "mode", "adb", "benchmark-model", "unit", "generate", "estimate"),
+            *(
+                "preset",
+                "cache",
+                "profile",
+                "serial",
+                "mode",
+                "adb",
+                "benchmark-model",
+                "unit",
+                "generate",
+                "estimate",
+            ),
         )
     },
 )
@@ -151,6 +163,7 @@ def _cpus(_: click.Context, __: click.Parameter, value: str | None) -> tuple[int
     "--preset", "presets", multiple=True, type=click.Choice(list(PRESETS)), metavar="NAME", help=_PRESET_HELP
 )
 @click.option("--cache", type=_PATH, help="Where 'mien setup' put it.")
+@click.option("--profile", is_flag=True, help="The ten dearest kernels, and what each would cost in int8.")
 @click.option("--serial", metavar="ID", help="Which phone of 'adb devices'.")
 @click.option("--mode", default="quick", show_default=True, type=click.Choice(list(MODES)))
 @click.option("--adb", type=_PATH, help="The adb program (default: PATH, ANDROID_HOME).")
@@ -213,6 +226,8 @@ def run(
         click.echo(report, nl=False)
     else:
         print_results(results)
+        if options["profile"]:
+            print_profile(results)
     _report_failures(results)
 
 
@@ -362,8 +377,8 @@ def _host_targets(_: Options, progress: Progress) -> list[Target]:
 
 def _arm64_targets(options: Options, progress: Progress) -> list[Target]:
     cache = options["cache"] or default_cache()
-    userland = open_userland(cache)
-    return [Arm64Target(preset, userland, progress) for preset in options["presets"] or (DEFAULT_PRESET,)]
+    sysroot = open_sysroot(cache)
+    return [Arm64Target(preset, sysroot, progress) for preset in options["presets"] or (DEFAULT_PRESET,)]
 
 
 def _android_targets(options: Options, progress: Progress) -> list[Target]:

@@ -4,6 +4,12 @@ from pathlib import Path
 
 from mien.mobile_reference.setups import Progress, Setup
 
+from .emulation.software_vulkan import (
+    is_lavapipe_ready,
+    is_swiftshader_ready,
+    set_up_lavapipe,
+    set_up_swiftshader,
+)
 from .emulation.sysroot import is_set_up, set_up
 from .phone.runner_kit import ABIS, is_kit_ready, set_up_kit
 
@@ -23,3 +29,5 @@ def _set_up_kits(cache: Path, progress: Progress) -> None:
 
 ARM64 = Setup("arm64", "bench --target arm64", "60 MB", is_set_up, _set_up_emulation)
 ANDROID = Setup("android", "bench --target android", "50 MB", _are_kits_ready, _set_up_kits)
+GPU = Setup("gpu", "verify --unit gpu", "32 MB", is_swiftshader_ready, set_up_swiftshader)
+GPU_HALF = Setup("gpu-half", "verify --unit gpu-half", "60 MB", is_lavapipe_ready, set_up_lavapipe)

@@ -69,7 +69,7 @@ worst that was searched with."""
     "--compare-converters",
     "comparison",
     flag_value="converters",
-    help="What front ends make of a graph.",
+    help="What converters make of a graph.",
 )
 @click.option(
     "--compare-quantisers", "comparison", flag_value="quantisers", help="What every way to int8 costs."
@@ -305,7 +305,7 @@ def _compare(
     judging = held_out or open_pipeline(checkpoint).inputs.samples
     if judging is None:
         raise ExportError("the pipeline comes with no samples; give a folder with --held-out")
-    subject = tasks.Subject(checkpoint, calibration, graphs, judging)
+    subject = tasks.Compared(checkpoint, calibration, graphs, judging)
     tasks.compare(comparison, subject, tasks.show_json if as_json else tasks.show_table)
 
 

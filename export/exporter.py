@@ -31,9 +31,7 @@ from .packing.variant_selection import (
     not_held,
     not_left_early,
 )
-from .running.isolation import Limits, Usage
-from .running.jobs import REUSED, Made, Progress, run_jobs
-from .running.plan import (
+from .plan import (
     FAULTS,
     palette_job,
     plan,
@@ -41,6 +39,8 @@ from .running.plan import (
     round_weights,
     write_faults,
 )
+from .running.isolation import Limits, Usage
+from .running.jobs import REUSED, Made, Progress, run_jobs
 from .running.threads import one_thread
 from .running.timings import Phase, Stopwatch
 from .running.work_folder import work_folder

@@ -8,6 +8,7 @@ MienError
 │   ├── PackageError      a package that is damaged, hostile or no ML Program
 │   ├── UnsupportedError  a program that needs operations or parameters the evaluator has not
 │   └── EvaluationError   a program or inputs that contradict what is declared
+├── VulkanError       a Vulkan for LiteRT's GPU delegate that is missing, or lacks what it needs
 ├── RatingError       a result that cannot be a rating: not a number, or outside of its range
 ├── ChildError        a process for foreign bytes that died or passed a limit
 ├── ResultError       a result that cannot be written, such as a number that is not finite
@@ -38,6 +39,10 @@ class BundleError(MienError):
 
 class ModelError(MienError):
     """LiteRT cannot load or run a TFLite model."""
+
+
+class VulkanError(MienError):
+    """There is no Vulkan that LiteRT's GPU delegate can use."""
 
 
 class CoreMLError(MienError):

@@ -1,11 +1,13 @@
 """Files of this user: where programs keep what they can make again, and reading what may be anything."""
 
 import os
+import re
 import sys
 from pathlib import Path
 
 from mien.mobile_reference.errors import UsageError
 
+_ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
 _STANDARD_INPUT = Path("-")
 _LONGEST_LIST = 256 << 20
 """Some millions of paths."""
@@ -30,8 +32,15 @@ def check_size(file: Path, most_bytes: int) -> None:
         raise ValueError(f"it is larger than {most_bytes} bytes")
 
 
-def listed_paths(place: Path) -> tuple[Path, ...]:
-    """Read the paths of photographs that a file lists, or standard input for ``-``; empty lines name nothing.
+def path_or_address(text: str) -> Path | str:
+    """Return a path as such, and an address such as ``s3://bucket/photo.jpg`` as it is."""
+    return text if _ADDRESS.match(text) else Path(text)
+
+
+def listed_paths(place: Path) -> tuple[Path | str, ...]:
+    """Read the paths or addresses of photographs that a file lists, or standard input for ``-``.
+
+    Empty lines name nothing.
 
     Raises:
         UsageError: it cannot be read, is too long, or names nothing.
@@ -49,4 +58,4 @@ def listed_paths(place: Path) -> tuple[Path, ...]:
     lines = [line for line in listed.splitlines() if line.strip()]
     if not lines:
         raise UsageError(f"{place} lists no photographs; write one path a line")
-    return tuple(Path(os.fsdecode(line)) for line in lines)
+    return tuple(path_or_address(os.fsdecode(line)) for line in lines)

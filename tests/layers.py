@@ -40,6 +40,7 @@ LAYER_OF: Mapping[str, str] = {
     "tests/documents/test_api_examples.py": "converters",
     "tests/documents/test_notebook.py": "converters",
     "tests/documents/test_tutorial.py": "converters",
+    "tests/cluster": "device",
     "tests/export": "converters",
     "tests/export/tflite/passes/test_connect_products.py": "unit",
     "tests/export/tflite/passes/test_layout_operations.py": "unit",

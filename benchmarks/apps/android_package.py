@@ -16,7 +16,16 @@ from mien.benchmarks.pipeline import judged_limits, outputs_of
 from mien.mobile_reference.bundle.reader import MANIFEST, Bundle, Golden, Variant, sha256
 from mien.mobile_reference.run.models import TFLITE
 
-from .generated_project import SPEC, copy_sources, identified, spec_text, variants_for, write_folder
+from .generated_project import (
+    SPEC,
+    copy_sources,
+    identified,
+    models_of,
+    photograph_of,
+    spec_text,
+    variants_for,
+    write_folder,
+)
 
 APP_ASSETS = PurePosixPath("src/main/assets")
 TEST_ASSETS = PurePosixPath("src/androidTest/assets")
@@ -24,7 +33,7 @@ _ROOM = "mien"
 PLACE = TEST_ASSETS / _ROOM / SPEC
 RUNS, WARMUP = 50, 5
 """Of all models, for each variant and unit."""
-_FORMAT = 3
+_FORMAT = 4
 
 
 def tflite_variants(bundle: Bundle, names: Sequence[str]) -> list[Variant]:
@@ -36,8 +45,9 @@ def tflite_variants(bundle: Bundle, names: Sequence[str]) -> list[Variant]:
     """
     variants = variants_for(bundle, names, TFLITE, "LiteRT takes TFLite models")
     for variant in variants:
-        check_names(variant, bundle.spec.served)
-        check_signatures(variant, bundle.spec.served)
+        models = models_of(bundle.spec, variant)
+        check_names(variant, models)
+        check_signatures(variant, models)
     return variants
 
 
@@ -51,25 +61,17 @@ def make_spec(bundle: Bundle, variants: Sequence[Variant]) -> dict[str, Any]:
             "manifest_sha256": sha256(bundle.path / MANIFEST),
             "warmup": WARMUP,
             "runs": RUNS,
-            "inputs": list(pipeline.inputs),
-            "outputs": {tensor.name: tensor.dtype for tensor in outputs_of(pipeline)},
-            "stages": [
-                {"name": model.name, "inputs": list(model.inputs), "outputs": list(model.outputs)}
-                for model in pipeline.served
-            ],
+            "served": [model.name for model in pipeline.served],
             "variants": [
-                {
-                    "name": variant.name,
-                    "models": {
-                        model.name: f"{_ROOM}/models/{variant.name}/{model.name}.tflite"
-                        for model in pipeline.served
-                    },
-                    "limits": judged_limits(pipeline, variant.name),
-                }
+                {"name": variant.name, "limits": judged_limits(pipeline, variant.name)}
                 for variant in variants
             ],
             "goldens": [
-                {"name": golden.name, "tensors": {name: _asset(golden, name) for name in _tensors(bundle)}}
+                {
+                    "name": golden.name,
+                    "tensors": {name: _file(golden, name) for name in _tensors(bundle)},
+                    "photograph": photograph_of(bundle, golden),
+                }
                 for golden in bundle.goldens
             ],
         }
@@ -86,14 +88,17 @@ def write_library(bundle: Bundle, spec: Mapping[str, Any], folder: Path) -> None
     def fill(part: Path) -> None:
         copy_sources("kotlin", part)
         (part / "measure.sh").chmod(0o755)
+        _copy(bundle, MANIFEST, part / APP_ASSETS)
         for entry in spec["variants"]:
-            for model, asset in entry["models"].items():
-                file = bundle.variant(entry["name"]).files[model]
-                shutil.copyfile(file, _made(part / APP_ASSETS / asset))
-        for golden in bundle.goldens:
-            for name in _tensors(bundle):
+            variant = bundle.variant(entry["name"])
+            for model in models_of(bundle.spec, variant):
+                _copy(bundle, variant.files[model.name].relative_to(bundle.path), part / APP_ASSETS)
+        for golden, entry in zip(bundle.goldens, spec["goldens"], strict=True):
+            if entry["photograph"]:
+                _copy(bundle, entry["photograph"], part / TEST_ASSETS)
+            for name, file in entry["tensors"].items():
                 array = golden.read(name)
-                _made(part / TEST_ASSETS / _asset(golden, name)).write_bytes(
+                _made(part / TEST_ASSETS / _ROOM / file).write_bytes(
                     np.ascontiguousarray(array, array.dtype.newbyteorder("<")).tobytes()
                 )
         _made(part / PLACE).write_text(spec_text(spec))
@@ -107,8 +112,13 @@ def _tensors(bundle: Bundle) -> tuple[str, ...]:
     return tuple(dict.fromkeys((*bundle.spec.inputs, *outputs)))
 
 
-def _asset(golden: Golden, name: str) -> str:
-    return f"{_ROOM}/golden/{golden.name}/{name}.bin"
+def _file(golden: Golden, name: str) -> str:
+    return f"golden/{golden.name}/{name}.bin"
+
+
+def _copy(bundle: Bundle, file: Path | str, assets: Path) -> None:
+    """Copy a file of a bundle to its place among the assets."""
+    shutil.copyfile(bundle.path / file, _made(assets / _ROOM / file))
 
 
 def _made(file: Path) -> Path:

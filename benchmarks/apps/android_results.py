@@ -27,13 +27,14 @@ from mien.benchmarks.results.records import (
 from mien.mobile_reference.bundle.reader import Bundle
 
 from .generated_project import RESULTS
+from .photographs import largest, photograph_parity
 
 RECORD_SCHEMA = "app_record.schema.json"
 MEASUREMENTS = "measurements.jsonl"
 _CPU, _GPU = "CPU", "GPU"
 _ISA = {"arm64-v8a": "aarch64", "armeabi-v7a": "arm", "x86_64": "x86_64", "x86": "x86"}
 _FACTS = ("device", "android", "abi", "cores", "emulator")
-_NOT_IN_IT = "measured in an app: the front is not in it"
+_NOT_IN_IT = "measured in an app: the front is not in the times, and no stage is left out"
 _MEMORY = "peak memory is that of one process for everything before it too"
 _LONGEST_REASON = 200
 Block = Mapping[str, Any]
@@ -68,7 +69,7 @@ def read_results(bundle: Bundle, spec: Mapping[str, Any], folder: Path) -> tuple
 def _check(blocks: Sequence[Block], spec: Mapping[str, Any], log: Path) -> None:
     """Refuse what fits the schema and not the library."""
     known = {entry["name"] for entry in spec["variants"]}
-    models = {entry["name"] for entry in spec["stages"]}
+    models = set(spec["served"])
     for block in blocks:
         if block["variant"] not in known:
             raise ReportError(f"{log} names {block['variant']!r}, which the library has not; measure again")
@@ -154,28 +155,22 @@ def _device(facts: Block, runtime: str) -> Device:
 
 def _parity(bundle: Bundle, blocks: Sequence[Block]) -> Iterator[Parity]:
     """Hold the gates; a golden input that was not run, was run twice or gave what is not a number fails."""
+    every = [golden.name for golden in bundle.goldens]
     for name, limit in judged_limits(bundle.spec, blocks[0]["variant"]).items():
-        tensor = bundle.spec.tensor(name)
-        errors = [_largest(bundle, block, tensor.name) for block in blocks]
-        yield Parity(tensor.name, worst(errors), limit, unit_of(tensor))
-
-
-def _largest(bundle: Bundle, block: Block, tensor: str) -> float:
-    """Return the largest difference over the golden inputs, each of which must be there once."""
-    wanted = sorted(golden.name for golden in bundle.goldens)
-    found = [score["differences"].get(tensor) for score in block["scores"]]
-    complete = sorted(score["golden"] for score in block["scores"]) == wanted
-    return worst([math.inf if one is None else one for one in found]) if complete else math.inf
+        errors = [largest(block["scores"], every, name) for block in blocks]
+        yield Parity(name, worst(errors), limit, unit_of(bundle.spec.tensor(name)))
+    yield from photograph_parity(bundle, blocks)
 
 
 def _others(bundle: Bundle, blocks: Sequence[Block]) -> Iterator[str]:
     """Tell the largest difference of the outputs that have no gate here."""
     held = judged_limits(bundle.spec, blocks[0]["variant"])
+    every = [golden.name for golden in bundle.goldens]
     for tensor in outputs_of(bundle.spec):
-        largest = worst([_largest(bundle, block, tensor.name) for block in blocks])
+        error = worst([largest(block["scores"], every, tensor.name) for block in blocks])
         if tensor.name in held:
             continue
-        if math.isfinite(largest):
-            yield f"{tensor.name} differs from the float pipeline's by at most {largest:.2g}"
+        if math.isfinite(error):
+            yield f"{tensor.name} differs from the float pipeline's by at most {error:.2g}"
         else:
             yield f"{tensor.name} holds what is not a number, or is missing"

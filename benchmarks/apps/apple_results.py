@@ -1,6 +1,5 @@
 """From the logs that ``measure.sh`` left to the records that every target has."""
 
-import math
 import shutil
 import subprocess
 import sys
@@ -32,11 +31,12 @@ from mien.mobile_reference.bundle.reader import Bundle
 from mien.mobile_reference.contract import PipelineSpec
 
 from .generated_project import RESULTS
+from .photographs import largest, photograph_parity
 
 RECORD_SCHEMA = "apple_record.schema.json"
 _MARK = "MIEN {"
 _TIME_LIMIT_S = 3600
-_NOT_IN_IT = "the front is not in it"
+_NOT_IN_IT = "the front is not in the times, and no stage is left out"
 _THREADS = "Core ML chooses its threads"
 Block = Mapping[str, Any]
 
@@ -88,7 +88,7 @@ def read_results(bundle: Bundle, spec: Mapping[str, Any], folder: Path) -> tuple
 
 def _check(block: Block, spec: Mapping[str, Any], place: Path) -> None:
     """Refuse what fits the schema and not the package."""
-    alone = spec["graphs"].keys() - set(spec["served"])
+    alone = set(spec["graphs"]) - set(spec["served"])
     for key, wanted in (("models_ms", set(spec["served"])), ("graphs", alone)):
         if block[key].keys() != wanted:
             names = ", ".join(sorted(wanted)) or "none"
@@ -150,6 +150,7 @@ def _parity(bundle: Bundle, blocks: Sequence[Block]) -> Iterator[Parity]:
         for start in _starts(pipeline, tensor.name):
             errors = [_largest(bundle, block, start, tensor.name) for block in blocks]
             yield Parity(f"{tensor.name} from {start} on", worst(errors), limit, unit_of(tensor))
+    yield from photograph_parity(bundle, blocks)
 
 
 def _starts(pipeline: PipelineSpec, tensor: str) -> Iterator[str]:
@@ -162,8 +163,5 @@ def _starts(pipeline: PipelineSpec, tensor: str) -> Iterator[str]:
 
 
 def _largest(bundle: Bundle, block: Block, start: str, tensor: str) -> float:
-    wanted = sorted(golden.name for golden in bundle.goldens)
     scores = [score for score in block["scores"] if score["from"] == start]
-    found = [score["differences"].get(tensor) for score in scores]
-    complete = sorted(score["golden"] for score in scores) == wanted
-    return worst([math.inf if one is None else one for one in found]) if complete else math.inf
+    return largest(scores, [golden.name for golden in bundle.goldens], tensor)

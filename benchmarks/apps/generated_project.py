@@ -7,7 +7,9 @@ from importlib.resources import as_file, files
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from mien.mobile_reference.bundle.reader import Bundle, Variant
+from mien.benchmarks.pipeline import front_models
+from mien.mobile_reference.bundle.reader import Bundle, Golden, Variant
+from mien.mobile_reference.contract import PipelineSpec, StageSpec
 from mien.mobile_reference.errors import UsageError
 from mien.mobile_reference.output.folder import Kind, OutputFolder
 from mien.mobile_reference.output.json_text import json_text
@@ -41,6 +43,18 @@ def variants_for(bundle: Bundle, names: Sequence[str], platform: str, takes: str
             f"name a {platform} variant, or export one"
         )
     return chosen
+
+
+def models_of(spec: PipelineSpec, variant: Variant) -> tuple[StageSpec, ...]:
+    """List the models that an app may run of a variant: the front's, and those of its early exit."""
+    return (*front_models(spec), *(spec.served_early if variant.early_exit else spec.served))
+
+
+def photograph_of(bundle: Bundle, golden: Golden) -> str | None:
+    """Return the path in the bundle of the photograph of a golden input, if the front takes one."""
+    if golden.source is None or bundle.spec.front is None:
+        return None
+    return golden.source.relative_to(bundle.path).as_posix()
 
 
 def spec_text(spec: Mapping[str, Any]) -> str:

@@ -110,9 +110,9 @@ def count(bundle: Bundle, cache: Path, presets: Sequence[str]) -> list[Result]:
     """Appraise the first golden photograph once on each emulated processor."""
     spec = BenchSpec(bundle, VARIANT, first_given(bundle), 1, 0, 1, 1)
     with Console(stderr=True).status("counting") as status:
-        userland = set_up(cache, status.update)
+        sysroot = set_up(cache, status.update)
         return [
-            Arm64Target(preset, userland, lambda text: status.update(f"counting {text}")).run(spec)
+            Arm64Target(preset, sysroot, lambda text: status.update(f"counting {text}")).run(spec)
             for preset in presets
         ]
 
@@ -125,9 +125,9 @@ def goals(stored: Mapping[str, Any], found: Mapping[str, Any]) -> Iterator[Goal]
     last = _last(found)
     yield Goal(f"whole {VARIANT} appraisal, {DEFAULT_PRESET}", whole, None, "instructions", basis)
     grown = 100 * growth(stored, found)
-    yield Goal("one graph since its count was stored", grown, 100 * TOLERANCE, "%", basis)
+    yield Goal("end-to-end model since its count was stored", grown, 100 * TOLERANCE, "%", basis)
     ratio = typical[last] / baseline[last]
-    yield Goal(f"one graph, {DEFAULT_PRESET} / {PRESETS[0]}", ratio, RATIO, "", basis)
+    yield Goal(f"end-to-end model, {DEFAULT_PRESET} / {PRESETS[0]}", ratio, RATIO, "", basis)
 
 
 def attainable(works: Sequence[Work], model: TFLiteFile) -> float | None:
@@ -161,8 +161,8 @@ def print_counts(stored: Mapping[str, Any], found: Mapping[str, Any]) -> None:
 
 
 def print_kinds(works: Sequence[Work]) -> None:
-    """Print what kinds of work the one graph consists of, on a processor without dot products and with."""
-    table = Table(title="the one graph: million instructions by kind of kernel")
+    """Print what kinds of work the end-to-end model is, on a processor without dot products and with."""
+    table = Table(title="the end-to-end model: million instructions by kind of kernel")
     for heading in ("", *PRESETS, f"share of {PRESETS[0]}", "ratio"):
         table.add_column(heading, justify="right" if heading else "left")
     counts = zip(*(by_kind(work).items() for work in works), strict=True)

@@ -23,7 +23,7 @@ from mien.mobile_reference.files import default_cache
 from mien.mobile_reference.output.json_text import json_text
 
 from .emulator import DEFAULT_PRESET, Emulator
-from .sysroot import open_userland
+from .sysroot import open_sysroot
 
 _FILE = click.Path(path_type=Path, exists=True, dir_okay=False)
 
@@ -99,7 +99,7 @@ def main(
     An input is changed to the type that a model takes where no value can be lost: a face of bytes to float32.
     """
     _check_inputs(inputs)
-    emulator = Emulator(DEFAULT_PRESET, open_userland(cache or default_cache()))
+    emulator = Emulator(DEFAULT_PRESET, open_sysroot(cache or default_cache()))
     with Console(stderr=True).status("counting"):
         found = list(count(emulator, models, inputs))
     if as_json:

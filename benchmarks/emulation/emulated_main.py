@@ -1,7 +1,7 @@
 """Runs TFLite models inside the emulated ARM64 system, which has Python 3.11, numpy and LiteRT alone.
 
 Called as ``emulated_main.py FOLDER MODEL...``. Model n reads ``n.in0.npy`` ... of the folder, zeros where
-there is none, and writes ``n.out0.npy`` ...; facts about the system go to ``guest.json``. Its one run is
+there is none, and writes ``n.out0.npy`` ...; facts about the system go to ``system.json``. Its one run is
 region n of the instruction counter, see ``qcount.c``.
 """
 
@@ -67,7 +67,7 @@ def main(folder: Path, models: list[str]) -> None:
     """Run every model."""
     for number, model in enumerate(models):
         run(number, model, folder)
-    (folder / "guest.json").write_text(json.dumps(_facts()))
+    (folder / "system.json").write_text(json.dumps(_facts()))
 
 
 if __name__ == "__main__":

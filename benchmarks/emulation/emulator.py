@@ -16,7 +16,7 @@ from mien.benchmarks.results.records import ARM64_EMULATION, Device, Work
 from mien.mobile_reference.tflite.model_file import read_tflite
 
 from .profile import Symbols, read_symbols, work_of
-from .sysroot import QEMU, Userland
+from .sysroot import QEMU, Sysroot
 
 _TIME_LIMIT_S = 1800
 
@@ -41,12 +41,12 @@ DEFAULT_PRESET = "typical"
 
 
 class Emulator:
-    """An emulated processor of the name ``preset`` with the programs of a ``userland``."""
+    """An emulated processor of the name ``preset`` with the programs of a ``sysroot``."""
 
-    def __init__(self, preset: str, userland: Userland) -> None:
+    def __init__(self, preset: str, sysroot: Sysroot) -> None:
         self.name = preset
         self._preset = PRESETS[preset]
-        self._userland = userland
+        self._sysroot = sysroot
 
     def probe(self) -> Device:
         """Describe the emulated system."""
@@ -91,16 +91,16 @@ class Emulator:
             raise TargetError(
                 f"{what} ended with {done.returncode} on {self.name}: {last}; see whether it runs on the host"
             )
-        facts: dict[str, Any] = json.loads((folder / "guest.json").read_text())
+        facts: dict[str, Any] = json.loads((folder / "system.json").read_text())
         return facts
 
     def _command(self, folder: Path) -> list[str]:
-        userland = self._userland
-        emulator = [QEMU, "-cpu", self._preset.cpu, "-p", str(self._preset.pages), "-L", str(userland.root)]
-        plugin = ["-plugin", f"{userland.plugin},out={folder / 'count'}"]
-        environment = [f"PYTHONPATH={userland.packages}", "PYTHONHASHSEED=0", "LC_ALL=C.UTF-8"]
+        sysroot = self._sysroot
+        emulator = [QEMU, "-cpu", self._preset.cpu, "-p", str(self._preset.pages), "-L", str(sysroot.root)]
+        plugin = ["-plugin", f"{sysroot.plugin},out={folder / 'count'}"]
+        environment = [f"PYTHONPATH={sysroot.packages}", "PYTHONHASHSEED=0", "LC_ALL=C.UTF-8"]
         settings = [word for setting in environment for word in ("-E", setting)]
-        return [*emulator, *plugin, *settings, str(userland.python), "-S", "-B"]
+        return [*emulator, *plugin, *settings, str(sysroot.python), "-S", "-B"]
 
     def _base(self, facts: Mapping[str, Any]) -> int:
         """Return where LiteRT was loaded, once it is sure that the processor was the preset's."""
@@ -112,7 +112,7 @@ class Emulator:
 
     @cached_property
     def _symbols(self) -> Symbols:
-        return read_symbols(self._userland.litert)
+        return read_symbols(self._sysroot.litert)
 
     def _work(self, folder: Path, models: Mapping[str, Path], base: int) -> Iterator[Work]:
         for number, (name, file) in enumerate(models.items()):

@@ -3,6 +3,7 @@
 import re
 import subprocess
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from numpy.typing import NDArray
 
 from mien.benchmarks.errors import TargetError
 from mien.benchmarks.results.records import Work
+from mien.mobile_reference.tflite.model_file import DEPTHWISE, TFLiteFile
 
 OUTSIDE = "outside LiteRT"
 """What the calling Python and the C library need."""
@@ -28,7 +30,9 @@ KINDS = (
     ("resizing", re.compile(r"xnn_\w+_ibilinear_")),
     ("sigmoid", re.compile(r"xnn_\w+_vsigmoid_")),
 )
-DENSE_INT8, DENSE_FLOAT = KINDS[0][0], KINDS[1][0]
+DENSE_INT8, DENSE_FLOAT, DEPTHWISE_INT8, DEPTHWISE_FLOAT = (kind for kind, _ in KINDS[:4])
+# What does the products of a float kernel in int8.
+_IN_INT8 = {DENSE_FLOAT: DENSE_INT8, DEPTHWISE_FLOAT: DEPTHWISE_INT8}
 OTHER = "anything else"
 
 
@@ -78,9 +82,62 @@ def by_kind(work: Work) -> dict[str, float]:
     """Sum the instructions of a graph's kernels by ``KINDS``, in their order, and the others."""
     found = dict.fromkeys([*(kind for kind, _ in KINDS), OTHER], 0.0)
     for name, share in work.kernels.items():
-        kind = next((kind for kind, pattern in KINDS if pattern.match(name)), OTHER)
-        found[kind] += share * work.instructions
+        found[_kind(name)] += share * work.instructions
     return found
+
+
+def _kind(kernel: str) -> str:
+    return next((kind for kind, pattern in KINDS if pattern.match(kernel)), OTHER)
+
+
+def products_by_kind(model: TFLiteFile) -> dict[str, int]:
+    """Count the multiply-accumulates of a model by the kind of kernel that does them."""
+    found: Counter[str] = Counter()
+    for operator in model.running:
+        depthwise = operator.name == DEPTHWISE
+        kinds = (DEPTHWISE_INT8, DEPTHWISE_FLOAT) if depthwise else (DENSE_INT8, DENSE_FLOAT)
+        found[kinds[0] if operator.is_integer else kinds[1]] += operator.macs
+    return {kind: macs for kind, macs in found.items() if macs}
+
+
+@dataclass(frozen=True)
+class Kernel:
+    """A kernel of a graph: its instructions, and what its products would need by int8 kernels.
+
+    ``in_int8`` is None where the kernel has no int8 counterpart, or none was counted.
+    """
+
+    name: str
+    instructions: float
+    in_int8: float | None
+
+
+def dearest(work: Work, counted: Sequence[Work], most: int = 10) -> list[Kernel]:
+    """Return the ``most`` dearest kernels of a graph, and what each would cost in int8.
+
+    That is an estimate: the products of a float kernel at the instructions per product that the int8 kernels
+    of the same kind need, in whichever of the graphs ``counted`` on the same processor has most of them. What
+    quantising between float and int8 would cost is not in it.
+    """
+    named = [name for name in work.kernels if name not in (_REST, OUTSIDE)]
+    return [
+        Kernel(name, work.kernels[name] * work.instructions, _int8_instructions(work, name, counted))
+        for name in named[:most]
+    ]
+
+
+def _int8_instructions(work: Work, kernel: str, counted: Sequence[Work]) -> float | None:
+    kind = _kind(kernel)
+    int8, own = _IN_INT8.get(kind, ""), _per_product(work, kind)
+    model = max(counted, key=lambda one: one.products.get(int8, 0), default=work)
+    needed = _per_product(model, int8)
+    return work.kernels[kernel] * work.instructions * needed / own if needed and own else None
+
+
+def _per_product(work: Work, kind: str) -> float | None:
+    """Return the instructions for one product by kernels of a kind, None where the graph has none."""
+    products = work.products.get(kind, 0)
+    return by_kind(work)[kind] / products if products else None
 
 
 def _by_name(counts: Path, symbols: Symbols, base: int) -> Counter[str]:

@@ -31,6 +31,7 @@ _TOOLS = {
     "dpkg": "use Debian, or a container of it",
 }
 _TIME_LIMIT_S = 900
+_NO_SOURCE = "apt knows no Debian source; run 'apt-get update' on a Debian system first"
 _PLUGIN = "qcount.so"
 # QEMU 9 took the call away that adds to a counter without looking which processor it runs on.
 _QEMU_MAJORS = (7, 8)
@@ -48,7 +49,7 @@ CPU revision\t: 3
 
 
 @dataclass(frozen=True)
-class Userland:
+class Sysroot:
     """A folder with everything that the emulation needs; ``root`` is the emulated system's file tree."""
 
     folder: Path
@@ -89,7 +90,7 @@ def is_set_up(cache: Path) -> bool:
     return (cache / _name() / _READY).is_file()
 
 
-def open_userland(cache: Path) -> Userland:
+def open_sysroot(cache: Path) -> Sysroot:
     """Find what ``set_up`` made.
 
     Raises:
@@ -99,10 +100,10 @@ def open_userland(cache: Path) -> Userland:
     if not is_set_up(cache):
         raise SetupError(f"{folder} has not been set up; run 'mien setup arm64'")
     _require(QEMU)
-    return Userland(folder)
+    return Sysroot(folder)
 
 
-def set_up(cache: Path, progress: Callable[[str], None]) -> Userland:
+def set_up(cache: Path, progress: Callable[[str], None]) -> Sysroot:
     """Fetch and unpack what the emulation needs, about 60 MB; does nothing when it is there.
 
     Raises:
@@ -115,10 +116,10 @@ def set_up(cache: Path, progress: Callable[[str], None]) -> Userland:
         raise SetupError("this Python has no pip to fetch LiteRT for ARM64 with; python -m ensurepip")
     folder = cache / _name()
     if is_set_up(cache):
-        return Userland(folder)
+        return Sysroot(folder)
     cache.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=cache, prefix="setup-") as name:
-        part = Userland(Path(name) / "userland")
+        part = Sysroot(Path(name) / "sysroot")
         part.root.mkdir(parents=True)
         progress("fetching Debian's ARM64 packages")
         packages = unpack_packages(_PACKAGES, part.root, Path(name) / "apt")
@@ -131,7 +132,7 @@ def set_up(cache: Path, progress: Callable[[str], None]) -> Userland:
         (part.folder / _READY).write_text(json_text({"packages": packages, "wheels": wheels}, indent=1))
         shutil.rmtree(folder, ignore_errors=True)
         part.folder.rename(folder)
-    return Userland(folder)
+    return Sysroot(folder)
 
 
 def _require(tool: str) -> None:
@@ -148,8 +149,8 @@ def _check_qemu() -> None:
         raise SetupError(f"this {QEMU} takes no plugins (a static build?); {_TOOLS[QEMU]}")
 
 
-def call_tool(command: Sequence[str | Path], **environment: str) -> str:
-    """Run a tool and return what it printed.
+def call_tool(command: Sequence[str | Path], folder: Path | None = None, **environment: str) -> str:
+    """Run a tool, in a folder if one is named, and return what it printed.
 
     Raises:
         SetupError: it failed.
@@ -158,6 +159,7 @@ def call_tool(command: Sequence[str | Path], **environment: str) -> str:
         command,
         capture_output=True,
         text=True,
+        cwd=folder,
         env=os.environ | environment,
         timeout=_TIME_LIMIT_S,
         check=False,
@@ -179,18 +181,37 @@ def _sources() -> Iterator[str]:
             yield f"deb {source}\n"
 
 
-def _apt_configuration(state: Path, architecture: str) -> Path:
-    """Write an apt configuration whose every folder lies in ``state``; the host's keys are used."""
+def backports() -> str:
+    """Name the suite of newer packages for the host's own Debian.
+
+    Raises:
+        SetupError: apt knows no Debian source.
+    """
+    releases = [line.split()[2].partition("/")[0] for line in _sources()]
+    plain = next((release for release in releases if "-" not in release), None)
+    if plain is None:
+        raise SetupError(_NO_SOURCE)
+    return f"{plain}-backports"
+
+
+def _apt_configuration(state: Path, architecture: str, preferred: str = "") -> Path:
+    """Write an apt configuration whose every folder lies in ``state``; the host's keys are used.
+
+    Packages of the suite ``preferred``, of the host's own mirror, come before others.
+    """
     for name in ("lists/partial", "archives/partial"):
         (state / name).mkdir(parents=True)
     (state / "status").write_text("")
     sources = "".join(_sources())
     if not sources:
-        raise SetupError("apt knows no Debian source; run 'apt-get update' on a Debian system first")
+        raise SetupError(_NO_SOURCE)
+    if preferred:
+        sources += f"deb {sources.split()[1]} {preferred} main\n"
     (state / "sources.list").write_text(sources)
     configuration = state / "apt.conf"
     configuration.write_text(
         f'''APT::Architecture "{architecture}";
+APT::Default-Release "{preferred}";
 APT::Architectures {{ "{architecture}"; }};
 APT::Install-Recommends "false";
 APT::Sandbox::User "";
@@ -208,19 +229,36 @@ Debug::NoLocking "true";
     return configuration
 
 
-def unpack_packages(names: Sequence[str], root: Path, state: Path, architecture: str = "arm64") -> list[str]:
+def unpack_packages(
+    names: Sequence[str], root: Path, state: Path, architecture: str = "arm64", preferred: str = ""
+) -> list[str]:
     """Fetch Debian packages with all they depend on, and unpack them into ``root``.
+
+    Those of the suite ``preferred`` come before others.
 
     Raises:
         SetupError: apt knows no Debian source, or a download failed.
     """
-    configuration = str(_apt_configuration(state, architecture))
+    configuration = str(_apt_configuration(state, architecture, preferred))
     call_tool(["apt-get", "-q", "update"], APT_CONFIG=configuration)
     call_tool(["apt-get", "-q", "-y", "--download-only", "install", *names], APT_CONFIG=configuration)
     archives = sorted((state / "archives").glob("*.deb"))
     for archive in archives:
         call_tool(["dpkg", "-x", archive, root])
     return [archive.name for archive in archives]
+
+
+def unpack_alone(name: str, root: Path, state: Path, architecture: str) -> None:
+    """Fetch one Debian package without what it depends on, and unpack it into ``root``.
+
+    Raises:
+        SetupError: apt knows no Debian source, or a download failed.
+    """
+    configuration = str(_apt_configuration(state, architecture))
+    call_tool(["apt-get", "-q", "update"], APT_CONFIG=configuration)
+    call_tool(["apt-get", "-q", "download", name], state / "archives", APT_CONFIG=configuration)
+    (archive,) = (state / "archives").glob("*.deb")
+    call_tool(["dpkg", "-x", archive, root])
 
 
 def unpack_wheels(
@@ -243,7 +281,7 @@ def unpack_wheels(
     return [wheel.name for wheel in wheels]
 
 
-def _unpack_wheels(part: Userland, folder: Path) -> list[str]:
+def _unpack_wheels(part: Sysroot, folder: Path) -> list[str]:
     """Fetch LiteRT of the host's own version, and what it imports, for the emulated Python."""
     python = part.python.name.removeprefix("python")
     wanted = [f"ai-edge-litert=={version('ai-edge-litert')}", "numpy>=2,<3", "flatbuffers"]

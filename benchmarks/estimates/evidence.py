@@ -23,7 +23,7 @@ _PHONES = (ANDROID, IPHONE)
 
 
 @dataclass(frozen=True)
-class Verdict:
+class BudgetVerdict:
     """Whether one class of phones keeps the budget. ``basis`` says on what that rests."""
 
     phones: str
@@ -31,7 +31,9 @@ class Verdict:
     basis: str
 
 
-def class_verdicts(results: Sequence[Result], estimates: Sequence[Mapping[str, Any]]) -> Iterator[Verdict]:
+def class_verdicts(
+    results: Sequence[Result], estimates: Sequence[Mapping[str, Any]]
+) -> Iterator[BudgetVerdict]:
     """Judge every class of phones that was measured or estimated, measured phones first.
 
     Args:
@@ -48,7 +50,7 @@ def class_verdicts(results: Sequence[Result], estimates: Sequence[Mapping[str, A
         basis = f"measured: {fastest.variant}, p90 {fastest.p90_ms:.0f} ms on {fastest.device.name}"
         if any(note.startswith(UNSTABLE_NOTE) for note in fastest.notes):
             basis += ", unstable"
-        yield Verdict(phones, fastest.verdict, basis)
+        yield BudgetVerdict(phones, fastest.verdict, basis)
     for phones in dict.fromkeys(entry["phones"] for entry in estimates):
         if phones not in measured:
             yield _estimated(phones, [entry for entry in estimates if entry["phones"] == phones])
@@ -60,11 +62,11 @@ def _class_of(device: str) -> str:
     return next((group.phones for group in read_groups() if group.soc in words), device)
 
 
-def _estimated(phones: str, entries: Sequence[Mapping[str, Any]]) -> Verdict:
+def _estimated(phones: str, entries: Sequence[Mapping[str, Any]]) -> BudgetVerdict:
     """Judge by the row that claims least; nothing is denied while a row decides nothing."""
     claimed = [entry for entry in entries if entry["claim_ms"] is not None]
     if not claimed:
-        return Verdict(phones, NO_EVIDENCE, f"not estimated: {entries[0]['refused']}")
+        return BudgetVerdict(phones, NO_EVIDENCE, f"not estimated: {entries[0]['refused']}")
     best = min(claimed, key=lambda entry: float(entry["claim_ms"]))
     state = best["verdict"]
     if state == NOT_MET and len(claimed) < len(entries):
@@ -72,7 +74,7 @@ def _estimated(phones: str, entries: Sequence[Mapping[str, Any]]) -> Verdict:
     unit, precision = best["unit"], best["precision"]
     verb = "under" if state == MET else "not under"
     basis = f"estimated, no phone: {unit}, {precision}, claim {best['claim_ms']:.0f} ms is {verb} the budget"
-    return Verdict(phones, state, basis)
+    return BudgetVerdict(phones, state, basis)
 
 
 @dataclass(frozen=True)

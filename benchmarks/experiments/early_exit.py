@@ -82,7 +82,7 @@ def photographs(place: Path) -> list[Path]:
         UsageError: there is none.
     """
     if place.suffix == LIST:
-        return list(listed_paths(place))
+        return [Path(one) for one in listed_paths(place)]
     found = sorted(file for file in place.rglob("*") if file.is_file())
     if not found:
         raise UsageError(f"{place} has no photographs; give a folder of some, or a .txt file of their paths")

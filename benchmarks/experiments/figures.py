@@ -28,7 +28,7 @@ FLOAT = "PyTorch eager, float"
 
 
 @dataclass(frozen=True)
-class Figure:
+class RatingTime:
     """One way to rate a face on this host, on one thread: medians in milliseconds, megabytes of the models.
 
     It is the full path: ``early_exit`` prints what faces cost that leave early.
@@ -44,7 +44,7 @@ class Figure:
     megabytes: float | None
 
 
-def figures(bundle: Bundle, runs: int) -> Iterator[Figure]:
+def figures(bundle: Bundle, runs: int) -> Iterator[RatingTime]:
     """Time every variant that runs here, and the float pipeline, by turns: a busy moment meets them all."""
     photograph, inputs = first_given(bundle).photograph, bundle.goldens[0].inputs()
     if photograph is None:
@@ -59,7 +59,7 @@ def figures(bundle: Bundle, runs: int) -> Iterator[Figure]:
     for name in ways:
         size = None if name == FLOAT else _megabytes(bundle, name)
         speedup = face_ms[FLOAT] / face_ms[name]
-        yield Figure(name, face_ms[name], photograph_ms[name], speedup, size)
+        yield RatingTime(name, face_ms[name], photograph_ms[name], speedup, size)
 
 
 def _megabytes(bundle: Bundle, variant: str) -> float:
@@ -74,11 +74,11 @@ def _from_file(way: Appraiser, photograph: Path) -> None:
 def _by_turns(ways: Mapping[str, Callable[[], object]], runs: int) -> dict[str, float]:
     """Return each way's median time in milliseconds; the first turn warms up and does not count."""
     times: dict[str, list[float]] = {name: [] for name in ways}
-    for turn in range(runs + 1):
+    for round_ in range(runs + 1):
         for name, way in ways.items():
             start = time.perf_counter()
             way()
-            if turn:
+            if round_:
                 times[name].append((time.perf_counter() - start) * 1e3)
     return {name: statistics.median(spent) for name, spent in times.items()}
 
@@ -95,7 +95,7 @@ def main(bundle: Path, runs: int, as_json: bool) -> None:  # noqa: FBT001 - clic
             click.echo(json_text(asdict(figure)))
         return
     table = Table(title=f"host, one thread, medians of {runs} runs by turns; not a phone")
-    for heading in ("", "face to score ms", "photograph to score ms", "speed-up", "one graph MB"):
+    for heading in ("", "face to score ms", "photograph to score ms", "speed-up", "end-to-end MB"):
         table.add_column(heading, justify="right" if heading else "left")
     for figure in found:
         size = f"{figure.megabytes:.2f}" if figure.megabytes else ""

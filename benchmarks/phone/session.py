@@ -48,7 +48,7 @@ MODES = {
 
 
 @dataclass(frozen=True)
-class Job:
+class PhoneCommand:
     """One block: a command line that is started in a folder of the phone."""
 
     name: str
@@ -104,7 +104,9 @@ class Session:
         if wrong := _differing(stale, checked.out):
             raise DeviceError(f"{next(iter(wrong))} is not what was pushed to it; try another cable")
 
-    def measure[T](self, jobs: Sequence[Job], read: Callable[[Job, Answer], T]) -> Measured[T]:
+    def measure[T](
+        self, jobs: Sequence[PhoneCommand], read: Callable[[PhoneCommand, Answer], T]
+    ) -> Measured[T]:
         """Run the jobs one after the other, each when the phone is cool.
 
         Blocks that were finished before the phone went away are kept.
@@ -149,7 +151,7 @@ class Session:
     def _condition(self, block: int) -> Condition:
         return read_condition(self.adb.shell(CONDITION).out, block, "before")
 
-    def _run(self, job: Job) -> tuple[Answer, str]:
+    def _run(self, job: PhoneCommand) -> tuple[Answer, str]:
         """Run a job to its end; gives its answer and what the phone then said of its condition.
 
         Both come by one call, so that the phone is asked while it is still warm.

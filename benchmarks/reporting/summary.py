@@ -55,7 +55,7 @@ def main(demo: Path) -> None:
         f"{Path(p['photo']).stem.removeprefix('nobody-')} {p['score']:.0f}" for p in photographs
     )
     table = Table(title="the bundle against the float pipeline; times of this host, not of a phone")
-    for heading in ("variant", "one graph MB", "worst score error", "parity", "ms p50 / p90"):
+    for heading in ("variant", "end-to-end MB", "worst score error", "parity", "ms p50 / p90"):
         table.add_column(heading, justify="left" if heading == "variant" else "right")
     for variant in bundle.variants:
         cells = (*parity_cells(variant, bundle.spec.rating, parity), time_cell(variant, times))

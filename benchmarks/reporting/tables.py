@@ -6,6 +6,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from mien.benchmarks.emulation.profile import dearest
 from mien.benchmarks.estimates.estimate import Estimate
 from mien.benchmarks.estimates.fit import CLAIM
 from mien.benchmarks.results.compare import MS, UNDECIDED, Change
@@ -136,8 +137,32 @@ def _work_rows(result: Result) -> Iterator[tuple[str, ...]]:
 def _print_kernels(result: Result, work: Work) -> None:
     Console().print(f"{result.target}, {result.variant}, {work.graph}:", highlight=False, markup=False)
     for name, share in list(work.kernels.items())[:_SHOWN]:
-        short = name.removeprefix("xnn_").replace("_ukernel", "")
-        Console().print(f"  {share:4.0%} {short[:70]}", highlight=False, markup=False)
+        Console().print(f"  {share:4.0%} {_short(name)[:70]}", highlight=False, markup=False)
+
+
+def print_profile(results: Iterable[Result]) -> None:
+    """Print the dearest kernels of each variant's last graph, and what each would cost in int8."""
+    measured = list(results)
+    for result in measured:
+        alike = [one.work[-1] for one in measured if one.target == result.target]
+        table = Table(
+            title=f"{result.target}, {result.variant}: dearest kernels of {escape(result.work[-1].graph)}",
+            caption="million instructions; in int8: the same products at what the int8 kernels counted here\n"
+            "need for one, without the cost of quantising between them; -: no such kernel was counted",
+        )
+        for heading in ("kernel", "instructions", "share", "in int8"):
+            table.add_column(heading, justify="left" if heading == "kernel" else "right")
+        for kernel in dearest(result.work[-1], alike):
+            share = kernel.instructions / result.work[-1].instructions
+            int8 = "-" if kernel.in_int8 is None else f"{kernel.in_int8 / 1e6:.1f}"
+            table.add_row(
+                escape(_short(kernel.name)), f"{kernel.instructions / 1e6:.1f}", f"{share:.1%}", int8
+            )
+        Console().print(table)
+
+
+def _short(kernel: str) -> str:
+    return kernel.removeprefix("xnn_").replace("_ukernel", "")
 
 
 def _notes(results: Iterable[Result]) -> dict[str, list[str]]:

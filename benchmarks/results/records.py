@@ -160,13 +160,16 @@ class Work:
     """ARM64 instructions of one run of a graph, and the share of each kernel.
 
     ``dot_product`` is the share of the kernels that the processor's int8 products are for, or None
-    where the processor or the graph has none of them.
+    where the processor or the graph has none of them. ``products`` are the multiply-accumulates of the
+    convolutions and matrix products by the kind of kernel that does them; reports of former versions have
+    none.
     """
 
     graph: str
     instructions: int
     kernels: Mapping[str, float]
     dot_product: float | None
+    products: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

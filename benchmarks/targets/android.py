@@ -16,7 +16,7 @@ from PIL import Image
 from mien.benchmarks.errors import DeviceError
 from mien.benchmarks.model_names import check_names
 from mien.benchmarks.phone.runner_kit import LITERT, Kit
-from mien.benchmarks.phone.session import FOLDER, Job, Measured, Session, thermal_notes
+from mien.benchmarks.phone.session import FOLDER, Measured, PhoneCommand, Session, thermal_notes
 from mien.benchmarks.pipeline import Given, differences, judged_limits, models_behind
 from mien.benchmarks.programs import Answer
 from mien.benchmarks.results.records import (
@@ -121,9 +121,9 @@ class AndroidTarget:
         note = f"with the early exit {total:.1f} ms: the input {leaves}; all other times are of the full path"
         return replace(result, parity=(*result.parity, *parity), notes=(*result.notes, note))
 
-    def _job(self, spec: BenchSpec, models: Iterable[str]) -> Job:
+    def _job(self, spec: BenchSpec, models: Iterable[str]) -> PhoneCommand:
         words = [*self._kit.command, *self._settings(spec, models)]
-        return Job(spec.variant, f"{FOLDER}/{_KIT}", words)
+        return PhoneCommand(spec.variant, f"{FOLDER}/{_KIT}", words)
 
     def _result(self, spec: BenchSpec, measured: Measured[dict[str, Any]]) -> Result:
         answers = measured.answers
@@ -170,7 +170,7 @@ class AndroidTarget:
         return ",".join(map(str, self._session.phone.big))
 
     def _read(
-        self, spec: BenchSpec, steps: Sequence[tuple[str, str]], job: Job, answer: Answer
+        self, spec: BenchSpec, steps: Sequence[tuple[str, str]], job: PhoneCommand, answer: Answer
     ) -> dict[str, Any]:
         """Read what one process on the phone measured: the times of its runs, and tensors of the first."""
         if answer.code:
@@ -210,6 +210,7 @@ class AndroidTarget:
         yield from (f"{name}={value}" for name, value in settings.items())
         if spec.given.photograph:
             yield f"photo=../{_INPUT}/{spec.given.photograph.name}"
+            yield "profile=srgb"  # or there is none: see _check_photograph
             yield from _front_settings(pipeline, f"{place}/{{}}", variant)
         else:
             for name in pipeline.inputs:

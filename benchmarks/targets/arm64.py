@@ -6,7 +6,7 @@ need. It says nothing about time: an emulator has no caches, no memory bus and n
 
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mien.benchmarks.emulation.emulator import Emulator
-from mien.benchmarks.emulation.sysroot import Userland
+from mien.benchmarks.emulation.profile import products_by_kind
+from mien.benchmarks.emulation.sysroot import Sysroot
 from mien.benchmarks.pipeline import Given, differences, largest_difference, models_behind
 from mien.benchmarks.results.records import BenchSpec, Device, Parity, Result
 from mien.mobile_reference.bundle.reader import Bundle, Variant
@@ -59,8 +60,8 @@ _HALF = _Tolerance(8 / 255, "of full scale", _full_scale)
 class Arm64Target:
     """Runs the models that an app runs on an emulated processor."""
 
-    def __init__(self, preset: str, userland: Userland, progress: Callable[[str], None]) -> None:
-        self._emulator = Emulator(preset, userland)
+    def __init__(self, preset: str, sysroot: Sysroot, progress: Callable[[str], None]) -> None:
+        self._emulator = Emulator(preset, sysroot)
         self._progress = progress
 
     def probe(self) -> Device:
@@ -82,7 +83,7 @@ class Arm64Target:
             for number, model in enumerate(models):
                 _save(folder, number, model, on_host.given[model.name])
             files = {model.name: variant.files[model.name] for model in models}
-            work = self._emulator.run(folder, files, variant.name)
+            counted = self._emulator.run(folder, files, variant.name)
             found = {model.name: _load(folder, number, model) for number, model in enumerate(models)}
         golden = spec.given.golden
         served = {name: array for model in pipeline.served for name, array in found[model.name].items()}
@@ -97,7 +98,9 @@ class Arm64Target:
                 *gate_parity(spec, [differences(golden, served)] if golden else []),
             ),
             notes=tuple(unjudged_notes(spec)),
-            work=work,
+            work=tuple(
+                replace(one, products=products_by_kind(read_tflite(files[one.graph]))) for one in counted
+            ),
         )
 
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from mien.benchmarks.errors import DeviceError
-from mien.benchmarks.phone.session import FOLDER, Job, Session, thermal_notes
+from mien.benchmarks.phone.session import FOLDER, PhoneCommand, Session, thermal_notes
 from mien.benchmarks.pipeline import models_of_app
 from mien.benchmarks.programs import Answer
 from mien.benchmarks.results.records import (
@@ -103,7 +103,7 @@ class BenchmarkModelTarget:
         self._session.install(spec.variant, files, [f"{PROGRAM}/{self._program.name}"])
         graphs = [name for name in names for _ in range(spec.blocks)]
         jobs = [
-            Job(f"{spec.variant} {graph}", f"{FOLDER}/{PROGRAM}", list(self._words(spec, graph)))
+            PhoneCommand(f"{spec.variant} {graph}", f"{FOLDER}/{PROGRAM}", list(self._words(spec, graph)))
             for graph in graphs
         ]
         measured = self._session.measure(jobs, self._read)
@@ -139,7 +139,7 @@ class BenchmarkModelTarget:
         yield from (f"--min_secs={mode.seconds}", f"--max_secs={mode.limit}")
         yield from UNITS[self._unit]
 
-    def _read(self, job: Job, answer: Answer) -> tuple[Mapping[str, float], Taken]:
+    def _read(self, job: PhoneCommand, answer: Answer) -> tuple[Mapping[str, float], Taken]:
         """Return the times of one process, and what it says of who ran the graph."""
         text = f"{answer.out}\n{answer.err}"
         if answer.code:

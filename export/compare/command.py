@@ -26,7 +26,7 @@ HOST = "ms are of one thread of this host, all in turns in one run; a host is no
 
 
 @dataclass(frozen=True)
-class Subject:
+class Compared:
     """What is compared: ``models`` of a pipeline, inputs to calibrate by, and held-out ones.
 
     No ``models`` mean the end-to-end one; ``calibration`` empty means the inputs that come with the pipeline.
@@ -41,8 +41,8 @@ class Subject:
 Found = Sequence[Attempt] | Sequence[Quantised]
 
 
-def converters(subject: Subject, folder: Path, report: Progress) -> Sequence[Attempt]:
-    """Compare the front ends."""
+def converters(subject: Compared, folder: Path, report: Progress) -> Sequence[Attempt]:
+    """Compare the converters."""
     pipeline = open_pipeline(subject.source)
     known = [model.name for model in pipeline.models]
     unknown = sorted(set(subject.models) - set(known))
@@ -53,16 +53,16 @@ def converters(subject: Subject, folder: Path, report: Progress) -> Sequence[Att
     return compare_converters(models, subject.source, folder, report)
 
 
-def quantisers(subject: Subject, folder: Path, report: Progress) -> Sequence[Quantised]:
+def quantisers(subject: Compared, folder: Path, report: Progress) -> Sequence[Quantised]:
     """Compare the ways to int8."""
     return compare_quantisers(subject.source, subject.faces, folder, report)
 
 
 def converter_table(attempts: Sequence[Attempt]) -> Table:
-    """Draw what the front ends made, or why they made nothing."""
-    title = "float32 TFLite by front end, each proven against PyTorch"
+    """Draw what the converters made, or why they made nothing."""
+    title = "float32 TFLite by converter, each proven against PyTorch"
     table = _table(
-        title, "graph", "front end", "", "CPU s", "MB", "TRANSPOSE", "other moves", "not XNNPACK", "ms"
+        title, "graph", "converter", "", "CPU s", "MB", "TRANSPOSE", "other moves", "not XNNPACK", "ms"
     )
     for one in attempts:
         figures = ["-"] * 6
@@ -75,13 +75,13 @@ def converter_table(attempts: Sequence[Attempt]) -> Table:
                 *map(str, counts),
                 f"{model.ms:.1f}",
             ]
-        table.add_row(one.graph, one.front_end, one.state, *figures)
+        table.add_row(one.graph, one.converter, one.state, *figures)
     return table
 
 
 def quantiser_table(found: Sequence[Quantised]) -> Table:
     """Draw what the ways to int8 cost."""
-    title = "the one graph in int8, score error in points of 100 over held-out faces"
+    title = "the end-to-end model in int8, score error in points of 100 over held-out faces"
     table = _table(title, "by", "", "faces", "mean", "95 %", "worst", "MB", "ms", "ARM64 M")
     counts = [one.cost.arm64 for one in found if one.cost]
     reasons = dict.fromkeys(f"not counted: {arm64.reason}" for arm64 in counts if arm64.count is None)
@@ -100,7 +100,7 @@ def quantiser_table(found: Sequence[Quantised]) -> Table:
 def _table(title: str, *headings: str) -> Table:
     table = Table(title=title)
     for heading in headings:
-        table.add_column(heading, justify="left" if heading in ("graph", "front end", "by", "") else "right")
+        table.add_column(heading, justify="left" if heading in ("graph", "converter", "by", "") else "right")
     return table
 
 
@@ -108,7 +108,7 @@ def _table(title: str, *headings: str) -> Table:
 class Comparison:
     """One comparison: how it is made, and how it is drawn."""
 
-    make: Callable[[Subject, Path, Progress], Found]
+    make: Callable[[Compared, Path, Progress], Found]
     draw: Callable[[Any], Table]
 
 
@@ -118,7 +118,7 @@ COMPARISONS: Mapping[str, Comparison] = {
 }
 
 
-def compare(name: str, subject: Subject, show: Callable[[Comparison, Found], None]) -> None:
+def compare(name: str, subject: Compared, show: Callable[[Comparison, Found], None]) -> None:
     """Make the comparison ``name`` and show it; exit 1 if anything that is installed failed."""
     comparison = COMPARISONS[name]
     with one_bar("running the float pipeline") as report, tempfile.TemporaryDirectory() as scratch:

@@ -15,15 +15,15 @@ from safetensors.numpy import load_file, save_file
 from mien.export.component import Component, component
 from mien.export.environments import TENSORFLOW
 from mien.export.errors import ConversionError
+from mien.export.plan import convert_tflite, float_file, round_weights
 from mien.export.running.isolation import Limits, run_isolated
 from mien.export.running.jobs import Progress
-from mien.export.running.plan import convert_tflite, float_file, round_weights
-from mien.export.tflite.converters import FRONT_ENDS, tf_converter
+from mien.export.tflite.converters import CONVERTERS, tf_converter
 from mien.export.tflite.converters.onnx2tf_program import quantise_saved_model, run_onnx2tf
 from mien.export.tflite.converters.onnx_graph import to_onnx
 from mien.export.tflite.interpreter import Runner
 from mien.export.tflite.quantise import as_statistics, quantised
-from mien.export.tflite.ranges import Method, ranges_by, spreads
+from mien.export.tflite.ranges import Method, histograms, ranges_by
 from mien.export.tflite.samples import load_samples
 from mien.export.tflite.signature import order_by_signature
 from mien.mobile_reference.output.json_text import json_text
@@ -37,6 +37,7 @@ OURS = "mien"
 _LIMITS = Limits(seconds=1800)
 _HELD_OUT = "held-out.safetensors"
 _INPUT, _RATING = "input", "rating"
+_FED = "input.npy"
 
 
 @dataclass(frozen=True)
@@ -66,7 +67,7 @@ class Quantised:
 
 
 @dataclass(frozen=True)
-class Subject:
+class NamedModel:
     """The model that is quantised: where its pipeline comes from, and its name."""
 
     source: Source
@@ -77,7 +78,7 @@ class Subject:
         return component(open_pipeline(self.source), self.model)
 
 
-def by_mien(subject: Subject, folder: Path) -> None:
+def by_mien(subject: NamedModel, folder: Path) -> None:
     """Quantise as an export does; makes the float model for the others too."""
     pipeline, name = open_pipeline(subject.source), subject.model
     if pipeline.precision is None:
@@ -89,7 +90,7 @@ def by_mien(subject: Subject, folder: Path) -> None:
     _target(folder, OURS).write_bytes((folder / "tflite-int8" / f"{name}.tflite").read_bytes())
 
 
-def by_quantiser(subject: Subject, folder: Path) -> None:
+def by_quantiser(subject: NamedModel, folder: Path) -> None:
     """Quantise the same float model by ai-edge-quantizer's own recipe, ranges by least and greatest value.
 
     Its own calibration runs XNNPACK, which leaves tensors inside of what it fuses without data. Of weights
@@ -98,13 +99,15 @@ def by_quantiser(subject: Subject, folder: Path) -> None:
     from ai_edge_quantizer import quantizer, recipe
 
     model = float_file(folder, subject.model).read_bytes()
-    ranges = ranges_by(Method.MIN_MAX, spreads(subject.component(), model, load_samples(folder / "traces")))
+    ranges = ranges_by(
+        Method.MIN_MAX, histograms(subject.component(), model, load_samples(folder / "traces"))
+    )
     job = quantizer.Quantizer(bytearray(model))
     job.load_quantization_recipe(recipe.static_wi8_ai8())
     _target(folder, "ai-edge-quantizer").write_bytes(quantised(job, as_statistics(model, ranges)))
 
 
-def by_quantiser_dynamically(subject: Subject, folder: Path) -> None:
+def by_quantiser_dynamically(subject: NamedModel, folder: Path) -> None:
     """Quantise the same float model by its recipe without ranges: inputs are quantised as they are read."""
     from ai_edge_quantizer import quantizer, recipe
 
@@ -113,7 +116,7 @@ def by_quantiser_dynamically(subject: Subject, folder: Path) -> None:
     _target(folder, "ai-edge-quantizer, dynamic").write_bytes(quantised(job))
 
 
-def by_onnx2tf(subject: Subject, folder: Path) -> None:
+def by_onnx2tf(subject: NamedModel, folder: Path) -> None:
     """Let onnx2tf quantise. It takes no pictures of bytes: pixels come as float32, 0..255."""
     given = folder / "calibration.npy"
     (name,) = subject.component().inputs
@@ -138,7 +141,7 @@ def by_onnx2tf(subject: Subject, folder: Path) -> None:
     _target(folder, "onnx2tf").write_bytes(made[-1].read_bytes())
 
 
-def by_tensorflow(subject: Subject, folder: Path) -> None:
+def by_tensorflow(subject: NamedModel, folder: Path) -> None:
     """Let TensorFlow's converter quantise what onnx2tf's TensorFlow back end made."""
     saved, one = folder / tf_converter.SAVED_MODEL, subject.component()
     run_onnx2tf(_onnx(subject, folder), saved, environment=TENSORFLOW, tflite_backend="tf_converter")
@@ -151,10 +154,10 @@ def by_tensorflow(subject: Subject, folder: Path) -> None:
 
 @dataclass(frozen=True)
 class Route:
-    """One way to int8: ``make`` writes its model; it needs a front end of the name ``needs``."""
+    """One way to int8: ``make`` writes its model; it needs a converter of the name ``needs``."""
 
     name: str
-    make: Callable[["Subject", Path], None]
+    make: Callable[["NamedModel", Path], None]
     needs: str
 
 
@@ -171,7 +174,7 @@ ROUTES: tuple[Route, ...] = (
 def compare_quantisers(
     source: Source, faces: Path, folder: Path, progress: Progress, routes: Sequence[Route] = ROUTES
 ) -> tuple[Quantised, ...]:
-    """Quantise the one graph by every route and judge each by held-out portraits, plain and drawn upon.
+    """Quantise the end-to-end model every way and judge each by held-out portraits, plain and drawn upon.
 
     ``folder`` holds the float pipeline's ``traces`` and takes what is made.
 
@@ -190,11 +193,11 @@ def compare_quantisers(
     return measured
 
 
-def _tried(route: Route, subject: Subject, folder: Path) -> Quantised:
+def _tried(route: Route, subject: NamedModel, folder: Path) -> Quantised:
     """Quantise and judge, each in a process of its own: some int8 models divide by zero when they run."""
-    (front_end,) = (one for one in FRONT_ENDS if one.name == route.needs)
-    if not front_end.installed():
-        return Quantised(route.name, MISSING, f"{route.name}: {front_end.install}")
+    (converter,) = (one for one in CONVERTERS if one.name == route.needs)
+    if not converter.installed():
+        return Quantised(route.name, MISSING, f"{route.name}: {converter.install}")
     make, judge = partial(route.make, subject, folder), partial(_judge, folder, route.name)
     try:
         for step, task in (("make", make), ("judge", judge)):
@@ -208,18 +211,18 @@ def _target(folder: Path, route: str) -> Path:
     return folder / f"{route}.tflite"
 
 
-def _onnx(subject: Subject, folder: Path) -> Path:
+def _onnx(subject: NamedModel, folder: Path) -> Path:
     exported = folder / f"{subject.model}.onnx"
     to_onnx(subject.component(), exported)
     return exported
 
 
-def _calibration(subject: Subject, folder: Path) -> list[dict[str, NDArray[Any]]]:
+def _calibration(subject: NamedModel, folder: Path) -> list[dict[str, NDArray[Any]]]:
     inputs = subject.component().inputs
     return [{name: sample[name] for name in inputs} for sample in load_samples(folder / "traces")]
 
 
-def _save_held_out(portraits: Path, source: Source, folder: Path) -> Subject:
+def _save_held_out(portraits: Path, source: Source, folder: Path) -> NamedModel:
     """Write held-out inputs [N, 1, ...] and their float ratings [N] where other processes find them.
 
     Raises:
@@ -234,7 +237,7 @@ def _save_held_out(portraits: Path, source: Source, folder: Path) -> Subject:
     named = {_INPUT: pipeline.end_to_end.inputs[0], _RATING: pipeline.spec.rating.tensor}
     arrays = {key: np.stack([sample[name] for sample in samples]) for key, name in named.items()}
     save_file(arrays, folder / _HELD_OUT)
-    return Subject(source, pipeline.end_to_end.name)
+    return NamedModel(source, pipeline.end_to_end.name)
 
 
 def _judge(folder: Path, route: str) -> None:
@@ -263,8 +266,8 @@ def _measured(found: Sequence[Quantised], folder: Path) -> tuple[Quantised, ...]
     face = load_file(folder / _HELD_OUT)[_INPUT][0]
     runners = {route: Runner(model) for route, model in models.items()}
     times = interleaved_ms({route: (runner, [_fed(runner, face)]) for route, runner in runners.items()})
-    np.save(folder / "face.npy", face)
-    counts = count_instructions(models, folder / "face.npy")
+    np.save(folder / _FED, face)
+    counts = count_instructions(models, folder / _FED)
     costs = {name: _cost(model, times[name], counts[name]) for name, model in models.items()}
     return tuple(replace(one, cost=costs.get(one.route)) for one in found)
 

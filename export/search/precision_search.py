@@ -1,6 +1,6 @@
 """``--precision auto``: from a checkpoint and calibration faces to the file of assignments.
 
-The one graph is searched; the stages get what it gets.
+The end-to-end model is searched; the stages get what it gets.
 """
 
 import shutil
@@ -14,9 +14,9 @@ import numpy as np
 
 from mien.export.component import component
 from mien.export.errors import ExportError
+from mien.export.plan import ROUNDINGS, float_model
 from mien.export.running.isolation import Limits, run_isolated
 from mien.export.running.jobs import Progress
-from mien.export.running.plan import ROUNDINGS, float_model
 from mien.export.tflite.precision import stored_assignment, write_assignments
 from mien.export.tflite.samples import load_samples
 from mien.export.variants import ASSIGNED
@@ -25,7 +25,7 @@ from mien.models.pipeline import Pipeline
 from mien.models.sources import Source, open_pipeline
 
 from .search import Outcome, explain, search_halves, search_precision
-from .trials import Subject
+from .trials import SearchedModel
 
 HALF_BUDGET = 0.03
 """Points that float16 weights may cost over the calibration faces: with 0.05 others erred by up to 0.123."""
@@ -73,7 +73,7 @@ def find_precision(
 
 def _subject(
     source: Source, pipeline: Pipeline, traces: Path, work: Path, progress: Progress, limits: Limits
-) -> Subject:
+) -> SearchedModel:
     """Make the float model and watch its tensors, unless that was done in a search before.
 
     Raises:
@@ -85,16 +85,16 @@ def _subject(
     inputs = np.stack([sample[whole.inputs[0]][0] for sample in load_samples(traces)])
     content = pipeline.weights + sha256(inputs.tobytes()).hexdigest()
     folder = work / sha256(content.encode()).hexdigest()[:16]
-    subject = Subject(
+    subject = SearchedModel(
         source,
         whole.name,
         folder / "model.tflite",
         folder / "inputs.npy",
-        folder / "spreads.json",
+        folder / "histograms.json",
         folder / "roundings.safetensors",
         folder / "trials",
     )
-    if not subject.spreads.exists():
+    if not subject.histograms.exists():
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(parents=True)
         np.save(subject.faces, inputs)
@@ -105,14 +105,14 @@ def _subject(
     return subject
 
 
-def _watch(source: Source, traces: Path, subject: Subject) -> None:
-    from mien.export.tflite.ranges import spreads, write_spreads
+def _watch(source: Source, traces: Path, subject: SearchedModel) -> None:
+    from mien.export.tflite.ranges import histograms, write_histograms
 
     samples = load_samples(traces)
     one = component(open_pipeline(source), subject.name)
     made = float_model(one, source, samples, subject.model.parent / "work")
     made.replace(subject.model)
-    # The spreads come last: where they are, everything is.
-    partial_file = subject.spreads.with_suffix(".partial")
-    write_spreads(spreads(one, subject.model.read_bytes(), samples), partial_file)
-    partial_file.replace(subject.spreads)
+    # The histograms come last: where they are, everything is.
+    partial_file = subject.histograms.with_suffix(".partial")
+    write_histograms(histograms(one, subject.model.read_bytes(), samples), partial_file)
+    partial_file.replace(subject.histograms)

@@ -17,7 +17,7 @@ from mien.export.tflite.blocks import Block, find_blocks
 from mien.export.tflite.precision import BYTES, HALF, REST, WHOLE, Assignment, Choice, Precision
 from mien.export.tflite.ranges import Method
 
-from .trials import Bench, Measured, Model, Ranges, Subject
+from .trials import Bench, Measured, Model, Ranges, SearchedModel
 
 WEIGHTS = Choice(Precision.WEIGHTS)
 EIGHTS = tuple(Choice(Precision.INT8, method) for method in Method)
@@ -94,7 +94,7 @@ class Search:
     """
 
     def __init__(
-        self, subject: Subject, bench: Bench, budget: float, progress: Progress, known: Assignment
+        self, subject: SearchedModel, bench: Bench, budget: float, progress: Progress, known: Assignment
     ) -> None:
         # The others follow these.
         self.blocks = [block for block in find_blocks(subject.model.read_bytes()) if block.weights]
@@ -256,7 +256,7 @@ def _proven(trial: Trial, others: Sequence[Trial]) -> Trial:
 
 
 def search_precision(
-    subject: Subject, budget: float, known: Assignment, workers: int, progress: Progress
+    subject: SearchedModel, budget: float, known: Assignment, workers: int, progress: Progress
 ) -> Outcome:
     """Find the cheapest precision of every block whose largest score error is at most ``budget`` points.
 
@@ -273,7 +273,7 @@ def search_precision(
 
 
 def search_halves(
-    subject: Subject, budget: float, known: Assignment, workers: int, progress: Progress
+    subject: SearchedModel, budget: float, known: Assignment, workers: int, progress: Progress
 ) -> Outcome:
     """Find which weights can be float16 when the largest score error is at most ``budget`` points."""
     with Bench(subject, workers) as bench:

@@ -1,4 +1,4 @@
-"""A float32 TFLite model that is proven: whichever front end made it, it computes what PyTorch computed."""
+"""A float32 TFLite model that is proven: whichever converter made it, it computes what PyTorch computed."""
 
 import logging
 from collections.abc import Sequence

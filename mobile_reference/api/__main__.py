@@ -1,6 +1,6 @@
 """``python -m mien`` is ``mien``."""
 
-from mien.mobile_reference.commands.console import main
+from mien.mobile_reference.commands.start import main
 
 if __name__ == "__main__":
     main()

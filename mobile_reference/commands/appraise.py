@@ -1,34 +1,46 @@
 """The command ``mien appraise``."""
 
 from collections import Counter
-from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager, nullcontext
 from functools import partial
 from io import TextIOWrapper
 from itertools import chain
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import click
 
-from mien.mobile_reference.bundle.reader import face_front, open_bundle
+from mien.mobile_reference.bundle.reader import MANIFEST, face_front, open_bundle, sha256
 from mien.mobile_reference.bundle.shipped import shipped_bundle
-from mien.mobile_reference.contract import PipelineSpec
-from mien.mobile_reference.errors import ChildError, UsageError
-from mien.mobile_reference.files import listed_paths
-from mien.mobile_reference.front.photograph import Pixels, read_photograph
-from mien.mobile_reference.front.quality import NOTE, REFUSE, Finding, RefusedError
+from mien.mobile_reference.errors import UsageError
+from mien.mobile_reference.files import listed_paths, path_or_address
+from mien.mobile_reference.front.quality import NOTE, REFUSE, Finding
 from mien.mobile_reference.installed import entry_points
 from mien.mobile_reference.output.file import OutputFile
 from mien.mobile_reference.output.folder import Kind, OutputFolder, Writer
 from mien.mobile_reference.output.json_text import json_text
-from mien.mobile_reference.output.text import path_text, shown
+from mien.mobile_reference.output.text import shown, tell
+from mien.mobile_reference.rating.photographs import Unit, units_of
+from mien.mobile_reference.rating.places import Place, need, place_of
+from mien.mobile_reference.rating.rows import Drawing, MakeRow, OpenRater, Rater, Row, rated_row, shared_rows
+from mien.mobile_reference.rating.shards import (
+    FORMS,
+    JSON_LINES,
+    PARQUET,
+    SHARD_ROWS,
+    ShardFolder,
+    Written,
+    sharded_row,
+    versions,
+)
 from mien.mobile_reference.report.pictures import drawn_panel, drawn_rating
-from mien.mobile_reference.run.child import Child, Limits, Tell, keep_below
+from mien.mobile_reference.report.progress import bar_per_step
+from mien.mobile_reference.run.child import keep_below
 from mien.mobile_reference.run.runner import Appraiser, BundleRunner, Rating
 from mien.mobile_reference.run.threads import usable_cores
 
-from .options import examples
+from .options import SectionedCommand, examples
 
 APPRAISERS = "mien.appraisers"
 """Who rates photographs by a checkpoint."""
@@ -37,47 +49,40 @@ RECORDS = "appraisals.jsonl"
 APPRAISALS = Kind("folder of appraisals")
 FEW = 8
 """As many photographs are rated before a process of their own has made up for loading the models."""
-LIMITS = Limits(memory=4 << 30)
-"""Of the process that rates: the float pipeline in PyTorch takes the most."""
 OPENING, RATING = 1 << 30, 3 << 29
 """Of one that rates with a bundle, beside what its weights and threads need: while it opens the models, and
 while it rates. A progressive JPEG of 200 megapixels takes 1.5 GB."""
 _COPIES, _THREAD = 4, 16 << 20
+_MANY = ("scheme", "column", "shards", "format", "shard-rows", "resume", "ray")
 
-
-class _Row(NamedTuple):
-    """The record of a photograph, what was drawn of it, and what a score means.
-
-    ``pictures`` are those for files, by their names; ``thumbnail`` is the small one of a page.
-    """
-
-    record: dict[str, Any]
-    pictures: Mapping[str, bytes] = {}
-    meaning: str = ""
-    thumbnail: bytes = b""
-
-
-class _Drawing(NamedTuple):
-    """What is drawn of a rating: pictures for files, and a small one for a page."""
-
-    pictures: Callable[[Rating, str], Mapping[str, bytes]]
-    thumbnail: Callable[[Rating], bytes]
-
-
-_Show = Callable[[_Row], object]
+_Show = Callable[[Row], object]
 # Not "readable": click would end the call for one photograph of many, before the first row.
 _PATH = click.Path(path_type=Path, readable=False)
 
 
+class _Place(click.ParamType[Path | str]):
+    """A path, or an address."""
+
+    name = "path"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Path | str:
+        """Return a path as such."""
+        return path_or_address(value) if isinstance(value, str) else Path(value)
+
+
 @click.command(
+    cls=SectionedCommand,
+    sections={"Photographs by the thousand": _MANY},
     epilog=examples(
         "appraise photo.jpg",
         "appraise *.jpg --bundle bundle --json",
         "appraise *.jpg -o appraisals --page sheet.html",
         "appraise --from photographs.txt --json",
-    )
+        "appraise shards/*.tar --shards rows --resume",
+        "appraise shards/*.tar --shards rows --resume --ray auto",
+    ),
 )
-@click.argument("photographs", nargs=-1, type=_PATH, metavar="PHOTO...")
+@click.argument("photographs", nargs=-1, type=_Place(), metavar="PHOTO...")
 @click.option(
     "--from", "listed", type=_PATH, help="Then those that a file names, one a line; -: standard input."
 )
@@ -104,8 +109,42 @@ _PATH = click.Path(path_type=Path, readable=False)
     help=f"Processes that share the photographs (default: one for each core, and for {FEW} photographs).",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object a line.")
+@click.option(
+    "--scheme",
+    "schemes",
+    multiple=True,
+    metavar="NAME",
+    help="Also take addresses of this scheme, such as s3; may be repeated. Needs the extra 'ray'.",
+)
+@click.option(
+    "--column",
+    default="image",
+    show_default=True,
+    metavar="NAME",
+    help="Column of Parquet files that has the photographs' bytes.",
+)
+@click.option(
+    "--shards",
+    type=_Place(),
+    help="Write rows into this folder: a file for each tar or Parquet file, and for so many photographs.",
+)
+@click.option(
+    "--format",
+    "form",
+    type=click.Choice(list(FORMS)),
+    default=JSON_LINES,
+    show_default=True,
+    help="Of shards.",
+)
+@click.option("--shard-rows", default=SHARD_ROWS, show_default=True, type=click.IntRange(1, 1_000_000))
+@click.option("--resume", is_flag=True, help="Rate only what the shards have no score of, by content.")
+@click.option(
+    "--ray",
+    metavar="ADDRESS",
+    help="Rate on the Ray cluster at HOST:PORT, or on the one of this machine (auto), into --shards.",
+)
 def appraise(
-    photographs: tuple[Path, ...],
+    photographs: tuple[Path | str, ...],
     listed: Path | None,
     bundle: Path | None,
     checkpoint: Path | None,
@@ -117,25 +156,59 @@ def appraise(
     threads: int,
     jobs: int | None,
     as_json: bool,  # noqa: FBT001
+    schemes: tuple[str, ...],
+    column: str,
+    shards: Path | str | None,
+    form: str,
+    shard_rows: int,
+    resume: bool,  # noqa: FBT001
+    ray: str | None,
 ) -> None:
     """Rate photographs: 100 is a typical face, less the more is unusual about it.
 
     One photograph is told in words, and PHOTO.mien.png shows what was seen; several are a table. One that
     cannot be rated, or that the pipeline refuses, does not stop the others; the exit code is 2 if there
-    was one.
+    was one. A folder stands for the pictures in it, a tar or Parquet file for those that it holds.
     """
     photographs += listed_paths(listed) if listed else ()
     if not photographs:
         raise click.UsageError("no photograph was given; name some, or a file that lists them by --from")
-    folder, sheet = _output_folder(output, photographs), OutputFile.maybe(page)
-    open_rater = partial(_rater, bundle, checkpoint, variant, threads, full_path, rate_anyway)
-    alone = len(photographs) == 1 and not as_json
+    _check_shards(shards, {"--resume": resume, "--ray": ray})
+    places = [place_of(one, schemes) for one in photographs]
+    units = units_of(places, column, shard_rows)
+    open_rater = partial(_rater, checkpoint, variant, threads, full_path, rate_anyway)
+    if shards is None:
+        failed = _show_all(partial(open_rater, bundle), units, jobs, output, page, as_json)
+    else:
+        _check_alone({"-o": output, "--page": page, "--json": as_json, "--checkpoint": checkpoint})
+        folder = _shard_folder(place_of(shards, schemes), form, places, ray)
+        bundle = bundle or shipped_bundle()
+        settings = {"rate_anyway": rate_anyway, "column": column, "shard_rows": shard_rows}
+        folder.begin(_settings(bundle, variant) | settings, len(units), resume)
+        write = partial(_written_on_ray, ray) if ray else _written_here
+        failed = _told(write(open_rater, bundle, units, jobs, folder), len(units), folder)
+    if failed:
+        raise click.exceptions.Exit(2)
+
+
+def _show_all(
+    open_rater: OpenRater,
+    units: Sequence[Unit],
+    jobs: int | None,
+    output: Path | None,
+    page: Path | None,
+    as_json: bool,  # noqa: FBT001 - as click passes it
+) -> int:
+    """Print rows as they come, write what is drawn of them, and return how many have no score."""
+    folder, sheet = _output_folder(output, units), OutputFile.maybe(page)
+    names = [place.name for unit in units for place in unit.places]
+    alone = len(names) == 1 and not units[0].is_shard and not as_json
     pictures = drawn_rating if folder else drawn_panel if alone else _draw_nothing
-    draw = _Drawing(pictures, _thumbnail if sheet else _no_thumbnail)
-    rated = _in_turn(_shared(open_rater, photographs, draw, jobs or _usual_jobs(len(photographs))))
+    draw = Drawing(pictures, _thumbnail if sheet else _no_thumbnail)
+    rated = shared_rows(open_rater, units, partial(rated_row, draw), jobs or _usual_jobs(units))
     # What is wrong with the bundle is said before the table begins.
     rows = chain([next(rated)], rated)
-    show = _print_json if as_json else _say_one if alone else _table_printer(photographs)
+    show = _print_json if as_json else _say_one if alone else _table_printer(names)
     failed, done = 0, []
     with (
         closing(rated),
@@ -152,27 +225,96 @@ def appraise(
                 done.append(row)
     if sheet:
         sheet.write(_sheet(done))
-    if failed:
-        raise click.exceptions.Exit(2)
+    return failed
 
 
-class _Rater(NamedTuple):
-    """What rates a photograph, and the name of its variant."""
+def _check_shards(shards: Path | str | None, others: Mapping[str, object]) -> None:
+    """Refuse options that mean something for shards alone."""
+    given = next((name for name, value in others.items() if value), None)
+    if shards is None and given:
+        raise UsageError(f"{given} was given without --shards; name a folder for the rows by --shards")
 
-    variant: str
-    rate: Callable[[Pixels], Rating]
+
+def _check_alone(others: Mapping[str, object]) -> None:
+    """Refuse what shards have not."""
+    given = next((name for name, value in others.items() if value), None)
+    if given:
+        raise UsageError(
+            f"{given} was given with --shards, which writes rows of a bundle alone; leave it out"
+        )
+
+
+def _shard_folder(place: Place, form: str, given: Sequence[Place], ray: str | None) -> ShardFolder:
+    """Return the folder of shards, if what it needs is installed and it does not lie among what is rated."""
+    if ray:
+        need("ray")
+    if form == PARQUET:
+        need("pyarrow")
+    folder = ShardFolder(place.absolute(), form)
+    around = next((one for one in given if one.holds(folder.place)), None)
+    if around:
+        raise UsageError(f"--shards lies in {around.name}, which is rated; give a folder elsewhere")
+    return folder
+
+
+def _settings(bundle: Path, variant: str | None) -> dict[str, Any]:
+    """Return what rows depend on: the bundle by its content, the variant, and the packages that compute."""
+    chosen = BundleRunner(open_bundle(bundle), variant).variant
+    return {**versions(), "bundle": sha256(bundle / MANIFEST), "variant": chosen}
+
+
+_OpenRater = Callable[[Path], Rater]
+
+
+def _written_here(
+    open_rater: _OpenRater, bundle: Path, units: Sequence[Unit], jobs: int | None, folder: ShardFolder
+) -> Iterator[Written]:
+    """Rate on this machine, and write each shard when it is complete."""
+    rows = shared_rows(partial(open_rater, bundle), units, _row_for(folder), jobs or _usual_jobs(units))
+    with closing(rows):
+        yield from folder.write_all(rows)
+
+
+def _written_on_ray(
+    address: str,
+    open_rater: _OpenRater,
+    bundle: Path,
+    units: Sequence[Unit],
+    jobs: int | None,
+    folder: ShardFolder,
+) -> Iterator[Written]:
+    """Rate on a Ray cluster, whose actors write the shards."""
+    from mien.mobile_reference.rating.on_ray import Job, written_on_ray
+
+    job = Job(open_rater, _row_for(folder), folder, Path.cwd(), folder.settings(), versions())
+    return written_on_ray(address, bundle, job, units, jobs)
+
+
+def _row_for(folder: ShardFolder) -> MakeRow:
+    return partial(sharded_row, folder, partial(rated_row, Drawing(_draw_nothing, _no_thumbnail)))
+
+
+def _told(written: Iterator[Written], shards: int, folder: ShardFolder) -> int:
+    """Say how far the work is, and what was written; returns how many rows have no score."""
+    rows = failed = 0
+    with bar_per_step() as report:
+        for done, one in enumerate(written, start=1):
+            rows, failed = rows + one.rows, failed + one.failed
+            report("shards", done, shards, f"{rows} rows")
+    tell(f"{rows} rows in {shards} shards of {folder.place.name}, {failed} of them without a score")
+    return failed
 
 
 def _rater(
-    bundle: Path | None,
     checkpoint: Path | None,
     variant: str | None,
     threads: int,
     in_full: bool,  # noqa: FBT001 - as click passes it
     anyway: bool,  # noqa: FBT001
-) -> _Rater:
+    bundle: Path | None,
+) -> Rater:
     appraiser = _appraiser(bundle, checkpoint, variant, threads, in_full)
-    return _Rater(appraiser.variant, appraiser.appraise_anyway if anyway else appraiser.appraise)
+    return Rater(appraiser.variant, appraiser.appraise_anyway if anyway else appraiser.appraise)
 
 
 def _appraiser(
@@ -215,11 +357,16 @@ def _log(writer: Writer | None) -> Iterator[Callable[[str], object]]:
         yield lambda line: lines.write(line + "\n")
 
 
-def _output_folder(output: Path | None, photographs: Sequence[Path]) -> OutputFolder | None:
+def _output_folder(output: Path | None, units: Sequence[Unit]) -> OutputFolder | None:
     """Find the folder, unless it holds something that is not ours or two results would share a name."""
     if output is None:
         return None
-    stem, count = Counter(path.stem for path in photographs).most_common(1)[0]
+    shard = next((unit.name for unit in units if unit.is_shard), None)
+    if shard:
+        raise UsageError(
+            f"-o takes photographs in files of their own, not {shard}; give rows of shards by --shards"
+        )
+    stem, count = Counter(place.stem for unit in units for place in unit.places).most_common(1)[0]
     if count > 1:
         raise UsageError(
             f"{count} photographs are named {stem}; rate them in calls with folders of their own"
@@ -227,73 +374,11 @@ def _output_folder(output: Path | None, photographs: Sequence[Path]) -> OutputFo
     return OutputFolder.at(output, APPRAISALS)
 
 
-def _usual_jobs(photographs: int) -> int:
-    return max(min(usable_cores(), photographs // FEW), 1)
-
-
-class _Share:
-    """Photographs that a child process rates, beginning now; iterate for their rows.
-
-    What cannot be rated says why. A photograph by which the child dies has a row too, and a new child rates
-    the rest.
-    """
-
-    def __init__(self, open_rater: Callable[[], _Rater], photographs: Sequence[Path], draw: _Drawing) -> None:
-        self._begin = partial(_begun, open_rater, draw)
-        self._left = list(photographs)
-        self._child = self._begin(self._left)
-
-    def __iter__(self) -> Iterator[_Row]:
-        yield from self._rows()
-        while self._left:
-            self._child = self._begin(self._left)
-            yield from self._rows()
-
-    def _rows(self) -> Iterator[_Row]:
-        """Yield the rows of one child, to its end."""
-        messages = iter(self._child)
-        try:
-            variant = next(messages)
-        except ChildError as error:
-            raise ChildError(f"{error} while it opened the models; they are damaged, export again") from error
-        try:
-            for row in messages:
-                self._left.pop(0)
-                yield row
-        except ChildError as error:
-            remedy = "its models or the photograph are damaged, export again or leave it out"
-            yield _Row(_record(self._left.pop(0), variant, error=f"{error}; {remedy}"))
-
-    def end(self) -> None:
-        """End the child."""
-        self._child.end()
-
-
-def _shared(
-    open_rater: Callable[[], _Rater], photographs: Sequence[Path], draw: _Drawing, jobs: int
-) -> list[_Share]:
-    """Deal photographs out to at most so many processes."""
-    jobs = min(jobs, len(photographs))
-    return [_Share(open_rater, photographs[one::jobs], draw) for one in range(jobs)]
-
-
-def _begun(open_rater: Callable[[], _Rater], draw: _Drawing, photographs: Sequence[Path]) -> Child[None]:
-    return Child(partial(_rate, open_rater, tuple(photographs), draw), LIMITS)
-
-
-def _in_turn(shares: Sequence[_Share]) -> Generator[_Row]:
-    """Take one row of each share in turn, as the photographs were dealt out, until all have ended."""
-    left = [iter(share) for share in shares]
-    try:
-        while left:
-            for rows in tuple(left):
-                try:
-                    yield next(rows)
-                except StopIteration:
-                    left.remove(rows)
-    finally:
-        for share in shares:
-            share.end()
+def _usual_jobs(units: Sequence[Unit]) -> int:
+    """Return a process for each core, and for few photographs less; nobody knows how many a shard has."""
+    photographs = sum(len(unit.places) for unit in units)
+    many = any(unit.is_shard for unit in units)
+    return usable_cores() if many else max(min(usable_cores(), photographs // FEW), 1)
 
 
 def _draw_nothing(rating: Rating, stem: str) -> Mapping[str, bytes]:
@@ -310,7 +395,7 @@ def _no_thumbnail(rating: Rating) -> bytes:
     return b""
 
 
-def _sheet(rows: Sequence[_Row]) -> str:
+def _sheet(rows: Sequence[Row]) -> str:
     """Make the page of all photographs."""
     from mien.mobile_reference.report.contact_sheet import Rated, contact_sheet
 
@@ -319,43 +404,6 @@ def _sheet(rows: Sequence[_Row]) -> str:
         Rated(row.record["photo"], row.record["score"], _note(row.record), row.thumbnail) for row in rows
     ]
     return contact_sheet(rows[0].record["variant"], meaning, rated)
-
-
-def _rate(open_rater: Callable[[], _Rater], photographs: Sequence[Path], draw: _Drawing, tell: Tell) -> None:
-    """Tell the variant when its models are loaded, then a row for every photograph."""
-    rater = open_rater()
-    tell(rater.variant)
-    for path in photographs:
-        try:
-            rating = rater.rate(read_photograph(path))
-        except Exception as error:
-            # Typed errors of any room concern this one photograph; the rest are defects of mien.
-            if not hasattr(error, "exit_code"):
-                raise
-            findings = error.findings if isinstance(error, RefusedError) else ()
-            tell(_Row(_record(path, rater.variant, findings, error=str(error))))
-            continue
-        record = _record(path, rater.variant, rating.prepared.findings, rating)
-        drawn = draw.pictures(rating, path.stem)
-        tell(_Row(record, drawn, _meaning(rating.spec), draw.thumbnail(rating)))
-
-
-def _record(
-    path: Path,
-    variant: str,
-    findings: Sequence[Finding] = (),
-    rating: Rating | None = None,
-    error: str | None = None,
-) -> dict[str, Any]:
-    return {
-        "photo": path_text(path),
-        "score": rating.score if rating else None,
-        "variant": variant,
-        "faces": rating.prepared.faces if rating else 0,
-        "alignment": rating.prepared.alignment.tolist() if rating else None,
-        "findings": [finding.record() for finding in findings],
-        "error": error and shown(error),
-    }
 
 
 def _note(record: Mapping[str, Any]) -> str:
@@ -370,15 +418,11 @@ def _note(record: Mapping[str, Any]) -> str:
     return "; ".join([*(f"refused without --rate-anyway: {reason}" for reason in refused), *noted])
 
 
-def _meaning(spec: PipelineSpec) -> str:
-    return spec.tensor(spec.rating.tensor).meaning
-
-
-def _print_json(row: _Row) -> None:
+def _print_json(row: Row) -> None:
     click.echo(json_text(row.record))
 
 
-def _say_one(row: _Row) -> None:
+def _say_one(row: Row) -> None:
     """Tell of one photograph in words."""
     record, note = row.record, _note(row.record)
     if record["score"] is None:
@@ -396,12 +440,12 @@ def _write_here(pictures: Mapping[str, bytes]) -> None:
         click.echo(f"picture: {shown(name)}")
 
 
-def _table_printer(photographs: Sequence[Path]) -> _Show:
+def _table_printer(names: Sequence[str]) -> _Show:
     """Print a table line by line: a thousand photographs must not wait for the last one."""
-    width = min(max(len("photograph"), *(len(shown(path)) for path in photographs)), 60)
+    width = min(max(len("photograph"), *(len(shown(name)) for name in names)), 60)
     click.echo(f"{'photograph':<{width}}  score  note")
 
-    def show(row: _Row) -> None:
+    def show(row: Row) -> None:
         score = "    -" if row.record["score"] is None else f"{row.record['score']:5.1f}"
         name = shown(row.record["photo"])
         cut = name if len(name) <= width else "..." + name[3 - width :]

@@ -20,10 +20,11 @@ from mien.mobile_reference.errors import UsageError
 from mien.mobile_reference.installed import entry_points
 from mien.mobile_reference.output.text import nearest, say, shown
 
+from .signals import ENDING, INTERRUPTED, USUAL
+
 COMMANDS = "mien.commands"
-BAD, INTERRUPTED = 2, 130
-"""Exit codes: wrong use, bad input or surroundings; ended by Ctrl-C or SIGTERM."""
-_TERMINATING = (signal.SIGTERM, signal.SIGHUP)
+BAD = 2
+"""Exit code: wrong use, bad input or surroundings."""
 
 
 # Modules that the light install lacks, and what brings them.
@@ -35,6 +36,9 @@ _EXTRAS = {
     "onnxruntime": "export",
     "ai_edge_quantizer": "export",
     "coremltools": "export",
+    "fsspec": "ray",
+    "pyarrow": "ray",
+    "ray": "ray",
     "python_multipart": "serve",
     "starlette": "serve",
     "uvicorn": "serve",
@@ -223,11 +227,12 @@ def _terminated_as_interrupted() -> Iterator[None]:
 
     # Whoever ignores a signal, as nohup does, or has a handler of their own, keeps it.
     here = threading.current_thread() is threading.main_thread()
-    taken = [one for one in _TERMINATING if here and signal.getsignal(one) is signal.SIG_DFL]
+    found = {one: signal.getsignal(one) for one in ENDING if here}
+    taken = {one: handler for one, handler in found.items() if handler in USUAL}
     for one in taken:
         signal.signal(one, interrupt)
     try:
         yield
     finally:
-        for one in taken:
-            signal.signal(one, signal.SIG_DFL)
+        for one, handler in taken.items():
+            signal.signal(one, handler)

@@ -1,5 +1,6 @@
 """The commands ``mien coreml run`` and ``mien coreml check``."""
 
+import time
 from contextlib import AbstractContextManager
 from dataclasses import asdict
 from functools import partial
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
     from mien.mobile_reference.coreml.sources import SourceModel
 
 MAX_INPUT_BYTES = 2**30
+_SLOWER = 10
+"""So many times the processor time of its package a source may take."""
 RELATIVE_FLOAT32 = 1e-5  # the size of PyTorch's own float32 rounding: 4e-7 to 5e-6 over 12 networks
 
 OUTPUTS = Kind("folder of outputs")
@@ -132,12 +135,15 @@ def _judged(
     package: Path, against: Path, given: tuple[str, ...], policy: str, function: str | None, seed: int
 ) -> tuple[dict[str, Any], float | None, str, list["Difference"]]:
     """Compare a package with its source: what to say of it, its limit, the inputs, and the worst outputs."""
-    from mien.mobile_reference.coreml.sources import SourceModel
+    from mien.mobile_reference.coreml.sources import LEAST_SECONDS, SourceModel
 
     evaluator = _evaluator(package, policy, function)
     inputs, source = _read_inputs(given, evaluator), SourceModel(against)
     if inputs:
-        tried, worst = "given", _compared(evaluator(**inputs), source(inputs))
+        begun = time.process_time()
+        results = evaluator(**inputs)
+        seconds = max(LEAST_SECONDS, _SLOWER * (time.process_time() - begun))
+        tried, worst = "given", _compared(results, source(inputs, seconds))
     else:
         tried, worst = _probed(evaluator, source, seed)
     return _report(evaluator), RELATIVE_FLOAT32 if _is_float32(evaluator) else None, tried, worst

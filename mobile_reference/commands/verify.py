@@ -1,6 +1,6 @@
 """The command ``mien verify``."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from itertools import count
@@ -14,8 +14,9 @@ from mien.mobile_reference.bundle.reader import Bundle, Variant, open_bundle
 from mien.mobile_reference.bundle.shipped import shipped_bundle
 from mien.mobile_reference.coreml import NOT_VALIDATED
 from mien.mobile_reference.errors import ChildError, UsageError
+from mien.mobile_reference.files import default_cache
 from mien.mobile_reference.installed import entry_points
-from mien.mobile_reference.metrics import METRICS
+from mien.mobile_reference.metrics import METRICS, Metric
 from mien.mobile_reference.output.file import OutputFile
 from mien.mobile_reference.output.json_text import json_text
 from mien.mobile_reference.output.text import say
@@ -35,18 +36,26 @@ from mien.mobile_reference.verify.layers import LayerErrors, divergences, layer_
 from mien.mobile_reference.verify.limits import (
     CAVEAT,
     NOT_JUDGED,
-    Figure,
+    JudgedFigure,
     choice_lines,
     failures,
     fidelity_record,
     figures,
 )
 from mien.mobile_reference.verify.model_explorer import layers_folder, write_layers
+from mien.mobile_reference.verify.on_gpu import (
+    UNITS,
+    OnGPU,
+    gpu_record,
+    placements_table,
+    verify_on_gpu,
+)
 from mien.mobile_reference.verify.repeatability import repeats
 from mien.mobile_reference.verify.stages import Deviation, Verification
 from mien.mobile_reference.verify.stages import verify as verify_bundle
 from mien.mobile_reference.verify.stages_tables import (
     failure_line,
+    int8_shares,
     remarks,
     result_record,
     stages_table,
@@ -59,12 +68,15 @@ SOURCES = "mien.sources"
 """Who opens a float pipeline, which brings held-out inputs with what it makes of them."""
 _PATH = click.Path(path_type=Path)
 _WITH_PYTORCH = Limits(memory=8 << 30, seconds=0)
+# Shaders are compiled when they are first run.
+_ON_GPU = Limits(memory=4 << 30, seconds=900)
+CPU = "cpu"
 
 
 class _Request(NamedTuple):
     """What is judged by: held-out inputs, the source of the float pipeline, labels; by how many processes.
 
-    ``layers`` asks for the errors of every layer against ``exact``.
+    ``layers`` asks for the errors of every layer against ``exact``; ``unit`` is what runs the models.
     """
 
     folder: Path | None
@@ -74,21 +86,36 @@ class _Request(NamedTuple):
     jobs: int
     exact: Variant
     layers: bool
+    unit: str
 
     @property
     def needs_pipeline(self) -> bool:
         """Tell whether the float pipeline has to be opened."""
         return any((self.folder, self.source, self.labels))
 
+    @property
+    def limits(self) -> Limits:
+        """What the process that judges may use."""
+        if self.needs_pipeline:
+            return _WITH_PYTORCH
+        return Limits() if self.unit == CPU else _ON_GPU
+
 
 class _Found(NamedTuple):
-    """All that was judged."""
+    """All that was judged; ``gpu`` is none where the CPU ran the models."""
 
     goldens: Verification
     fidelity: Fidelity
-    figures: list[Figure]
+    figures: list[JudgedFigure]
     labels: LabelReport | None
     layers: Sequence[LayerErrors]
+    gpu: OnGPU | None
+
+    @property
+    def failures(self) -> list[str]:
+        """A line for each gate that failed, and for what no gate sees."""
+        beyond = self.gpu.problems if self.gpu else []
+        return [*map(failure_line, self.goldens.failures), *failures(self.figures), *beyond]
 
 
 @click.command(
@@ -97,6 +124,7 @@ class _Found(NamedTuple):
         "verify bundle --junit verify.xml --layers layers",
         "verify bundle --held-out photographs --page verify.html",
         "verify bundle --labels labels.csv --pipeline grader.py",
+        "verify bundle --unit gpu",
     )
 )
 @click.argument("bundle", type=_PATH, required=False)
@@ -117,6 +145,13 @@ class _Found(NamedTuple):
 )
 @click.option("--faces", type=_PATH, hidden=True, expose_value=False, callback=renamed("--held-out"))
 @click.option("--checkpoint", type=_PATH, hidden=True, expose_value=False, callback=renamed("--pipeline"))
+@click.option(
+    "--unit",
+    default=CPU,
+    show_default=True,
+    type=click.Choice([CPU, *UNITS]),
+    help="What runs TFLite models: gpu is LiteRT's GPU delegate on software Vulkan, -half in half floats.",
+)
 @click.option("--threads", default=1, show_default=True, type=click.IntRange(1, 64))
 @click.option(
     "--jobs", type=click.IntRange(1, 256), help="Processes that share held-out inputs (default: cores)."
@@ -132,6 +167,7 @@ def verify(
     labels: Path | None,
     layers: Path | None,
     page: Path | None,
+    unit: str,
     threads: int,
     jobs: int | None,
     as_json: bool,  # noqa: FBT001 - click passes flags so
@@ -146,35 +182,60 @@ def verify(
     """
     whole = open_bundle(bundle or shipped_bundle())
     opened, exact = whole.only(variants), whole.most_exact
+    asked = _Request(
+        held_out, pipeline, labels, threads, jobs or usable_cores(), exact, layers is not None, unit
+    )
+    if unit != CPU:
+        _check_unit(asked, page)
+        opened = UNITS[unit].judged(opened, variants)
     files = {path: OutputFile.at(path) for path in (output, page, junit) if path}
     folder = layers_folder(layers, opened, exact) if layers else None
-    asked = _Request(held_out, pipeline, labels, threads, jobs or usable_cores(), exact, folder is not None)
-    found, fidelity, judged, labelled, errors = _judged_in_child(opened, asked)
-    report = json_text(_verification_record(opened, found, fidelity, judged, labelled), indent=2)
+    found = _judged_in_child(opened, asked)
+    report = json_text(_verification_record(opened, found), indent=2)
     if output:
         files[output].write(report + "\n")
     if page:
         from mien.mobile_reference.verify.page import verify_page
 
-        files[page].write(verify_page(opened, found, fidelity, judged))
+        files[page].write(verify_page(opened, found.goldens, found.fidelity, found.figures))
     if folder:
-        write_layers(folder, opened, errors)
+        write_layers(folder, opened, found.layers)
     if junit:
-        files[junit].write(junit_text(f"mien verify {opened.name}", list(_cases(found, judged))))
+        files[junit].write(junit_text(f"mien verify {opened.name}", list(_cases(found))))
     if as_json:
         click.echo(report)
     else:
-        Console().print(stages_table(opened, found))
-        for line in (*remarks(opened, found), *choice_lines(opened)):
-            click.echo(line)
-        _print_beyond_goldens(fidelity, judged, labelled)
-    _exit_on_failures(found, judged)
+        _print(opened, found)
+    _exit_on_failures(found)
+
+
+def _check_unit(asked: _Request, page: Path | None) -> None:
+    """Refuse what is judged on the CPU alone."""
+    beyond = {"--held-out": asked.folder, "--labels": asked.labels, "--page": page, "--layers": asked.layers}
+    for option, given in beyond.items():
+        if given:
+            raise UsageError(f"--unit {asked.unit} judges by the golden inputs alone; leave {option} out")
+
+
+def _print(bundle: Bundle, found: _Found) -> None:
+    console = Console()
+    if found.gpu:
+        console.print(placements_table(found.gpu))
+    console.print(stages_table(bundle, found.goldens))
+    for line in (*remarks(bundle, found.goldens), *choice_lines(bundle)):
+        click.echo(line)
+    if found.figures:
+        console.print(fidelity_tables(found.figures, found.fidelity.faces))
+        click.echo(CAVEAT)
+    if found.labels:
+        console.print(labels_table(found.labels))
+    if found.gpu:
+        click.echo(f"The models ran {found.gpu.unit.label}.")
 
 
 def _judged_in_child(bundle: Bundle, asked: _Request) -> _Found:
     """Have a process of its own judge, and show what it does."""
-    limits = _WITH_PYTORCH if asked.needs_pipeline else Limits()
-    child = Child(partial(_judge, bundle, asked), limits)
+    child = Child(partial(_judge, bundle, asked), asked.limits)
     last = "nothing"
     with Console(stderr=True).status("verifying") as status:
         try:
@@ -188,17 +249,13 @@ def _judged_in_child(bundle: Bundle, asked: _Request) -> _Found:
 
 def _judge(bundle: Bundle, asked: _Request, tell: Tell) -> _Found:
     """Do all that runs models, and tell what was done."""
-
-    def progress(deviation: Deviation) -> None:
-        tell(f"{deviation.variant}: {deviation.face}, {deviation.stage}")
-
     # Before this process has threads.
     others = _other_shares(bundle, asked) if asked.folder else []
     try:
         pipeline = _opened(bundle, asked.source) if asked.needs_pipeline else None
         labelled = pipeline.inputs.labelled(pipeline, asked.labels) if pipeline and asked.labels else None
         metrics = pipeline.metrics if pipeline else METRICS
-        found = verify_bundle(bundle, progress, asked.threads, metrics)
+        found, on_gpu = _judge_goldens(bundle, asked, metrics, tell)
         errors = layer_errors(bundle, asked.exact, tell) if asked.folder or asked.layers else ()
         fidelity = Fidelity((), ())
         if asked.folder:
@@ -212,7 +269,22 @@ def _judge(bundle: Bundle, asked: _Request, tell: Tell) -> _Found:
     finally:
         for other in others:
             other.end()
-    return _Found(found, fidelity, figures(bundle, fidelity, metrics), by_labels, errors)
+    return _Found(found, fidelity, figures(bundle, fidelity, metrics), by_labels, errors, on_gpu)
+
+
+def _judge_goldens(
+    bundle: Bundle, asked: _Request, metrics: Mapping[str, Metric], tell: Tell
+) -> tuple[Verification, OnGPU | None]:
+    """Judge by the golden inputs, on the unit that is asked for."""
+
+    def progress(deviation: Deviation) -> None:
+        tell(f"{deviation.variant}: {deviation.face}, {deviation.stage}")
+
+    if asked.unit == CPU:
+        return verify_bundle(bundle, progress, asked.threads, metrics), None
+    unit = UNITS[asked.unit]
+    on_gpu = verify_on_gpu(bundle, unit, unit.vulkan(default_cache()), progress, metrics)
+    return on_gpu.verification, on_gpu
 
 
 def _share(first: int, jobs: int) -> slice:
@@ -242,14 +314,6 @@ def _opened(bundle: Bundle, source: Path | None) -> Any:
     return pipeline
 
 
-def _print_beyond_goldens(fidelity: Fidelity, judged: Sequence[Figure], labelled: LabelReport | None) -> None:
-    if judged:
-        Console().print(fidelity_tables(judged, fidelity.faces))
-        click.echo(CAVEAT)
-    if labelled:
-        Console().print(labels_table(labelled))
-
-
 def _judge_held_out(
     bundle: Bundle, pipeline: Any, asked: _Request, share: slice, progress: Callable[[str], None]
 ) -> Fidelity:
@@ -274,45 +338,44 @@ def _judge_held_out(
         )
 
 
-def _cases(found: Verification, judged: Sequence[Figure]) -> Iterator[Case]:
-    """Tell every gate of every stage as a case, and every figure of held-out inputs."""
-    for result in (*found.results, *found.platforms):
+def _cases(found: _Found) -> Iterator[Case]:
+    """Tell every gate of every stage as a case, every figure of held-out inputs, every model on the GPU."""
+    for result in (*found.goldens.results, *found.goldens.platforms):
         name = f"{result.stage}: {title(result.gate)}" if result.gate else result.stage
         failure = failure_line(result) if result.passed is False else ""
         skipped = "" if result.passed is not None else NOT_JUDGED if result.gate else "ungated"
         yield Case(result.variant, name, failure, skipped)
-    for figure in judged:
+    for figure in found.figures:
         failure, skipped = "; ".join(failures([figure])), "" if figure.passed is not None else NOT_JUDGED
         yield Case(figure.variant, f"held out: {figure.name}", failure, skipped)
+    if found.gpu:
+        for placed in found.gpu.placed:
+            problems = "; ".join(found.gpu.problems_of(placed))
+            yield Case(placed.variant, f"on the GPU: {placed.model}", problems)
 
 
-def _exit_on_failures(found: Verification, judged: Sequence[Figure]) -> None:
-    lines = [*(failure_line(failure) for failure in found.failures), *failures(judged)]
-    for line in lines:
+def _exit_on_failures(found: _Found) -> None:
+    for line in found.failures:
         say(line)
-    if lines:
+    if found.failures:
         raise click.exceptions.Exit(1)
 
 
-def _verification_record(
-    bundle: Bundle,
-    found: Verification,
-    fidelity: Fidelity,
-    judged: Sequence[Figure],
-    labelled: LabelReport | None,
-) -> dict[str, Any]:
+def _verification_record(bundle: Bundle, found: _Found) -> dict[str, Any]:
     return {
         "bundle": bundle.name,
         "variants": [variant.name for variant in bundle.variants],
+        "products_int8": int8_shares(bundle),
         "goldens": len(bundle.goldens),
-        "passed": not found.failures and not failures(judged),
-        "results": [result_record(result) for result in found.results],
-        "platforms": [result_record(result) for result in found.platforms],
-        "ungated": list(found.ungated),
-        "fidelity": fidelity_record(judged, fidelity.faces) if judged else None,
-        "labels": labels_record(labelled) if labelled else None,
+        "passed": not found.failures,
+        "results": [result_record(result) for result in found.goldens.results],
+        "platforms": [result_record(result) for result in found.goldens.platforms],
+        "ungated": list(found.goldens.ungated),
+        "fidelity": fidelity_record(found.figures, found.fidelity.faces) if found.figures else None,
+        "labels": labels_record(found.labels) if found.labels else None,
         "choice": bundle.manifest.get("choice", {}),
         "left_out": bundle.manifest.get("left_out", []),
         "half_floats": dict(found.half_floats),
         "core_ml": f"executed by mien's evaluator, {NOT_VALIDATED}",
+        "gpu": gpu_record(found.gpu) if found.gpu else None,
     }

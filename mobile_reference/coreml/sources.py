@@ -3,21 +3,27 @@
 They run in ONNX Runtime (``.onnx``) or PyTorch (``.pt2``); both are imported only when asked for.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
+from threading import Event, Thread
 from typing import Any, Protocol
 
 import numpy as np
 
-from mien.mobile_reference.errors import UsageError
+from mien.mobile_reference.errors import ChildError, UsageError
 from mien.mobile_reference.installed import entry_points
 
 from .program import Array
 
 PROGRAMS = "mien.programs"
 """Who opens exported programs, which may be anybody's, so that nothing in them is executed."""
+LEAST_SECONDS = 60.0
+"""What a source may always take, in seconds of processor time."""
+_POLL_S = 0.2
 
 
 @dataclass(frozen=True)
@@ -34,8 +40,11 @@ class Source(Protocol):
 
     inputs: tuple[SourceInput, ...]
 
-    def run(self, values: Sequence[Array]) -> list[Array]:
-        """Compute the outputs for ``values``, which have the types of the inputs."""
+    def run(self, values: Sequence[Array], seconds: float) -> list[Array]:
+        """Compute the outputs for ``values``, which have the types of the inputs.
+
+        What could go on for ever ends after so many ``seconds`` of processor time, by a ``ChildError``.
+        """
 
 
 class SourceModel:
@@ -73,16 +82,21 @@ class SourceModel:
         by_name = {one.name: one for one in inputs}
         return by_name if set(by_name) == set(names) else dict(zip(names, inputs, strict=True))
 
-    def __call__(self, given: Mapping[str, Array]) -> list[Array]:
+    def __call__(self, given: Mapping[str, Array], seconds: float = LEAST_SECONDS) -> list[Array]:
         """Compute the outputs for a package's inputs: arrays, and uint8 pictures [H, W, 3] or [H, W].
 
         Raises:
             UsageError: the source refuses them.
+            ChildError: it takes more than so many ``seconds`` of processor time.
         """
         taken = self.takes(list(given))
         values = {one.name: _as_source_has_it(given[name], one) for name, one in taken.items()}
         try:
-            return self._source.run([values[one.name] for one in self._source.inputs])
+            return self._source.run([values[one.name] for one in self._source.inputs], seconds)
+        except ChildError as error:
+            raise ChildError(
+                f"'{self._name}' {error}; with --input it may take ten times what the package does"
+            ) from error
         except Exception as error:  # what a foreign runtime raises has no common type
             reason = _reason(error)
             raise UsageError(f"'{self._name}' cannot be executed on these inputs: {reason}") from error
@@ -118,6 +132,7 @@ class _Onnx:
             onnxruntime: Any = import_module("onnxruntime")
         except ImportError as error:
             raise UsageError("comparing with .onnx needs onnxruntime: pip install onnxruntime") from error
+        self._options = onnxruntime.RunOptions()
         self._session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
         self.inputs = tuple(self._described(entry) for entry in self._session.get_inputs())
 
@@ -126,11 +141,45 @@ class _Onnx:
         shape = tuple(size if isinstance(size, int) else None for size in entry.shape)
         return SourceInput(entry.name, _ONNX_TYPES.get(dtype, dtype), shape)
 
-    def run(self, values: Sequence[Array]) -> list[Array]:
-        """Compute the outputs."""
+    def run(self, values: Sequence[Array], seconds: float) -> list[Array]:
+        """Compute the outputs; a graph may have loops."""
         names = (one.name for one in self.inputs)
-        outputs: list[Array] = self._session.run(None, dict(zip(names, values, strict=True)))
+        given = dict(zip(names, values, strict=True))
+        with _ended_after(seconds, self._end):
+            outputs: list[Array] = self._session.run(None, given, self._options)
         return outputs
+
+    def _end(self) -> None:
+        self._options.terminate = True
+
+
+@contextmanager
+def _ended_after(seconds: float, end: Callable[[], None]) -> Iterator[None]:
+    """Call ``end`` when what is done here has taken so many seconds of processor time.
+
+    Raises:
+        ChildError: it was called.
+    """
+    most, done, ended = time.process_time() + seconds, Event(), Event()
+
+    def watch() -> None:
+        while not done.wait(_POLL_S):
+            if time.process_time() > most:
+                ended.set()
+                end()
+                return
+
+    watcher = Thread(target=watch, daemon=True)
+    watcher.start()
+    try:
+        yield
+    except Exception as error:
+        if ended.is_set():
+            raise ChildError(f"took more than {seconds:.3g} s of processor time") from error
+        raise
+    finally:
+        done.set()
+        watcher.join()
 
 
 class _Exported:
@@ -150,8 +199,8 @@ class _Exported:
             for name, shape, dtype in self._module.inputs
         )
 
-    def run(self, values: Sequence[Array]) -> list[Array]:
-        """Compute the outputs."""
+    def run(self, values: Sequence[Array], seconds: float) -> list[Array]:
+        """Compute the outputs; an exported program has no loops, so it ends."""
         torch = self._torch
         given = [torch.from_numpy(v).to(t) for v, t in zip(values, self._types, strict=True)]
         with torch.no_grad():

@@ -2,10 +2,9 @@
 
 import io
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
-from PIL import Image, ImageCms
+from PIL import Image
 
 from mien.mobile_reference.errors import PhotographError
 
@@ -13,7 +12,7 @@ from mien.mobile_reference.errors import PhotographError
 _MODES = {"GRAY": "L", "RGB": "RGB", "CMYK": "CMYK"}
 
 
-def srgb_converter(path: Path, profile: Any) -> Callable[[Image.Image], Image.Image]:
+def srgb_converter(name: object, profile: Any) -> Callable[[Image.Image], Image.Image]:
     """Return what converts pictures from an ICC ``profile`` to sRGB by relative colorimetric intent.
 
     It gives RGB, or RGBA with the alpha of the picture. A grey picture may have a profile of RGB.
@@ -22,8 +21,10 @@ def srgb_converter(path: Path, profile: Any) -> Callable[[Image.Image], Image.Im
         PhotographError: the profile is damaged, or (when a picture is converted) of another kind of
             picture. The colours could only be guessed, and a wrong guess moves a score by several points.
     """
+    from PIL import ImageCms  # most photographs have no profile
+
     unusable = PhotographError(
-        f"{path} has a colour profile (ICC) that cannot be used; save it as sRGB, or without a profile"
+        f"{name} has a colour profile (ICC) that cannot be used; save it as sRGB, or without a profile"
     )
     try:
         source = ImageCms.ImageCmsProfile(io.BytesIO(profile))

@@ -8,6 +8,8 @@ import stat
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from importlib import import_module
+from io import BytesIO
 from pathlib import Path
 from typing import IO, Any
 
@@ -16,14 +18,12 @@ from numpy.typing import NDArray
 from PIL import Image
 from PIL.ExifTags import Base
 from PIL.ImageFile import ImageFile
-from PIL.JpegImagePlugin import jpeg_factory
-from PIL.PngImagePlugin import PngImageFile
-from PIL.WebPImagePlugin import WebPImageFile
 
 from mien.mobile_reference.errors import PhotographError
 
 from .colour import srgb_converter
 from .formats import SIGNATURE_BYTES, format_name
+from .jpeg_data import with_more_data
 from .png_data import is_whole
 
 Pixels = NDArray[np.uint8]
@@ -37,19 +37,25 @@ FULL_JPEG_PIXELS = 50_000_000
 
 @dataclass(frozen=True)
 class _Format:
-    """A format that is read: how Pillow opens it, and the most pixels of a file.
+    """A format that is read: the most pixels of a file, and what of Pillow opens it.
 
-    Pillow's own ``Image.open`` refuses pictures of 179 megapixels, which phones take.
+    Pillow's own ``Image.open`` imports all formats, and refuses pictures of 179 megapixels; phones take them.
     """
 
-    open: Callable[[IO[bytes]], ImageFile]
+    module: str
+    opener: str
     max_pixels: int
+
+    def open(self, stream: IO[bytes]) -> ImageFile:
+        """Read the head of a file."""
+        opener: Callable[[IO[bytes]], ImageFile] = getattr(import_module(self.module), self.opener)
+        return opener(stream)
 
 
 FORMATS = {
-    "JPEG": _Format(jpeg_factory, 210_000_000),
-    "PNG": _Format(PngImageFile, 64_000_000),
-    "WebP": _Format(WebPImageFile, 64_000_000),
+    "JPEG": _Format("PIL.JpegImagePlugin", "jpeg_factory", 210_000_000),
+    "PNG": _Format("PIL.PngImagePlugin", "PngImageFile", 64_000_000),
+    "WebP": _Format("PIL.WebPImagePlugin", "WebPImageFile", 64_000_000),
 }
 # Pillow's raw mode of a 16-bit PNG, and the raw modes that give both halves of every value: "B" is the
 # upper one, "L" the lower one. Grey comes whole, and grey with alpha as the bytes of the file.
@@ -63,6 +69,8 @@ _ROWS = 256
 """As many rows are finished at a time: a picture of 64 megapixels shall not be held five times."""
 # Pillow keeps a PNG's text under its keyword, in one table with what the decoder itself needs.
 _NOT_TEXT = ("exif", "icc_profile", "interlace", "transparency", "xmp")
+_BLOCK = 8
+"""Width and height of what a JPEG codes at once."""
 _UPRIGHT: Mapping[int, Callable[[Pixels], Pixels]] = {
     2: lambda stored: stored[:, ::-1],
     3: lambda stored: stored[::-1, ::-1],
@@ -86,28 +94,49 @@ def read_photograph(path: Path) -> Pixels:
     Raises:
         PhotographError: the path is not a file, the file is not such an image, damaged, or too large.
     """
+    with open_photograph(path) as stream:
+        return pixels_of(stream, path)
+
+
+def open_photograph(path: Path) -> IO[bytes]:
+    """Open a file to be read as a photograph.
+
+    Raises:
+        PhotographError: the path is not a file, or the file cannot be read, is empty or too large.
+    """
     _check_file(path)
     try:
-        with path.open("rb") as stream:
-            kind = format_name(stream.read(SIGNATURE_BYTES))
-            if kind not in FORMATS:
-                raise _foreign(path, kind)
-            stream.seek(0)
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")  # Pillow warns of damage in EXIF
-                return _decode(path, stream, kind)
-    except PhotographError:
-        raise
+        return path.open("rb")
     except PermissionError as error:
         raise PhotographError(f"{path} cannot be read ({error.strerror}); change its permissions") from error
+    except OSError as error:
+        raise PhotographError(f"{path} cannot be read ({error.strerror}); give another path") from error
+
+
+def pixels_of(stream: IO[bytes], name: object) -> Pixels:
+    """Read the bytes of a photograph as ``read_photograph`` does; ``name`` is what errors call it.
+
+    Raises:
+        PhotographError: they are not such an image, damaged, or too large.
+    """
+    try:
+        kind = format_name(stream.read(SIGNATURE_BYTES))
+        if kind not in FORMATS:
+            raise _foreign(name, kind)
+        stream.seek(0)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # Pillow warns of damage in EXIF
+            return _decode(name, stream, kind)
+    except PhotographError:
+        raise
     except MemoryError as error:
         raise PhotographError(
-            f"{path} needs more memory than there is; give a smaller or a whole file"
+            f"{name} needs more memory than there is; give a smaller or a whole file"
         ) from error
     except Exception as error:
         # Damaged files make Pillow raise whatever its parsers meet first: TypeError, KeyError, struct.error.
         reason = " ".join(str(error).split()) or type(error).__name__
-        raise PhotographError(f"{path} is damaged or cut short ({reason}); give a whole file") from error
+        raise PhotographError(f"{name} is damaged or cut short ({reason}); give a whole file") from error
 
 
 def _check_file(path: Path) -> None:
@@ -128,22 +157,22 @@ def _check_file(path: Path) -> None:
         raise PhotographError(f"{path} has {size} bytes, at most {MAX_BYTES} are read; give a smaller file")
 
 
-def _foreign(path: Path, kind: str | None) -> PhotographError:
+def _foreign(name: object, kind: str | None) -> PhotographError:
     if kind is None:
-        return PhotographError(f"{path} is not an image; give a JPEG, PNG or WebP file")
-    return PhotographError(f"{path} is not JPEG, PNG or WebP but {kind}; convert it to JPEG or PNG")
+        return PhotographError(f"{name} is not an image; give a JPEG, PNG or WebP file")
+    return PhotographError(f"{name} is not JPEG, PNG or WebP but {kind}; convert it to JPEG or PNG")
 
 
-def _decode(path: Path, stream: IO[bytes], kind: str) -> Pixels:
+def _decode(name: object, stream: IO[bytes], kind: str) -> Pixels:
     with FORMATS[kind].open(stream) as image:
-        _check_size(path, image, kind)
+        _check_size(name, image, kind)
         _reduce(image)
         decoded = _decoded(image, stream)
         head = decoded.layers[0]
-        if kind == "PNG" and _ends_black(head) and not is_whole(stream):
-            raise PhotographError(f"{path} is cut short (rows of pixels are missing); give a whole file")
-    _check_text(path, head)
-    to_srgb = srgb_converter(path, head.info["icc_profile"]) if "icc_profile" in head.info else _unchanged
+        if _lacks_data(head, stream, kind):
+            raise PhotographError(f"{name} is cut short (rows of pixels are missing); give a whole file")
+    _check_text(name, head)
+    to_srgb = srgb_converter(name, head.info["icc_profile"]) if "icc_profile" in head.info else _unchanged
     turn = _UPRIGHT.get(head.getexif().get(Base.Orientation, 1), _unchanged)
     return np.ascontiguousarray(turn(_finish(decoded, to_srgb)))
 
@@ -153,12 +182,12 @@ def _unchanged[T](value: T) -> T:
     return value
 
 
-def _check_size(path: Path, image: Image.Image, kind: str) -> None:
+def _check_size(name: object, image: Image.Image, kind: str) -> None:
     """Refuse before anything of the picture's size is allocated."""
     limit = FORMATS[kind].max_pixels
     if image.width * image.height > limit or max(image.size) > MAX_SIDE:
         raise PhotographError(
-            f"{path} has {image.width} x {image.height} pixels, at most {limit} are decoded of a {kind} "
+            f"{name} has {image.width} x {image.height} pixels, at most {limit} are decoded of a {kind} "
             f"file and no side over {MAX_SIDE}; give a smaller one"
         )
 
@@ -174,17 +203,44 @@ def _reduce(image: ImageFile) -> None:
         raise ValueError("it cannot be decoded at a reduced size")
 
 
+def _lacks_data(image: Image.Image, stream: IO[bytes], kind: str) -> bool:
+    """Tell whether a part of the picture is not in the file; Pillow tells of nothing there."""
+    if kind == "PNG":
+        return _ends_black(image) and not is_whole(stream)
+    return kind == "JPEG" and _ends_plain(image) and _is_made_up(image, stream)
+
+
+def _ends_plain(image: Image.Image) -> bool:
+    """Tell whether a JPEG may lack blocks, which are then all of one grey."""
+    last = image.crop((max(image.width - _BLOCK, 0), image.height - 1, image.width, image.height))
+    values = np.asarray(last)
+    return bool((values == values[:, :1]).all())
+
+
+def _is_made_up(image: Image.Image, stream: IO[bytes]) -> bool:
+    """Tell whether a JPEG would be another picture if its file had more data."""
+    stream.seek(0)
+    with FORMATS["JPEG"].open(BytesIO(with_more_data(stream.read()))) as longer:
+        _reduce(longer)
+        longer.load()
+        for top in range(0, image.height, _ROWS):
+            rows = (0, top, image.width, min(top + _ROWS, image.height))
+            if longer.crop(rows).tobytes() != image.crop(rows).tobytes():
+                return True
+    return False
+
+
 def _ends_black(image: Image.Image) -> bool:
     """Tell whether a PNG may lack rows: they stay 0, and those of an interlaced one are spread."""
     last = image.crop((0, image.height - 1, image.width, image.height))
     return "interlace" in image.info or not any(last.tobytes())
 
 
-def _check_text(path: Path, image: Image.Image) -> None:
-    for name in _NOT_TEXT:
-        if isinstance(image.info.get(name), str):
+def _check_text(name: object, image: Image.Image) -> None:
+    for key in _NOT_TEXT:
+        if isinstance(image.info.get(key), str):
             raise PhotographError(
-                f"{path} has a text chunk named '{name}', which hides the picture's own; save it without"
+                f"{name} has a text chunk named '{key}', which hides the picture's own; save it without"
             )
 
 
@@ -197,14 +253,14 @@ class _Decoded:
 
 
 def _decoded(image: ImageFile, stream: IO[bytes]) -> _Decoded:
-    modes = _SIXTEEN_BITS.get(str(image.tile[0].args)) if isinstance(image, PngImageFile) else None
+    modes = _SIXTEEN_BITS.get(str(image.tile[0].args)) if image.format == "PNG" else None
     if modes is None:
         image.load()
         return _Decoded([image], lambda parts: parts[0])
     layers = []
     for mode in modes:
         stream.seek(0)
-        layer = PngImageFile(stream)
+        layer = FORMATS["PNG"].open(stream)
         layer.tile = [layer.tile[0]._replace(args=mode)]
         layer.load()
         layers.append(layer)
@@ -213,7 +269,10 @@ def _decoded(image: ImageFile, stream: IO[bytes]) -> _Decoded:
 
 def _finish(decoded: _Decoded, to_srgb: Callable[[Image.Image], Image.Image]) -> Pixels:
     """Bring a decoded picture to 8 bits, to sRGB and over white, [H, W, 3]."""
-    width, height = decoded.layers[0].size
+    head, *others = decoded.layers
+    if head.mode == "RGB" and not (others or head.has_transparency_data) and to_srgb is _unchanged:
+        return np.array(head)  # one that may be written to
+    width, height = head.size
     pixels = np.empty((height, width, 3), np.uint8)
     for top in range(0, height, _ROWS):
         box = (0, top, width, min(top + _ROWS, height))

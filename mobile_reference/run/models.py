@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,17 +24,41 @@ TFLITE = "tflite"
 COREML = "coreml"
 
 
+class Loaded(Protocol):
+    """A TFLite model that LiteRT has loaded, with its tensors by position."""
+
+    inputs: tuple[LiteRTTensor, ...]
+    outputs: tuple[LiteRTTensor, ...]
+
+    def run(self, inputs: Sequence[NDArray[Any]]) -> list[NDArray[Any]]:
+        """Run once."""
+        ...
+
+
+def on_cpu(model: Path, threads: int) -> Loaded:
+    """Load a model for the CPU, to compute in half floats where it asks and this processor can."""
+    half = asks_for_half(model) and computes_in_half()
+    return HalfModel(model, threads) if half else LiteRTModel(model, threads)
+
+
 class TFLiteModel:
-    """A TFLite model run by LiteRT on the CPU (XNNPACK), with its tensors taken by position.
+    """A TFLite model run by LiteRT, with its tensors taken by position; on the CPU (XNNPACK) if not said.
 
     One that asks for half floats is computed in them where this processor can. Shapes and types are checked
     against the contract once, when the model is loaded.
     """
 
-    def __init__(self, model: Path, inputs: Tensors, outputs: Tensors, threads: int) -> None:
+    def __init__(
+        self,
+        model: Path,
+        inputs: Tensors,
+        outputs: Tensors,
+        threads: int,
+        load: Callable[[Path, int], Loaded] = on_cpu,
+    ) -> None:
         self._file, self._inputs, self._outputs = model, inputs, outputs
         try:
-            self._model = _loaded(model, threads)
+            self._model = load(model, threads)
         except ModelError as error:
             raise _damaged(error) from error
         _match(model, self._model.inputs, inputs)
@@ -56,11 +80,6 @@ class TFLiteModel:
                     f"LiteRT cannot run {self._file}: {tensor.name} became {array.shape}, not {tensor.shape}"
                 )
         return {tensor.name: array for tensor, array in zip(self._outputs, made, strict=True)}
-
-
-def _loaded(model: Path, threads: int) -> LiteRTModel | HalfModel:
-    half = asks_for_half(model) and computes_in_half()
-    return HalfModel(model, threads) if half else LiteRTModel(model, threads)
 
 
 def _damaged(reason: object) -> BundleError:

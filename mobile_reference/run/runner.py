@@ -1,14 +1,14 @@
 """The torch-free reference runner: what an app does with a bundle, step by step."""
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from mien.mobile_reference.bundle.reader import Bundle, alignment_rule, face_front
+from mien.mobile_reference.bundle.reader import Bundle, Variant, alignment_rule, face_front
 from mien.mobile_reference.contract import PipelineSpec, StageSpec, TensorSpec
 from mien.mobile_reference.errors import RatingError, UsageError
 from mien.mobile_reference.front.alignment import AlignedFace, Detector, align
@@ -17,6 +17,9 @@ from mien.mobile_reference.front.quality import REFUSE, Finding, RefusedError, j
 
 from .early_exit import outputs_without
 from .models import Arrays, Model, load_model
+
+Load = Callable[[Bundle, Variant, str, int], Model]
+"""Loads a model of a variant by its name, to run with so many threads."""
 
 
 @dataclass(frozen=True)
@@ -141,10 +144,13 @@ def rating_of(spec: PipelineSpec, tensors: Arrays) -> float:
 class BundleRunner(Appraiser):
     """All models of one variant of a bundle, each loaded when it is first used.
 
-    Without a name it is the most exact variant.
+    Without a name it is the most exact variant. ``load`` loads its models, of TFLite on the CPU if not said.
     """
 
-    def __init__(self, bundle: Bundle, variant: str | None = None, threads: int = 1) -> None:
+    def __init__(
+        self, bundle: Bundle, variant: str | None = None, threads: int = 1, load: Load | None = None
+    ) -> None:
+        self._load = load or load_model
         self.bundle, self.spec, self.threads = bundle, bundle.spec, threads
         self.chosen = bundle.most_exact if variant is None else bundle.variant(variant)
         self.variant = self.chosen.name
@@ -210,5 +216,5 @@ class BundleRunner(Appraiser):
 
     def _model(self, name: str) -> Model:
         if name not in self._loaded:
-            self._loaded[name] = load_model(self.bundle, self.chosen, name, self.threads)
+            self._loaded[name] = self._load(self.bundle, self.chosen, name, self.threads)
         return self._loaded[name]

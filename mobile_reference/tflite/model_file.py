@@ -224,6 +224,11 @@ def asks_for_half(path: Path) -> bool:
     return HALF_FLOATS in path.read_bytes() and read_tflite(path).asks_for_half
 
 
+def running_operators(content: bytes) -> tuple[Operator, ...]:
+    """Return the operators of a sound model's bytes that work in each run."""
+    return TFLiteFile(tuple(_operators(schema.Model.GetRootAs(content)))).running
+
+
 def _operators(model: Any) -> Iterator[Operator]:
     graph = model.Subgraphs(0)
     tensors = [_tensor(model, graph, number) for number in range(graph.TensorsLength())]

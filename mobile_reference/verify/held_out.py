@@ -57,7 +57,7 @@ class Likeness:
 
 
 @dataclass(frozen=True)
-class Flips:
+class Crossings:
     """Pixels of a mask near a half in float, those on the other side of it in the variant, and their cost.
 
     A mask is a ramp: no pixel's crossing makes the rating jump. ``points`` is what the rating loses when
@@ -66,12 +66,12 @@ class Flips:
 
     mask: str
     near: int
-    flipped: int
+    crossed: int
     points: float
 
 
 @dataclass(frozen=True)
-class Waterfall:
+class StageErrors:
     """The error by the first gate after converting the first 1, 2, 3 ... stages, the rest in float32."""
 
     face: str
@@ -88,8 +88,8 @@ class VariantFidelity:
 
     variant: str
     likeness: tuple[Likeness, ...]
-    flips: tuple[Flips, ...]
-    waterfalls: tuple[Waterfall, ...]
+    crossings: tuple[Crossings, ...]
+    stage_errors: tuple[StageErrors, ...]
     worst: Pixels
 
 
@@ -161,8 +161,8 @@ class _Subject:
         self.spec, self.metrics = bundle.spec, metrics
         self.name, self.platform = name, self.runner.chosen.platform
         self.likeness: list[Likeness] = []
-        self.flips: list[Flips] = []
-        self.waterfalls: list[Waterfall] = []
+        self.crossings: list[Crossings] = []
+        self.stage_errors: list[StageErrors] = []
         self.worst: Pixels = np.zeros((0, 0, 3), np.uint8)
 
     def judge(self, face: ReferenceFace, exact: "_Subject") -> Arrays:
@@ -172,26 +172,26 @@ class _Subject:
         if _badness(self.likeness[-1]) >= max(map(_badness, self.likeness)):
             self.worst = _side_by_side(self.spec, face.tensors, outputs)
         for gate in self.spec.gates_by(IOU):
-            self.flips.append(_flips(gate.tensor, face.tensors, outputs[gate.tensor], exact.runner))
-        self.waterfalls.append(self._waterfall(face, exact.runner))
+            self.crossings.append(_crossings(gate.tensor, face.tensors, outputs[gate.tensor], exact.runner))
+        self.stage_errors.append(self._stage_errors(face, exact.runner))
         return outputs
 
-    def _waterfall(self, face: ReferenceFace, exact: BundleRunner) -> Waterfall:
+    def _stage_errors(self, face: ReferenceFace, exact: BundleRunner) -> StageErrors:
         known: dict[str, NDArray[Any]] = {name: face.tensors[name] for name in self.spec.inputs}
         points = []
         for stage in self.spec.stages:
             known |= self.runner.run(stage, known)
             finished = exact.finish(self.spec.after(stage.name), known)
             points.append(error_of(self.spec, face.tensors, finished))
-        return Waterfall(face.name, tuple(points))
+        return StageErrors(face.name, tuple(points))
 
     def result(self) -> VariantFidelity:
         """Return what was kept."""
         return VariantFidelity(
             variant=self.name,
             likeness=tuple(self.likeness),
-            flips=tuple(self.flips),
-            waterfalls=tuple(self.waterfalls),
+            crossings=tuple(self.crossings),
+            stage_errors=tuple(self.stage_errors),
             worst=self.worst,
         )
 
@@ -221,7 +221,7 @@ def _side_by_side(spec: PipelineSpec, float_: Arrays, outputs: Arrays) -> Pixels
     return side_by_side([picture, *(one[name] for name in drawn[0] for one in drawn)])
 
 
-def _flips(name: str, float_: Arrays, mask: NDArray[Any], exact: BundleRunner) -> Flips:
+def _crossings(name: str, float_: Arrays, mask: NDArray[Any], exact: BundleRunner) -> Crossings:
     crossed = (float_[name] > _HALF) != (mask > _HALF)
     near = int((np.abs(float_[name] - _HALF) < NEAR_HALF).sum())
     points, spec = 0.0, exact.spec
@@ -229,7 +229,7 @@ def _flips(name: str, float_: Arrays, mask: NDArray[Any], exact: BundleRunner) -
         known = {**float_, name: np.where(crossed, mask, float_[name]).astype(np.float32)}
         moved = exact.finish(spec.after(spec.maker(name) or ""), known)
         points = error_of(spec, float_, moved)
-    return Flips(name, near, int(crossed.sum()), points)
+    return Crossings(name, near, int(crossed.sum()), points)
 
 
 def judge_fidelity(
@@ -286,8 +286,8 @@ def _merged_variant(*parts: VariantFidelity) -> VariantFidelity:
         variant=parts[0].variant,
         likeness=likeness,
         # Pixels are counted over all inputs, so that their order says nothing.
-        flips=tuple(chain.from_iterable(part.flips for part in parts)),
-        waterfalls=_in_order([part.waterfalls for part in parts]),
+        crossings=tuple(chain.from_iterable(part.crossings for part in parts)),
+        stage_errors=_in_order([part.stage_errors for part in parts]),
         worst=parts[worst % len(parts)].worst,
     )
 

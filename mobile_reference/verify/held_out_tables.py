@@ -7,11 +7,11 @@ from rich.box import SIMPLE
 from rich.console import Group
 from rich.table import Table
 
-from .limits import Figure
+from .limits import JudgedFigure
 from .stages import PAIR
 
 
-def fidelity_tables(found: Sequence[Figure], faces: int) -> Group:
+def fidelity_tables(found: Sequence[JudgedFigure], faces: int) -> Group:
     """Lay the variants of each platform side by side, and every pair of platforms on a row."""
     alone = [figure for figure in found if PAIR not in figure.variant]
     pairs = [figure for figure in found if PAIR in figure.variant]
@@ -29,7 +29,7 @@ def _table(title: str) -> Table:
     return Table(title=title, title_justify="left", box=SIMPLE, padding=(0, 1, 0, 0))
 
 
-def _variants(title: str, platform: str, found: Sequence[Figure]) -> Table:
+def _variants(title: str, platform: str, found: Sequence[JudgedFigure]) -> Table:
     """A figure on a row and below it its limits, a variant in a column."""
     names = [name for name in dict.fromkeys(f.variant for f in found) if name.startswith(f"{platform}-")]
     table = _table(title)
@@ -45,7 +45,7 @@ def _variants(title: str, platform: str, found: Sequence[Figure]) -> Table:
     return table
 
 
-def _pairs(found: Sequence[Figure]) -> Table:
+def _pairs(found: Sequence[JudgedFigure]) -> Table:
     """A pair on a row, a figure in a column."""
     limits = dict.fromkeys(f"{f.name}: {f.limit:g}" for f in found if f.limit is not None)
     table = _table("TFLite and Core ML beside each other" + "".join(f"; limit of {text}" for text in limits))
@@ -58,15 +58,15 @@ def _pairs(found: Sequence[Figure]) -> Table:
     return table
 
 
-def _grid(found: Iterable[tuple[str, str, Figure]]) -> Mapping[str, Mapping[str, Figure]]:
+def _grid(found: Iterable[tuple[str, str, JudgedFigure]]) -> Mapping[str, Mapping[str, JudgedFigure]]:
     """Sort figures, each with its row and its column, into rows."""
-    rows: dict[str, dict[str, Figure]] = {}
+    rows: dict[str, dict[str, JudgedFigure]] = {}
     for row, column, figure in found:
         rows.setdefault(row, {})[column] = figure
     return rows
 
 
-def _value(figure: Figure | None) -> str:
+def _value(figure: JudgedFigure | None) -> str:
     if figure is None or math.isnan(figure.value):
         return "-"
     # Tenths of a decibel and whole pixels say enough; points and shares need four places.
@@ -76,5 +76,5 @@ def _value(figure: Figure | None) -> str:
     return text if figure.passed is not False else f"{text} *"
 
 
-def _limit(figure: Figure | None) -> str:
+def _limit(figure: JudgedFigure | None) -> str:
     return "" if figure is None or figure.limit is None else f"{figure.limit:g}"

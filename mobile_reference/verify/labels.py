@@ -111,8 +111,8 @@ def _figure(metric: LabelMetric, name: str, table: Values, exact: Values) -> Lab
 
 def _drawn_anew(rows: Values) -> Values:
     """Sum rows [N, M] of as many inputs drawn with replacement, [RESAMPLES, M]; the same for every table."""
-    chance = np.random.default_rng(_SEED)
-    draws = (chance.integers(len(rows), size=len(rows)) for _ in range(RESAMPLES))
+    rng = np.random.default_rng(_SEED)
+    draws = (rng.integers(len(rows), size=len(rows)) for _ in range(RESAMPLES))
     return np.stack([np.bincount(draw, minlength=len(rows)) @ rows for draw in draws])
 
 

@@ -14,7 +14,7 @@ from mien.mobile_reference.coreml import NOT_VALIDATED
 from mien.mobile_reference.metrics import METRICS, Metric, allowed, mean, within, worst
 from mien.mobile_reference.output.json_text import finite_or_none
 
-from .held_out import Agreement, Fidelity, Flips, Likeness, VariantFidelity, worst_of
+from .held_out import Agreement, Crossings, Fidelity, Likeness, VariantFidelity, worst_of
 from .layers import DIVERGED
 from .stages import PAIR, agreement_limit
 
@@ -27,7 +27,7 @@ NOT_JUDGED = "not judged here"
 
 
 @dataclass(frozen=True)
-class Figure:
+class JudgedFigure:
     """One figure of a variant, or of two: its value, its limit where the manifest has one, and its face.
 
     ``face`` is the face of a worst value, or the layer that is meant. ``passed`` is None where there is no
@@ -42,18 +42,20 @@ class Figure:
     face: str = ""
 
 
-def _at_most(variant: str, name: str, value: float, limit: float | None, face: str = "") -> Figure:
+def _at_most(variant: str, name: str, value: float, limit: float | None, face: str = "") -> JudgedFigure:
     # A value that is not a number compares as false, and so never passes.
-    return Figure(variant, name, value, limit, None if limit is None else value <= limit, face)
+    return JudgedFigure(variant, name, value, limit, None if limit is None else value <= limit, face)
 
 
-def figures(bundle: Bundle, fidelity: Fidelity, metrics: Mapping[str, Metric] = METRICS) -> list[Figure]:
+def figures(
+    bundle: Bundle, fidelity: Fidelity, metrics: Mapping[str, Metric] = METRICS
+) -> list[JudgedFigure]:
     """List every figure of every variant and of every pair of platforms; ``metrics`` did judge."""
     found = [figure for one in fidelity.variants for figure in _variant_figures(bundle.spec, one, metrics)]
     for repeat in fidelity.repeats:
         found.append(_at_most(repeat.variant, f"moved by {repeat.changed}", repeat.error, repeat.limit))
     for one in fidelity.divergences:
-        found.append(Figure(one.variant, DIVERGENCE, one.decibels, face=one.layer or "no layer"))
+        found.append(JudgedFigure(one.variant, DIVERGENCE, one.decibels, face=one.layer or "no layer"))
     for agreement in fidelity.agreements:
         found += _agreement_figures(bundle, agreement, metrics)
     return found
@@ -61,27 +63,29 @@ def figures(bundle: Bundle, fidelity: Fidelity, metrics: Mapping[str, Metric] = 
 
 def _variant_figures(
     spec: PipelineSpec, found: VariantFidelity, metrics: Mapping[str, Metric]
-) -> Iterator[Figure]:
+) -> Iterator[JudgedFigure]:
     name = found.variant
     for place, gate in enumerate(spec.gates):
         if gate.metric in metrics:
             yield from _gate_figures(name, spec, place, found.likeness, metrics[gate.metric])
         else:
-            yield Figure(name, f"{gate.tensor} {gate.metric}, {NOT_JUDGED}", math.nan)
+            yield JudgedFigure(name, f"{gate.tensor} {gate.metric}, {NOT_JUDGED}", math.nan)
     yield from _noise_figures(name, found.likeness)
     for gate in spec.gates_by(IOU):
-        yield from _flip_figures(name, gate.tensor, [one for one in found.flips if one.mask == gate.tensor])
+        yield from _crossing_figures(
+            name, gate.tensor, [one for one in found.crossings if one.mask == gate.tensor]
+        )
     before = 0.0
-    for place, stage in enumerate(spec.stages if found.waterfalls else ()):
-        after = float(np.mean([one.points[place] for one in found.waterfalls]))
-        yield Figure(name, f"mean error up to {stage.name}", after)
-        yield Figure(name, f"of this by {stage.name}", after - before)
+    for place, stage in enumerate(spec.stages if found.stage_errors else ()):
+        after = float(np.mean([one.points[place] for one in found.stage_errors]))
+        yield JudgedFigure(name, f"mean error up to {stage.name}", after)
+        yield JudgedFigure(name, f"of this by {stage.name}", after - before)
         before = after
 
 
 def _gate_figures(
     name: str, spec: PipelineSpec, place: int, likeness: Sequence[Likeness], metric: Metric
-) -> Iterator[Figure]:
+) -> Iterator[JudgedFigure]:
     """List what is to be said by one gate: the figure that its limit is of, and others beside it.
 
     ``name`` is a variant, or a pair of them, which has no limits.
@@ -111,9 +115,9 @@ def _quantile(measures: Sequence[float | None]) -> float | None:
 
 def _figure(
     variant: str, name: str, metric: Metric, loss: float | None, limit: float | None, face: str = ""
-) -> Figure:
+) -> JudgedFigure:
     """Say a loss and the largest that is allowed as people know them."""
-    return Figure(
+    return JudgedFigure(
         variant,
         name,
         math.nan if loss is None else metric.shown(loss),
@@ -123,24 +127,24 @@ def _figure(
     )
 
 
-def _flip_figures(name: str, mask: str, flips: Sequence[Flips]) -> Iterator[Figure]:
-    yield Figure(name, f"{mask} pixels near a half", sum(one.near for one in flips))
-    yield Figure(name, "of all, crossed the half", sum(one.flipped for one in flips))
-    costs = [one.points for one in flips if not math.isnan(one.points)]
-    yield Figure(name, "cost of crossing, worst", max(costs, default=math.nan))
+def _crossing_figures(name: str, mask: str, crossings: Sequence[Crossings]) -> Iterator[JudgedFigure]:
+    yield JudgedFigure(name, f"{mask} pixels near a half", sum(one.near for one in crossings))
+    yield JudgedFigure(name, "of all, crossed the half", sum(one.crossed for one in crossings))
+    costs = [one.points for one in crossings if not math.isnan(one.points)]
+    yield JudgedFigure(name, "cost of crossing, worst", max(costs, default=math.nan))
 
 
-def _noise_figures(name: str, likeness: Sequence[Likeness]) -> Iterator[Figure]:
+def _noise_figures(name: str, likeness: Sequence[Likeness]) -> Iterator[JudgedFigure]:
     for tensor in likeness[0].decibels:
         decibels = [one.decibels[tensor] for one in likeness]
-        yield Figure(
+        yield JudgedFigure(
             name, f"{tensor} PSNR dB, least", min(decibels, key=lambda value: (value == value, value))
         )
 
 
 def _agreement_figures(
     bundle: Bundle, agreement: Agreement, metrics: Mapping[str, Metric]
-) -> Iterator[Figure]:
+) -> Iterator[JudgedFigure]:
     """Compare two platforms: the first gate's error has a limit, what else is gated is told."""
     name, spec = PAIR.join(agreement.variants), bundle.spec
     metric, farthest = metrics[spec.rating.metric], worst_of(agreement.likeness)
@@ -154,7 +158,7 @@ def _agreement_figures(
     yield from _noise_figures(name, agreement.likeness)
 
 
-def failures(found: Sequence[Figure]) -> list[str]:
+def failures(found: Sequence[JudgedFigure]) -> list[str]:
     """Say in one line each what failed: variant, figure, limit, and the face or stage to look at."""
     lines = []
     for figure in found:
@@ -167,7 +171,7 @@ def failures(found: Sequence[Figure]) -> list[str]:
     return lines
 
 
-def _blame(variant: str, found: Sequence[Figure]) -> str:
+def _blame(variant: str, found: Sequence[JudgedFigure]) -> str:
     """Name the stage that adds most to the mean error, and the first layer that diverges."""
     costs = [f for f in found if f.variant == variant and f.name.startswith("of this by ")]
     layers = [f.face for f in found if f.variant == variant and f.name == DIVERGENCE and f.value < DIVERGED]
@@ -203,13 +207,13 @@ def choice_lines(bundle: Bundle) -> list[str]:
     return lines
 
 
-def fidelity_record(found: Sequence[Figure], faces: int) -> dict[str, Any]:
+def fidelity_record(found: Sequence[JudgedFigure], faces: int) -> dict[str, Any]:
     """Return what a script reads; JSON has no NaN and no infinity, so null stands for both."""
     rows = [asdict(figure) | {"value": finite_or_none(figure.value)} for figure in found]
     return {"faces": faces, "figures": rows, "note": CAVEAT}
 
 
-def cells(figure: Figure) -> tuple[str, ...]:
+def cells(figure: JudgedFigure) -> tuple[str, ...]:
     """Return a figure's row under ``HEADINGS``."""
     value = "-" if math.isnan(figure.value) else f"{figure.value:.4f}".rstrip("0").rstrip(".")
     limit = "" if figure.limit is None else f"{figure.limit:g}"

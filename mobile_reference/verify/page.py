@@ -10,12 +10,14 @@ from mien.mobile_reference.report.page import Block, Page, Section, Table, Text,
 from mien.mobile_reference.report.pipeline_graph import pipeline_graph
 
 from .held_out import Fidelity, VariantFidelity, worst_of
-from .limits import CAVEAT, HEADINGS, Figure, cells, choice_lines, failures
+from .limits import CAVEAT, HEADINGS, JudgedFigure, cells, choice_lines, failures
 from .stages import Verification
 from .stages_tables import STAGE_HEADINGS, failure_line, remarks, stage_rows
 
 
-def verify_page(bundle: Bundle, found: Verification, fidelity: Fidelity, judged: Sequence[Figure]) -> str:
+def verify_page(
+    bundle: Bundle, found: Verification, fidelity: Fidelity, judged: Sequence[JudgedFigure]
+) -> str:
     """Make the page: the verdict, the worst of the held-out inputs if there are some, and every figure."""
     failed = [*map(failure_line, found.failures), *failures(judged)]
     lead = [Text(f"{len(failed)} gates failed" if failed else "every gate held", "strong")]
@@ -35,7 +37,9 @@ def verify_page(bundle: Bundle, found: Verification, fidelity: Fidelity, judged:
     return write_page(Page("mien verify", bundle.name, lead, sections))
 
 
-def fidelity_sections(fidelity: Fidelity, judged: Sequence[Figure], stages: Sequence[str]) -> list[Section]:
+def fidelity_sections(
+    fidelity: Fidelity, judged: Sequence[JudgedFigure], stages: Sequence[str]
+) -> list[Section]:
     """Show the worst input of every variant, where its error comes from, and every figure."""
     if not judged:
         return []
@@ -64,7 +68,7 @@ def _worst(found: VariantFidelity) -> Iterator[Block]:
 def _waterfalls(fidelity: Fidelity, stages: Sequence[str]) -> Iterator[Waterfall]:
     """Draw the mean error after converting the first 1, 2, 3 ... stages, where it was measured."""
     for one in fidelity.variants:
-        means = np.mean([waterfall.points for waterfall in one.waterfalls] or np.nan, axis=0)
+        means = np.mean([errors.points for errors in one.stage_errors] or np.nan, axis=0)
         if np.isfinite(means).all():
             sums = dict(zip(stages, means.tolist(), strict=True))
             yield Waterfall(f"{one.variant}: mean error, and what each stage adds to it", sums)

@@ -27,7 +27,7 @@ from mien.mobile_reference.metrics import (
     worst,
 )
 from mien.mobile_reference.run.models import COREML, TFLITE
-from mien.mobile_reference.run.runner import BundleRunner
+from mien.mobile_reference.run.runner import BundleRunner, Load
 from mien.mobile_reference.tflite.half import arithmetic
 
 Arrays = Mapping[str, NDArray[Any]]
@@ -188,11 +188,15 @@ class _Judge:
 
 
 def deviations(
-    bundle: Bundle, variant: str, threads: int = 1, metrics: Mapping[str, Metric] = METRICS
+    bundle: Bundle,
+    variant: str,
+    threads: int = 1,
+    metrics: Mapping[str, Metric] = METRICS,
+    load: Load | None = None,
 ) -> Iterator[Deviation]:
-    """Compare a variant with every golden input of its bundle, stage by stage."""
+    """Compare a variant, whose models ``load`` loads, with every golden input of its bundle by stages."""
     exact = BundleRunner(bundle.in_full(), threads=threads)
-    subject = BundleRunner(bundle, variant, threads)
+    subject = BundleRunner(bundle, variant, threads, load)
     for golden in bundle.goldens:
         yield from _Judge(subject, exact, golden, metrics).all()
 
@@ -202,24 +206,27 @@ def verify(
     progress: Callable[[Deviation], None],
     threads: int = 1,
     metrics: Mapping[str, Metric] = METRICS,
+    load: Load | None = None,
 ) -> Verification:
     """Judge every variant by every gate.
 
     ``metrics`` judge; a gate whose metric is not among them, as a function of the user's, is not judged.
-    The most exact variant finishes what others begin.
+    The most exact variant finishes what others begin, on the CPU; ``load`` says what runs those.
 
     Raises:
         BundleError: every gate holds, but a bit changes where stages are left out, against the manifest.
     """
     found: dict[tuple[str, str], list[Deviation]] = {}
     for variant in bundle.variants:
-        for deviation in deviations(bundle, variant.name, threads, metrics):
+        for deviation in deviations(bundle, variant.name, threads, metrics, load):
             found.setdefault((variant.name, deviation.stage), []).append(deviation)
             progress(deviation)
     results = [result for group in found.values() for result in _results(bundle.spec, group, metrics)]
     served = bundle.spec.whole.name if bundle.spec.whole else CASCADE
     rated = {variant: group for (variant, stage), group in found.items() if stage == served}
-    verification = Verification(tuple(results), tuple(_platforms(bundle, rated)), _half_floats(bundle))
+    verification = Verification(
+        tuple(results), tuple(_platforms(bundle, rated)), {} if load else _half_floats(bundle)
+    )
     if not verification.failures:
         for variant in bundle.variants:
             if variant.early_exit:

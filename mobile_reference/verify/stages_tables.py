@@ -103,7 +103,10 @@ def failure_line(result: StageResult) -> str:
 
 
 def remarks(bundle: Bundle, found: Verification) -> Iterator[str]:
-    """Say what the table does not: platforms beside each other, what was not judged, who ran Core ML."""
+    """Say what the table does not: the shares of int8, platforms, what was not judged, who ran Core ML."""
+    if shares := int8_shares(bundle):
+        told = ", ".join(f"{name} {100 * share:.0f} %" for name, share in shares.items())
+        yield f"share of multiplications in int8: {told}"
     if found.platforms:
         farthest = max(found.platforms, key=_nearness)
         value, tolerance = _shown(farthest)
@@ -120,6 +123,12 @@ def remarks(bundle: Bundle, found: Verification) -> Iterator[str]:
         yield f"{variant} was judged in {arithmetic}."
     if any(variant.platform == COREML for variant in bundle.variants):
         yield f"Core ML was executed by mien's evaluator, not by Apple's runtime: {NOT_VALIDATED}."
+
+
+def int8_shares(bundle: Bundle) -> Mapping[str, float]:
+    """Return the share of multiplications of each variant in int8, 0..1, where it is known."""
+    entries = {entry["name"]: entry["products_int8"] for entry in bundle.manifest["variants"]}
+    return {one.name: entries[one.name] for one in bundle.variants if entries.get(one.name) is not None}
 
 
 def _why(gate: GateSpec) -> str:

@@ -29,7 +29,7 @@ MOST_PORTRAITS = 48
 """Of more portraits so many are taken, evenly."""
 _FACES = 48
 # Chance and severity of these drawings shall not be those of the drawings that a bundle is judged by.
-_FIRST_TURN = 1001
+_FIRST_INDEX = 1001
 
 
 def gather(
@@ -88,13 +88,13 @@ def _samples(faces: Sequence[AlignedFace], checkpoint: Checkpoint, pipeline: Pip
     for place, face in enumerate(faces):
         plain = trace_aligned(face, pipeline)
         yield Sample(f"{place}", plain.tensors)
-        for turn in range(place * drawings, (place + 1) * drawings):
-            kind = kinds[turn % len(kinds)]
-            yield Sample(f"{place} {kind}", _drawn(plain, kind, turn, checkpoint, pipeline))
+        for index in range(place * drawings, (place + 1) * drawings):
+            kind = kinds[index % len(kinds)]
+            yield Sample(f"{place} {kind}", _drawn(plain, kind, index, checkpoint, pipeline))
 
 
-def _drawn(plain: Trace, kind: str, turn: int, checkpoint: Checkpoint, pipeline: Pipeline) -> Arrays:
+def _drawn(plain: Trace, kind: str, index: int, checkpoint: Checkpoint, pipeline: Pipeline) -> Arrays:
     """Run the face with an anomaly; the detector has seen it without."""
     template = checkpoint.config.alignment.template
-    drawn = draw_on_face(kind, plain.tensors["face"][0], template, _FIRST_TURN + turn)
+    drawn = draw_on_face(kind, plain.tensors["face"][0], template, _FIRST_INDEX + index)
     return {**plain.tensors, **pipeline.run({"face": np.ascontiguousarray(drawn[None])})}

@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from mien.benchmarks.emulation.sysroot import Userland, set_up
+from mien.benchmarks.emulation.sysroot import Sysroot, set_up
 from tests.benchmarks.phone.double.phone import best_shell, refusal
 from tests.benchmarks.tinymodels import tiny_bundle
 
@@ -21,7 +21,7 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def userland(tmp_path_factory: pytest.TempPathFactory) -> Userland:
+def sysroot(tmp_path_factory: pytest.TempPathFactory) -> Sysroot:
     """Set the emulation up; MIEN_TEST_CACHE names a folder that outlives the tests."""
     kept = os.environ.get("MIEN_TEST_CACHE")
     return set_up(Path(kept) if kept else tmp_path_factory.mktemp("cache"), lambda _: None)

@@ -9,12 +9,16 @@ import pytest
 
 from mien.mobile_reference.bundle.reader import Bundle, manifest_schema, open_bundle, sha256
 from mien.mobile_reference.front.photograph import read_photograph
+from mien.mobile_reference.run.child import Limits, in_child
 from mien.mobile_reference.run.runner import BundleRunner
 from mien.mobile_reference.tflite.flatbuffer import LAYOUT_OPERATIONS, operation_names
+from mien.mobile_reference.tflite.gpu import GPUModel, Placement
+from mien.mobile_reference.verify.on_gpu import UNITS
 from mien.mobile_reference.verify.stages import deviations, verify
 from mien.models.appraisal.appraiser import open_checkpoint
 from tests.commands import run_mien
 from tests.export.components import with_larger_constant
+from tests.vulkan import with_swiftshader
 
 TFLITE = ("tflite-fp32", "tflite-fp16", "tflite-int8")
 COREML = ("coreml-fp32", "coreml-fp16", "coreml-int8w", "coreml-w8a8")
@@ -73,6 +77,23 @@ def test_no_float_operation_is_outside_the_gpu_delegates_list(bundle: Bundle, va
     """One operation that the delegate lacks leaves what lies behind it to the processor."""
     for graph, file in bundle.variant(variant).files.items():
         assert set(operation_names(file.read_bytes())) <= set(_GPU_OPERATIONS.split()), graph
+
+
+@pytest.mark.parametrize("variant", ["tflite-fp32", "tflite-fp16"])
+def test_the_gpu_delegate_itself_takes_every_float_operation(
+    bundle: Bundle, variant: str, tmp_path: Path
+) -> None:
+    """Asked is its own partitioner."""
+    vulkan = UNITS["gpu"].vulkan(with_swiftshader(tmp_path))
+
+    def placements() -> dict[str, Placement]:
+        vulkan.find()
+        files = bundle.variant(variant).files
+        return {graph: GPUModel(file).placement for graph, file in files.items()}
+
+    placed = in_child(placements, Limits(memory=4 << 30), bundle.path)
+    assert {graph: one.refused for graph, one in placed.items() if not one.is_full} == {}
+    assert placed["appraisal"].operations > 600
 
 
 def test_int8_weights_are_stored_in_a_byte(bundle: Bundle) -> None:

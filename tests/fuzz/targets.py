@@ -25,6 +25,8 @@ Command = Sequence[object]
 _USUAL = Bounds()
 _WITH_TORCH = Bounds(memory=7 << 28)
 _CHECKPOINTS = "mien.models.appraisal.appraiser"
+_EVALUATOR = ("mien.mobile_reference.coreml", "rich.console", "rich.table")
+_SOURCES = ("torch", "onnxruntime", "mien.models.exported_program")
 
 
 @dataclass(frozen=True)
@@ -296,8 +298,8 @@ TARGETS: Mapping[str, Target] = {
     "manifests": Target(_manifests, _with_damaged_manifest),
     "models": Target(_models, _with_damaged_model),
     "goldens": Target(_goldens, _verified, must_refuse=_is_not_finite),
-    "packages": Target(packages, _executed),
-    "sources": Target(sources, _checked, bounds=_WITH_TORCH, loaded=("torch", "onnxruntime")),
+    "packages": Target(packages, _executed, bounds=_WITH_TORCH, loaded=(*_EVALUATOR, "torch")),
+    "sources": Target(sources, _checked, bounds=_WITH_TORCH, loaded=(*_EVALUATOR, *_SOURCES)),
     "checkpoints": Target(_checkpoints, _rated_by, bounds=_WITH_TORCH, loaded=(_CHECKPOINTS,)),
     "reports": Target(_reports, _paged_or_compared),
     "dialogues": Target(_dialogues, _asked, enter=lambda _: dialogues.impatient()),

@@ -42,8 +42,8 @@ def constants_of(model: bytes) -> dict[str, bytes]:
 
 def output_of(model: bytes) -> Any:
     loaded = LiteRTModel(model)
-    chance = np.random.default_rng(0)
-    return loaded.run([chance.integers(0, 100, one.shape).astype(one.dtype) for one in loaded.inputs])[0]
+    rng = np.random.default_rng(0)
+    return loaded.run([rng.integers(0, 100, one.shape).astype(one.dtype) for one in loaded.inputs])[0]
 
 
 def test_constants_behind_the_tables_are_read(inside: bytes) -> None:

@@ -17,8 +17,8 @@ def given() -> Callable[[LiteRTModel], list[Any]]:
     """Make inputs of a model: whole numbers, which every type has."""
 
     def inputs(model: LiteRTModel) -> list[Any]:
-        chance = np.random.default_rng(0)
-        return [chance.integers(0, 100, one.shape).astype(one.dtype) for one in model.inputs]
+        rng = np.random.default_rng(0)
+        return [rng.integers(0, 100, one.shape).astype(one.dtype) for one in model.inputs]
 
     return inputs
 

@@ -56,10 +56,10 @@ def write(file: Path, values: NDArray[np.uint8]) -> str:
     "of", [tensor(1, 3, 5, 4), tensor(1, 5, 4, 3, layout=PICTURE), tensor(1, 5, 4, dtype="int32")]
 )
 def test_mean_iou_is_that_of_the_classes_that_are_seen(tmp_path: Path, of: TensorSpec) -> None:
-    chance = np.random.default_rng(0)
+    rng = np.random.default_rng(0)
     metric, outputs, labels, true, found = mean_iou("made"), [], [], [], []
     for place in range(4):
-        classes, label = chance.integers(0, 2, (2, 5, 4))
+        classes, label = rng.integers(0, 2, (2, 5, 4))
         label[0, :2] = 255
         true.append(label[label != 255])
         found.append(classes[label != 255])

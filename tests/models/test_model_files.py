@@ -113,8 +113,8 @@ def test_an_onnx_file_computes_what_its_module_does(onnx_file: Path) -> None:
 
 
 def arrays(folder: Path, *shapes: tuple[int, ...]) -> Path:
-    chance = np.random.default_rng(1)
-    image, shift = (chance.random(shape, np.float32) for shape in shapes)
+    rng = np.random.default_rng(1)
+    image, shift = (rng.random(shape, np.float32) for shape in shapes)
     np.savez(folder / "inputs.npz", image=image, shift=shift)
     return folder / "inputs.npz"
 

@@ -80,9 +80,9 @@ def pictures(tmp_path: Path) -> Path:
     """Eight small pictures as arrays."""
     folder = tmp_path / "pictures"
     folder.mkdir()
-    chance = np.random.default_rng(0)
+    rng = np.random.default_rng(0)
     for number in range(8):
-        np.save(folder / f"{number}.npy", chance.integers(0, 256, (1, 8, 10, 3), np.uint8))
+        np.save(folder / f"{number}.npy", rng.integers(0, 256, (1, 8, 10, 3), np.uint8))
     return folder
 
 

@@ -51,7 +51,10 @@ typedef struct Graph Graph;
 _Noreturn void die(const char *format, ...) __attribute__((format(printf, 1, 2)));
 void *allocate(size_t bytes);
 
-/* decode.c: a JPEG or PNG file in memory to pixels; the caller frees them. */
+/* readable.c: why the decoders would read other pixels than the reference runner, or NULL. Little CMS is not here:
+ * whoever has it says whether an embedded colour profile is that of sRGB. */
+const char *unreadable(const uint8_t *bytes, size_t count, int profile_is_srgb);
+/* decode.c: a readable JPEG or PNG file in memory to pixels; the caller frees them. */
 Picture decode(const uint8_t *bytes, size_t count);
 
 /* tensors.c: find a tensor, NULL where nobody gave it; make one, or check that a known one has this size. */

@@ -31,7 +31,7 @@ typedef struct {
 } Model;
 
 static struct {
-  const char *photo, *detector, *picture, *found, *face, *cpus;
+  const char *photo, *profile, *detector, *picture, *found, *face, *cpus;
   int threads, warmup, runs, seconds, limit;
   Rule rule;
   Model *models;
@@ -110,6 +110,8 @@ static int read_single(const char *key, const char *value) {
     double *number;
   } known[] = {
       {"photo", &settings.photo, 0, 0},           {"cpus", &settings.cpus, 0, 0},
+      /* "srgb": an embedded colour profile was found to be that of sRGB. */
+      {"profile", &settings.profile, 0, 0},
       /* The front: its model, and what goes in and comes out of it. */
       {"detector", &settings.detector, 0, 0},     {"picture", &settings.picture, 0, 0},
       {"found", &settings.found, 0, 0},           {"face", &settings.face, 0, 0},
@@ -172,6 +174,14 @@ static uint8_t *read_file(const char *path, size_t *count) {
   return bytes;
 }
 
+static void check_photograph(void) {
+  size_t count;
+  uint8_t *encoded = read_file(settings.photo, &count);
+  const char *reason = unreadable(encoded, count, settings.profile && !strcmp(settings.profile, "srgb"));
+  if (reason) die("%s: upright 8-bit sRGB without transparency is read, and %s; convert it", settings.photo, reason);
+  free(encoded);
+}
+
 static void load_front(void) {
   Names reads = {&settings.picture, 1}, gives = {&settings.found, 1};
   size_t face = (size_t)settings.rule.size * settings.rule.size * 3;
@@ -223,7 +233,7 @@ static void check_skips(void) {
 static void load(int words) {
   /* Every tensor has a name among the words, so there are never more. */
   state.tensors = (Tensors){allocate(sizeof(Tensor) * words), 0};
-  if (settings.photo) load_front();
+  if (settings.photo) check_photograph(), load_front();
   for (size_t n = 0; n < settings.models_count; n++) {
     Model *model = &settings.models[n];
     if (*model->file) model->graph = open_graph(model->file, &model->reads, &model->gives, &state.tensors, settings.threads);

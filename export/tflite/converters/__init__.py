@@ -1,8 +1,8 @@
-"""The front ends: each turns a graph of PyTorch modules into a float32 TFLite model.
+"""The converters: each turns a graph of PyTorch modules into a float32 TFLite model.
 
-A front end is one file with one function, ``convert(component, source, folder)``, which returns
+A converter is one file with one function, ``convert(component, source, folder)``, which returns
 what its converter made, the tensors in the contract's order. ``conversion.convert_float`` proves that before
-anything uses it. Imports of converters stand in functions: listing the front ends loads none.
+anything uses it. Imports of converters stand in functions: listing the converters loads none.
 """
 
 from collections.abc import Callable
@@ -21,7 +21,7 @@ Convert = Callable[[Component, Source, Path], bytes]
 
 
 @dataclass(frozen=True)
-class FrontEnd:
+class Converter:
     """One way from PyTorch to TFLite.
 
     ``convert`` takes a component, the pipeline's source and a scratch folder; it runs in a process of its own
@@ -35,19 +35,19 @@ class FrontEnd:
     limits: Limits
 
 
-def _front_end(name: str, convert: Convert, environment: Environment, limits: Limits) -> FrontEnd:
+def _converter(name: str, convert: Convert, environment: Environment, limits: Limits) -> Converter:
     def installed() -> bool:
         return environment.is_ready(default_cache())
 
-    return FrontEnd(name, convert, installed, f"mien setup {environment.name}", limits)
+    return Converter(name, convert, installed, f"mien setup {environment.name}", limits)
 
 
-# Both take minutes for the one graph, and more on a busy machine.
+# Both take minutes for the end-to-end model, and more on a busy machine.
 _PATIENT = Limits(seconds=1200)
-FRONT_ENDS: tuple[FrontEnd, ...] = (
-    _front_end(flatbuffer_direct.NAME, flatbuffer_direct.convert, TFLITE, Limits()),
-    _front_end("tf_converter", tf_converter.convert, TENSORFLOW, _PATIENT),
-    _front_end(litert_torch.NAME, litert_torch.convert, LITERT_TORCH, _PATIENT),
+CONVERTERS: tuple[Converter, ...] = (
+    _converter(flatbuffer_direct.NAME, flatbuffer_direct.convert, TFLITE, Limits()),
+    _converter("tf_converter", tf_converter.convert, TENSORFLOW, _PATIENT),
+    _converter(litert_torch.NAME, litert_torch.convert, LITERT_TORCH, _PATIENT),
 )
-DEFAULT = FRONT_ENDS[0]
-"""The front end of every graph: it takes the least time, and leaves no layout operation in the one graph."""
+DEFAULT = CONVERTERS[0]
+"""The converter of all models: it takes the least time, and leaves no layout operation in the largest one."""

@@ -2,7 +2,7 @@
 
 Inputs and outputs keep the contract's names and order. It writes channels first between convolutions and
 bridges that by TRANSPOSE, and outputs in one layout or the other by accident: ``layout`` turns the whole
-graph. A part that is used twice is stored twice: ``sharing`` stores it once.
+graph. A part that is used twice is stored twice: ``deduplicate_buffers`` stores it once.
 """
 
 from collections.abc import Callable

@@ -30,7 +30,7 @@ def convert(component: Component, source: Source, folder: Path) -> bytes:
     """Return the model as the converter made it, its tensors in the contract's order."""
     origin = as_origin(source)
     if not is_built_in(origin):
-        raise ConversionError(f"{NAME} is tried with pipeline {BUILT_IN} alone; use another front end")
+        raise ConversionError(f"{NAME} is tried with pipeline {BUILT_IN} alone; use another converter")
     made = folder / f"{component.name}.litert.tflite"
     worker = Path(__file__).with_name("litert_torch_worker.py")
     command = [

@@ -1,4 +1,4 @@
-"""Operations that a front end does not convert: which one it is, and what to use instead."""
+"""Operations that a converter does not convert: which one it is, and what to use instead."""
 
 import re
 import traceback
@@ -29,17 +29,17 @@ _INSTEAD: tuple[tuple[str, str], ...] = (
     ),
     (r"gru|rnn|loop|while|\bif\b", "a fixed number of steps, written out"),
 )
-_GENERAL = "convolution, pooling, resizing and element-wise arithmetic, which every front end converts"
+_GENERAL = "convolution, pooling, resizing and element-wise arithmetic, which every converter converts"
 
 
-def unsupported(front_end: str, operation: str) -> ConversionError:
+def unsupported(converter: str, operation: str) -> ConversionError:
     """Say which operation it is, and what to write in its place."""
     fits = (instead for pattern, instead in _INSTEAD if re.search(pattern, operation.lower()))
-    return ConversionError(f"{front_end} does not convert {operation}; use {next(fits, _GENERAL)} instead")
+    return ConversionError(f"{converter} does not convert {operation}; use {next(fits, _GENERAL)} instead")
 
 
 @contextmanager
-def naming_operations(front_end: str, pattern: str) -> Iterator[None]:
+def naming_operations(converter: str, pattern: str) -> Iterator[None]:
     """Turn an error whose text has ``pattern``, the operation its first group, into one that says more."""
     try:
         yield
@@ -48,7 +48,7 @@ def naming_operations(front_end: str, pattern: str) -> Iterator[None]:
         operation = found[1] if found else _function(failure)
         if operation is None:
             raise
-        raise unsupported(front_end, operation) from failure
+        raise unsupported(converter, operation) from failure
 
 
 def _function(failure: Exception) -> str | None:

@@ -1,6 +1,6 @@
 """Constants of a TFLite file stored once, and those alone that are read.
 
-The one graph runs the teacher three times, and a converter or a quantiser that writes each use its own
+The end-to-end model runs the teacher three times, and a converter or a quantiser that writes each use its own
 weights makes the file much larger. So does a pass that gives an operation other constants than it had.
 """
 
@@ -10,7 +10,7 @@ _NO_DATA = 0
 """The number of the buffer that is empty in every file."""
 
 
-def share_constants(model: bytes) -> bytes:
+def deduplicate_buffers(model: bytes) -> bytes:
     """Let tensors whose stored bytes are equal read one buffer, and those that nothing reads none.
 
     Nothing that is computed changes. Type, shape and quantisation stay with each tensor.

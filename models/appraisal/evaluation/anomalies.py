@@ -48,7 +48,7 @@ class FacePlan:
 
 
 Drawing = Callable[[Colours, FacePlan, float, np.random.Generator], Colours]
-"""Maps a picture [H, W, 3] in 0..255, a plan, a severity 0..1 and a source of chance to a new picture."""
+"""Maps a picture [H, W, 3] in 0..255, a plan, a severity 0..1 and a random generator to a new picture."""
 
 # Lines and outlines are drawn so many times larger, then reduced: widths grow steadily, not by pixels.
 _FINER = 4
@@ -111,21 +111,21 @@ def _oval(centre: tuple[float, float], width: float, height: float) -> list[tupl
 
 
 def _ragged(
-    centre: tuple[float, float], width: float, height: float, chance: np.random.Generator
+    centre: tuple[float, float], width: float, height: float, rng: np.random.Generator
 ) -> list[tuple[float, float]]:
     """Return an oval whose outline wavers by up to a third."""
-    waves = [(n, chance.uniform(0, 0.33 / n), chance.uniform(0, 2 * np.pi)) for n in (2, 3, 5)]
-    turns = np.linspace(0, 2 * np.pi, 72, endpoint=False)
-    radius = 1 + sum(size * np.sin(n * turns + phase) for n, size, phase in waves)
+    waves = [(n, rng.uniform(0, 0.33 / n), rng.uniform(0, 2 * np.pi)) for n in (2, 3, 5)]
+    angles = np.linspace(0, 2 * np.pi, 72, endpoint=False)
+    radius = 1 + sum(size * np.sin(n * angles + phase) for n, size, phase in waves)
     return [
         (centre[0] + width * r * np.cos(t), centre[1] + height * r * np.sin(t))
-        for t, r in zip(turns, radius, strict=True)
+        for t, r in zip(angles, radius, strict=True)
     ]
 
 
-def _mottle(shape: tuple[int, ...], cells: int, chance: np.random.Generator) -> Colours:
+def _mottle(shape: tuple[int, ...], cells: int, rng: np.random.Generator) -> Colours:
     """Return unevenness [H, W, 1] in 0..1 that changes over ``cells`` cells a side."""
-    coarse = Image.fromarray(chance.integers(0, 256, (cells, cells), np.uint8))
+    coarse = Image.fromarray(rng.integers(0, 256, (cells, cells), np.uint8))
     smooth = coarse.resize((shape[1], shape[0]), Image.Resampling.BICUBIC)
     return np.asarray(np.asarray(smooth, dtype=np.float64)[..., None] / 255)
 
@@ -153,14 +153,14 @@ def _dyed(picture: Colours, brush: Colours, dye: Dye) -> Colours:
     return np.asarray(picture + brush * (picture * np.array(dye.kept) + np.array(dye.added) - picture))
 
 
-def cleft(picture: Colours, plan: FacePlan, severity: float, chance: np.random.Generator) -> Colours:
+def cleft(picture: Colours, plan: FacePlan, severity: float, rng: np.random.Generator) -> Colours:
     """Split the upper lip: a notch that rises to the nostril, its parted rims, and the tissue in it.
 
     Nostril and ala of that side widen and sink, as they do where the lip does not hold them.
     """
     unit = plan.unit
-    foot = plan.place(plan.mouth, chance.uniform(0.09, 0.15), chance.uniform(-0.03, 0.0))
-    lean, slim = chance.uniform(0.0, 0.05) * plan.side * unit, chance.uniform(0.8, 1.2)
+    foot = plan.place(plan.mouth, rng.uniform(0.09, 0.15), rng.uniform(-0.03, 0.0))
+    lean, slim = rng.uniform(0.0, 0.05) * plan.side * unit, rng.uniform(0.8, 1.2)
     reach, half = (0.12 + 0.22 * severity) * unit, (0.03 + 0.07 * severity) * slim * unit
     x, y = _places(picture.shape)
     rise = ((foot[1] - y) / reach).clip(0, 1)
@@ -174,14 +174,14 @@ def cleft(picture: Colours, plan: FacePlan, severity: float, chance: np.random.G
     ala = _brush(picture.shape, _oval(plan.place(plan.nose, 0.2, 0.06), 0.12 * unit, 0.1 * unit), 0.05 * unit)
     sunken = _pull(parted, ala, -plan.side * 0.05 * severity * unit, -0.05 * severity * unit)
     steps = np.linspace(0, 1, 16)
-    widths = half * (1 - steps) ** chance.uniform(0.6, 1.0) + 0.008 * unit
+    widths = half * (1 - steps) ** rng.uniform(0.6, 1.0) + 0.008 * unit
     rims = [
         [(foot[0] + lean * t + way * w, foot[1] - reach * t) for t, w in zip(steps, widths, strict=True)]
         for way in (-1, 1)
     ]
     notch = _brush(picture.shape, rims[0] + rims[1][::-1], 0.016 * unit)
     lip = _patch(picture, plan.place(plan.mouth, 0.0, 0.1), 0.06 * unit)
-    depth = 1 - (1 - rise[..., None]) * chance.uniform(0.15, 0.4)
+    depth = 1 - (1 - rise[..., None]) * rng.uniform(0.15, 0.4)
     tissue = (0.5 * lip * np.array([0.82, 0.58, 0.58]) + 0.5 * _MUCOSA) * depth
     return np.asarray(sunken + notch * (0.55 + 0.4 * severity) * (tissue - sunken))
 
@@ -192,7 +192,7 @@ def _patch(picture: Colours, centre: tuple[float, float], radius: float) -> Colo
     return np.asarray(np.median(picture[np.hypot(x - centre[0], y - centre[1]) <= radius], axis=0))
 
 
-def lesion(picture: Colours, plan: FacePlan, severity: float, chance: np.random.Generator) -> Colours:
+def lesion(picture: Colours, plan: FacePlan, severity: float, rng: np.random.Generator) -> Colours:
     """Draw a pigmented patch with a wavering outline on cheek, chin or forehead."""
     spots = (
         plan.place(plan.nose, 0.5, 0.05),
@@ -200,32 +200,32 @@ def lesion(picture: Colours, plan: FacePlan, severity: float, chance: np.random.
         plan.place(plan.mouth, 0.42, 0.12),
         plan.place(plan.eye, -0.3, -0.36),
     )
-    middle = spots[chance.integers(len(spots))]
+    middle = spots[rng.integers(len(spots))]
     centre = (
-        middle[0] + chance.uniform(-5, 5) * plan.unit / 76,
-        middle[1] + chance.uniform(-5, 5) * plan.unit / 76,
+        middle[0] + rng.uniform(-5, 5) * plan.unit / 76,
+        middle[1] + rng.uniform(-5, 5) * plan.unit / 76,
     )
-    pigment = _PIGMENTS[chance.integers(len(_PIGMENTS))]
-    width = (0.04 + chance.uniform(0.08, 0.16) * severity) * plan.unit
-    outline = _ragged(centre, width, width * chance.uniform(0.65, 1.0), chance)
+    pigment = _PIGMENTS[rng.integers(len(_PIGMENTS))]
+    width = (0.04 + rng.uniform(0.08, 0.16) * severity) * plan.unit
+    outline = _ragged(centre, width, width * rng.uniform(0.65, 1.0), rng)
     spot = _brush(picture.shape, outline, 0.02 * plan.unit)
-    spot = spot * (1 - 0.3 * _mottle(picture.shape, 40, chance))
+    spot = spot * (1 - 0.3 * _mottle(picture.shape, 40, rng))
     return _dyed(picture, spot * 0.95 * severity**0.7, pigment)
 
 
-def droop(picture: Colours, plan: FacePlan, severity: float, chance: np.random.Generator) -> Colours:
+def droop(picture: Colours, plan: FacePlan, severity: float, rng: np.random.Generator) -> Colours:
     """Let a corner of the mouth and the lid above it hang."""
-    unit, deep = plan.unit, severity * chance.uniform(0.85, 1.15)
-    corner = plan.place(plan.mouth, chance.uniform(0.33, 0.39), 0.0)
+    unit, deep = plan.unit, severity * rng.uniform(0.85, 1.15)
+    corner = plan.place(plan.mouth, rng.uniform(0.33, 0.39), 0.0)
     low = _brush(picture.shape, _oval(corner, 0.3 * unit, 0.26 * unit), 0.1 * unit)
     hung = _pull(picture, low, plan.side * 0.03 * deep * unit, -0.19 * deep * unit)
     lid = _brush(
         picture.shape, _oval((plan.eye[0], plan.eye[1] - 0.08 * unit), 0.25 * unit, 0.12 * unit), 0.05 * unit
     )
-    return _pull(hung, lid, 0.0, -chance.uniform(0.09, 0.12) * deep * unit)
+    return _pull(hung, lid, 0.0, -rng.uniform(0.09, 0.12) * deep * unit)
 
 
-def swelling(picture: Colours, plan: FacePlan, severity: float, chance: np.random.Generator) -> Colours:
+def swelling(picture: Colours, plan: FacePlan, severity: float, rng: np.random.Generator) -> Colours:
     """Blow up a cheek, the jaw or the lip, with a lit top, a shaded foot and some redness."""
     unit = plan.unit
     lumps = (
@@ -233,17 +233,17 @@ def swelling(picture: Colours, plan: FacePlan, severity: float, chance: np.rando
         (plan.place(plan.mouth, 0.46, 0.16), 0.33),
         (plan.place(plan.mouth, 0.2, -0.04), 0.26),
     )
-    centre, radius = lumps[chance.integers(len(lumps))]
-    size = radius * chance.uniform(0.9, 1.1) * unit
-    dome = _brush(picture.shape, _oval(centre, size, size * chance.uniform(0.8, 1.0)), 0.32 * size)
+    centre, radius = lumps[rng.integers(len(lumps))]
+    size = radius * rng.uniform(0.9, 1.1) * unit
+    dome = _brush(picture.shape, _oval(centre, size, size * rng.uniform(0.8, 1.0)), 0.32 * size)
     x, y = _places(picture.shape)
     blown = _pull(picture, dome, -0.55 * severity * (x - centre[0]), -0.55 * severity * (y - centre[1]))
     light = dome * np.clip((centre[1] - y) / size, -1, 1)[..., None]
     shaded = blown * (1 + 0.26 * severity * light)
-    return _dyed(shaded, dome * severity * chance.uniform(0.3, 1.0), _FLUSH)
+    return _dyed(shaded, dome * severity * rng.uniform(0.3, 1.0), _FLUSH)
 
 
-def scar(picture: Colours, plan: FacePlan, severity: float, chance: np.random.Generator) -> Colours:
+def scar(picture: Colours, plan: FacePlan, severity: float, rng: np.random.Generator) -> Colours:
     """Draw an uneven line across cheek, lip, chin or brow: pale, red or dark, the skin beside it drawn in."""
     unit = plan.unit
     courses = (
@@ -252,10 +252,10 @@ def scar(picture: Colours, plan: FacePlan, severity: float, chance: np.random.Ge
         (plan.place(plan.mouth, 0.1, 0.14), plan.place(plan.mouth, 0.44, 0.36)),
         (plan.place(plan.eye, -0.16, -0.42), plan.place(plan.eye, 0.22, -0.16)),
     )
-    start, end = courses[chance.integers(len(courses))]
+    start, end = courses[rng.integers(len(courses))]
     length = float(np.hypot(end[0] - start[0], end[1] - start[1]))
-    bow, waver, phase = chance.uniform(-0.15, 0.15), chance.uniform(0.01, 0.025), chance.uniform(0, 2 * np.pi)
-    core_dye, rim_dye = _SCARS[chance.integers(len(_SCARS))]
+    bow, waver, phase = rng.uniform(-0.15, 0.15), rng.uniform(0.01, 0.025), rng.uniform(0, 2 * np.pi)
+    core_dye, rim_dye = _SCARS[rng.integers(len(_SCARS))]
     # A longer scar reaches further from the middle of its course to both ends.
     steps = 0.5 + np.linspace(-0.5, 0.5, 40) * (0.45 + 0.55 * severity)
     off = length * (bow * np.sin(np.pi * steps) + waver * np.sin(17 * steps + phase))
@@ -270,7 +270,7 @@ def scar(picture: Colours, plan: FacePlan, severity: float, chance: np.random.Ge
     x, _ = _places(picture.shape)
     inwards = -np.tanh((x - np.mean([place[0] for place in path])) / (0.08 * unit))
     drawn_in = _pull(picture, near, -inwards * 0.04 * severity * unit, 0.0)
-    uneven = 1 - 0.35 * _mottle(picture.shape, 48, chance)
+    uneven = 1 - 0.35 * _mottle(picture.shape, 48, rng)
     reddened = _dyed(drawn_in, rim * uneven * severity**0.6, rim_dye)
     return _dyed(reddened, core * uneven * severity**0.4, core_dye)
 
@@ -300,12 +300,12 @@ def to_pixels(colours: Colours) -> NDArray[np.uint8]:
 
 
 def draw_on_face(
-    kind: str, face: NDArray[np.uint8], template: Sequence[tuple[float, float]], turn: int
+    kind: str, face: NDArray[np.uint8], template: Sequence[tuple[float, float]], index: int
 ) -> NDArray[np.uint8]:
-    """Draw an anomaly of ``kind`` on an aligned face [H, W, 3]; side, severity and chance follow ``turn``.
+    """Draw an anomaly of ``kind`` on an aligned face [H, W, 3]; ``index`` decides side, severity and shape.
 
     ``template`` holds the places of right eye, left eye, nose tip and mouth in the face.
     """
     right_eye, left_eye, nose, mouth = template
-    plan = FacePlan(right_eye, left_eye, nose, mouth, side=1 if turn % 2 else -1)
-    return draw(kind, face, plan, SEVERITIES[turn % len(SEVERITIES)], seed=turn)
+    plan = FacePlan(right_eye, left_eye, nose, mouth, side=1 if index % 2 else -1)
+    return draw(kind, face, plan, SEVERITIES[index % len(SEVERITIES)], seed=index)

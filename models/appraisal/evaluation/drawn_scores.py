@@ -23,7 +23,7 @@ from mien.models.appraisal.evaluation.evaluation_parts import (
     people_facts,
     target_sheet,
 )
-from mien.models.appraisal.evaluation.figures import POOLED, Figure, Key, Target
+from mien.models.appraisal.evaluation.figures import POOLED, Bound, Figure, Key
 from mien.models.appraisal.evaluation.statistics import (
     Interval,
     Rows,
@@ -100,8 +100,8 @@ def rate_drawn(
     count, kinds = len(canvas.faces.portraits), catalogue.kinds
     scores = np.full((count, len(kinds), len(SEVERITIES)), np.nan)
     for row in range(count):
-        for turn in range(kinds_per_face):
-            place = (row * kinds_per_face + turn) % len(kinds)
+        for index in range(kinds_per_face):
+            place = (row * kinds_per_face + index) % len(kinds)
             for column, severity in enumerate(SEVERITIES):
                 picture = canvas.drawn(catalogue, row, kinds[place], severity)
                 scores[row, place, column] = score(picture)
@@ -186,8 +186,8 @@ def drawn_sheet(title: str, kinds: Sequence[str], figures: Sequence[Figure], sta
 
 
 UNSEEN_TARGETS = (
-    Target("unseen kinds: correlation with severity, mean of the kinds", "mean_pearson", 0.85, 1),
-    Target("unseen kinds at 0.5, AUROC", "image_auroc", 0.97, 1, POOLED, "0.5"),
+    Bound("unseen kinds: correlation with severity, mean of the kinds", "mean_pearson", 0.85, 1),
+    Bound("unseen kinds at 0.5, AUROC", "image_auroc", 0.97, 1, POOLED, "0.5"),
 )
 
 

@@ -36,7 +36,7 @@ from .drawn_scores import UNSEEN_KINDS, Canvas, measure_unseen
 from .evaluation import Case, Cases, Rater, evaluate
 from .evaluation_page import Picture
 from .evaluation_parts import Bench, Part
-from .evaluation_report import Report, Subject, make_report
+from .evaluation_report import Evaluated, Report, make_report
 
 HELD_OUT = "val"
 UNSEEN, NUISANCE, RETEST = ALSO = ("unseen", "nuisance", "retest")
@@ -105,7 +105,7 @@ def carry_out(request: Request, progress: Progress) -> tuple[Report, list[Pictur
 
 def compare_with_ratings(
     request: Request, ratings: Path, scale: Scale, progress: Progress
-) -> tuple[Subject, Part]:
+) -> tuple[Evaluated, Part]:
     """Rate photographs as they are, and compare with what people said of them.
 
     Raises:
@@ -121,7 +121,7 @@ def compare_with_ratings(
     checkpoint = load_appraisal(request.checkpoint)
     rated = rate_photographs(given, Bench(checkpoint, HEAT_AND_COMPARISON), _told(progress, "rating"))
     rated = replace(rated, skipped=left_out + rated.skipped)
-    subject = Subject(checkpoint.config.name, checkpoint_hash(checkpoint), split or "", 0.0)
+    subject = Evaluated(checkpoint.config.name, checkpoint_hash(checkpoint), split or "", 0.0)
     return subject, agreement_part(rated, request.faces.name, HEAT_AND_COMPARISON)
 
 
@@ -198,13 +198,13 @@ def _split(request: Request) -> str:
     return HELD_OUT if (request.faces / INDEX).is_file() else ""
 
 
-def _subject(request: Request, setting: _Setting) -> tuple[Rater, Subject, Cost | None]:
+def _subject(request: Request, setting: _Setting) -> tuple[Rater, Evaluated, Cost | None]:
     if request.rated:
         rater = FolderRater(request.rated, len(setting.cases))
         scores = sha256((request.rated / SCORES).read_bytes()).hexdigest()
-        return rater, Subject(request.rated.name, scores, setting.split, request.noise), None
+        return rater, Evaluated(request.rated.name, scores, setting.split, request.noise), None
     checkpoint = setting.checkpoint
-    subject = Subject(checkpoint.config.name, checkpoint_hash(checkpoint), setting.split, request.noise)
+    subject = Evaluated(checkpoint.config.name, checkpoint_hash(checkpoint), setting.split, request.noise)
     return PipelineRater(checkpoint), subject, cost(checkpoint)
 
 

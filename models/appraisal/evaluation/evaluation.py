@@ -46,7 +46,7 @@ class Case:
 
 
 @dataclass(frozen=True)
-class Verdict:
+class RatedFace:
     """What one stage says of a face: a score, 0..100, 100 typical, and heat >= 0, [256, 256]."""
 
     score: float
@@ -69,7 +69,7 @@ class Normalised:
 class Rating:
     """The verdicts of every stage, the final one first, and the normalised face if the rater makes one."""
 
-    verdicts: Mapping[str, Verdict]
+    verdicts: Mapping[str, RatedFace]
     normalised: Normalised | None
 
 

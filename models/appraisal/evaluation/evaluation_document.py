@@ -17,8 +17,8 @@ from mien.models.appraisal.evaluation.evaluation_report import (
     CAVEAT,
     SCHEMA,
     VERSION,
+    Evaluated,
     Report,
-    Subject,
     report_record,
     sheets,
     tables,
@@ -83,7 +83,7 @@ def report_document(report: Report, pictures: Sequence[Picture]) -> Document:
     )
 
 
-def ratings_document(subject: Subject, part: Part) -> Document:
+def ratings_document(subject: Evaluated, part: Part) -> Document:
     """Make the document of an evaluation against people's ratings."""
     record = {
         "schema": SCHEMA,

@@ -12,7 +12,7 @@ from mien.mobile_reference.report.page import Picture as PagePicture
 
 from .evaluation import UNTOUCHED, Heat, Pixels
 from .evaluation_parts import Part, Sheet
-from .evaluation_report import CAVEAT, CHANGED, Report, Subject, face_name, sheets
+from .evaluation_report import CAVEAT, CHANGED, Evaluated, Report, face_name, sheets
 from .figures import EVERYONE, Miss
 
 # Heat at which a face is fully covered, and the colour of heat.
@@ -45,7 +45,7 @@ def report_page(report: Report, pictures: Sequence[Picture]) -> str:
     return _page(report.subject, lead, [worst, *map(_section, _filled(sheets(report)))])
 
 
-def ratings_page(subject: Subject, part: Part, caveat: str) -> str:
+def ratings_page(subject: Evaluated, part: Part, caveat: str) -> str:
     """Make the page of an evaluation against people's ratings."""
     facts = f"{subject.name} ({subject.sha256[:12]}). In brackets: 95 % intervals over people."
     lead = [Text(facts), Text(caveat, "note"), Text(part.summary), *(Text(w, "note") for w in part.warnings)]
@@ -53,7 +53,7 @@ def ratings_page(subject: Subject, part: Part, caveat: str) -> str:
     return _page(subject, lead, [*map(_section, _filled(part.sheets)), plot])
 
 
-def _page(subject: Subject, lead: Sequence[Block], sections: Sequence[Section]) -> str:
+def _page(subject: Evaluated, lead: Sequence[Block], sections: Sequence[Section]) -> str:
     return write_page(Page("mien evaluate", subject.name, lead, sections))
 
 

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from mien.models.appraisal.checkpoint import Checkpoint
 from mien.models.appraisal.evaluation.anomalies import to_pixels
-from mien.models.appraisal.evaluation.figures import Figure, Judged, Key, Target
+from mien.models.appraisal.evaluation.figures import Bound, Figure, Judged, Key
 from mien.models.appraisal.evaluation.statistics import Interval
 from mien.models.appraisal.portraits import FaceSet
 
@@ -107,7 +107,7 @@ def interval_text(value: Interval) -> str:
     return f"{value.estimate:.{digits}f} ({value.low:.{digits}f}..{value.high:.{digits}f})"
 
 
-def judge_part(targets: Sequence[Target], figures: Sequence[Figure], stage: str) -> tuple[Judged, ...]:
+def judge_part(targets: Sequence[Bound], figures: Sequence[Figure], stage: str) -> tuple[Judged, ...]:
     """Hold the figures of everyone against targets; a figure that is missing keeps no bound."""
     values = {figure.key: figure.value for figure in figures}
     missing = Interval(math.nan, math.nan, math.nan)

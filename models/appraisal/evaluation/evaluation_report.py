@@ -38,7 +38,7 @@ CHANGED = (
 
 
 @dataclass(frozen=True)
-class Subject:
+class Evaluated:
     """What was evaluated: the rater's name, a hash of its weights, the portraits' split, and their noise."""
 
     name: str
@@ -51,7 +51,7 @@ class Subject:
 class Report:
     """An evaluation with everything that was computed from it."""
 
-    subject: Subject
+    subject: Evaluated
     evaluation: Evaluation
     skipped: tuple[str, ...]
     figures: tuple[Figure, ...]
@@ -71,7 +71,7 @@ class Report:
 
 
 def make_report(
-    subject: Subject,
+    subject: Evaluated,
     evaluation: Evaluation,
     skipped: tuple[str, ...],
     cost: Cost | None,

@@ -28,7 +28,7 @@ from mien.models.appraisal.evaluation.evaluation_parts import (
     people_facts,
     target_sheet,
 )
-from mien.models.appraisal.evaluation.figures import EVERYONE, POOLED, Figure, Key, Target, groups
+from mien.models.appraisal.evaluation.figures import EVERYONE, POOLED, Bound, Figure, Key, groups
 from mien.models.appraisal.evaluation.statistics import Interval, Rows, Values, bootstrap
 from mien.models.appraisal.portrait_checks import image_hash
 from mien.models.appraisal.portraits import INDEX, Portrait, read_portraits
@@ -52,17 +52,17 @@ LEAST_PEOPLE = 5
 """A trait of fewer people says too little to be called the worst."""
 HIGH, LOW = 90.0, 50.0
 TARGETS = (
-    Target("everyday faces, median score", "untouched_median", 98.5, 1, UNTOUCHED),
-    Target("everyday faces, 5th percentile", "untouched_p5", 92, 1, UNTOUCHED),
-    Target("everyday faces, share below 50", "share_low", 0, -1, UNTOUCHED),
-    Target("widest gap of a trait's median", "trait_gap", 1.5, -1, UNTOUCHED),
-    Target("lowest 5th percentile of a trait", "trait_p5", 85, 1, UNTOUCHED),
-    Target("drawn at 0.5, AUROC", "image_auroc", 0.88, 1, POOLED, "0.5"),
-    Target("drawn at 1, AUROC", "image_auroc", 0.97, 1, POOLED, "1"),
-    Target("drawn at 0.5, caught at 5 % false alarms", "caught", 0.60, 1, POOLED, "0.5"),
-    Target("drawn at 1, caught at 5 % false alarms", "caught", 0.90, 1, POOLED, "1"),
-    Target("drawn at 1, median score", "drawn_median", 55, -1, POOLED, "1"),
-    Target("drawn at 0.5, median score", "drawn_median", 88, -1, POOLED, "0.5"),
+    Bound("everyday faces, median score", "untouched_median", 98.5, 1, UNTOUCHED),
+    Bound("everyday faces, 5th percentile", "untouched_p5", 92, 1, UNTOUCHED),
+    Bound("everyday faces, share below 50", "share_low", 0, -1, UNTOUCHED),
+    Bound("widest gap of a trait's median", "trait_gap", 1.5, -1, UNTOUCHED),
+    Bound("lowest 5th percentile of a trait", "trait_p5", 85, 1, UNTOUCHED),
+    Bound("drawn at 0.5, AUROC", "image_auroc", 0.88, 1, POOLED, "0.5"),
+    Bound("drawn at 1, AUROC", "image_auroc", 0.97, 1, POOLED, "1"),
+    Bound("drawn at 0.5, caught at 5 % false alarms", "caught", 0.60, 1, POOLED, "0.5"),
+    Bound("drawn at 1, caught at 5 % false alarms", "caught", 0.90, 1, POOLED, "1"),
+    Bound("drawn at 1, median score", "drawn_median", 55, -1, POOLED, "1"),
+    Bound("drawn at 0.5, median score", "drawn_median", 88, -1, POOLED, "0.5"),
 )
 
 

@@ -42,7 +42,7 @@ class Figure:
 
 
 @dataclass(frozen=True)
-class Target:
+class Bound:
     """A bound that the checkpoint which ships shall keep. ``sign`` 1: at least ``bound``; -1: at most."""
 
     text: str
@@ -54,18 +54,18 @@ class Target:
 
 
 TARGETS = (
-    Target("cleft: correlation with severity", "pearson", 0.95, 1, "cleft"),
-    Target("correlation with severity, mean of the kinds", "mean_pearson", 0.90, 1),
-    Target("untouched against severity >= 0.5, AUROC", "image_auroc", 0.99, 1, at=AT_LEAST_STRONG),
-    Target("untouched against severity 0.5, AUROC", "image_auroc", 0.98, 1, at="0.5"),
-    Target("untouched against severity 0.25, AUROC", "image_auroc", 0.85, 1, at="0.25"),
-    Target("changed pixels in the whole frame, AUROC", "pixel_auroc", 0.95, 1, at="frame"),
-    Target("changed pixels in the face region, AUROC", "pixel_auroc", 0.95, 1, at="region"),
-    Target("untouched faces, median score", "untouched_median", 99, 1, UNTOUCHED),
-    Target("untouched faces, 5th percentile of the score", "untouched_p5", 97, 1, UNTOUCHED),
-    Target("untouched medians, highest less lowest group", "group_gap", 3, -1, UNTOUCHED),
-    Target("10^9 multiply-accumulates", "giga_macs", 2, -1, ""),
-    Target("10^6 bytes of weights", "megabytes", 12, -1, ""),
+    Bound("cleft: correlation with severity", "pearson", 0.95, 1, "cleft"),
+    Bound("correlation with severity, mean of the kinds", "mean_pearson", 0.90, 1),
+    Bound("untouched against severity >= 0.5, AUROC", "image_auroc", 0.99, 1, at=AT_LEAST_STRONG),
+    Bound("untouched against severity 0.5, AUROC", "image_auroc", 0.98, 1, at="0.5"),
+    Bound("untouched against severity 0.25, AUROC", "image_auroc", 0.85, 1, at="0.25"),
+    Bound("changed pixels in the whole frame, AUROC", "pixel_auroc", 0.95, 1, at="frame"),
+    Bound("changed pixels in the face region, AUROC", "pixel_auroc", 0.95, 1, at="region"),
+    Bound("untouched faces, median score", "untouched_median", 99, 1, UNTOUCHED),
+    Bound("untouched faces, 5th percentile of the score", "untouched_p5", 97, 1, UNTOUCHED),
+    Bound("untouched medians, highest less lowest group", "group_gap", 3, -1, UNTOUCHED),
+    Bound("10^9 multiply-accumulates", "giga_macs", 2, -1, ""),
+    Bound("10^6 bytes of weights", "megabytes", 12, -1, ""),
 )
 
 
@@ -73,7 +73,7 @@ TARGETS = (
 class Judged:
     """A target, what was measured, and whether that keeps the bound; a figure that is missing does not."""
 
-    target: Target
+    target: Bound
     value: Interval
 
     @property

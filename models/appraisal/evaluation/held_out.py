@@ -60,6 +60,6 @@ def varied(
     """
     yield PLAIN, face
     template = checkpoint.config.alignment.template
-    for turn, kind in enumerate(ANOMALIES, start=1):
-        drawn = draw_on_face(kind, face[0], template, place + turn)
+    for index, kind in enumerate(ANOMALIES, start=1):
+        drawn = draw_on_face(kind, face[0], template, place + index)
         yield kind, np.ascontiguousarray(drawn[None])

@@ -16,7 +16,7 @@ from mien.mobile_reference.files import check_size
 from mien.mobile_reference.output.folder import Kind, OutputFolder
 from mien.models.appraisal.errors import RequestError
 
-from .evaluation import Case, Cases, Progress, Rating, Verdict
+from .evaluation import Case, Cases, Progress, RatedFace, Rating
 
 _MAX_BYTES = 4 << 30
 FACES, CASES, SCORES, HEATMAPS = "faces.npy", "cases.csv", "scores.npy", "heatmaps.npy"
@@ -86,7 +86,7 @@ class FolderRater:
             raise RequestError(
                 f"map {case.number} of {self.folder / HEATMAPS} has values that are not finite and >= 0"
             )
-        return Rating({ALONE: Verdict(score, heatmap)}, normalised=None)
+        return Rating({ALONE: RatedFace(score, heatmap)}, normalised=None)
 
 
 def _array(file: Path, shape: tuple[int, ...]) -> NDArray[np.generic]:

@@ -13,7 +13,7 @@ from mien.models.appraisal.networks.appraisal import FACE_SIZE, face_region, fea
 from mien.models.appraisal.networks.detector import INPUT_SIZE
 from mien.models.appraisal.networks.teacher import Features
 
-from .evaluation import Case, Normalised, Rating, Verdict
+from .evaluation import Case, Normalised, RatedFace, Rating
 
 HEAT_AND_COMPARISON = "heat and comparison"
 HEAT_ALONE = "heat alone"
@@ -72,8 +72,8 @@ class PipelineRater:
         return float((region * feature_change(a, b)).mean() / region.mean())
 
 
-def _verdict(score: Tensor, heatmap: Tensor) -> Verdict:
-    return Verdict(float(score), heatmap[0, 0].numpy())
+def _verdict(score: Tensor, heatmap: Tensor) -> RatedFace:
+    return RatedFace(float(score), heatmap[0, 0].numpy())
 
 
 def _colours(face: NDArray[np.uint8]) -> Tensor:

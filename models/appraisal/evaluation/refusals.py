@@ -18,7 +18,7 @@ from mien.models.appraisal.errors import ImageSetError
 from mien.models.appraisal.evaluation.evaluation import UNTOUCHED
 from mien.models.appraisal.evaluation.evaluation_parts import Bench, Part, Sheet, judge_part, target_sheet
 from mien.models.appraisal.evaluation.everyday import TRAITS, TURN, trait_groups
-from mien.models.appraisal.evaluation.figures import EVERYONE, Figure, Key, Target
+from mien.models.appraisal.evaluation.figures import EVERYONE, Bound, Figure, Key
 from mien.models.appraisal.evaluation.spoilt import SPOILERS, Pixels
 from mien.models.appraisal.evaluation.statistics import Rows, bootstrap
 from mien.models.appraisal.portraits import Portrait
@@ -29,30 +29,30 @@ _MOST_TURNED = 0.3
 """A face is frontal up to this turn, or where the index says nothing of it."""
 _NO_FACE = "no face"
 TARGETS = (
-    Target("frontal faces refused", "frontal_refused", 0.03, -1, UNTOUCHED),
-    *(Target(f"{kind}: refused or noted", "flagged", 0.95, 1, kind) for kind in SPOILERS),
+    Bound("frontal faces refused", "frontal_refused", 0.03, -1, UNTOUCHED),
+    *(Bound(f"{kind}: refused or noted", "flagged", 0.95, 1, kind) for kind in SPOILERS),
 )
 
 
 @dataclass(frozen=True)
-class Verdict:
+class PhotographVerdict:
     """What was made of one photograph: the measures that refuse it, and those that give a note."""
 
     refused: tuple[str, ...]
     noted: tuple[str, ...]
 
 
-def judge_photograph(photograph: Pixels, appraiser: CheckpointAppraiser) -> Verdict:
+def judge_photograph(photograph: Pixels, appraiser: CheckpointAppraiser) -> PhotographVerdict:
     """Measure a photograph, RGB [H, W, 3]; one in which no face is found is refused."""
     try:
         findings = appraiser.prepare(photograph).findings
     except NoFaceError:
-        return Verdict((_NO_FACE,), ())
+        return PhotographVerdict((_NO_FACE,), ())
     named = {
         verdict: tuple(finding.measure for finding in findings if finding.verdict == verdict)
         for verdict in (REFUSE, NOTE)
     }
-    return Verdict(named[REFUSE], named[NOTE])
+    return PhotographVerdict(named[REFUSE], named[NOTE])
 
 
 def measure_refusals(
@@ -65,7 +65,7 @@ def measure_refusals(
     """
     appraiser = CheckpointAppraiser(bench.checkpoint)
     read, verdicts = [], []
-    spoilt: dict[str, dict[str, Verdict]] = {kind: {} for kind in SPOILERS}
+    spoilt: dict[str, dict[str, PhotographVerdict]] = {kind: {} for kind in SPOILERS}
     for done, portrait in enumerate(portraits, start=1):
         try:
             photograph = read_photograph(portrait.image)
@@ -93,11 +93,11 @@ def measure_refusals(
 
 def _spoil(
     portrait: Portrait, photograph: Pixels, appraiser: CheckpointAppraiser
-) -> Iterator[tuple[str, Verdict]]:
+) -> Iterator[tuple[str, PhotographVerdict]]:
     matrix = appraiser.prepare(photograph).alignment
     for kind, spoiler in SPOILERS.items():
-        chance = np.random.default_rng(crc32(f"{portrait.image.name} {kind}".encode()))
-        yield kind, judge_photograph(spoiler(photograph, matrix, chance), appraiser)
+        rng = np.random.default_rng(crc32(f"{portrait.image.name} {kind}".encode()))
+        yield kind, judge_photograph(spoiler(photograph, matrix, rng), appraiser)
 
 
 def _frontal(portrait: Portrait) -> bool:
@@ -115,8 +115,8 @@ def _groups(portraits: Sequence[Portrait]) -> Mapping[str, Rows]:
 
 def refusal_figures(
     portraits: Sequence[Portrait],
-    verdicts: Sequence[Verdict],
-    spoilt: Mapping[str, Mapping[str, Verdict]],
+    verdicts: Sequence[PhotographVerdict],
+    spoilt: Mapping[str, Mapping[str, PhotographVerdict]],
     stage: str,
 ) -> Iterator[Figure]:
     """Yield shares refused and refused or noted: by group, and of spoilt photographs by kind."""
@@ -141,7 +141,7 @@ def _share_of(values: NDArray[np.bool_]) -> Callable[[Rows], float]:
     return lambda rows: float(values[rows].mean()) if len(rows) else math.nan
 
 
-def _row(name: str, verdicts: Sequence[Verdict]) -> tuple[str, ...]:
+def _row(name: str, verdicts: Sequence[PhotographVerdict]) -> tuple[str, ...]:
     """Say how many are refused and noted, and by which measures."""
     refused = [one for one in verdicts if one.refused]
     noted = [one for one in verdicts if one.noted and not one.refused]
@@ -158,17 +158,17 @@ def _row(name: str, verdicts: Sequence[Verdict]) -> tuple[str, ...]:
 _HEADINGS = ("photographs", "refused", "noted", "by")
 
 
-def _group_sheet(title: str, portraits: Sequence[Portrait], verdicts: Sequence[Verdict]) -> Sheet:
+def _group_sheet(title: str, portraits: Sequence[Portrait], verdicts: Sequence[PhotographVerdict]) -> Sheet:
     rows = [_row(group, [verdicts[int(row)] for row in rows]) for group, rows in _groups(portraits).items()]
     return Sheet(title, _HEADINGS, tuple(rows))
 
 
-def _spoilt_sheet(title: str, spoilt: Mapping[str, Mapping[str, Verdict]]) -> Sheet:
+def _spoilt_sheet(title: str, spoilt: Mapping[str, Mapping[str, PhotographVerdict]]) -> Sheet:
     rows = [_row(kind, list(found.values())) for kind, found in spoilt.items() if found]
     return Sheet(title, _HEADINGS, tuple(rows))
 
 
-def _summary(name: str, portraits: Sequence[Portrait], verdicts: Sequence[Verdict]) -> str:
+def _summary(name: str, portraits: Sequence[Portrait], verdicts: Sequence[PhotographVerdict]) -> str:
     """Say what share of frontal faces is refused, and of which trait the most."""
     groups = _groups(portraits)
     shares = {

@@ -24,7 +24,7 @@ from mien.models.appraisal.evaluation.evaluation_parts import (
     people_facts,
     target_sheet,
 )
-from mien.models.appraisal.evaluation.figures import Figure, Key, Target
+from mien.models.appraisal.evaluation.figures import Bound, Figure, Key
 from mien.models.appraisal.evaluation.reliability import icc_single
 from mien.models.appraisal.evaluation.statistics import Interval, Rows, Values, bootstrap
 from mien.models.appraisal.portraits import FaceSet, read_image
@@ -114,7 +114,7 @@ def measure_retest(name: str, bench: Bench, faces: FaceSet, untouched: Values, p
                 value = bootstrap(people, partial(statistic, both[rated]))
             figures.append(Figure(Key(measure, bench.stage, kind), value))
     targets = judge_part(
-        [Target(f"retest SD, {kind}", "retest_sd", RETEST_TARGET, -1, kind) for kind in pairs],
+        [Bound(f"retest SD, {kind}", "retest_sd", RETEST_TARGET, -1, kind) for kind in pairs],
         figures,
         bench.stage,
     )

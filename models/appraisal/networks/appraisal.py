@@ -140,8 +140,8 @@ class AppraisalNet(nn.Module):
         The face and its mirror image have an equal say, so that a mirrored photograph, such as many front
         cameras make, gets the same heat.
         """
-        turned = mirror(face)
-        logit = self.verdict(face, features) + mirror(self.verdict(turned, self.teacher(turned)))
+        mirrored = mirror(face)
+        logit = self.verdict(face, features) + mirror(self.verdict(mirrored, self.teacher(mirrored)))
         return torch.sigmoid(logit * 0.5) * self.region
 
     def verdict(self, face: Tensor, features: Features) -> Tensor:

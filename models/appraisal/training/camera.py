@@ -43,12 +43,12 @@ class Camera:
         return _stored(face, self.quality) if self.quality else face
 
 
-def draw_camera(chance: Generator) -> Camera:
+def draw_camera(rng: Generator) -> Camera:
     """Draw a camera: half of them store as JPEG, a few blur, sharpen or reduce."""
 
     def sometimes(share: float, low: float, high: float) -> float:
-        value = uniform(low, high, chance)
-        return value if uniform(0, 1, chance) < share else 0.0
+        value = uniform(low, high, rng)
+        return value if uniform(0, 1, rng) < share else 0.0
 
     return Camera(
         reduced=sometimes(0.15, 0.4, 0.9),

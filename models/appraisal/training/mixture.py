@@ -45,27 +45,27 @@ class Mixture:
         self._bright = [brightness(pool.faces) for pool in pools]
         self._weights = torch.tensor([pool.weight for pool in pools], dtype=torch.float64)
 
-    def draw(self, size: int, chance: Generator) -> Tensor:
+    def draw(self, size: int, rng: Generator) -> Tensor:
         """Draw faces [size, 3, 256, 256] in 0..1, with ordinary things upon them, and vary what is normal."""
-        return torch.stack([self._one(chance) for _ in range(size)])
+        return torch.stack([self._one(rng) for _ in range(size)])
 
-    def _one(self, chance: Generator) -> Tensor:
-        which = int(torch.multinomial(self._weights, 1, generator=chance))
-        pool, face = self.pools[which], self._pick(which, chance)
+    def _one(self, rng: Generator) -> Tensor:
+        which = int(torch.multinomial(self._weights, 1, generator=rng))
+        pool, face = self.pools[which], self._pick(which, rng)
         colours = pool.faces[face].float() / 255
-        return vary(ordinary(colours, chance, self.rate, bare=bool(pool.bare[face])), chance)
+        return vary(ordinary(colours, rng, self.rate, bare=bool(pool.bare[face])), rng)
 
-    def _pick(self, which: int, chance: Generator) -> int:
+    def _pick(self, which: int, rng: Generator) -> int:
         """Pick a face by how hard it is, every other time evenly from darkest to brightest.
 
         So dark skin, rare among the faces at hand, is seen no less often than light skin.
         """
         hardness, bright = self.hardness[which], self._bright[which]
-        if uniform(0, 1, chance) < 0.5:
-            level = uniform(float(bright.min()), float(bright.max()), chance)
+        if uniform(0, 1, rng) < 0.5:
+            level = uniform(float(bright.min()), float(bright.max()), rng)
             near = (bright - level).abs().topk(min(_NEAREST, len(bright)), largest=False).indices
-            return int(near[torch.multinomial(hardness[near], 1, generator=chance)])
-        return int(torch.multinomial(hardness, 1, generator=chance))
+            return int(near[torch.multinomial(hardness[near], 1, generator=rng)])
+        return int(torch.multinomial(hardness, 1, generator=rng))
 
     def mine(self, which: int, cost: Tensor) -> None:
         """Let faces of a pool be picked by what each of them costs untouched, [K] of at least 0."""

@@ -92,27 +92,27 @@ def morphed_faces(faces: FaceSet, count: int, seed: int, progress: Progress) -> 
         for i in marked
         if (path := faces.portraits[i].landmarks)
     }
-    chance = np.random.default_rng(seed)
+    rng = np.random.default_rng(seed)
     made = []
     for number in range(1, count + 1):
-        people = [int(i) for i in chance.choice(marked, min(3, len(marked)), replace=False)]
-        shape = sum(share * shapes[i] for share, i in zip(_shares(len(people), chance), people, strict=True))
-        textures = _textures(chance)
+        people = [int(i) for i in rng.choice(marked, min(3, len(marked)), replace=False)]
+        shape = sum(share * shapes[i] for share, i in zip(_shares(len(people), rng), people, strict=True))
+        textures = _textures(rng)
         seen = people[: len(textures)]
         made.append(morph(faces.faces[seen], [shapes[i] for i in seen], np.asarray(shape), textures))
         progress(number, count)
     return torch.stack(made)
 
 
-def _shares(people: int, chance: np.random.Generator) -> Points:
+def _shares(people: int, rng: np.random.Generator) -> Points:
     """Draw shares of sum 1 that may lie beyond 0 and 1 by a twenty-fifth or so."""
-    drawn = chance.dirichlet([0.7] * people)
+    drawn = rng.dirichlet([0.7] * people)
     return np.asarray(drawn + _BEYOND * (drawn - 1 / people))
 
 
-def _textures(chance: np.random.Generator) -> tuple[float, ...]:
+def _textures(rng: np.random.Generator) -> tuple[float, ...]:
     """Draw the weights of one texture or of two."""
-    if chance.uniform() < 0.5:
+    if rng.uniform() < 0.5:
         return (1.0,)
-    share = float(chance.uniform(0.1, 0.9))
+    share = float(rng.uniform(0.1, 0.9))
     return (share, 1 - share)

@@ -61,8 +61,8 @@ def _anomaly(number: int) -> tuple[str, float]:
     """Return what is drawn on a sample: nothing on odd numbers."""
     if number % 2:
         return "", 0.0
-    turn = number // 2 - 1
-    return list(ANOMALIES)[turn % len(ANOMALIES)], _SEVERITIES[turn % len(_SEVERITIES)]
+    index = number // 2 - 1
+    return list(ANOMALIES)[index % len(ANOMALIES)], _SEVERITIES[index % len(_SEVERITIES)]
 
 
 def _portrait_matrix(matrix: torch.Tensor) -> torch.Tensor:

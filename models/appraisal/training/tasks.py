@@ -42,7 +42,7 @@ _WHOLE_FACE = 10.0
 DrawCamera = Callable[[Generator], Camera]
 
 
-def plain_camera(_chance: Generator) -> Camera:
+def plain_camera(_rng: Generator) -> Camera:
     """Return the camera that takes a face as it is."""
     return Camera()
 
@@ -61,7 +61,7 @@ class DrawnFaces(NamedTuple):
 
 @torch.no_grad()
 def draw_anomalies(
-    net: AppraisalNet, faces: Tensor, untouched: int, chance: Generator, camera: DrawCamera = plain_camera
+    net: AppraisalNet, faces: Tensor, untouched: int, rng: Generator, camera: DrawCamera = plain_camera
 ) -> DrawnFaces:
     """Draw an anomaly on all ``faces`` [N, 3, 256, 256] but the first ``untouched`` ones.
 
@@ -70,9 +70,9 @@ def draw_anomalies(
     """
     reach = _reach(net)
     normal = list(faces.cpu())
-    drawn = [draw_anomaly(face, reach, chance) for face in normal[untouched:]]
+    drawn = [draw_anomaly(face, reach, rng) for face in normal[untouched:]]
     severity = torch.tensor([severity for _, severity in drawn]).to(faces)
-    shots = [(camera(chance), _camera_noise(face.shape, chance)) for face in normal]
+    shots = [(camera(rng), _camera_noise(face.shape, rng)) for face in normal]
     sharp = [*normal[:untouched], *(face for face, _ in drawn)]
     shown, before = (_taken(pictures, shots, faces) for pictures in (sharp, normal))
     features = teacher_features(net.teacher, shown.noisy)
@@ -99,16 +99,16 @@ def _taken(faces: Sequence[Tensor], shots: Sequence[tuple[Camera, Tensor]], like
     return _Pictures(clean.to(like.device), noisy)
 
 
-def _camera_noise(shape: torch.Size, chance: Generator) -> Tensor:
+def _camera_noise(shape: torch.Size, rng: Generator) -> Tensor:
     """Draw noise, more often little than much: a photograph that was reduced to a face has little."""
-    return 0.02 * uniform(0, 1, chance) ** 2 * torch.randn(shape, generator=chance)
+    return 0.02 * uniform(0, 1, rng) ** 2 * torch.randn(shape, generator=rng)
 
 
-def draw_anomaly(face: Tensor, reach: Tensor, chance: Generator) -> Anomaly:
+def draw_anomaly(face: Tensor, reach: Tensor, rng: Generator) -> Anomaly:
     """Change a face [3, 256, 256] by a deformity or, as often, by corruptions of unknown severity."""
-    if uniform(0, 1, chance) < 0.5:
-        return deform(face, reach, chance)
-    return Anomaly(corrupt(face, reach, chance), math.nan)
+    if uniform(0, 1, rng) < 0.5:
+        return deform(face, reach, rng)
+    return Anomaly(corrupt(face, reach, rng), math.nan)
 
 
 def _graded_by_severity(net: AppraisalNet, grade: Tensor, severity: Tensor) -> Tensor:
@@ -190,10 +190,10 @@ class StudentTask:
         """Tell what share of the faces is untouched, what their score weighs, and by which teacher."""
         return f"untouched {self._untouched}, pull {self._pull}, teacher {_digest(self.net)}"
 
-    def loss(self, faces: Tensor, chance: Generator) -> Tensor:
+    def loss(self, faces: Tensor, rng: Generator) -> Tensor:
         """Return the head's loss on drawn faces, and how badly student and teacher part where they should."""
         untouched = int(len(faces) * self._untouched)
-        drawn = draw_anomalies(self.net, faces, untouched, chance, draw_camera)
+        drawn = draw_anomalies(self.net, faces, untouched, rng, draw_camera)
         found = self._disagreement(drawn.faces, drawn.features)
         region = self.net.region.expand_as(drawn.grade)
         gaps = [
@@ -285,10 +285,10 @@ class InpainterTask:
         """Take all faces for equally hard, [N]."""
         return torch.ones(len(faces))
 
-    def loss(self, faces: Tensor, chance: Generator) -> Tensor:
+    def loss(self, faces: Tensor, rng: Generator) -> Tensor:
         """Return the loss over the holes of faces of which every other one is changed."""
-        drawn = draw_anomalies(self.net, faces, len(faces) // 2, chance)
-        anywhere = torch.stack([self._hole(chance) for _ in faces]).to(faces)
+        drawn = draw_anomalies(self.net, faces, len(faces) // 2, rng)
+        anywhere = torch.stack([self._hole(rng) for _ in faces]).to(faces)
         mask = torch.maximum(anywhere, self.net.mask(drawn.grade))
         coarse, refined = self.net.inpainter.phases(drawn.faces, mask)
         share = mask.mean() + 1e-3
@@ -301,11 +301,11 @@ class InpainterTask:
         )
         return (colour + 0.2 * features) / share
 
-    def _hole(self, chance: Generator) -> Tensor:
+    def _hole(self, rng: Generator) -> Tensor:
         """Draw a soft mask [1, 256, 256] of one to four windows."""
         holes = torch.zeros(1, FACE_SIZE, FACE_SIZE)
-        for _ in range(int(uniform(1, 5, chance))):
-            holes = torch.maximum(holes, random_window(FACE_SIZE, self._reach, chance))
+        for _ in range(int(uniform(1, 5, rng))):
+            holes = torch.maximum(holes, random_window(FACE_SIZE, self._reach, rng))
         ramp = (F.adaptive_avg_pool2d(holes[None], HEAT_SIZE) * 5 - 1.5).clamp(0, 1)
         return upsample(grow(ramp, self.net.rule.mask_growth), FACE_SIZE)[0]
 

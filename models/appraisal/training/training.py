@@ -51,7 +51,7 @@ class Task(Protocol):
         """Tell what else the loss depends on, in words that change with it."""
         ...
 
-    def loss(self, faces: Tensor, chance: Generator) -> Tensor:
+    def loss(self, faces: Tensor, rng: Generator) -> Tensor:
         """Return the loss of a batch of normal faces [N, 3, 256, 256] in 0..1, on the device of the net."""
         ...
 
@@ -109,9 +109,9 @@ class _Run:
             self._mine()
         for group in self.optimizer.param_groups:
             group["lr"] = self.schedule.learning_rate * _warmth(self.step, self.schedule.steps)
-        chance = torch.Generator().manual_seed(self.schedule.seed * 1_000_003 + self.step)
-        batch = self.faces.draw(self.schedule.batch, chance)
-        loss = self.task.loss(batch.to(self.device, memory_format=torch.channels_last), chance)
+        rng = torch.Generator().manual_seed(self.schedule.seed * 1_000_003 + self.step)
+        batch = self.faces.draw(self.schedule.batch, rng)
+        loss = self.task.loss(batch.to(self.device, memory_format=torch.channels_last), rng)
         self.optimizer.zero_grad()
         torch.autograd.backward(loss)
         nn.utils.clip_grad_norm_(self.learning, 1.0)

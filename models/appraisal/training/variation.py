@@ -21,35 +21,35 @@ def brightness(faces: Tensor) -> Tensor:
     return faces[:, :, low:high, low:high].float().mean(dim=(1, 2, 3))
 
 
-def vary(face: Tensor, chance: Generator) -> Tensor:
+def vary(face: Tensor, rng: Generator) -> Tensor:
     """Return a face [3, S, S] as another camera, light and detector, or a like person, might have it."""
-    if uniform(0, 1, chance) < 0.5:
+    if uniform(0, 1, rng) < 0.5:
         face = face.flip(2)
-    face = _reframe(face, chance)
-    gamma = uniform(0.75, 1.35, chance)
-    if uniform(0, 1, chance) < _OTHER_SKIN:
+    face = _reframe(face, rng)
+    gamma = uniform(0.75, 1.35, rng)
+    if uniform(0, 1, rng) < _OTHER_SKIN:
         skin = float(brightness(face[None]).clamp(0.05, 0.95))
-        gamma = max(math.log(uniform(*_SKINS, chance)) / math.log(skin), 0.75)
-    gain = uniform(0.8, 1.15, chance) + 0.06 * torch.randn(3, 1, 1, generator=chance)
-    light = 1 + 0.12 * smooth_noise(1, 3, face.shape[-1], chance)
+        gamma = max(math.log(uniform(*_SKINS, rng)) / math.log(skin), 0.75)
+    gain = uniform(0.8, 1.15, rng) + 0.06 * torch.randn(3, 1, 1, generator=rng)
+    light = 1 + 0.12 * smooth_noise(1, 3, face.shape[-1], rng)
     face = (face.clamp(1e-3, 1) ** gamma * gain * light).clamp(0, 1)
-    if uniform(0, 1, chance) < 0.3:
-        small = int(face.shape[-1] * uniform(0.4, 0.9, chance))
+    if uniform(0, 1, rng) < 0.3:
+        small = int(face.shape[-1] * uniform(0.4, 0.9, rng))
         face = upsample(F.interpolate(face[None], size=(small, small), mode="area"), face.shape[-1])[0]
     return face.clamp(0, 1)
 
 
-def _proportions(size: int, chance: Generator) -> Tensor:
+def _proportions(size: int, rng: Generator) -> Tensor:
     """Draw by how much another face is shaped otherwise, alike on both halves, [2, S, S] in shares of it."""
-    across, down = smooth_noise(2, 5, size, chance) * uniform(0, 0.012, chance)
+    across, down = smooth_noise(2, 5, size, rng) * uniform(0, 0.012, rng)
     return torch.stack([across - across.flip(1), down + down.flip(1)]) / 2
 
 
-def _reframe(face: Tensor, chance: Generator) -> Tensor:
+def _reframe(face: Tensor, rng: Generator) -> Tensor:
     """Turn by up to 4 degrees, scale by up to 5 %, shift by up to 4 pixels and change proportions."""
-    angle = torch.tensor(uniform(-0.07, 0.07, chance))
-    scale = uniform(0.95, 1.05, chance)
-    shift = [uniform(-0.03, 0.03, chance) for _ in range(2)]
+    angle = torch.tensor(uniform(-0.07, 0.07, rng))
+    scale = uniform(0.95, 1.05, rng)
+    shift = [uniform(-0.03, 0.03, rng) for _ in range(2)]
     theta = torch.stack(
         [
             torch.stack([scale * angle.cos(), -scale * angle.sin(), torch.tensor(shift[0])]),
@@ -57,5 +57,5 @@ def _reframe(face: Tensor, chance: Generator) -> Tensor:
         ]
     )
     grid = F.affine_grid(theta[None], [1, *face.shape], align_corners=False)
-    grid = grid + 2 * _proportions(face.shape[-1], chance).permute(1, 2, 0)
+    grid = grid + 2 * _proportions(face.shape[-1], rng).permute(1, 2, 0)
     return F.grid_sample(face[None], grid, padding_mode="border", align_corners=False)[0]

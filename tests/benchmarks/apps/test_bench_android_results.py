@@ -11,6 +11,7 @@ import pytest
 from mien.benchmarks.apps.android_package import PLACE
 from mien.benchmarks.apps.android_results import MEASUREMENTS, RECORD_SCHEMA
 from mien.benchmarks.apps.generated_project import RESULTS
+from mien.benchmarks.pipeline import outputs_of
 from mien.benchmarks.results import measurements
 from mien.benchmarks.results.records import read_report
 from mien.mobile_reference.contract import PipelineSpec
@@ -42,10 +43,13 @@ class Library:
         measured = {
             "load_ms": 10.5,
             "first_ms": 50,
-            "models_ms": {stage["name"]: runs for stage in self.spec["stages"]},
+            "models_ms": dict.fromkeys(self.spec["served"], runs),
             "runs_ms": runs,
             "peak_memory_bytes": 123 << 20,
             "scores": scores,
+            "photographs": [
+                dict(score) for score, g in zip(scores, self.spec["goldens"], strict=True) if g["photograph"]
+            ],
         }
         refused = {"refused": "IllegalArgumentException: no [/kernel]\n for \x1b[2J this"}
         return {
@@ -97,10 +101,13 @@ def test_a_measurement_becomes_a_report(library: Library, capsys: pytest.Capture
     for result in results:
         assert result["kind"] == "android"
         assert result["verdict"] == {"budget_ms": 1000, "p90_ms": None, "state": "no evidence"}
-        assert [(p["error"], p["passed"]) for p in result["parity"]] == [(0.001, True)]
+        assert [(p["name"], p["error"], p["passed"]) for p in result["parity"]] == [
+            ("score", 0.001, True),
+            ("score from the photograph on", 0.001, True),
+        ]
         stages = [(s["part"], s["name"], len(s["blocks"][0])) for s in result["latency"]["stages"]]
         assert stages == [("model", "appraisal", 50), ("step", "inference", 50)]
-        assert any("the front is not in it" in note for note in result["notes"])
+        assert any("the front is not in the times" in note for note in result["notes"])
         assert any("heatmap differs from the float pipeline's by at most 0.02" in n for n in result["notes"])
     assert [n for n in results[-1]["notes"] if n.startswith("GPU refused it: IllegalArgument")]
     assert results[0]["device"]["runtime"] == "LiteRT 1.4.2 in an app"
@@ -138,6 +145,26 @@ def test_a_wrong_or_missing_score_fails(
 ) -> None:
     library.write(lambda r: change(r["scores"]) if "scores" in r else None)
     assert "score is off by" in library.read(capsys, expect=1)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda r: r.update(photographs=[]), "damaged"),
+        (lambda r: r.pop("photographs"), "score from the photograph on is off by inf"),
+        (
+            lambda r: r["photographs"][0]["differences"].update(score=3.5),
+            "score from the photograph on is off by 3.5",
+        ),
+        (lambda r: r["scores"][0].update(changed=["score"]), "score with the early exit is off by 1"),
+        (lambda r: r["photographs"][0].update(changed=["mask"]), "mask with the early exit is off by 1"),
+    ],
+)
+def test_photographs_and_the_early_exit_are_judged(
+    library: Library, capsys: pytest.CaptureFixture[str], change: Change, message: str
+) -> None:
+    library.write(lambda r: change(r) if "scores" in r else None)
+    assert message in " ".join(library.read(capsys, expect=2 if message == "damaged" else 1).split())
 
 
 def test_what_was_not_measured_is_named(library: Library, capsys: pytest.CaptureFixture[str]) -> None:
@@ -227,7 +254,7 @@ def test_a_library_of_other_variants_keeps_its_results(
 
 def test_the_kotlin_writes_the_keys_that_are_read() -> None:
     schema = json.loads((Path(measurements.__file__).parent / RECORD_SCHEMA).read_text())
-    wanted = {*schema["properties"], *schema["properties"]["scores"]["items"]["properties"]}
+    wanted = {*schema["properties"], *schema["$defs"]["scores"]["items"]["properties"]}
     assert "models_ms" in wanted
     assert set(re.findall(r'\.put\("(\w+)"', KOTLIN.read_text())) == wanted
 
@@ -241,7 +268,9 @@ def test_a_pipeline_without_a_front_is_timed_as_a_whole(
     library = Library(folder, made)
     records = [library.record(variant, "CPU") for variant in ("tflite-fp32", "tflite-fp16")]
     for record in records:
-        record["scores"] = [{"golden": "one", "differences": dict.fromkeys(library.spec["outputs"], 0.0)}]
+        outputs = dict.fromkeys((tensor.name for tensor in outputs_of(spec)), 0.0)
+        record["scores"] = [{"golden": "one", "differences": outputs}]
+        record.pop("photographs")
     library.log.write_text("\n".join(map(json.dumps, records)))
     out = library.read(capsys, expect=1)  # the GPU was not measured
     assert "tflite-fp32: under 1000 ms met on this android (p90 34.0 ms)" in " ".join(out.split())

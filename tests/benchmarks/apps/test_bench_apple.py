@@ -12,7 +12,7 @@ import tree_sitter_swift
 
 from mien.benchmarks.apps.apple_package import PAYLOAD
 from mien.benchmarks.apps.generated_project import SPEC
-from mien.mobile_reference.bundle.reader import open_bundle
+from mien.mobile_reference.bundle.reader import MANIFEST, open_bundle
 from mien.mobile_reference.commands.console import main
 from mien.mobile_reference.contract import PipelineSpec
 from tests.benchmarks.pipelines import EDGES, GRADER, SENSORS, make_bundle
@@ -60,22 +60,19 @@ def test_the_same_bundle_gives_the_same_bytes(
 def test_the_payload_is_the_bundles(exported: Path, package: Path) -> None:
     bundle, payload = open_bundle(exported), package / PAYLOAD
     spec = json.loads((payload / SPEC).read_text())
-    (variant,) = (v for v in spec["variants"] if v["name"] == "coreml-fp16")
-    for graph, model in variant["models"].items():
-        assert contents(payload / model) == contents(bundle.variant("coreml-fp16").files[graph])
-    shapes = {t["name"]: t for g in spec["graphs"].values() for t in (*g["inputs"], *g["outputs"])}
+    assert "coreml-fp16" in {entry["name"] for entry in spec["variants"]}
+    assert (payload / MANIFEST).read_bytes() == (exported / MANIFEST).read_bytes()
+    for model in bundle.variant("coreml-fp16").files.values():
+        assert contents(payload / model.relative_to(exported)) == contents(model)
     for golden, entry in zip(bundle.goldens, spec["goldens"], strict=True):
+        assert golden.source is not None
+        assert (payload / entry["photograph"]).read_bytes() == golden.source.read_bytes()
         for name, file in entry["vectors"].items():
-            tensor = shapes[name]
-            data = np.fromfile(payload / file, np.uint8 if tensor["kind"] == "image" else "<f4").reshape(
-                tensor["shape"]
-            )
             expected = golden.read(name)
-            if tensor["kind"] == "image":
-                expected = expected[0]
-            elif expected.ndim == 4:
+            data = np.fromfile(payload / file, expected.dtype.newbyteorder("<"))
+            if expected.dtype != np.uint8 and expected.ndim == 4:
                 expected = expected.transpose(0, 3, 1, 2)
-            np.testing.assert_array_equal(data, expected)
+            np.testing.assert_array_equal(data, expected.reshape(-1))
 
 
 def test_the_xcode_project_names_what_is_there(package: Path) -> None:
@@ -130,17 +127,12 @@ def test_any_pipeline_has_a_package(
     bench(capsys, made, "--target", platform, "-o", tmp_path / "package")
     payload = tmp_path / "package" / PAYLOAD
     described = json.loads((payload / SPEC).read_text())
-    assert described["inputs"] == list(spec.inputs)
-    assert described["served"] == described["stages"] == [stage.name for stage in spec.stages]
+    assert described["served"] == described["graphs"] == [stage.name for stage in spec.stages]
     assert described["variants"][0]["limits"].keys() == {spec.rating.tensor}
-    kinds = {
-        t["name"]: t["kind"] for g in described["graphs"].values() for t in (*g["inputs"], *g["outputs"])
-    }
     golden = open_bundle(made).goldens[0]
-    assert kinds.keys() == golden.vectors.keys()
+    assert described["goldens"][0]["vectors"].keys() == golden.vectors.keys()
     for name, file in described["goldens"][0]["vectors"].items():
         expected = golden.read(name)
-        assert kinds[name] == ("image" if expected.dtype == np.uint8 else expected.dtype.name)
         if expected.ndim != 4:
             stored = np.fromfile(payload / file, expected.dtype.newbyteorder("<"))
             np.testing.assert_array_equal(stored, expected.reshape(-1))
@@ -154,9 +146,9 @@ def test_the_swift_reads_the_kinds_and_keys_that_are_written(
     made = make_bundle(tmp_path / "made", SENSORS)
     bench(capsys, made, "--target", "macos", "-o", tmp_path / "package")
     described = json.loads((tmp_path / "package" / PAYLOAD / SPEC).read_text())
-    source = (tmp_path / "package/Sources/MienPipeline/Spec.swift").read_text()
-    assert "case image, float32, int32" in source
-    declared = set(re.findall(r"public let (\w+):", source))
-    for record in (described["graphs"]["mlp"], described["variants"][0], described["goldens"][0]):
+    sources = tmp_path / "package/Sources/MienPipeline"
+    assert "case image, float32, int32" in (sources / "Manifest.swift").read_text()
+    declared = set(re.findall(r"public let (\w+):", (sources / "Spec.swift").read_text()))
+    for record in (described["variants"][0], described["goldens"][0]):
         assert {*record} <= declared
-    assert {*described} - {"format", "bundle", "manifest_sha256"} <= declared
+    assert {*described} - {"format", "bundle", "manifest_sha256", "served", "graphs"} <= declared

@@ -40,7 +40,8 @@ class Package:
     def record(self, units: str) -> dict[str, Any]:
         device = {"model": "made-up", "system": "macOS 0 (made up)", "isa": "arm64", "cores": 8}
         graphs = {name: [1.0, 2.0] for name in self.spec["graphs"] if name != "appraisal"}
-        starts = ["appraisal", *self.spec["stages"]]
+        stages = open_bundle(self.bundle).spec.stages
+        starts = ["appraisal", *(stage.name for stage in stages)]
         return {
             "id": self.spec["id"],
             "variant": "coreml-fp16",
@@ -58,6 +59,17 @@ class Package:
                 {"golden": golden["name"], "from": start, "differences": {"score": 0.01}}
                 for golden in self.spec["goldens"]
                 for start in starts
+            ],
+            "photographs": [
+                {
+                    "golden": golden["name"],
+                    "differences": {"face": 0, "score": 0.01},
+                    "skipped": [],
+                    "changed": [],
+                    "findings": {"faces": 1, "turn": None},
+                }
+                for golden in self.spec["goldens"]
+                if golden["photograph"]
             ],
         }
 
@@ -91,14 +103,14 @@ def test_a_measurement_becomes_a_report(package: Package, capsys: pytest.Capture
     for result in results:
         assert result["verdict"] == {"budget_ms": 1000, "p90_ms": None, "state": "no evidence"}
         assert result["threads"] is None
-        assert [p["error"] for p in result["parity"]] == [0.01] * 6
+        assert [p["error"] for p in result["parity"]] == [0.01] * 7
         assert [(s["part"], s["name"]) for s in result["latency"]["stages"]][:3] == [
             ("step", "pixels"),
             ("model", "appraisal"),
             ("step", "inference"),
         ]
         assert result["latency"]["stages"][2]["blocks"] == [[12.5, 12.6]] * 2
-        assert any("the front is not in it" in note for note in result["notes"])
+        assert any("the front is not in the times" in note for note in result["notes"])
     report = package.folder / "report.json"
     bench(capsys, "page", report, "-o", package.folder / "report.html")
     assert "12.6" in (package.folder / "report.html").read_text()
@@ -122,6 +134,13 @@ def test_the_kind_is_the_devices(
 
 def _drop_a_face(record: dict[str, Any]) -> None:
     record["scores"] = record["scores"][1:]
+
+
+def test_photographs_are_judged(package: Package, capsys: pytest.CaptureFixture[str]) -> None:
+    package.write(lambda r: r["photographs"].pop())
+    assert "score from the photograph on is off by inf" in " ".join(package.read(capsys, expect=1).split())
+    package.write(lambda r: r["photographs"][0].update(changed=["score"]))
+    assert "score with the early exit is off by 1" in " ".join(package.read(capsys, expect=1).split())
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ import tree_sitter_kotlin
 
 from mien.benchmarks.apps.android_package import APP_ASSETS, TEST_ASSETS, tflite_variants
 from mien.benchmarks.model_names import SIGNATURE
-from mien.mobile_reference.bundle.reader import open_bundle
+from mien.mobile_reference.bundle.reader import MANIFEST, open_bundle
 from tests.benchmarks.apps.test_bench_apple import bench, contents
 from tests.benchmarks.pipelines import EDGES, GRADER, SENSORS, make_bundle
 
@@ -76,18 +76,20 @@ def test_the_same_bundle_gives_the_same_bytes(
 def test_the_assets_are_the_bundles(made: Path, library: Path) -> None:
     opened, spec = open_bundle(made), json.loads((library / SPEC).read_text())
     assert [v["name"] for v in spec["variants"]] == ["tflite-fp32", "tflite-fp16"]
-    assert [stage["name"] for stage in spec["stages"]] == [stage.name for stage in opened.spec.stages]
+    assert spec["served"] == [stage.name for stage in opened.spec.stages]
+    assets = library / APP_ASSETS / "mien"
+    assert (assets / MANIFEST).read_bytes() == (made / MANIFEST).read_bytes()
     for entry in spec["variants"]:
         variant = opened.variant(entry["name"])
         assert entry["limits"] == {opened.spec.rating.tensor: variant.tolerance}
         for stage in opened.spec.stages:
-            model = library / APP_ASSETS / entry["models"][stage.name]
-            assert model.read_bytes() == variant.files[stage.name].read_bytes()
+            file = variant.files[stage.name]
+            assert (assets / file.relative_to(opened.path)).read_bytes() == file.read_bytes()
     (golden,), (entry,) = opened.goldens, spec["goldens"]
     assert {*entry["tensors"]} == {tensor.name for tensor in opened.spec.tensors}
     for name, asset in entry["tensors"].items():
         expected = golden.read(name)
-        stored = np.fromfile(library / TEST_ASSETS / asset, expected.dtype.newbyteorder("<"))
+        stored = np.fromfile(library / TEST_ASSETS / "mien" / asset, expected.dtype.newbyteorder("<"))
         np.testing.assert_array_equal(stored, expected.reshape(-1))
 
 
@@ -95,11 +97,13 @@ def test_the_kotlin_reads_what_the_generator_wrote(library: Path) -> None:
     """Names that stand on both sides: keys of the spec, and its place."""
     reader = (library / "src/androidTest/kotlin/mien/pipeline/Spec.kt").read_text()
     spec = json.loads((library / SPEC).read_text())
-    known = {*spec, *spec["stages"][0], *spec["variants"][0], *spec["goldens"][0]}
+    known = {*spec, *spec["variants"][0], *spec["goldens"][0]}
     wanted = set(re.findall(r'get(?:String|Int|Double|JSONArray|JSONObject)\("(\w+)"\)', reader))
-    assert {"id", "variants", "models", "limits", "tensors", "stages"} <= wanted <= known
-    assert f'"{SPEC.relative_to(TEST_ASSETS)}"' in reader
-    assert {*spec["outputs"].values()} <= set(re.findall(r'"(\w+)" ->', reader))
+    assert {"id", "variants", "limits", "tensors", "photograph"} <= wanted <= known
+    assert f'"{SPEC.name}"' in reader
+    assert f'ROOM = "{SPEC.parent.name}"' in reader
+    types = (TEMPLATES / "src/main/kotlin/mien/pipeline/Manifest.kt").read_text()
+    assert {"float32", "int32", "uint8"} == set(re.findall(r'"(\w+)" ->', types))
 
 
 def test_the_kotlin_asks_for_the_signature_that_converters_write() -> None:

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from ai_edge_litert import schema_py_generated as schema
 
-from mien.benchmarks.emulation.sysroot import Userland
+from mien.benchmarks.emulation.sysroot import Sysroot
 from mien.export.compare.instructions import count_instructions
 from tests.benchmarks.targets.test_bench_arm64 import needs_emulator
 from tests.benchmarks.tinymodels import Maker, heatmap
@@ -50,21 +50,21 @@ def count(*arguments: object, expect: int = 0) -> subprocess.CompletedProcess[st
 
 
 @pytest.fixture
-def user_cache(userland: Userland, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def user_cache(sysroot: Sysroot, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Let the set-up emulation lie where a user's does."""
     (tmp_path / "cache").mkdir()
-    (tmp_path / "cache/mien").symlink_to(userland.folder.parent)
+    (tmp_path / "cache/mien").symlink_to(sysroot.folder.parent)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     return tmp_path / "cache/mien"
 
 
 @needs_emulator
-def test_a_model_that_crashes_costs_itself_alone(userland: Userland, tmp_path: Path) -> None:
+def test_a_model_that_crashes_costs_itself_alone(sysroot: Sysroot, tmp_path: Path) -> None:
     damaged = tmp_path / "damaged.tflite"
     damaged.write_bytes(heatmap(tmp_path / "whole.tflite").read_bytes()[:700])
     models = [scaled(tmp_path / "a.tflite"), divided(tmp_path / "b.tflite"), damaged]
     models.append(heatmap(tmp_path / "c.tflite"))
-    done = count(*models, "--cache", userland.folder.parent, "--json", expect=1)
+    done = count(*models, "--cache", sysroot.folder.parent, "--json", expect=1)
     found = json.loads(done.stdout)
     assert [one["model"] for one in found] == [str(model) for model in models]
     assert [one["instructions"] is None for one in found] == [False, True, True, False]
@@ -96,8 +96,8 @@ def test_a_face_of_bytes_is_given_to_models_of_bytes_and_of_floats(user_cache: P
 
 
 @needs_emulator
-def test_the_table_has_the_count(userland: Userland, tmp_path: Path) -> None:
-    out = count(scaled(tmp_path / "good.tflite"), "--cache", userland.folder.parent).stdout
+def test_the_table_has_the_count(sysroot: Sysroot, tmp_path: Path) -> None:
+    out = count(scaled(tmp_path / "good.tflite"), "--cache", sysroot.folder.parent).stdout
     assert "no time" in out
     (row,) = (line for line in out.splitlines() if "good.tflite" in line)
     assert int(row.replace("\u2502", " ").split()[1].replace(",", "")) > 64 * 64 * 8 / 4

@@ -1,9 +1,13 @@
 """Which photographs go to a phone: those that its decoders read as the reference runner does."""
 
+import ctypes
+import shutil
 import struct
+import subprocess
 import zlib
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,6 +16,8 @@ from PIL import Image, ImageCms, PngImagePlugin
 from mien.benchmarks.errors import DeviceError
 from mien.benchmarks.targets.android import _check_photograph
 from mien.mobile_reference.front.photograph import read_photograph
+
+RUNNER = Path(__file__).parents[3] / "benchmarks/phone/runner"
 
 
 def picture() -> Image.Image:
@@ -105,3 +111,75 @@ def test_the_other_profile_is_another_indeed(tmp_path: Path) -> None:
     REFUSED["profile.png"][0](tmp_path / "x.png")
     difference = read_photograph(tmp_path / "x.png").astype(int) - np.asarray(picture()).astype(int)
     assert np.abs(difference).max() > 10
+
+
+@pytest.fixture(scope="module")
+def unreadable(tmp_path_factory: pytest.TempPathFactory) -> Any:
+    """The runner's own rule: says why it does not read bytes, or None."""
+    if not (compiler := shutil.which("gcc")):
+        pytest.skip("there is no gcc to compile benchmarks/phone/runner/readable.c with")
+    made = tmp_path_factory.mktemp("library") / "readable.so"
+    flags = ["-O1", "-std=c17", "-Wall", "-Wextra", "-Werror", "-shared", "-fPIC"]
+    subprocess.run([compiler, *flags, RUNNER / "readable.c", "-o", made], check=True)
+    function = ctypes.CDLL(str(made)).unreadable
+    function.argtypes, function.restype = [ctypes.c_char_p, ctypes.c_size_t, ctypes.c_int], ctypes.c_char_p
+
+    def reason(data: bytes, *, profile_is_srgb: bool) -> str | None:
+        found: bytes | None = function(data, len(data), profile_is_srgb)
+        return found and found.decode()
+
+    return reason
+
+
+@pytest.mark.parametrize("name", READ)
+def test_the_runner_reads_it(unreadable: Any, tmp_path: Path, name: str) -> None:
+    READ[name](tmp_path / name)
+    data = (tmp_path / name).read_bytes()
+    assert unreadable(data, profile_is_srgb=True) is None
+    alone = unreadable(data, profile_is_srgb=False)
+    assert (alone == "nobody has found its colour profile to be sRGB") == (name == "srgb.jpg")
+
+
+WORDS = {"phones read JPEG and PNG files": "neither JPEG nor PNG", "its colour profile is not sRGB": "nobody"}
+"""What the runner says in the place of what is said here."""
+
+
+@pytest.mark.parametrize("name", [name for name in REFUSED if name != "200.jpg"])
+def test_the_runner_refuses_it_by_itself(unreadable: Any, tmp_path: Path, name: str) -> None:
+    make, reason = REFUSED[name]
+    make(tmp_path / name)
+    said = unreadable((tmp_path / name).read_bytes(), profile_is_srgb=False)
+    assert WORDS.get(reason, reason) in said
+
+
+CUT = """
+#include "kit.h"
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+static uint8_t file[1 << 16];
+int main(void) {
+  size_t count = fread(file, 1, sizeof file, stdin);
+  for (size_t end = 0; end <= count; end++) {
+    uint8_t *bytes = malloc(end);
+    memcpy(bytes, file, end);
+    unreadable(bytes, end, 0);
+    free(bytes);
+  }
+  return count ? 0 : 1;
+}
+"""
+"""Looks at every beginning of a file, in memory of just that size."""
+
+
+def test_the_runner_reads_nothing_behind_a_file_that_is_cut(tmp_path: Path) -> None:
+    if not (compiler := shutil.which("gcc")):
+        pytest.skip("there is no gcc to compile benchmarks/phone/runner/readable.c with")
+    (tmp_path / "cut.c").write_text(CUT)
+    flags = ["-g", "-fsanitize=address,undefined", "-fno-sanitize-recover", "-I", RUNNER]
+    program = tmp_path / "cut"
+    subprocess.run([compiler, *flags, tmp_path / "cut.c", RUNNER / "readable.c", "-o", program], check=True)
+    for name in ("turned.jpg", "profile.jpg", "profile.png", "gamma.png", "deep.png"):
+        make, _ = REFUSED[name]
+        make(tmp_path / name)
+        subprocess.run([program], input=(tmp_path / name).read_bytes(), check=True)

@@ -9,10 +9,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mien.benchmarks.emulation import sysroot as userland_module
+from mien.benchmarks.emulation import sysroot as sysroot_module
 from mien.benchmarks.emulation.emulator import PRESETS
 from mien.benchmarks.emulation.profile import OUTSIDE, Symbols, read_symbols, short_name, work_of
-from mien.benchmarks.emulation.sysroot import Userland, open_userland, set_up
+from mien.benchmarks.emulation.sysroot import Sysroot, open_sysroot, set_up
 from mien.benchmarks.errors import SetupError, TargetError
 from mien.benchmarks.pipeline import first_given, largest_difference
 from mien.benchmarks.results.records import BenchSpec, Device, Result, Work
@@ -30,14 +30,14 @@ needs_emulator = pytest.mark.skipif(
 
 
 @pytest.fixture(scope="session")
-def measure(bundle: Path, userland: Userland) -> Callable[[str, str], Result]:
+def measure(bundle: Path, sysroot: Sysroot) -> Callable[[str, str], Result]:
     opened = open_bundle(bundle)
     known: dict[tuple[str, str], Result] = {}
 
     def run(preset: str, variant: str) -> Result:
         if (preset, variant) not in known:
             spec = BenchSpec(opened, variant, first_given(opened), 1, 0, 1, 1)
-            known[preset, variant] = Arm64Target(preset, userland, lambda _: None).run(spec)
+            known[preset, variant] = Arm64Target(preset, sysroot, lambda _: None).run(spec)
         return known[preset, variant]
 
     return run
@@ -101,10 +101,10 @@ def test_the_work_of_the_int8_kernels_has_not_grown(
 
 
 @needs_emulator
-def test_counts_repeat(bundle: Path, userland: Userland, measure: Callable[[str, str], Result]) -> None:
+def test_counts_repeat(bundle: Path, sysroot: Sysroot, measure: Callable[[str, str], Result]) -> None:
     opened = open_bundle(bundle)
     spec = BenchSpec(opened, "tflite-int8", first_given(opened), 1, 0, 1, 1)
-    again = Arm64Target("typical", userland, lambda _: None).run(spec)
+    again = Arm64Target("typical", sysroot, lambda _: None).run(spec)
     # Address randomisation moves a few hundred instructions of the C library; measured up to 0.006 %.
     assert instructions(again) == pytest.approx(instructions(measure("typical", "tflite-int8")), rel=1e-3)
 
@@ -118,9 +118,9 @@ def test_shares_of_kernels_are_of_the_whole(measure: Callable[[str, str], Result
 
 @needs_emulator
 def test_the_command_reports_counts(
-    bundle: Path, userland: Userland, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    bundle: Path, sysroot: Sysroot, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    arguments = ["--target", "arm64", "--variant", "tflite-int8", "--cache", str(userland.folder.parent)]
+    arguments = ["--target", "arm64", "--variant", "tflite-int8", "--cache", str(sysroot.folder.parent)]
     with pytest.raises(SystemExit) as end:
         main(["bench", str(bundle), *arguments, "-o", str(tmp_path / "bench.json")])
     assert not end.value.code
@@ -136,11 +136,11 @@ def test_the_command_reports_counts(
 @needs_emulator
 @pytest.mark.parametrize("pipeline", [GRADER, SENSORS, EDGES], ids=lambda spec: spec.name)
 def test_any_pipeline_is_counted_and_compared(
-    pipeline: PipelineSpec, userland: Userland, tmp_path: Path
+    pipeline: PipelineSpec, sysroot: Sysroot, tmp_path: Path
 ) -> None:
     opened = open_bundle(make_bundle(tmp_path / "bundle", pipeline))
     spec = BenchSpec(opened, "tflite-fp32", first_given(opened), 1, 0, 1, 1)
-    result = Arm64Target("typical", userland, lambda _: None).run(spec)
+    result = Arm64Target("typical", sysroot, lambda _: None).run(spec)
     assert list(result.failures) == []
     assert [work.graph for work in result.work] == [stage.name for stage in pipeline.stages]
     compared = [f"{stage.name}: {name}" for stage in pipeline.stages for name in stage.outputs]
@@ -148,28 +148,28 @@ def test_any_pipeline_is_counted_and_compared(
 
 
 @needs_emulator
-def test_a_second_set_up_does_nothing(userland: Userland) -> None:
-    before = userland.plugin.stat().st_mtime_ns
-    assert set_up(userland.folder.parent, lambda _: None) == userland
-    assert userland.plugin.stat().st_mtime_ns == before
-    assert [path.name for path in userland.folder.parent.glob("setup-*")] == []
+def test_a_second_set_up_does_nothing(sysroot: Sysroot) -> None:
+    before = sysroot.plugin.stat().st_mtime_ns
+    assert set_up(sysroot.folder.parent, lambda _: None) == sysroot
+    assert sysroot.plugin.stat().st_mtime_ns == before
+    assert [path.name for path in sysroot.folder.parent.glob("setup-*")] == []
 
 
 @needs_emulator
-def test_the_hosts_packages_are_left_alone(userland: Userland) -> None:
+def test_the_hosts_packages_are_left_alone(sysroot: Sysroot) -> None:
     status = Path("/var/lib/dpkg/status").read_text()
     assert "Architecture: arm64" not in status
     assert not Path("/var/lib/dpkg/arch").exists()
 
 
 @needs_emulator
-def test_a_program_that_fails_is_reported(bundle: Path, userland: Userland, tmp_path: Path) -> None:
-    bad = shutil.copytree(userland.folder, tmp_path / "bad", symlinks=True)
+def test_a_program_that_fails_is_reported(bundle: Path, sysroot: Sysroot, tmp_path: Path) -> None:
+    bad = shutil.copytree(sysroot.folder, tmp_path / "bad", symlinks=True)
     shutil.rmtree(bad / "wheels" / "numpy")
     opened = open_bundle(bundle)
     spec = BenchSpec(opened, "tflite-int8", first_given(opened), 1, 0, 1, 1)
     with pytest.raises(TargetError, match="numpy"):
-        Arm64Target("typical", Userland(bad), lambda _: None).run(spec)
+        Arm64Target("typical", Sysroot(bad), lambda _: None).run(spec)
 
 
 def test_what_was_not_set_up_says_how(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -188,12 +188,12 @@ def test_a_missing_tool_says_what_to_install(monkeypatch: pytest.MonkeyPatch, tm
 
 @needs_emulator
 def test_a_failed_download_leaves_nothing(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr(userland_module, "_PACKAGES", ("no-such-package-of-debian",))
+    monkeypatch.setattr(sysroot_module, "_PACKAGES", ("no-such-package-of-debian",))
     with pytest.raises(SetupError, match="apt-get"):
         set_up(tmp_path / "cache", lambda _: None)
     assert list((tmp_path / "cache").iterdir()) == []
     with pytest.raises(SetupError, match="has not been set up"):
-        open_userland(tmp_path / "cache")
+        open_sysroot(tmp_path / "cache")
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""Front ends that crash, hang, fill memory or lie cost themselves alone, and the report says so."""
+"""Converters that crash, hang, fill memory or lie cost themselves alone, and the report says so."""
 
 import json
 import os
@@ -15,7 +15,7 @@ from mien.export.compare.command import Comparison, converter_table, show_json
 from mien.export.compare.converters import FAILED, MISSING, WORKS, Attempt, compare_converters
 from mien.export.component import Component
 from mien.export.running.isolation import Limits
-from mien.export.tflite.converters import DEFAULT, FRONT_ENDS, Convert, FrontEnd
+from mien.export.tflite.converters import CONVERTERS, DEFAULT, Convert, Converter
 from mien.models.appraisal.checkpoint import REFERENCE
 from tests.commands import run_mien
 from tests.export.components import shipped, with_larger_constant
@@ -47,13 +47,13 @@ def _altered(file: Path, graph: Component, source: Path | None, folder: Path) ->
     return with_larger_constant(file.read_bytes())
 
 
-def _front_end(name: str, convert: Convert, limits: Limits, *, installed: bool = True) -> FrontEnd:
-    return FrontEnd(name, convert, lambda: installed, f"install {name}", limits)
+def _converter(name: str, convert: Convert, limits: Limits, *, installed: bool = True) -> Converter:
+    return Converter(name, convert, lambda: installed, f"install {name}", limits)
 
 
 @pytest.fixture(scope="module")
 def attempts(exported: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Attempt]:
-    """One run over the real front end and over every kind of failure."""
+    """One run over the real converter and over every kind of failure."""
     folder = tmp_path_factory.mktemp("compared")
     golden = exported / "golden/nobody-02-cleft"
     (folder / "traces").mkdir()
@@ -61,24 +61,24 @@ def attempts(exported: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[s
     save_file(arrays, folder / "traces/0000.safetensors")
     models = exported / "models" / "tflite-fp32"
     limits = Limits()
-    front_ends = (
-        _front_end("crash", _crash, limits),
-        _front_end("hang", _hang, Limits(idle=2)),
-        _front_end("devour", _devour, Limits(memory=2 << 30)),
-        _front_end("other graph", partial(_stored, models / "heatmap.tflite", 1), limits),
-        _front_end("altered", partial(_altered, models / "mask.tflite"), limits),
-        _front_end("truncated", partial(_stored, models / "mask.tflite", 0.5), limits),
-        _front_end("absent", _crash, limits, installed=False),
+    converters = (
+        _converter("crash", _crash, limits),
+        _converter("hang", _hang, Limits(idle=2)),
+        _converter("devour", _devour, Limits(memory=2 << 30)),
+        _converter("other graph", partial(_stored, models / "heatmap.tflite", 1), limits),
+        _converter("altered", partial(_altered, models / "mask.tflite"), limits),
+        _converter("truncated", partial(_stored, models / "mask.tflite", 0.5), limits),
+        _converter("absent", _crash, limits, installed=False),
         DEFAULT,
     )
     steps: list[str] = []
-    found = compare_converters([MASK], REFERENCE, folder, lambda title, *_: steps.append(title), front_ends)
-    assert steps == [*(f"{one.name} mask" for one in front_ends), "mask: timed"]
-    return {attempt.front_end: attempt for attempt in found}
+    found = compare_converters([MASK], REFERENCE, folder, lambda title, *_: steps.append(title), converters)
+    assert steps == [*(f"{one.name} mask" for one in converters), "mask: timed"]
+    return {attempt.converter: attempt for attempt in found}
 
 
 @pytest.mark.parametrize(
-    ("front_end", "reason"),
+    ("converter", "reason"),
     [
         ("crash", "signal 11"),
         ("hang", "no second of processor time in 2 s"),
@@ -88,10 +88,10 @@ def attempts(exported: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[s
         ("truncated", "LiteRT cannot load"),
     ],
 )
-def test_a_failure_says_what_it_was(attempts: dict[str, Attempt], front_end: str, reason: str) -> None:
-    assert attempts[front_end].state == FAILED
-    assert reason in attempts[front_end].reason
-    assert attempts[front_end].model is None
+def test_a_failure_says_what_it_was(attempts: dict[str, Attempt], converter: str, reason: str) -> None:
+    assert attempts[converter].state == FAILED
+    assert reason in attempts[converter].reason
+    assert attempts[converter].model is None
 
 
 def test_the_others_finish(attempts: dict[str, Attempt]) -> None:
@@ -110,22 +110,22 @@ def test_what_is_not_installed_never_counts_as_passed(attempts: dict[str, Attemp
     assert attempts["absent"].reason == "install absent"
 
 
-def test_table_and_json_hold_every_front_end(
+def test_table_and_json_hold_every_converter(
     attempts: dict[str, Attempt], capsys: pytest.CaptureFixture[str]
 ) -> None:
     found = list(attempts.values())
     assert converter_table(found).row_count == len(found)
     show_json(Comparison(lambda *_: found, converter_table), found)
-    assert {one["front_end"]: one["state"] for one in json.loads(capsys.readouterr().out)} == {
+    assert {one["converter"]: one["state"] for one in json.loads(capsys.readouterr().out)} == {
         name: attempt.state for name, attempt in attempts.items()
     }
 
 
-def test_the_command_reports_each_front_end_and_writes_nothing(tmp_path: Path) -> None:
-    missing = [one for one in FRONT_ENDS if not one.installed()]
+def test_the_command_reports_each_converter_and_writes_nothing(tmp_path: Path) -> None:
+    missing = [one for one in CONVERTERS if not one.installed()]
     done = run_mien("export", "--compare-converters", "--graph", "mask", "--json")
-    found = {one["front_end"]: one for one in json.loads(done.stdout)}
-    assert list(found) == [one.name for one in FRONT_ENDS]
+    found = {one["converter"]: one for one in json.loads(done.stdout)}
+    assert list(found) == [one.name for one in CONVERTERS]
     assert found[DEFAULT.name]["state"] == WORKS
     for one in missing:
         assert found[one.name]["state"] == MISSING

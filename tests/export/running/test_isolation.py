@@ -14,9 +14,9 @@ from pathlib import Path
 import pytest
 
 from mien.export.errors import ConversionError
+from mien.export.plan import plan
 from mien.export.running.isolation import Limits, Watch, run_isolated
 from mien.export.running.jobs import Job, run_jobs
-from mien.export.running.plan import plan
 from mien.export.running.work_folder import work_folder
 from mien.mobile_reference.errors import UsageError
 from mien.mobile_reference.output.unfinished import sweep

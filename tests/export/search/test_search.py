@@ -13,7 +13,7 @@ from mien.export.search import search
 from mien.export.search.search import SIXTEEN, WHOLE, Search, explain
 from mien.export.search.tables import search_table
 from mien.export.search.trials import Bench as RealBench
-from mien.export.search.trials import Measured, Model, Ranges, Subject, with_mirrored
+from mien.export.search.trials import Measured, Model, Ranges, SearchedModel, with_mirrored
 from mien.export.tflite.blocks import Block
 from mien.export.tflite.precision import HALF, Assignment, Choice, Precision
 from mien.export.tflite.ranges import Method
@@ -69,7 +69,7 @@ def bench(monkeypatch: pytest.MonkeyPatch) -> Bench:
 def started(bench: Any, tmp_path: Path, budget: float) -> Search:
     model = tmp_path / "model"
     model.write_bytes(b"")
-    subject = Subject(None, "appraisal", model, model, model, model, tmp_path)
+    subject = SearchedModel(None, "appraisal", model, model, model, model, tmp_path)
     return Search(subject, bench, budget, lambda title, done, total: None, {})
 
 
@@ -241,10 +241,10 @@ def test_the_table_says_what_was_tried_and_given(bench: Bench, tmp_path: Path) -
 
 
 def test_what_was_measured_is_not_measured_again(tmp_path: Path) -> None:
-    files = [tmp_path / name for name in ("model", "faces", "spreads", "roundings")]
+    files = [tmp_path / name for name in ("model", "faces", "histograms", "roundings")]
     for file in files:
         file.write_bytes(file.name.encode())
-    subject = Subject(None, "appraisal", *files, work=tmp_path / "work")
+    subject = SearchedModel(None, "appraisal", *files, work=tmp_path / "work")
     with RealBench(subject, 1) as real:
         file = real._file(Model({"a": EIGHT}), ())
         file.write_text(json.dumps({"scores": [1.0], "bytes": 2}))

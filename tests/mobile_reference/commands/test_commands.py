@@ -109,7 +109,15 @@ def test_one_bad_photograph_does_not_stop_the_rest(
     call: Call, bundle: Path, untouched: Path, broken: Path, tmp_path: Path
 ):
     Image.new("RGB", (200, 200)).save(tmp_path / "black.png")
-    photographs = [broken, untouched, tmp_path / "black.png", tmp_path / "nowhere.png", tmp_path, untouched]
+    (tmp_path / "empty").mkdir()
+    photographs = [
+        broken,
+        untouched,
+        tmp_path / "black.png",
+        tmp_path / "nowhere.png",
+        tmp_path / "empty",
+        untouched,
+    ]
     answer = call("appraise", "--bundle", bundle, "--json", *photographs)
     assert answer.code == 2
     assert [record["error"] is None for record in answer.records] == [False, True, False, False, False, True]
@@ -241,8 +249,8 @@ def test_many_photographs_stream(call: Call, bundle: Path, untouched: Path, monk
     monkeypatch.setattr("click.echo", lambda line, **_: (printed / json.loads(line)["photo"]).touch())
     pixels = np.asarray(Image.open(untouched))[::2, ::2].copy()
 
-    def read(path: Path) -> Any:
-        number = int(path.stem)
+    def read(_: Any, name: str) -> Any:
+        number = int(Path(name).stem)
         end = time.monotonic() + 20
         while number and not (printed / f"{number - 1}.jpg").exists():
             if time.monotonic() > end:
@@ -250,8 +258,11 @@ def test_many_photographs_stream(call: Call, bundle: Path, untouched: Path, monk
             time.sleep(0.001)
         return pixels
 
-    monkeypatch.setattr("mien.mobile_reference.commands.appraise.read_photograph", read)
-    answer = call("appraise", "--bundle", bundle, "--json", *[f"{number}.jpg" for number in range(20)])
+    monkeypatch.setattr("mien.mobile_reference.rating.rows.pixels_of", read)
+    names = [f"{number}.jpg" for number in range(20)]
+    for name in names:
+        (tmp_path / name).write_bytes(b"stands for a photograph")
+    answer = call("appraise", "--bundle", bundle, "--json", *names)
     assert answer.code == 0
     assert len(list(printed.iterdir())) == 20
 
@@ -269,17 +280,19 @@ def test_processes_share_photographs_and_change_no_row(
 
 
 def test_a_photograph_by_which_a_process_dies_costs_one_row(
-    call: Call, bundle: Path, untouched: Path, monkeypatch: Any
+    call: Call, bundle: Path, untouched: Path, monkeypatch: Any, tmp_path: Path
 ):
     pixels = np.asarray(Image.open(untouched))
 
-    def read(path: Path) -> Any:
-        if path.stem == "deadly":
+    def read(_: Any, name: str) -> Any:
+        if name == "deadly.jpg":
             os.kill(os.getpid(), signal.SIGKILL)
         return pixels
 
-    monkeypatch.setattr("mien.mobile_reference.commands.appraise.read_photograph", read)
+    monkeypatch.setattr("mien.mobile_reference.rating.rows.pixels_of", read)
     names = ["0.jpg", "1.jpg", "deadly.jpg", "3.jpg", "4.jpg", "5.jpg"]
+    for name in names:
+        (tmp_path / name).write_bytes(b"stands for a photograph")
     answer = call("appraise", "--bundle", bundle, "--jobs", 2, "--json", *names)
     assert answer.code == 2
     assert [record["photo"] for record in answer.records] == names
@@ -587,10 +600,10 @@ def test_appraise_imports_the_core_ml_evaluator_only_for_core_ml(fake: FakeBundl
         "import sys\n"
         "from functools import partial\n"
         "from pathlib import Path\n"
-        "from mien.mobile_reference.commands.appraise import _appraiser, _rate\n"
+        "from mien.mobile_reference.commands.appraise import _appraiser\n"
         "from mien.mobile_reference.errors import MienError\n"
         "opened = partial(_appraiser, Path(sys.argv[1]), None, sys.argv[2], 1, False)\n"
-        "try: _rate(opened, (), None, print)\n"
+        "try: opened()\n"
         "except MienError: print('mien.mobile_reference.coreml.evaluator' in sys.modules)"
     )
     command = [sys.executable, "-c", code, fake.path, variant]

@@ -158,7 +158,7 @@ def measure(name, folder, policies=(DECLARED,)):
 
 
 def ours(bundle, folder, policies=(DECLARED,)):
-    """The one graph from aligned face to score, judged by its final heatmap."""
+    """The end-to-end model from aligned face to score, judged by its final heatmap."""
     graph = shipped("appraisal")
     net, pixels = graph.module, bundle.goldens[1].read("face")
     x = torch.from_numpy(pixels).permute(0, 3, 1, 2)

@@ -15,7 +15,7 @@ from PIL import Image
 
 import tests.mobile_reference.coreml.mil_packages as build
 from mien.mobile_reference.commands.coreml import coreml
-from mien.mobile_reference.coreml import FLOAT32, NOT_VALIDATED, Evaluator, load_package
+from mien.mobile_reference.coreml import FLOAT32, NOT_VALIDATED, Evaluator, load_package, sources
 from mien.mobile_reference.coreml.parity import difference
 from mien.mobile_reference.coreml.sources import SourceModel
 from mien.mobile_reference.errors import PhotographError
@@ -96,6 +96,39 @@ def test_a_source_by_which_onnxruntime_dies_is_one_line(small, monkeypatch):
     monkeypatch.setattr(SourceModel, "__init__", lambda *_: ctypes.string_at(0))
     result = invoke("check", small.single, "--against", small.onnx)
     assert f"{small.onnx}: the process was ended by SIGSEGV" in str(result.exception)
+
+
+def loop(file, steps):
+    """Write an .onnx file that adds 1 to x in a loop, to be compared with ``build.add_one``."""
+    helper, kinds = pytest.importorskip("onnx").helper, pytest.importorskip("onnx").TensorProto
+    x, y, kept, made = (helper.make_tensor_value_info(n, kinds.FLOAT, [2, 3]) for n in ("x", "y", "a", "b"))
+    number, go, goes = (
+        helper.make_tensor_value_info(name, kind, [])
+        for name, kind in (("n", kinds.INT64), ("go", kinds.BOOL), ("goes", kinds.BOOL))
+    )
+    nodes = [helper.make_node("Identity", ["go"], ["goes"]), helper.make_node("Add", ["a", "one"], ["b"])]
+    one = helper.make_tensor("one", kinds.FLOAT, [], [1.0])
+    body = helper.make_graph(nodes, "body", [number, go, kept], [goes, made], [one])
+    values = (("steps", kinds.INT64, steps), ("t", kinds.BOOL, 1))
+    begun = [helper.make_tensor(name, kind, [], [value]) for name, kind, value in values]
+    node = helper.make_node("Loop", ["steps", "t", "x"], ["y"], body=body)
+    graph = helper.make_graph([node], "net", [x], [y], begun)
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    file.write_bytes(model.SerializeToString())
+    return file
+
+
+@pytest.mark.parametrize("given", [False, True])
+def test_a_source_that_goes_on_for_ever_is_ended(tmp_path, monkeypatch, given):
+    pytest.importorskip("onnxruntime")
+    package = build.write(tmp_path, build.add_one())
+    np.save(tmp_path / "x.npy", np.ones((2, 3), np.float32))
+    words = ["--input", tmp_path / "x.npy"] if given else []
+    assert invoke("check", package, "--against", loop(tmp_path / "net.onnx", 1), *words).exit_code == 0
+    monkeypatch.setattr(sources, "LEAST_SECONDS", 0.3)
+    monkeypatch.setattr(SourceModel.__call__, "__defaults__", (0.3,))
+    result = invoke("check", package, "--against", loop(tmp_path / "net.onnx", 1 << 40), *words)
+    assert "'net.onnx' took more than 0.3 s of processor time" in str(result.exception)
 
 
 def test_a_source_of_another_kind_is_refused(small, tmp_path):

@@ -267,6 +267,40 @@ def test_a_png_that_lacks_rows_is_refused(tmp_path: Path, depth: int, colour: in
         assert "is cut short (rows of pixels are missing); give a whole file" in refused(file)
 
 
+JPEGS: dict[str, dict[str, object]] = {
+    "baseline": {},
+    "progressive": {"progressive": True},
+    "restarts": {"restart_marker_blocks": 4},
+    "not subsampled": {"subsampling": 0},
+}
+
+
+@pytest.mark.parametrize("kind", JPEGS)
+@pytest.mark.parametrize("mode", ["RGB", "L", "CMYK"])
+@pytest.mark.parametrize("plain_rows", [0, 32])
+def test_a_jpeg_that_states_a_larger_picture_than_it_holds_is_refused(
+    tmp_path: Path, kind: str, mode: str, plain_rows: int
+):
+    # A whole one may well end in one colour.
+    noise = np.random.default_rng(1).integers(0, 256, (64, 48, 3), np.uint8)
+    noise[64 - plain_rows :] = 128
+    file = tmp_path / "photo.jpg"
+    Image.fromarray(noise).convert(mode).save(file, **JPEGS[kind])
+    assert read_photograph(file).shape == (64, 48, 3)
+    data = bytearray(file.read_bytes())
+    frame = data.find(b"\xff\xc2" if kind == "progressive" else b"\xff\xc0")
+    for height, width in ((96, 48), (64, 80)):
+        data[frame + 5 : frame + 9] = struct.pack(">HH", height, width)
+        file.write_bytes(data)
+        assert "is cut short (rows of pixels are missing); give a whole file" in refused(file)
+
+
+def test_the_first_picture_of_several_is_held_against_its_own_data(tmp_path: Path):
+    file, plain = tmp_path / "photo.jpg", Image.new("RGB", (64, 64), "gray")
+    plain.save(file, "MPO", save_all=True, append_images=[plain])
+    assert read_photograph(file).shape == (64, 64, 3)
+
+
 def test_an_interlaced_png_that_lacks_its_last_pass_is_refused(tmp_path: Path):
     words = np.full((19, 21, 3), 0x1234, np.uint16)
     rows, file = adam7(words), tmp_path / "photo.png"

@@ -24,14 +24,14 @@ from tests.mobile_reference.conftest import SPEC
 
 @pytest.fixture
 def rating() -> Rating:
-    chance = np.random.default_rng(0)
-    face = chance.integers(0, 256, (1, 256, 256, 3), np.uint8)
+    rng = np.random.default_rng(0)
+    face = rng.integers(0, 256, (1, 256, 256, 3), np.uint8)
     tensors = {
         "face": face,
         "score": np.array([50], np.float32),
-        "heatmap": chance.random((1, 256, 256, 1), np.float32),
-        "mask": chance.random((1, 256, 256, 1), np.float32),
-        "normalised": chance.uniform(-1, 256, (1, 256, 256, 3)).astype(np.float32),
+        "heatmap": rng.random((1, 256, 256, 1), np.float32),
+        "mask": rng.random((1, 256, 256, 1), np.float32),
+        "normalised": rng.uniform(-1, 256, (1, 256, 256, 3)).astype(np.float32),
     }
     return Rating(SPEC, Prepared({"face": face}, np.eye(2, 3), 1), tensors)
 

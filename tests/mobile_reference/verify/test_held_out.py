@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from rich.console import Console
 from scipy.stats import spearmanr
 
-from mien.mobile_reference.bundle.reader import open_bundle
+from mien.mobile_reference.bundle.reader import Bundle, open_bundle
 from mien.mobile_reference.commands import verify as cli
 from mien.mobile_reference.errors import UsageError
 from mien.mobile_reference.metrics import METRICS, rank_agreement
@@ -41,8 +41,8 @@ class Face:
 def faces(count: int = 24) -> list[Face]:
     made = []
     for seed in range(count):
-        chance = np.random.default_rng(seed)
-        blocks = chance.integers(0, 256, (1, 8, 8, 3), dtype=np.uint8)
+        rng = np.random.default_rng(seed)
+        blocks = rng.integers(0, 256, (1, 8, 8, 3), dtype=np.uint8)
         inputs: Arrays = {"face": blocks.repeat(32, axis=1).repeat(32, axis=2)}
         known = run_functions(FUNCTIONS, SPEC.stages, inputs)
         made.append(Face(f"face-{seed}", known))
@@ -68,7 +68,7 @@ def test_a_faithful_bundle_passes_every_limit(disturbed: Any):
     # Five limits for each of three variants, one for each of two pairs of platforms; all were judged.
     assert [f.passed for f in judged if f.limit is not None] == [True] * 17
     assert found.faces == 24
-    assert {flips.flipped for one in found.variants for flips in one.flips} == {0}
+    assert {crossings.crossed for one in found.variants for crossings in one.crossings} == {0}
 
 
 @pytest.mark.parametrize(
@@ -107,9 +107,14 @@ def test_shares_put_together_are_what_one_process_finds(fake: Any, stand_in: Any
     assert figures(bundle, together) == figures(bundle, alone)
     assert together.agreements == alone.agreements
     for one, other in zip(together.variants, alone.variants, strict=True):
-        assert (one.likeness, one.waterfalls) == (other.likeness, other.waterfalls)
-        assert sorted(map(str, one.flips)) == sorted(map(str, other.flips))
+        assert (one.likeness, one.stage_errors) == (other.likeness, other.stage_errors)
+        assert sorted(map(str, one.crossings)) == sorted(map(str, other.crossings))
         assert np.array_equal(one.worst, other.worst)
+
+
+def asked_of(bundle: Bundle, folder: Path, jobs: int) -> cli._Request:
+    """Return a request for held-out inputs by some processes."""
+    return cli._Request(folder, None, None, 1, jobs, bundle.most_exact, layers=False, unit=cli.CPU)
 
 
 def test_two_processes_judge_as_one_does(fake: Any, stand_in: Any, monkeypatch: pytest.MonkeyPatch):
@@ -118,12 +123,11 @@ def test_two_processes_judge_as_one_does(fake: Any, stand_in: Any, monkeypatch: 
     held_out = Mock(files=(), skipped=("broken.png: no face",), count=5, samples=lambda share: given[share])
     pipeline = Mock(inputs=Mock(held_out=lambda pipeline, folder: held_out), metrics=METRICS)
     monkeypatch.setattr(cli, "_opened", lambda bundle, source: pipeline)
-    monkeypatch.setattr(cli, "_with_goldens", lambda bundle, fidelity, progress: fidelity)
+    monkeypatch.setattr(cli, "layer_errors", lambda bundle, exact, progress: ())
+    monkeypatch.setattr(cli, "repeats", lambda bundle, progress: ())
     told = [list[str](), list[str]()]
-    answers = [
-        cli._judge(open_bundle(fake.path), cli._Request(path, None, None, 1, jobs), told[jobs - 1].append)
-        for jobs in (1, 2)
-    ]
+    bundle = open_bundle(fake.path)
+    answers = [cli._judge(bundle, asked_of(bundle, path, jobs), told[jobs - 1].append) for jobs in (1, 2)]
     assert answers[0][2] == answers[1][2]
     assert answers[0][1].faces == answers[1][1].faces == 5
     shown = [[line for line in lines if line.startswith("input")] for lines in told]
@@ -141,10 +145,10 @@ def test_a_share_that_fails_ends_all(fake: Any, stand_in: Any, monkeypatch: pyte
     held_out = Mock(files=(), skipped=(), count=2, samples=samples)
     pipeline = Mock(inputs=Mock(held_out=lambda pipeline, folder: held_out), metrics=METRICS)
     monkeypatch.setattr(cli, "_opened", lambda bundle, source: pipeline)
+    monkeypatch.setattr(cli, "layer_errors", lambda bundle, exact, progress: ())
+    bundle = open_bundle(fake.path)
     with pytest.raises(UsageError, match="the second share has no inputs"):
-        cli._judge(
-            open_bundle(fake.path), cli._Request(Path("photographs"), None, None, 1, 2), lambda text: None
-        )
+        cli._judge(bundle, asked_of(bundle, Path("photographs"), 2), lambda text: None)
 
 
 def test_a_score_that_is_not_a_number_fails(disturbed: Any):
@@ -199,10 +203,10 @@ def test_a_pixel_that_crosses_the_half_is_counted_and_priced(disturbed: Any):
         return outputs | {"mask": np.where(outputs["mask"] > 0.5, np.float32(0.4), outputs["mask"])}
 
     _, found = disturbed(disturb)
-    flips = found.variants[1].flips
+    crossings = found.variants[1].crossings
     expected = [int((face.tensors["mask"] > 0.5).sum()) for face in faces()]
-    assert [one.flipped for one in flips] == expected
-    assert all((one.points > 0) == (one.flipped > 0) for one in flips)
+    assert [one.crossed for one in crossings] == expected
+    assert all((one.points > 0) == (one.crossed > 0) for one in crossings)
 
 
 def test_few_faces_have_no_ranks_to_judge(disturbed: Any):
@@ -292,9 +296,10 @@ def test_faces_that_gave_the_ranges_may_not_judge(fake: Any, tmp_path: Any):
     pipeline = Mock(inputs=Mock(held_out=lambda pipeline, folder: brought))
     fake.manifest["provenance"]["calibration"]["images"] = ["1" * 64, "2" * 64]
     fake.save()
-    asked = cli._Request(tmp_path, None, None, 1, 1)
+    bundle = open_bundle(fake.path)
+    asked = asked_of(bundle, tmp_path, 1)
     with pytest.raises(UsageError, match=r"1 files of .* gave the bundle its ranges"):
-        cli._judge_held_out(open_bundle(fake.path), pipeline, asked, slice(0, None, 1), lambda text: None)
+        cli._judge_held_out(bundle, pipeline, asked, slice(0, None, 1), lambda text: None)
 
 
 def test_a_pipeline_of_other_weights_is_refused(fake: Any, monkeypatch: pytest.MonkeyPatch):

@@ -83,9 +83,8 @@ def _divergences(monkeypatch: pytest.MonkeyPatch, errors: dict[int, float]) -> t
         variant.name = name
     bundle.variants, bundle.most_exact = list(variants.values()), variants["tflite-fp32"]
     told: list[str] = []
-    return layers_module.divergences(
-        layers_module.layer_decibels(bundle, bundle.most_exact, told.append)
-    ), told
+    errors_of_layers = layers_module.layer_errors(bundle, bundle.most_exact, told.append)
+    return layers_module.divergences(errors_of_layers), told
 
 
 @pytest.mark.parametrize("errors", [{1: 1.0, 2: 0.01, 3: 0.0}, {1: 0.0, 2: 1.0, 3: 0.01}])

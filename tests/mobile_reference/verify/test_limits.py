@@ -8,7 +8,7 @@ import pytest
 from mien.mobile_reference.contract import ANY, SCALAR, GateSpec, TensorSpec
 from mien.mobile_reference.verify import limits, repeatability, stages
 from mien.mobile_reference.verify.held_out import Likeness, worst_of
-from mien.mobile_reference.verify.limits import DIVERGENCE, Figure, failures, fidelity_record
+from mien.mobile_reference.verify.limits import DIVERGENCE, JudgedFigure, failures, fidelity_record
 from tests.mobile_reference.conftest import SPEC
 
 NAN, INF = math.nan, math.inf
@@ -46,10 +46,10 @@ def test_the_worst_face_has_the_largest_error_or_none_at_all(errors: tuple[float
 
 def test_only_what_failed_is_named_with_its_value_limit_and_face() -> None:
     found = [
-        Figure("v", "passes", 1.0, 2.0, passed=True),
-        Figure("v", "has no limit", 9.0),
-        Figure("v", "worst", 2.25, 1.5, passed=False, face="someone"),
-        Figure("v", "mean", NAN, 0.5, passed=False),
+        JudgedFigure("v", "passes", 1.0, 2.0, passed=True),
+        JudgedFigure("v", "has no limit", 9.0),
+        JudgedFigure("v", "worst", 2.25, 1.5, passed=False, face="someone"),
+        JudgedFigure("v", "mean", NAN, 0.5, passed=False),
     ]
     assert failures(found) == [
         "v: worst is 2.25, the limit is 1.5 (face someone)",
@@ -59,13 +59,13 @@ def test_only_what_failed_is_named_with_its_value_limit_and_face() -> None:
 
 def test_a_failure_blames_the_dearest_stage_and_the_first_layer_of_its_own_variant() -> None:
     found = [
-        Figure("v", "mean", 3.0, 1.0, passed=False),
-        Figure("v", "of this by one", 0.25),
-        Figure("v", "of this by two", 2.5),
-        Figure("v", "mean error up to three", 7.0),
-        Figure("v", DIVERGENCE, limits.DIVERGED - 1, face="layer 3"),
-        Figure("other", "of this by one", 99.0),
-        Figure("other", DIVERGENCE, 1.0, face="layer 9"),
+        JudgedFigure("v", "mean", 3.0, 1.0, passed=False),
+        JudgedFigure("v", "of this by one", 0.25),
+        JudgedFigure("v", "of this by two", 2.5),
+        JudgedFigure("v", "mean error up to three", 7.0),
+        JudgedFigure("v", DIVERGENCE, limits.DIVERGED - 1, face="layer 3"),
+        JudgedFigure("other", "of this by one", 99.0),
+        JudgedFigure("other", DIVERGENCE, 1.0, face="layer 9"),
     ]
     (line,) = failures(found)
     assert line == (
@@ -76,16 +76,16 @@ def test_a_failure_blames_the_dearest_stage_and_the_first_layer_of_its_own_varia
 
 def test_a_layer_at_the_bound_does_not_diverge() -> None:
     found = [
-        Figure("v", "mean", 3.0, 1.0, passed=False),
-        Figure("v", DIVERGENCE, limits.DIVERGED, face="no layer"),
+        JudgedFigure("v", "mean", 3.0, 1.0, passed=False),
+        JudgedFigure("v", DIVERGENCE, limits.DIVERGED, face="no layer"),
     ]
     assert failures(found) == ["v: mean is 3, the limit is 1"]
 
 
 def test_the_record_has_null_for_what_json_has_not() -> None:
     found = [
-        Figure("v", "a", 1.5, 2.0, passed=True, face="f"),
-        *(Figure("v", "b", x) for x in (NAN, INF, -INF)),
+        JudgedFigure("v", "a", 1.5, 2.0, passed=True, face="f"),
+        *(JudgedFigure("v", "b", x) for x in (NAN, INF, -INF)),
     ]
     record = fidelity_record(found, 7)
     assert record["faces"] == 7

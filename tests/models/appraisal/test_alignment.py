@@ -44,8 +44,8 @@ def test_every_sample_shows_one_face_near_its_middle(samples: list[Path], checkp
 
 @pytest.mark.parametrize("seed", range(5))
 def test_noise_shows_no_face(checkpoint: Checkpoint, seed: int):
-    chance = torch.Generator().manual_seed(seed)
-    noise = torch.randint(0, 256, (3, 300, 400), generator=chance, dtype=torch.uint8)
+    rng = torch.Generator().manual_seed(seed)
+    noise = torch.randint(0, 256, (3, 300, 400), generator=rng, dtype=torch.uint8)
     with pytest.raises(NoFaceError, match="no face found"):
         framed(noise, checkpoint)
 

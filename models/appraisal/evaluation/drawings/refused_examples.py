@@ -1,6 +1,6 @@
 """The picture of docs/refusals.md: spoilt photographs, each with what ``mien appraise`` says of it.
 
-``python -m mien.models.appraisal.evaluation.drawings.refused_examples -o docs/refused.jpg`` spoils the
+``python -m mien.models.appraisal.evaluation.drawings.refused_examples -o docs/pages/refused.jpg`` spoils the
 pictures of nobody that ship, and rates them with the bundle that ships.
 """
 
@@ -39,11 +39,11 @@ _SHOWN = (
 )
 
 
-def _dark(photograph: Pixels, _matrix: NDArray[np.float64], _chance: np.random.Generator) -> Pixels:
+def _dark(photograph: Pixels, _matrix: NDArray[np.float64], _rng: np.random.Generator) -> Pixels:
     return np.asarray(photograph // 16, dtype=np.uint8)
 
 
-def _blurred(photograph: Pixels, _matrix: NDArray[np.float64], _chance: np.random.Generator) -> Pixels:
+def _blurred(photograph: Pixels, _matrix: NDArray[np.float64], _rng: np.random.Generator) -> Pixels:
     radius = photograph.shape[1] / 40
     return np.asarray(Image.fromarray(photograph).filter(ImageFilter.GaussianBlur(radius)))
 

@@ -21,7 +21,7 @@ from mien.export.running.isolation import Limits, run_isolated
 from mien.export.tflite import conversion
 from mien.export.tflite.conversion import convert_float, convert_proven
 from mien.export.tflite.converters import (
-    FRONT_ENDS,
+    CONVERTERS,
     Convert,
     flatbuffer_direct,
     litert_torch,
@@ -52,7 +52,7 @@ class Negated(nn.Module):
 
 
 class Spectrum(nn.Module):
-    """A graph with an operation that no front end converts."""
+    """A graph with an operation that no converter converts."""
 
     def __init__(self, net: nn.Module) -> None:
         super().__init__()
@@ -287,7 +287,7 @@ def test_a_truncated_model_is_refused(exported: Path, tmp_path: Path, cut: float
         run_isolated(task, tmp_path / "log", Limits(), "cut")
 
 
-def test_an_operation_that_no_front_end_knows_is_named(exported: Path, tmp_path: Path) -> None:
+def test_an_operation_that_no_converter_knows_is_named(exported: Path, tmp_path: Path) -> None:
     task = partial(_convert_spectrum, tmp_path)
     with pytest.raises(ConversionError, match=r"aten::fft_fft2; use a convolution"):
         run_isolated(task, tmp_path / "log", Limits(), "spectrum")
@@ -295,7 +295,7 @@ def test_an_operation_that_no_front_end_knows_is_named(exported: Path, tmp_path:
 
 def test_what_is_missing_says_how_to_install_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    missing = {one.name: one.install for one in FRONT_ENDS if not one.installed()}
+    missing = {one.name: one.install for one in CONVERTERS if not one.installed()}
     assert missing == {
         "flatbuffer_direct": "mien setup tflite",
         "tf_converter": "mien setup tensorflow",

@@ -88,9 +88,9 @@ def test_the_detector_gives_896_candidates_with_scores_between_0_and_1(checkpoin
 
 @torch.inference_mode()
 def test_the_inpainter_keeps_the_face_outside_the_mask_and_paints_inside():
-    chance = torch.Generator().manual_seed(0)
+    rng = torch.Generator().manual_seed(0)
     inpainter = Inpainter().eval()
-    face = torch.rand(2, 3, 256, 256, generator=chance)
+    face = torch.rand(2, 3, 256, 256, generator=rng)
     mask = torch.zeros(2, 1, 256, 256)
     assert torch.equal(inpainter(face, mask), face)
     mask[..., 100:160, 90:150] = 1

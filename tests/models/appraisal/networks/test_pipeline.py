@@ -30,8 +30,8 @@ SEEDS = st.integers(0, 2**31 - 1)
 
 def maps(seed: int, high: float = 1.0) -> Tensor:
     """Random smooth-ish maps [1, 1, 64, 64] in 0..high, many of them zero."""
-    chance = torch.Generator().manual_seed(seed)
-    return (torch.rand(1, 1, 64, 64, generator=chance) * 3 - 2).clamp(0, 1) * high
+    rng = torch.Generator().manual_seed(seed)
+    return (torch.rand(1, 1, 64, 64, generator=rng) * 3 - 2).clamp(0, 1) * high
 
 
 def with_cleft(face: Tensor, template: tuple[tuple[float, float], ...], severity: float) -> Tensor:

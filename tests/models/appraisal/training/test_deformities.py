@@ -14,22 +14,22 @@ SEEDS = st.integers(0, 2**31 - 1)
 REACH = face_region(AppraisalRule(), 64)[0, 0]
 
 
-def chance(seed: int) -> Generator:
+def rng(seed: int) -> Generator:
     return Generator().manual_seed(seed)
 
 
 def change(face: Tensor, deformity: Deformity, severity: float, seed: int) -> Tensor:
     """Return by how much each place [64, 64] of a face changes."""
-    return (deformity(face, REACH, severity, chance(seed)) - face).abs().amax(dim=0)
+    return (deformity(face, REACH, severity, rng(seed)) - face).abs().amax(dim=0)
 
 
 @given(SEEDS)
 def test_a_deformed_face_stays_in_range_and_follows_its_seed(small: Tensor, seed: int):
-    face, severity = deform(small, REACH, chance(seed))
+    face, severity = deform(small, REACH, rng(seed))
     assert face.shape == small.shape
     assert 0 <= face.min() <= face.max() <= 1
     assert 0.05 <= severity <= 1
-    again = deform(small, REACH, chance(seed))
+    again = deform(small, REACH, rng(seed))
     assert torch.equal(face, again.face)
     assert severity == again.severity
 
@@ -60,7 +60,7 @@ def test_a_deformity_of_a_part_lies_on_it(small: Tensor, deformity: Deformity, r
 
 
 def test_most_deformities_can_be_seen(small: Tensor):
-    seen = [(deform(small, REACH, chance(seed)).face - small).abs().max() > 0.1 for seed in range(20)]
+    seen = [(deform(small, REACH, rng(seed)).face - small).abs().max() > 0.1 for seed in range(20)]
     assert sum(seen) > 10
 
 
@@ -70,7 +70,7 @@ def test_middling_severities_and_spots_and_swellings_are_drawn_more_often(
     drawn: list[str] = []
 
     def counted(name: str) -> Deformity:
-        def draw(face: Tensor, _reach: Tensor, _severity: float, _chance: Generator) -> Tensor:
+        def draw(face: Tensor, _reach: Tensor, _severity: float, _rng: Generator) -> Tensor:
             drawn.append(name)
             return face
 

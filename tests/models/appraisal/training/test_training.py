@@ -44,7 +44,7 @@ REACH = face_region(AppraisalRule(), 64)[0, 0]
 NAMES = ("student", "fine-tuning", "inpainter")
 
 
-def chance(seed: int) -> Generator:
+def rng(seed: int) -> Generator:
     return Generator().manual_seed(seed)
 
 
@@ -133,7 +133,7 @@ class Recorder:
     def settings(self) -> str:
         return ""
 
-    def loss(self, faces: Tensor, chance: Generator) -> Tensor:
+    def loss(self, faces: Tensor, rng: Generator) -> Tensor:
         self.batches.append(faces)
         return self.number.weight.square().sum()
 
@@ -285,18 +285,18 @@ def test_distances_that_part_where_the_change_is_are_rewarded():
 @settings(max_examples=10)
 def test_a_varied_face_keeps_shape_and_range(face: Tensor, seed: int):
     colours = face.float() / 255
-    varied = vary(colours, chance(seed))
+    varied = vary(colours, rng(seed))
     assert varied.shape == face.shape
     assert 0 <= varied.min() <= varied.max() <= 1
-    assert torch.equal(varied, vary(colours, chance(seed)))
+    assert torch.equal(varied, vary(colours, rng(seed)))
 
 
 def test_a_batch_is_drawn_from_its_seed(face: Tensor):
     faces = mixture(face)
-    first = faces.draw(3, chance(1))
+    first = faces.draw(3, rng(1))
     assert first.shape == (3, 3, 256, 256)
-    assert torch.equal(first, faces.draw(3, chance(1)))
-    assert not torch.equal(first, faces.draw(3, chance(2)))
+    assert torch.equal(first, faces.draw(3, rng(1)))
+    assert not torch.equal(first, faces.draw(3, rng(2)))
 
 
 def grey(levels: list[int], size: int = 64) -> Tensor:
@@ -304,14 +304,14 @@ def grey(levels: list[int], size: int = 64) -> Tensor:
 
 
 def test_rare_dark_faces_are_drawn_often():
-    drawn = Mixture([pool(grey([40] * 20 + [200] * 380))]).draw(200, chance(0))
+    drawn = Mixture([pool(grey([40] * 20 + [200] * 380))]).draw(200, rng(0))
     # Every other face is picked evenly by brightness: a quarter is dark, and some light ones are darkened.
     assert (brightness(drawn) < 0.3).float().mean() > 0.2
 
 
 def picks(faces: Mixture, count: int = 400) -> Tensor:
     """Return which pool, told by blue, so many faces come from."""
-    drawn = faces.draw(count, chance(3))
+    drawn = faces.draw(count, rng(3))
     return (drawn[:, 2] > drawn[:, 0]).flatten(1).float().mean(dim=1) > 0.5
 
 
@@ -342,13 +342,13 @@ def test_faces_that_cost_nothing_are_all_alike():
     faces = Mixture([pool(grey([40, 90, 200]))])
     faces.mine(0, torch.zeros(3))
     assert len(set(faces.hardness[0].tolist())) == 1
-    assert faces.draw(2, chance(0)).shape == (2, 3, 64, 64)
+    assert faces.draw(2, rng(0)).shape == (2, 3, 64, 64)
 
 
 def test_light_faces_are_sometimes_darkened_but_what_is_white_stays_light():
     light = torch.full((3, 64, 64), 0.6)
     light[:, :8] = 0.95
-    varied = torch.stack([vary(light, chance(seed)) for seed in range(60)])
+    varied = torch.stack([vary(light, rng(seed)) for seed in range(60)])
     dark = varied[brightness(varied) < 0.3]
     assert 3 <= len(dark) <= 30
     assert dark[:, :, :4].mean() > 2 * brightness(dark).mean()
@@ -360,7 +360,7 @@ def test_light_faces_are_sometimes_darkened_but_what_is_white_stays_light():
 def test_a_corruption_keeps_the_shape_and_leaves_what_lies_far(
     small: Tensor, corruption: Corruption, seed: int
 ):
-    source = chance(seed)
+    source = rng(seed)
     window = random_window(64, REACH, source)
     changed = corruption(small, window, 1.0, source)
     assert changed.shape == small.shape
@@ -372,10 +372,10 @@ def test_a_corruption_keeps_the_shape_and_leaves_what_lies_far(
 
 @given(SEEDS)
 def test_a_corrupted_face_stays_in_range_and_follows_its_seed(small: Tensor, seed: int):
-    changed = corrupt(small, REACH, chance(seed))
+    changed = corrupt(small, REACH, rng(seed))
     assert changed.shape == small.shape
     assert 0 <= changed.min() <= changed.max() <= 1
-    assert torch.equal(changed, corrupt(small, REACH, chance(seed)))
+    assert torch.equal(changed, corrupt(small, REACH, rng(seed)))
 
 
 @pytest.mark.parametrize("corruption", CORRUPTIONS)
@@ -383,7 +383,7 @@ def test_a_corruption_grows_with_its_strength_from_nothing(small: Tensor, corrup
     def change(strength: float) -> float:
         pairs = []
         for seed in range(8):
-            source = chance(seed)
+            source = rng(seed)
             window = random_window(64, REACH, source)
             pairs.append((corruption(small, window, strength, source) - small).abs().mean())
         return float(torch.stack(pairs).mean())
@@ -393,7 +393,7 @@ def test_a_corruption_grows_with_its_strength_from_nothing(small: Tensor, corrup
 
 
 def test_most_corruptions_can_be_seen(small: Tensor):
-    changed = torch.stack([corrupt(small, REACH, chance(seed)) for seed in range(20)])
+    changed = torch.stack([corrupt(small, REACH, rng(seed)) for seed in range(20)])
     visible = (changed - small).abs().amax(dim=(1, 2, 3)) > 0.1
     assert visible.float().mean() > 0.5
 
@@ -404,7 +404,7 @@ def test_most_strokes_cover_what_they_cross():
     face[:, 28:36] = 0.0
     window = torch.zeros(1, 64, 64)
     window[:, 16:48, 16:48] = 1
-    lightest = torch.stack([stroke(face, window, 1.0, chance(seed))[:, 28:36].max() for seed in range(20)])
+    lightest = torch.stack([stroke(face, window, 1.0, rng(seed))[:, 28:36].max() for seed in range(20)])
     assert (lightest > 0.1).float().mean() > 0.5
 
 
@@ -423,7 +423,7 @@ def shipped() -> AppraisalNet:
 
 def test_a_grade_says_which_places_of_which_faces_were_changed(shipped: AppraisalNet, face: Tensor):
     faces = (face[None].float() / 255).expand(4, -1, -1, -1)
-    drawn = draw_anomalies(shipped, faces, 1, chance(5))
+    drawn = draw_anomalies(shipped, faces, 1, rng(5))
     assert drawn.grade.shape == (4, 1, 64, 64)
     # Noise of up to 0.02.
     assert (drawn.faces[0] - faces[0]).std() < 0.025
@@ -452,7 +452,7 @@ def test_the_noise_of_a_place_does_not_tell_that_it_was_drawn_upon(
     shipped: AppraisalNet, monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.setattr("mien.models.appraisal.training.tasks.draw_anomaly", blot(0.5))
-    drawn = draw_anomalies(shipped, torch.full((1, 3, 256, 256), 0.5), 0, chance(0)).faces[0]
+    drawn = draw_anomalies(shipped, torch.full((1, 3, 256, 256), 0.5), 0, rng(0)).faces[0]
     inside, outside = drawn[:, 140:160, 80:110].std(), drawn[:, 140:160, 120:150].std()
     assert outside > 0.002
     # 1,800 draws each: their deviations differ by some hundredths.
@@ -465,10 +465,10 @@ def test_untouched_faces_pull_at_the_loss_of_fine_tuning_by_the_share_of_the_sco
     task = FineTuningTask(shipped)
     faces = face[None].expand(4, -1, -1, -1).float() / 255
     with torch.no_grad():
-        pulled = task.loss(faces, chance(0))
+        pulled = task.loss(faces, rng(0))
         monkeypatch.setattr(FineTuningTask, "_pull", 0.0)
-        plain = task.loss(faces, chance(0))
-    drawn = draw_anomalies(shipped, faces, 1, chance(0), draw_camera)
+        plain = task.loss(faces, rng(0))
+    drawn = draw_anomalies(shipped, faces, 1, rng(0), draw_camera)
     with torch.no_grad():
         logit = shipped.verdict(drawn.faces[:1], Features(*(scale[:1] for scale in drawn.features)))
         evidence = shipped.evidence(shipped.in_region(torch.sigmoid(logit)) + 1e-5)
@@ -493,8 +493,8 @@ def test_a_camera_takes_drawn_and_untouched_faces_alike_and_after_the_drawing(
     )
     faces = face[None].expand(2, -1, -1, -1).float() / 255
     camera = Camera(blur=1.2)
-    drawn = draw_anomalies(shipped, faces, 1, chance(0), lambda _: camera)
-    blotted = blot(0.9)(faces[1], torch.zeros(()), chance(0)).face
+    drawn = draw_anomalies(shipped, faces, 1, rng(0), lambda _: camera)
+    blotted = blot(0.9)(faces[1], torch.zeros(()), rng(0)).face
     torch.testing.assert_close(drawn.faces, torch.stack([camera.take(faces[0]), camera.take(blotted)]))
     # What the camera does to both is not an anomaly.
     assert drawn.grade[1, 0, :15].max() < 0.02
@@ -512,7 +512,7 @@ def test_a_thin_red_line_as_bright_as_the_skin_counts_for_more_than_a_grey_one(
             return Anomaly(lined, math.nan)
 
         monkeypatch.setattr("mien.models.appraisal.training.tasks.draw_anomaly", drawn)
-        return draw_anomalies(shipped, faces, 0, chance(0)).grade[0, 0, 37:39, 20:30].mean()
+        return draw_anomalies(shipped, faces, 0, rng(0)).grade[0, 0, 37:39, 20:30].mean()
 
     # By ITU-R BT.601 the red line leaves the brightness as it was; the grey one moves it by as much as the
     # red one moves its channels on average.
@@ -534,7 +534,7 @@ def test_the_grade_of_a_known_severity_makes_the_score_fall_evenly(
 
     monkeypatch.setattr("mien.models.appraisal.training.tasks.draw_anomaly", blackened)
     faces = (face[None].float() / 255).expand(3, -1, -1, -1)
-    grade = draw_anomalies(shipped, faces, 0, chance(0)).grade
+    grade = draw_anomalies(shipped, faces, 0, rng(0)).grade
     evidence = shipped.evidence(shipped.in_region(grade))
     # Severity 0.5 takes 0.3 of the score.
     tolerated = evidence[0] * (1 - 0.3) / 0.3
@@ -587,7 +587,7 @@ def test_the_inpainter_learns_to_put_back_what_is_hidden_because_it_is_anomalous
         return face, face
 
     monkeypatch.setattr(shipped.inpainter, "phases", untouched)
-    loss = InpainterTask(shipped).loss(face[None].expand(2, -1, -1, -1).float() / 255, chance(0))
+    loss = InpainterTask(shipped).loss(face[None].expand(2, -1, -1, -1).float() / 255, rng(0))
     shown, mask = seen[0]
     assert mask[0].max() == 0
     assert mask[1, 0, 145:155, 85:105].min() > 0.9
@@ -599,7 +599,7 @@ def test_the_inpainter_learns_to_put_back_what_is_hidden_because_it_is_anomalous
 
 @given(SEEDS)
 def test_a_window_is_soft_and_lies_in_reach(seed: int):
-    window = random_window(64, REACH, chance(seed))
+    window = random_window(64, REACH, rng(seed))
     assert window.shape == (1, 64, 64)
     assert 0 <= window.min() <= window.max() <= 1
     assert window.max() > 0.5
@@ -622,7 +622,7 @@ def test_a_displacement_of_whole_pixels_is_a_shift(small: Tensor):
 
 
 def test_noise_is_smooth_and_seeded():
-    noise = smooth_noise(2, 3, 64, chance(1))
+    noise = smooth_noise(2, 3, 64, rng(1))
     assert noise.shape == (2, 64, 64)
-    assert torch.equal(noise, smooth_noise(2, 3, 64, chance(1)))
+    assert torch.equal(noise, smooth_noise(2, 3, 64, rng(1)))
     assert (noise[..., 1:] - noise[..., :-1]).abs().max() < 0.5 * noise.abs().max()

@@ -42,50 +42,10 @@ public final class Graph {
                 throw PipelineError("the model gave no array \(tensor.name)")
             }
             let value = try Value(array)
-            guard value.numbers.count == tensor.shape.reduce(1, *) else {
+            guard value.numbers.count == tensor.count else {
                 throw PipelineError("\(tensor.name) has \(value.numbers.count) numbers, not \(tensor.shape)")
             }
             outputs[tensor.name] = value
-        }
-        return outputs
-    }
-}
-
-/// The graphs of one variant on one choice of compute units.
-public final class Pipeline {
-    public let graphs: [String: Graph]
-    private let served: [String]
-
-    /// Load models that were compiled before.
-    public init(_ spec: Spec, compiled: [String: URL], units: MLComputeUnits) throws {
-        var loaded = [String: Graph]()
-        for (name, graph) in spec.graphs {
-            guard let model = compiled[name] else { throw PipelineError("there is no model \(name)") }
-            loaded[name] = try Graph(compiled: model, spec: graph, units: units)
-        }
-        graphs = loaded
-        served = spec.served
-    }
-
-    /// Find a graph.
-    public func graph(_ name: String) throws -> Graph {
-        guard let graph = graphs[name] else { throw PipelineError("there is no graph \(name)") }
-        return graph
-    }
-
-    /// Run what an app runs on the pipeline's inputs, each model fed by those before it; returns all outputs.
-    public func run(_ inputs: [String: MLFeatureValue]) throws -> [String: Value] {
-        try run(served[...], inputs)
-    }
-
-    /// Run graphs in a row, each fed by those before it; returns all that they make.
-    public func run(_ names: ArraySlice<String>, _ known: [String: MLFeatureValue]) throws -> [String: Value] {
-        var features = known
-        var outputs = [String: Value]()
-        for name in names {
-            let found = try graph(name).predict(features)
-            features.merge(found) { $1 }
-            outputs.merge(try graph(name).read(found)) { $1 }
         }
         return outputs
     }

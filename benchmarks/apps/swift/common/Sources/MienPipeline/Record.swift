@@ -18,6 +18,7 @@ public struct Record: Encodable {
     public let peak_memory_bytes: Int
     public let notes: [String]
     public let scores: [ScoreError]
+    public let photographs: [PhotographError]
 }
 
 /// How far the outputs are from the float pipeline's, each in its own units.
@@ -30,23 +31,40 @@ public struct ScoreError: Encodable {
     public let differences: [String: Double?]
 
     init(golden: Golden, from: String, expected: [String: Value], found: [String: Value]) throws {
-        var differences = [String: Double?]()
-        for (name, value) in found {
-            guard let known = expected[name]?.numbers, known.count == value.numbers.count else {
-                throw PipelineError("\(golden.name) has no tensor \(name) of \(value.numbers.count) numbers")
-            }
-            var largest = 0.0
-            for (one, other) in zip(known, value.numbers) {
-                let error = abs(one - other)
-                // Once NaN, always NaN: no comparison with it holds.
-                if !(error <= largest) { largest = largest.isNaN ? largest : error }
-            }
-            differences.updateValue(largest.isFinite ? largest : nil, forKey: name)
-        }
         self.golden = golden.name
         self.from = from
-        self.differences = differences
+        differences = try largestDifferences(golden, expected: expected, found: found)
     }
+}
+
+/// How far inputs and outputs are from the float pipeline's where an app began with the photograph of a golden input.
+///
+/// `skipped` are the stages that were left out, `changed` the outputs of other bits than when none is; a finding is nil
+/// when it is not a finite number.
+public struct PhotographError: Encodable {
+    public let golden: String
+    public let differences: [String: Double?]
+    public let skipped: [String]
+    public let changed: [String]
+    public let findings: [String: Double?]
+}
+
+/// The largest difference of each tensor; nil when it is not a finite number.
+func largestDifferences(_ golden: Golden, expected: [String: Value], found: [String: Value]) throws -> [String: Double?] {
+    var differences = [String: Double?]()
+    for (name, value) in found {
+        guard let known = expected[name]?.numbers, known.count == value.numbers.count else {
+            throw PipelineError("\(golden.name) has no tensor \(name) of \(value.numbers.count) numbers")
+        }
+        var largest = 0.0
+        for (one, other) in zip(known, value.numbers) {
+            let error = abs(one - other)
+            // Once NaN, always NaN: no comparison with it holds.
+            if !(error <= largest) { largest = largest.isNaN ? largest : error }
+        }
+        differences.updateValue(largest.isFinite ? largest : nil, forKey: name)
+    }
+    return differences
 }
 
 /// What was measured on.

@@ -65,10 +65,12 @@ public enum Value {
         }
     }
 
-    /// The numbers, of which pixels have none.
+    /// The numbers in their order; those of a picture channels second, as maps have them.
     public var numbers: [Double] {
         switch self {
-        case .pixels: return []
+        case let .pixels(bytes, width, height, channels):
+            let places = width * height
+            return (0..<channels * places).map { Double(bytes[$0 % places * channels + $0 / places]) }
         case let .floats(numbers, _): return numbers.map { Double($0) }
         case let .integers(numbers, _): return numbers.map { Double($0) }
         }

@@ -22,16 +22,23 @@ final class BenchTests: XCTestCase {
     func testEveryVariantOnEveryComputeUnit() async throws {
         let folder = try payload()
         let spec = try Spec.read(folder)
+        let pipeline = try PipelineBundle(folder)
         // Where to keep the outputs of Apple's runtime; unset on a phone.
         let output = ProcessInfo.processInfo.environment["MIEN_OUTPUT"].map { URL(fileURLWithPath: $0) }
         XCTAssertFalse(spec.variants.isEmpty)
         for variant in spec.variants {
-            let bench = try await Bench(spec, folder, variant)
+            let bench = try await Bench(spec, pipeline, variant)
             for (name, units) in computeUnits {
                 let record = try bench.measure(name, units, output: output)
                 try report(record)
                 for score in record.scores {
-                    check(score, variant, name)
+                    let place = "\(variant.name) on \(name), \(score.golden) from \(score.from)"
+                    check(score.differences, variant.limits, place)
+                }
+                for photograph in record.photographs {
+                    let place = "\(variant.name) on \(name), \(photograph.golden) from its photograph"
+                    check(photograph.differences, variant.limits, place)
+                    XCTAssertEqual(photograph.changed, [], "\(place): changed by the early exit")
                 }
             }
         }
@@ -44,17 +51,16 @@ final class BenchTests: XCTestCase {
         print("MIEN \(line)")
     }
 
-    private func check(_ score: ScoreError, _ variant: Variant, _ units: String) {
-        for (tensor, limit) in variant.limits {
-            let place = "\(variant.name) on \(units), \(score.golden) from \(score.from): \(tensor)"
+    private func check(_ differences: [String: Double?], _ limits: [String: Double], _ place: String) {
+        for (tensor, limit) in limits {
             // A stage in the middle may make it no more; the reader of the results asks for all that must be there.
-            guard let difference = score.differences[tensor] else { continue }
+            guard let difference = differences[tensor] else { continue }
             // A difference that is not a number is nil, and fails.
             guard let largest = difference else {
-                XCTFail("\(place) is not a number")
+                XCTFail("\(place): \(tensor) is not a number")
                 continue
             }
-            XCTAssertLessThanOrEqual(largest, limit, place)
+            XCTAssertLessThanOrEqual(largest, limit, "\(place): \(tensor)")
         }
     }
 }

@@ -1,12 +1,17 @@
 package android.os;
 
+/** No phone, and says so: its hardware is that of an emulator. */
 public class Build {
-    public static final String MANUFACTURER = null;
-    public static final String MODEL = null;
-    public static final String HARDWARE = null;
-    public static final String[] SUPPORTED_ABIS = null;
+    public static final String MANUFACTURER = name("stand-in");
+    public static final String MODEL = name("JVM");
+    public static final String HARDWARE = name("goldfish");
+    public static final String[] SUPPORTED_ABIS = {"x86_64"};
 
     public static class VERSION {
-        public static final int SDK_INT = 0;
+        public static final int SDK_INT = 1;
+    }
+
+    private static String name(String name) {
+        return name;
     }
 }

@@ -1,5 +1,8 @@
 package android.util;
 
 public final class Log {
-    public static native int i(String tag, String message);
+    public static int i(String tag, String message) {
+        System.out.println(message);
+        return 0;
+    }
 }

@@ -1,5 +1,7 @@
 package org.junit;
 
 public class Assert {
-    public static native void assertTrue(String message, boolean condition);
+    public static void assertTrue(String message, boolean condition) {
+        if (!condition) throw new AssertionError(message);
+    }
 }

@@ -18,7 +18,7 @@ import org.junit.runner.RunWith
  * Measures every variant on every unit of this phone, and checks what it makes of the golden inputs.
  *
  * Each measurement is one line of the log with the tag MIEN, a JSON object. Times are in milliseconds: of each model,
- * and from the bytes of the inputs to all outputs.
+ * and from the bytes of the inputs to all outputs, with no stage left out.
  */
 @RunWith(AndroidJUnit4::class)
 class BenchTest {
@@ -27,21 +27,20 @@ class BenchTest {
     @Test
     fun everyVariantOnEveryUnit() {
         val wrong = mutableListOf<String>()
-        for (variant in spec.variants) {
-            for (unit in ComputeUnit.values()) wrong += measure(variant, unit)
+        for (measured in spec.measured) {
+            for (unit in ComputeUnit.values()) wrong += measure(measured, unit)
         }
         assertTrue(wrong.joinToString("; "), wrong.isEmpty())
     }
 
-    /** Measure, report, and say which tensors are off by more than their gate. */
-    private fun measure(variant: Variant, unit: ComputeUnit): List<String> {
-        val record = about(variant, unit)
+    /** Measure, report, and say what is off by more than its gate. */
+    private fun measure(measured: Measured, unit: ComputeUnit): List<String> {
+        val record = about(measured.variant, unit)
         if (!unit.isAvailable()) return report(record.put("refused", "not known to work on this phone"))
-        val models = spec.models(variant)
         val start = SystemClock.elapsedRealtimeNanos()
         val pipeline =
             try {
-                Pipeline(models, unit)
+                Pipeline(spec.bundle, measured.variant, unit)
             } catch (error: IllegalArgumentException) {
                 // A GPU may refuse a graph; a processor must not.
                 if (unit == ComputeUnit.CPU) throw error
@@ -51,7 +50,7 @@ class BenchTest {
         return pipeline.use {
             time(it, record)
             record.put("peak_memory_bytes", peakMemory())
-            compare(it, variant, record).also { report(record) }
+            compare(it, measured, record).also { report(record) }
         }
     }
 
@@ -60,8 +59,8 @@ class BenchTest {
         val runs = List(1 + spec.warmup + spec.runs) { timedRun(pipeline, inputs) }
         val measured = runs.drop(1 + spec.warmup)
         val models = JSONObject()
-        for ((place, graph) in pipeline.graphs.withIndex()) {
-            models.put(graph.model.name, JSONArray(measured.map { it[place] }))
+        for ((place, graph) in pipeline.served.withIndex()) {
+            models.put(graph.stage.name, JSONArray(measured.map { it[place] }))
         }
         record
             .put("first_ms", runs.first().last())
@@ -74,7 +73,7 @@ class BenchTest {
         val known = inputs.toMutableMap()
         val begin = SystemClock.elapsedRealtimeNanos()
         val times =
-            pipeline.graphs.map {
+            pipeline.served.map {
                 val start = SystemClock.elapsedRealtimeNanos()
                 known += it.run(known)
                 since(start)
@@ -82,26 +81,59 @@ class BenchTest {
         return times + since(begin)
     }
 
-    /** Compare with the float pipeline: the largest difference of each output; some have a gate. */
-    private fun compare(pipeline: Pipeline, variant: Variant, record: JSONObject): List<String> {
-        val wrong = mutableListOf<String>()
-        val scores = JSONArray()
-        for (golden in spec.goldens) {
-            val found = pipeline.run(spec.inputs(golden))
-            val differences = JSONObject()
-            for (name in spec.outputs.keys) {
-                val largest = difference(spec.expected(golden, name), spec.numbers(name, found.getValue(name)))
-                differences.put(name, number(largest))
-                val limit = variant.limits[name] ?: continue
-                // What is not a number is never within the gate.
-                if (!(largest <= limit)) {
-                    wrong += "${variant.name} on ${record.get("unit")}, ${golden.name}: $name is off by $largest"
+    /** Compare with the float pipeline, from the tensors of golden inputs and from their photographs on. */
+    private fun compare(pipeline: Pipeline, measured: Measured, record: JSONObject): List<String> {
+        val scores = spec.goldens.map { Comparison(pipeline, measured, it, spec.inputs(it), spec.outputs) }
+        val photographs =
+            spec.goldens.mapNotNull { golden ->
+                val file = golden.photograph ?: return@mapNotNull null
+                val prepared = pipeline.prepare(spec.photograph(file))
+                Comparison(pipeline, measured, golden, prepared.inputs, spec.bundle.inputs + spec.outputs).also {
+                    it.record.put("findings", findings(prepared))
                 }
             }
-            scores.put(JSONObject().put("golden", golden.name).put("differences", differences))
-        }
-        record.put("scores", scores)
-        return wrong
+        record.put("scores", JSONArray(scores.map { it.record }))
+        if (photographs.isNotEmpty()) record.put("photographs", JSONArray(photographs.map { it.record }))
+        return (scores + photographs).flatMap { it.wrong }.map { "${record.get("unit")}, $it" }
+    }
+
+    private fun findings(prepared: Prepared): JSONObject {
+        val found = JSONObject()
+        for (finding in prepared.findings) found.put(finding.measure, number(finding.value))
+        return found
+    }
+
+    /** What a pipeline makes of inputs, beside the float pipeline's tensors of a golden input. */
+    private inner class Comparison(
+        pipeline: Pipeline,
+        measured: Measured,
+        golden: Golden,
+        inputs: Map<String, ByteBuffer>,
+        names: List<String>,
+    ) {
+        private val rating = pipeline.rate(inputs)
+        private val made = names.associateWith { read(rating, it) }
+        private val changed = if (rating.skipped.isEmpty()) emptyList() else changed(pipeline.rateInFull(inputs))
+        private val differences = made.mapValues { (name, values) -> difference(spec.expected(golden, name), values) }
+
+        val record: JSONObject =
+            JSONObject()
+                .put("golden", golden.name)
+                .put("differences", JSONObject(differences.mapValues { number(it.value) }))
+                .put("skipped", JSONArray(rating.skipped))
+                .put("changed", JSONArray(changed))
+
+        /** What is off by more than its gate; what is not a number is never within one. */
+        val wrong =
+            measured.limits
+                .filter { (name, limit) -> !(differences.getValue(name) <= limit) }
+                .map { (name, _) -> "${measured.variant.name}, ${golden.name}: $name is off by ${differences[name]}" } +
+                changed.map { "${measured.variant.name}, ${golden.name}: the early exit changes $it" }
+
+        private fun read(rating: Rating, name: String) = spec.bundle.tensor(name).numbers(rating.tensors.getValue(name))
+
+        /** Name what another rating has other bits of. */
+        private fun changed(other: Rating) = made.keys.filter { !made.getValue(it).contentEquals(read(other, it)) }
     }
 
     /** The largest difference; NaN where one is not a number, which maxOf keeps. */

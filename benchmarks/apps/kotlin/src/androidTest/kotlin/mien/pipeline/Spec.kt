@@ -1,23 +1,22 @@
 package mien.pipeline
 
 import android.content.res.AssetManager
+import android.graphics.BitmapFactory
 import java.nio.ByteBuffer
-import java.nio.ByteOrder
 import org.json.JSONArray
 import org.json.JSONObject
 
-/** One precision: the asset of each model by the model's name, and the largest error of each gated tensor. */
-class Variant(val name: String, val models: Map<String, String>, val limits: Map<String, Double>)
+/** What is measured: a variant of the bundle, and the largest error of each gated tensor. */
+class Measured(val variant: Variant, val limits: Map<String, Double>)
 
-/** A golden input: assets with the float pipeline's tensors by name. */
-class Golden(val name: String, val tensors: Map<String, String>)
+/** A golden input: assets with the float pipeline's tensors by name, and the photograph that they are of, if any. */
+class Golden(val name: String, val tensors: Map<String, String>, val photograph: String?)
 
-/** A model of the pipeline by the names of its tensors. */
-class Stage(val name: String, val inputs: List<String>, val outputs: List<String>)
-
-/** What the generator says of a bundle, read from the asset `mien/spec.json`. */
+/** The bundle in the app's assets, and what the generator says of it in the asset `mien/spec.json`. */
 class Spec(private val assets: AssetManager) {
-    private val json = JSONObject(String(bytes("mien/spec.json")))
+    private val json = JSONObject(String(bytes("spec.json")))
+
+    val bundle = Bundle { assets.open("$ROOM/$it") }
 
     /** Identity of everything that was generated; each result repeats it. */
     val id: String = json.getString("id")
@@ -26,64 +25,45 @@ class Spec(private val assets: AssetManager) {
     val warmup = json.getInt("warmup")
     val runs = json.getInt("runs")
 
-    /** The tensors that go in, and the types of those that come out, as numpy names them. */
-    val inputs = strings(json.getJSONArray("inputs"))
-    val outputs = texts(json.getJSONObject("outputs"))
-    val stages =
-        objects(json.getJSONArray("stages")).map {
-            Stage(it.getString("name"), strings(it.getJSONArray("inputs")), strings(it.getJSONArray("outputs")))
-        }
-    val variants =
+    val outputs = bundle.served.flatMap { it.outputs }
+    val measured =
         objects(json.getJSONArray("variants")).map { variant ->
             val limits = variant.getJSONObject("limits")
-            Variant(
-                variant.getString("name"),
-                texts(variant.getJSONObject("models")),
-                names(limits).associateWith { limits.getDouble(it) },
-            )
+            Measured(bundle.variant(variant.getString("name")), names(limits).associateWith { limits.getDouble(it) })
         }
     val goldens =
-        objects(json.getJSONArray("goldens")).map {
-            Golden(it.getString("name"), texts(it.getJSONObject("tensors")))
+        objects(json.getJSONArray("goldens")).map { golden ->
+            val tensors = golden.getJSONObject("tensors")
+            Golden(
+                golden.getString("name"),
+                names(tensors).associateWith { tensors.getString(it) },
+                if (golden.isNull("photograph")) null else golden.getString("photograph"),
+            )
         }
 
-    fun models(variant: Variant) =
-        stages.map { Model(it.name, it.inputs, it.outputs, direct(variant.models.getValue(it.name))) }
+    fun inputs(golden: Golden) = bundle.inputs.associateWith { direct(golden.tensors.getValue(it)) }
 
-    fun inputs(golden: Golden) = inputs.associateWith { direct(golden.tensors.getValue(it)) }
+    fun photograph(file: String): Photograph =
+        Photograph.of(assets.open("$ROOM/$file").use { BitmapFactory.decodeStream(it) })
 
     /** Read a float tensor of a golden input as numbers. */
-    fun expected(golden: Golden, name: String) = numbers(name, direct(golden.tensors.getValue(name)))
+    fun expected(golden: Golden, name: String) = bundle.tensor(name).numbers(direct(golden.tensors.getValue(name)))
 
-    /** Read a tensor as numbers, by its type. */
-    fun numbers(name: String, buffer: ByteBuffer): DoubleArray {
-        val type = outputs.getValue(name)
-        val size = if (type == "uint8") 1 else Int.SIZE_BYTES
-        return DoubleArray(buffer.capacity() / size) {
-            when (type) {
-                "float32" -> buffer.getFloat(it * size).toDouble()
-                "int32" -> buffer.getInt(it * size).toDouble()
-                "uint8" -> (buffer.get(it).toInt() and 0xff).toDouble()
-                else -> throw IllegalArgumentException("$name is $type, which is not read here")
-            }
-        }
-    }
-
-    private fun bytes(asset: String): ByteArray = assets.open(asset).use { it.readBytes() }
+    private fun bytes(file: String): ByteArray = assets.open("$ROOM/$file").use { it.readBytes() }
 
     /** Read an asset into memory that LiteRT takes; numbers in assets are little-endian, as phones are. */
-    private fun direct(asset: String): ByteBuffer {
-        val bytes = bytes(asset)
-        val buffer = ByteBuffer.allocateDirect(bytes.size).order(ByteOrder.nativeOrder())
+    private fun direct(file: String): ByteBuffer {
+        val bytes = bytes(file)
+        val buffer = room(bytes.size)
         buffer.put(bytes).rewind()
         return buffer
     }
 
     private fun objects(array: JSONArray) = List(array.length()) { array.getJSONObject(it) }
 
-    private fun strings(array: JSONArray) = List(array.length()) { array.getString(it) }
+    private fun names(values: JSONObject) = values.keys().asSequence().map { it.toString() }.toList()
 
-    private fun names(values: JSONObject) = values.keys().asSequence().toList()
-
-    private fun texts(values: JSONObject) = names(values).associateWith { values.getString(it) }
+    private companion object {
+        const val ROOM = "mien"
+    }
 }

@@ -3,5 +3,7 @@ package androidx.test.platform.app;
 import android.app.Instrumentation;
 
 public final class InstrumentationRegistry {
-    public static native Instrumentation getInstrumentation();
+    public static Instrumentation getInstrumentation() {
+        return new Instrumentation();
+    }
 }

@@ -1,4 +1,4 @@
-// A stand-in for the part of CoreVideo that the measuring package uses, so that it compiles and runs
+// A stand-in for the part of CoreVideo that the Swift package uses, so that it compiles and runs
 // where there is no CoreVideo. It is no evidence of what Apple's does.
 import Foundation
 
@@ -18,12 +18,13 @@ public struct CVPixelBufferLockFlags: OptionSet, Sendable {
 }
 
 public final class CVPixelBuffer {
-    public let width, height, stride: Int
+    public let width, height, bytesPerPixel, stride: Int
     public let base: UnsafeMutableRawPointer
 
-    init(_ width: Int, _ height: Int) {
+    init(_ width: Int, _ height: Int, _ bytesPerPixel: Int) {
+        (self.width, self.height, self.bytesPerPixel) = (width, height, bytesPerPixel)
         // Rows are padded, as Apple's are.
-        (self.width, self.height, stride) = (width, height, width * 4 + 64)
+        stride = width * bytesPerPixel + 64
         base = .allocate(byteCount: stride * height, alignment: 64)
     }
 
@@ -34,8 +35,9 @@ public func CVPixelBufferCreate(
     _ allocator: Int?, _ width: Int, _ height: Int, _ format: OSType, _ attributes: CFDictionary?,
     _ made: UnsafeMutablePointer<CVPixelBuffer?>
 ) -> CVReturn {
-    guard format == kCVPixelFormatType_32BGRA else { return -6680 }
-    made.pointee = CVPixelBuffer(width, height)
+    let sizes = [kCVPixelFormatType_32BGRA: 4, kCVPixelFormatType_OneComponent8: 1]
+    guard let size = sizes[format] else { return -6680 }
+    made.pointee = CVPixelBuffer(width, height, size)
     return kCVReturnSuccess
 }
 

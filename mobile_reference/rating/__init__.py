@@ -1,0 +1,1 @@
+"""Rating many photographs: what is read, which processes share it, and where the rows go."""

@@ -1,0 +1,1 @@
+"""The way of a checkpoint through an export: which modules hand it on, as a traced run tells."""
