@@ -2,8 +2,8 @@
 
 XNNPACK takes its half-float kernels by itself on ARM alone. On x86 it has them too, of F16C and AVX2, but
 must be made to take them, which LiteRT's ``CompiledModel`` can. Those round what they make to half floats,
-and may keep sums in more digits than ARM's do. Some operations, as the resizing of maps, and what lies behind
-them stay float32 on both.
+and may keep sums in more digits than ARM's do. On both some work stays float32, as what follows the bilinear
+resizing of a map.
 """
 
 from collections.abc import Sequence
