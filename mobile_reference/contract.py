@@ -144,7 +144,7 @@ class GateSpec:
     """What is asked of a tensor: ``metric`` within a limit by variant, else by precision, else for ``ANY``.
 
     ``over`` tells whether it holds for ``EACH`` input or over a ``SET``. The precisions of ``LIKE_INT8`` have
-    the limit of ``INT8`` where they have none of their own.
+    the limit of ``INT8`` where they have none of their own, those of ``LIKE_FP16`` that of ``FP16``.
     """
 
     tensor: str
