@@ -39,7 +39,8 @@ class _Affine:
 def shift_first(model: bytes) -> bytes:
     """Shift first what a chain of constants scales and then shifts.
 
-    Constants are one number or one for each channel, the last axis. Operations that pick rows and columns may stand between.
+    Constants are one number or one for each channel, the last axis. Operations that pick rows and columns
+    may stand between.
     A shift that halves do not hold to a half stays where it is.
     """
     parsed = parse(model)
