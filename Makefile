@@ -11,7 +11,7 @@ PYTEST := OMP_WAIT_POLICY=passive $(PY) -m pytest --numprocesses=auto --maxproce
   --no-loadscope-reorder
 PORTRAITS := $(wildcard models/appraisal/samples/nobody-0[1-6]*.jpg)
 
-.PHONY: demo small-bundle figures speed goals replay test test-all test-fast mutants fuzz fuzz-long other-torch dist docs lint setup clean
+.PHONY: demo small-bundle figures speed goals replay test test-all test-fast mutants fuzz fuzz-long other-torch test-ray dist docs lint setup clean
 
 demo: $(READY)
 	@mkdir -p $(DEMO)
@@ -78,6 +78,10 @@ fuzz-long: $(READY)
 # TORCH=2.9.1: tests of users' own pipelines with another PyTorch, in an environment of its own.
 other-torch: $(READY)
 	@$(PY) -m tests.other_torch $(TORCH)
+
+# A Ray cluster of this machine, in an environment of its own. SEED=N: when which process is killed.
+test-ray: $(READY)
+	@$(PY) -m tests.cluster
 
 lint: $(READY)
 	@echo "== lint"

@@ -120,5 +120,6 @@ def _check_tensors(pipeline: PipelineSpec) -> None:
                 f"{name} is {tensor.dtype}; Core ML takes {' and '.join(_NUMBERS)}, and pictures of uint8"
             )
         if image and not tensor.image:
-            shape = list(tensor.channels_second)
-            raise UsageError(f"{name} is {shape} of pixels; Core ML takes single RGB and grey pictures")
+            raise UsageError(
+                f"{name} is {list(tensor.shape)} of pixels; Core ML takes single RGB and grey pictures"
+            )

@@ -77,7 +77,7 @@ def measure(ways: Sequence[Way], files: Sequence[Path], side: int, rounds: int) 
     taken: dict[str, list[tuple[float, float, int]]] = {way.name: [] for way in ways}
     for _ in range(rounds):
         for way in ways:
-            taken[way.name].append(_taken([*way.command, *map(str, files)]))
+            taken[way.name].append(taken_by([*way.command, *map(str, files)]))
     for way in ways:
         walls, cpus, memories = zip(*taken[way.name], strict=True)
         yield Cost(
@@ -85,13 +85,17 @@ def measure(ways: Sequence[Way], files: Sequence[Path], side: int, rounds: int) 
         )
 
 
-def _taken(command: Sequence[str]) -> tuple[float, float, int]:
-    """Run a command; return seconds of the clock and of processors, and the largest process in bytes."""
+def taken_by(command: Sequence[str], expected: int = 0) -> tuple[float, float, int]:
+    """Run a command; return seconds of the clock and of processors, and the largest process in bytes.
+
+    Raises:
+        UsageError: its exit code is not the ``expected`` one.
+    """
     start = time.monotonic()
     with tempfile.TemporaryFile() as said:
         process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=said)  # noqa: S603 - our own
         _, status, usage = os.wait4(process.pid, 0)
-        if os.waitstatus_to_exitcode(status):
+        if os.waitstatus_to_exitcode(status) != expected:
             said.seek(0)
             words = said.read().decode(errors="replace").strip()[-300:]
             raise UsageError(f"{' '.join(command[:6])} ... ended with {status}: {words}")

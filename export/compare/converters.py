@@ -13,7 +13,7 @@ from mien.export.running.jobs import Progress
 from mien.export.tflite.conversion import convert_float
 from mien.export.tflite.converters import CONVERTERS, Convert, Converter
 from mien.export.tflite.interpreter import Runner
-from mien.export.tflite.passes.deduplicate_buffers import share_constants
+from mien.export.tflite.passes.deduplicate_buffers import deduplicate_buffers
 from mien.export.tflite.samples import load_samples
 from mien.mobile_reference.tflite.flatbuffer import MOVES, operation_names
 from mien.models.sources import Source, open_pipeline
@@ -103,7 +103,7 @@ def _prove(convert: Convert, name: str, source: Source, traces: Path, work: Path
     """Make ``work``/<graph>.tflite, proven, as an export would; runs in a process of its own."""
     one = component(open_pipeline(source), name)
     model = convert_float(convert, one, source, load_samples(traces), work)
-    model.write_bytes(share_constants(model.read_bytes()))
+    model.write_bytes(deduplicate_buffers(model.read_bytes()))
 
 
 def _measured(one: Component, attempts: Iterable[Attempt], folder: Path) -> Iterator[Attempt]:

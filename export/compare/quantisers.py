@@ -15,15 +15,15 @@ from safetensors.numpy import load_file, save_file
 from mien.export.component import Component, component
 from mien.export.environments import TENSORFLOW
 from mien.export.errors import ConversionError
+from mien.export.plan import convert_tflite, float_file, round_weights
 from mien.export.running.isolation import Limits, run_isolated
 from mien.export.running.jobs import Progress
-from mien.export.running.plan import convert_tflite, float_file, round_weights
 from mien.export.tflite.converters import CONVERTERS, tf_converter
 from mien.export.tflite.converters.onnx2tf_program import quantise_saved_model, run_onnx2tf
 from mien.export.tflite.converters.onnx_graph import to_onnx
 from mien.export.tflite.interpreter import Runner
 from mien.export.tflite.quantise import as_statistics, quantised
-from mien.export.tflite.ranges import Method, ranges_by, spreads
+from mien.export.tflite.ranges import Method, histograms, ranges_by
 from mien.export.tflite.samples import load_samples
 from mien.export.tflite.signature import order_by_signature
 from mien.mobile_reference.output.json_text import json_text
@@ -99,7 +99,9 @@ def by_quantiser(subject: NamedModel, folder: Path) -> None:
     from ai_edge_quantizer import quantizer, recipe
 
     model = float_file(folder, subject.model).read_bytes()
-    ranges = ranges_by(Method.MIN_MAX, spreads(subject.component(), model, load_samples(folder / "traces")))
+    ranges = ranges_by(
+        Method.MIN_MAX, histograms(subject.component(), model, load_samples(folder / "traces"))
+    )
     job = quantizer.Quantizer(bytearray(model))
     job.load_quantization_recipe(recipe.static_wi8_ai8())
     _target(folder, "ai-edge-quantizer").write_bytes(quantised(job, as_statistics(model, ranges)))

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mien.export.tflite.products import products as tflite_products
-from mien.export.tflite.ranges import Range, hulls
+from mien.export.tflite.ranges import Range, joined_ranges
 from mien.export.weights.gptq import scales
 from mien.mobile_reference.coreml import load_package
 from mien.mobile_reference.coreml.products import Product, products
@@ -50,7 +50,7 @@ def ranges_of_products(found: Sequence[Product], known: Sequence[WeightsRange]) 
     Weights that are the same but for a factor of each channel are the same here: what they read is. A product
     that runs again has one range for all runs. One without a range is left out.
     """
-    return hulls((one.operation.name, reach) for one in found for reach in _reaches(one, known))
+    return joined_ranges((one.operation.name, reach) for one in found for reach in _reaches(one, known))
 
 
 def _reaches(product: Product, known: Sequence[WeightsRange]) -> Iterator[Range]:
@@ -65,7 +65,7 @@ def ranges_of_tensors(package: Path, by_product: Mapping[str, Range]) -> dict[st
     program = load_package(package)
     found = products(program.functions[program.default_function])
     readers = (one for one in found if one.operation.name in by_product)
-    return hulls((one.source, by_product[one.operation.name]) for one in readers)
+    return joined_ranges((one.source, by_product[one.operation.name]) for one in readers)
 
 
 def quantise_activations(package: Path, by_product: Mapping[str, Range]) -> dict[str, Range]:

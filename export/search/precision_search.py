@@ -14,9 +14,9 @@ import numpy as np
 
 from mien.export.component import component
 from mien.export.errors import ExportError
+from mien.export.plan import ROUNDINGS, float_model
 from mien.export.running.isolation import Limits, run_isolated
 from mien.export.running.jobs import Progress
-from mien.export.running.plan import ROUNDINGS, float_model
 from mien.export.tflite.precision import stored_assignment, write_assignments
 from mien.export.tflite.samples import load_samples
 from mien.export.variants import ASSIGNED
@@ -90,11 +90,11 @@ def _subject(
         whole.name,
         folder / "model.tflite",
         folder / "inputs.npy",
-        folder / "spreads.json",
+        folder / "histograms.json",
         folder / "roundings.safetensors",
         folder / "trials",
     )
-    if not subject.spreads.exists():
+    if not subject.histograms.exists():
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(parents=True)
         np.save(subject.faces, inputs)
@@ -106,13 +106,13 @@ def _subject(
 
 
 def _watch(source: Source, traces: Path, subject: SearchedModel) -> None:
-    from mien.export.tflite.ranges import spreads, write_spreads
+    from mien.export.tflite.ranges import histograms, write_histograms
 
     samples = load_samples(traces)
     one = component(open_pipeline(source), subject.name)
     made = float_model(one, source, samples, subject.model.parent / "work")
     made.replace(subject.model)
-    # The spreads come last: where they are, everything is.
-    partial_file = subject.spreads.with_suffix(".partial")
-    write_spreads(spreads(one, subject.model.read_bytes(), samples), partial_file)
-    partial_file.replace(subject.spreads)
+    # The histograms come last: where they are, everything is.
+    partial_file = subject.histograms.with_suffix(".partial")
+    write_histograms(histograms(one, subject.model.read_bytes(), samples), partial_file)
+    partial_file.replace(subject.histograms)

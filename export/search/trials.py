@@ -23,7 +23,7 @@ from mien.export.running.isolation import converter_context, own_group
 from mien.export.tflite.interpreter import Runner
 from mien.export.tflite.precision import Assignment
 from mien.export.tflite.quantise import quantise, seen_by_converted
-from mien.export.tflite.ranges import Spreads, read_spreads
+from mien.export.tflite.ranges import Histograms, read_histograms
 from mien.export.weights.gptq import read_roundings
 from mien.mobile_reference.output.json_text import json_text
 from mien.models.sources import Source, open_pipeline
@@ -43,15 +43,15 @@ class SearchedModel:
     """What is searched: a float model, and what belongs to it.
 
     ``name`` is that of the model in the pipeline that comes from ``source``. ``faces`` [K, H, W, 3] are its
-    inputs, ``spreads`` those of its tensors over them, ``roundings`` its weights. All are files, since other
-    processes read them; ``work`` keeps what was measured.
+    inputs, ``histograms`` those of its tensors over them, ``roundings`` its weights. All are files, since
+    other processes read them; ``work`` keeps what was measured.
     """
 
     source: Source
     name: str
     model: Path
     faces: Path
-    spreads: Path
+    histograms: Path
     roundings: Path
     work: Path
 
@@ -78,7 +78,7 @@ class Bench:
     def __init__(self, subject: SearchedModel, workers: int) -> None:
         self.subject = subject
         self.pool = ProcessPoolExecutor(workers, converter_context(), own_group)
-        files = (subject.model, subject.faces, subject.spreads, subject.roundings)
+        files = (subject.model, subject.faces, subject.histograms, subject.roundings)
         parts = [path.read_bytes() for path in files]
         parts.append(version("ai-edge-quantizer").encode())
         self.state = sha256(b"".join(sha256(part).digest() for part in parts)).hexdigest()
@@ -121,7 +121,7 @@ class Bench:
 def _measure(subject: SearchedModel, model: Model, faces: tuple[int, ...], file: Path) -> None:
     """Quantise, rate the faces, and write the scores; a stopped search finds whole files alone."""
     rounded = read_roundings(subject.roundings)
-    found = _SPREADS[model.ranges](subject, model.assignment)
+    found = _HISTOGRAMS[model.ranges](subject, model.assignment)
     content = quantise(subject.model, model.assignment, found, rounded)
     runner = Runner(content)
     pictures = with_mirrored(np.load(subject.faces))
@@ -140,12 +140,12 @@ def with_mirrored(faces: NDArray[np.uint8]) -> NDArray[np.uint8]:
     return np.concatenate([faces, faces[:, :, ::-1]])
 
 
-def _stretched(reach: float, subject: SearchedModel, assignment: Assignment) -> Spreads:
+def _stretched(reach: float, subject: SearchedModel, assignment: Assignment) -> Histograms:
     """Return what was found as if values were ``reach`` times as large."""
-    return {name: one.stretched(reach) for name, one in read_spreads(subject.spreads).items()}
+    return {name: one.stretched(reach) for name, one in read_histograms(subject.histograms).items()}
 
 
-def _converted(subject: SearchedModel, assignment: Assignment) -> Spreads:
+def _converted(subject: SearchedModel, assignment: Assignment) -> Histograms:
     """Return what an export will find for an assignment."""
     one = component(open_pipeline(subject.source), subject.name)
     samples = [{one.inputs[0]: face[None]} for face in np.load(subject.faces)]
@@ -153,7 +153,7 @@ def _converted(subject: SearchedModel, assignment: Assignment) -> Spreads:
     return seen_by_converted(one, subject.model, assignment, rounded, samples, samples)
 
 
-_SPREADS: Mapping[Ranges, Callable[[SearchedModel, Assignment], Spreads]] = {
+_HISTOGRAMS: Mapping[Ranges, Callable[[SearchedModel, Assignment], Histograms]] = {
     Ranges.FOUND: partial(_stretched, 1.0),
     Ranges.WIDER: partial(_stretched, 1.03),
     Ranges.NARROWER: partial(_stretched, 0.98),

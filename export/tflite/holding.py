@@ -16,9 +16,10 @@ from mien.export.whole_numbers import share_changed
 
 from .blocks import find_blocks
 from .interpreter import Runner
+from .needed import room_for_others
 from .precision import HALF, REST, Assignment, Choice, Precision
 from .quantise import quantise, seen_by_converted
-from .ranges import Arrays, Method, with_headroom
+from .ranges import Arrays, Method
 
 # Of an output's span, and its correlation with float's: half of what gates allow int8 that state no limit,
 # since other inputs err more than those that gave the ranges.
@@ -32,19 +33,19 @@ def holding_assignment(
     model: Path,
     rounded: Roundings,
     samples: Sequence[Arrays],
-    behind: Sequence[Arrays],
+    downstream: Sequence[Arrays],
 ) -> tuple[dict[str, Choice], list[str]]:
     """Choose the precisions of a model's int8 variant, and say which blocks stay float.
 
-    Of the methods by which ranges are chosen the one that errs least is taken. ``behind`` is what the model
-    is given behind the converted stages before it.
+    Of the methods by which ranges are chosen the one that errs least is taken. ``downstream`` is what the
+    model is given behind the converted stages before it.
     """
     if not component.quantise:
         return {REST: HALF}, []
     tried = {}
     for method in Method:
         alike = {REST: Choice(Precision.INT8, method)}
-        tried[method] = _excess(component, model, alike, rounded, samples, behind)
+        tried[method] = _excess(component, model, alike, rounded, samples, downstream)
     best = min(tried, key=lambda method: tried[method])
     everywhere = {REST: Choice(Precision.INT8, best)}
     if tried[best] <= 1:
@@ -53,7 +54,7 @@ def holding_assignment(
     for count in _doubled(len(weighted)):
         floats = weighted[-count:]
         assignment = {**everywhere, **dict.fromkeys(floats, HALF)}
-        if _excess(component, model, assignment, rounded, samples, behind) <= 1:
+        if _excess(component, model, assignment, rounded, samples, downstream) <= 1:
             break
     return assignment, [f"{name} stays float: in int8 it costs the outputs too much" for name in floats]
 
@@ -72,11 +73,11 @@ def _excess(
     assignment: Assignment,
     rounded: Roundings,
     samples: Sequence[Arrays],
-    behind: Sequence[Arrays],
+    downstream: Sequence[Arrays],
 ) -> float:
     """Return the largest error of any output in units of what is allowed; infinity if it is not a number."""
-    seen = seen_by_converted(component, model, assignment, rounded, samples, behind)
-    found = with_headroom(seen, model.read_bytes(), len(samples))
+    seen = seen_by_converted(component, model, assignment, rounded, samples, downstream)
+    found = room_for_others(seen, model.read_bytes(), len(samples))
     runner = Runner(quantise(model, assignment, found, rounded))
     made = [runner.run([sample[name] for name in component.inputs]) for sample in samples]
     errors = []

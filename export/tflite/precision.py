@@ -15,7 +15,7 @@ from mien.mobile_reference.output.json_text import json_text
 from mien.mobile_reference.strict_json import parse_json
 
 from .blocks import Block
-from .ranges import Method, Range, Spreads, ranges_by
+from .ranges import Histograms, Method, Range, ranges_by
 
 _MAX_BYTES = 1 << 20
 
@@ -125,7 +125,7 @@ def write_assignments(assignments: Mapping[str, Assignment], file: Path) -> None
     file.write_text(json_text(plain, indent=1) + "\n", encoding="utf-8")
 
 
-def strangers(blocks: Sequence[Block], assignment: Assignment) -> Iterator[str]:
+def unmatched_blocks(blocks: Sequence[Block], assignment: Assignment) -> Iterator[str]:
     """Say which blocks the assignment does not know, and which it knows that are not there."""
     names = {block.name for block in blocks}
     unnamed = {block.name for block in blocks if block.weights} - assignment.keys()
@@ -141,7 +141,7 @@ def _some(names: Collection[str]) -> str:
     return min(names) + (f" and {len(names) - 1} more" if len(names) > 1 else "")
 
 
-def tensor_ranges(blocks: Sequence[Block], assignment: Assignment, found: Spreads) -> dict[str, Range]:
+def tensor_ranges(blocks: Sequence[Block], assignment: Assignment, found: Histograms) -> dict[str, Range]:
     """Choose the range of every tensor.
 
     It follows the method of the int8 block that makes the tensor; where that block is float, of the one that

@@ -22,15 +22,15 @@ from mien.mobile_reference.tflite.flatbuffer import activation_ranks, following_
 from .blocks import Block, find_blocks
 from .check_parameters import check_parameters
 from .interpreter import Runner
-from .passes.deduplicate_buffers import share_constants
+from .passes.deduplicate_buffers import deduplicate_buffers
 from .passes.floor_steps import floor_steps
 from .passes.gptq_weights import unrounded, with_rounded
 from .passes.int8_activations import stay_int8
 from .passes.split_clamps import split_clamps
-from .passes.xnnpack_rewrites import halve_biases, widen_by_float
+from .passes.xnnpack_rewrites import cast_biases_fp16, widen_by_float
 from .precision import BYTES, Assignment, Precision, choices, tensor_ranges
 from .products import Product, products
-from .ranges import Arrays, Range, Spread, Spreads, faults, spreads, widened
+from .ranges import Arrays, Histogram, Histograms, Range, histograms, range_warnings, widened
 
 # A float32 graph differs from PyTorch by the order of sums alone. That is a share of what a tensor spans,
 # and of what is added up: a tensor of values near 1 that spans a ten-thousandth has the grain of 1.
@@ -79,7 +79,7 @@ def largest_error(spec: TensorSpec, reference: NDArray[Any], other: NDArray[Any]
     return float(np.abs(other.astype(np.float64) - reference).max()) / spec.full_scale
 
 
-def quantise(model: Path, assignment: Assignment, found: Spreads, rounded: Roundings) -> bytes:
+def quantise(model: Path, assignment: Assignment, found: Histograms, rounded: Roundings) -> bytes:
     """Give every block of a float graph its precision; what belongs to no block stays float32.
 
     int8 weights have a scale for each channel, and are ``rounded`` where they can be; int8 activations have
@@ -104,7 +104,7 @@ def quantise(model: Path, assignment: Assignment, found: Spreads, rounded: Round
         ranges = tensor_ranges(blocks, assignment, found)
         made = quantised(job, as_statistics(content, ranges))
         made = stay_int8(made, frozenset(outputs[Precision.INT8]), ranges)
-        content = floor_steps(widen_by_float(halve_biases(made)), exact)
+        content = floor_steps(widen_by_float(cast_biases_fp16(made)), exact)
         check_parameters(content, exact)
     return finished(content)
 
@@ -117,7 +117,7 @@ def quantised(job: Any, statistics: Mapping[str, Any] | None = None) -> bytes:
 
 def finished(model: bytes) -> bytes:
     """Return a model as it ships: clamps as GPUs take them, equal constants stored once."""
-    return share_constants(split_clamps(model))
+    return deduplicate_buffers(split_clamps(model))
 
 
 def seen_by_converted(
@@ -126,21 +126,21 @@ def seen_by_converted(
     assignment: Assignment,
     rounded: Roundings,
     samples: Sequence[Arrays],
-    behind: Sequence[Arrays],
+    downstream: Sequence[Arrays],
     also: Collection[str] = (),
-) -> dict[str, Spread]:
+) -> dict[str, Histogram]:
     """Watch tensors of a float graph over the samples, in float and then behind converted blocks.
 
     They are what int8 blocks read and make, and those that are ``also`` named; every one costs time.
-    ``behind`` are the samples as the converted stages before the graph make them. A block so has room for
+    ``downstream`` are the samples as the converted stages before the graph make them. A block so has room for
     what the real blocks before it make. Tensors inside int8 blocks tell nothing new: what they were given no
     room for, they cannot reach.
     """
     content = model.read_bytes()
     wanted = _ranged(find_blocks(content), assignment).union(also)
-    exact = spreads(component, content, samples, wanted)
+    exact = histograms(component, content, samples, wanted)
     converted = quantise(model, assignment, exact, rounded)
-    return widened(exact, spreads(component, converted, behind, wanted))
+    return widened(exact, histograms(component, converted, downstream, wanted))
 
 
 def read_by_products(model: bytes) -> frozenset[str]:
@@ -155,18 +155,18 @@ def _ranged(blocks: Sequence[Block], assignment: Assignment) -> frozenset[str]:
     return frozenset(name for block in ranged for name in (*block.inputs, *block.outputs))
 
 
-def chosen_ranges(model: Path, assignment: Assignment, found: Spreads) -> dict[str, Range]:
+def chosen_ranges(model: Path, assignment: Assignment, found: Histograms) -> dict[str, Range]:
     """Return the ranges that ``quantise`` gives the tensors of a float graph."""
     return tensor_ranges(find_blocks(model.read_bytes()), assignment, found)
 
 
-def faults_of(model: Path, assignment: Assignment, found: Spreads) -> list[str]:
+def int8_range_warnings(model: Path, assignment: Assignment, found: Histograms) -> list[str]:
     """Say what is wrong with the ranges of the tensors that int8 blocks of a graph read or make."""
     content = model.read_bytes()
     blocks = find_blocks(content)
     names = _ranged(blocks, assignment) & following_inputs(content)
     seen = {name: found[name] for name in sorted(names)}
-    return list(faults(seen, tensor_ranges(blocks, assignment, found)))
+    return list(range_warnings(seen, tensor_ranges(blocks, assignment, found)))
 
 
 def left_to_the_nearest(

@@ -46,7 +46,7 @@ class Method(StrEnum):
 
 
 @dataclass(frozen=True)
-class Spread:
+class Histogram:
     """The values of one tensor over all faces: a histogram of equal bins from ``low`` to ``high``."""
 
     low: float
@@ -59,18 +59,23 @@ class Spread:
         width = (self.high - self.low) / len(self.counts)
         return np.asarray(self.low + (np.arange(len(self.counts)) + 0.5) * width, np.float64)
 
-    def stretched(self, reach: float) -> "Spread":
+    def stretched(self, reach: float) -> "Histogram":
         """Return the same for values that are ``reach`` times as large."""
-        return Spread(self.low * reach, self.high * reach, self.counts)
+        return Histogram(self.low * reach, self.high * reach, self.counts)
+
+    def within(self, low: float, high: float) -> "Histogram":
+        """Return the same for values that are cut at ``low`` and ``high``."""
+        least, greatest = (min(max(end, low), high) for end in (self.low, self.high))
+        return _weighted(self.centres.clip(least, greatest), self.counts, least, greatest)
 
 
-Spreads = Mapping[str, Spread]
-"""Spreads by tensor."""
+Histograms = Mapping[str, Histogram]
+"""Histograms by tensor."""
 
 
-def spreads(
+def histograms(
     component: Component, model: bytes, samples: Sequence[Arrays], wanted: Collection[str] | None = None
-) -> dict[str, Spread]:
+) -> dict[str, Histogram]:
     """Watch float tensors of ``component``, as the ``model`` has them, over the samples.
 
     Those that are ``wanted``, or else all: of a large graph every one costs a copy of hundreds of megabytes.
@@ -78,36 +83,37 @@ def spreads(
     runner = Runner(model, Kernels.LITERT)
     names = frozenset(activation_ranks(model))
     names = names if wanted is None else names.intersection(wanted)
-    seen: dict[str, list[Spread]] = {}
+    seen: dict[str, list[Histogram]] = {}
     for sample in samples:
         runner.run([sample[name] for name in component.inputs])
         for name, values in runner.tensors(names).items():
-            seen.setdefault(name, []).append(_spread(values.ravel()))
+            seen.setdefault(name, []).append(_histogram(values.ravel()))
     return {name: _joined(parts) for name, parts in seen.items()}
 
 
-def widened(found: Spreads, others: Spreads) -> dict[str, Spread]:
-    """Join every spread with what its tensor reaches elsewhere, where it is there."""
+def widened(found: Histograms, others: Histograms) -> dict[str, Histogram]:
+    """Join every histogram with what its tensor reaches elsewhere, where it is there."""
     return {
-        name: _joined([spread, others[name]]) if name in others else spread for name, spread in found.items()
+        name: _joined([histogram, others[name]]) if name in others else histogram
+        for name, histogram in found.items()
     }
 
 
-def with_headroom(found: Spreads, model: bytes, samples: int) -> dict[str, Spread]:
-    """Widen spreads of tensors of which few values were seen, over so many ``samples`` of a float ``model``.
+def with_headroom(found: Histograms, model: bytes, samples: int) -> dict[str, Histogram]:
+    """Widen histograms of tensors of which few values were seen, over ``samples`` runs of a float ``model``.
 
     The largest of n values of a normal distribution lies near the square root of 2 ln n deviations; every
     tensor is given the room that ``_ENOUGH`` values would have taken.
     """
     sizes = activation_sizes(model)
-    return {name: spread.stretched(_reach(sizes[name] * samples)) for name, spread in found.items()}
+    return {name: histogram.stretched(_reach(sizes[name] * samples)) for name, histogram in found.items()}
 
 
 def _reach(count: int) -> float:
     return math.sqrt(math.log(_ENOUGH) / math.log(min(max(count, _FEWEST), _ENOUGH)))
 
 
-def _spread(values: NDArray[np.float32]) -> Spread:
+def _histogram(values: NDArray[np.float32]) -> Histogram:
     # Such as the logarithm of what an int8 block rounded to zero: it has no place in eight bits.
     values = values[np.isfinite(values)]
     values = values if values.size else np.zeros(1, np.float32)
@@ -116,51 +122,57 @@ def _spread(values: NDArray[np.float32]) -> Spread:
     if 0 < high - low < _BINS * np.spacing(np.float32(max(abs(low), abs(high)))):
         some = some.astype(np.float64)  # whose numbers lie closer, so that every bin has borders
     counts, _ = np.histogram(some, _BINS, (low, high) if high > low else (low, low + 1))
-    return Spread(low, high, counts / len(some))
+    return Histogram(low, high, counts / len(some))
 
 
-def _joined(parts: Sequence[Spread]) -> Spread:
+def _joined(parts: Sequence[Histogram]) -> Histogram:
     low, high = min(part.low for part in parts), max(part.high for part in parts)
     centres = np.concatenate([part.centres for part in parts])
     weights = np.concatenate([part.counts for part in parts]) / len(parts)
-    counts, _ = np.histogram(centres, _BINS, (low, high) if high > low else (low, low + 1), weights=weights)
-    return Spread(low, high, counts)
+    return _weighted(centres, weights, low, high)
 
 
-def _min_max(spread: Spread) -> Range:
+def _weighted(
+    values: NDArray[np.float64], weights: NDArray[np.float64], low: float, high: float
+) -> Histogram:
+    counts, _ = np.histogram(values, _BINS, (low, high) if high > low else (low, low + 1), weights=weights)
+    return Histogram(low, high, counts)
+
+
+def _min_max(histogram: Histogram) -> Range:
     """Reach every value that was seen."""
-    return spread.low, spread.high
+    return histogram.low, histogram.high
 
 
-def _percentile(spread: Spread) -> Range:
+def _percentile(histogram: Histogram) -> Range:
     """Leave out the outermost ten-thousandth at each end; bins are never cut."""
-    share = np.cumsum(spread.counts) / spread.counts.sum()
-    width = (spread.high - spread.low) / len(share)
+    share = np.cumsum(histogram.counts) / histogram.counts.sum()
+    width = (histogram.high - histogram.low) / len(share)
     first = int(np.searchsorted(share, _TAIL, side="right"))
     last = int(np.searchsorted(share, 1 - _TAIL, side="left"))
-    return spread.low + first * width, spread.low + (last + 1) * width
+    return histogram.low + first * width, histogram.low + (last + 1) * width
 
 
-def _least_squares(spread: Spread) -> Range:
+def _least_squares(histogram: Histogram) -> Range:
     """Take the shrunk range whose rounding and clipping have the least mean square."""
 
     def error(shrink: float) -> float:
-        low, high = spread.low * shrink, spread.high * shrink
-        outside = spread.centres - spread.centres.clip(low, high)
-        return float(((high - low) / _STEPS) ** 2 / 12 + (spread.counts * outside**2).sum())
+        low, high = histogram.low * shrink, histogram.high * shrink
+        outside = histogram.centres - histogram.centres.clip(low, high)
+        return float(((high - low) / _STEPS) ** 2 / 12 + (histogram.counts * outside**2).sum())
 
     best = min(_SHRINKS, key=error)
-    return spread.low * best, spread.high * best
+    return histogram.low * best, histogram.high * best
 
 
-_METHODS: Mapping[Method, Callable[[Spread], Range]] = {
+_METHODS: Mapping[Method, Callable[[Histogram], Range]] = {
     Method.MIN_MAX: _min_max,
     Method.PERCENTILE: _percentile,
     Method.MSE: _least_squares,
 }
 
 
-def hulls(found: Iterable[tuple[str, Range]]) -> dict[str, Range]:
+def joined_ranges(found: Iterable[tuple[str, Range]]) -> dict[str, Range]:
     """Give every name the least range that holds all of its own."""
     held: dict[str, Range] = {}
     for name, (low, high) in found:
@@ -169,18 +181,18 @@ def hulls(found: Iterable[tuple[str, Range]]) -> dict[str, Range]:
     return held
 
 
-def ranges_by(method: Method, found: Spreads) -> dict[str, Range]:
-    """Turn spreads into ranges."""
-    return {name: _METHODS[method](spread) for name, spread in found.items()}
+def ranges_by(method: Method, found: Histograms) -> dict[str, Range]:
+    """Turn histograms into ranges."""
+    return {name: _METHODS[method](histogram) for name, histogram in found.items()}
 
 
-def faults(found: Spreads, ranges: Mapping[str, Range]) -> Iterator[str]:
+def range_warnings(found: Histograms, ranges: Mapping[str, Range]) -> Iterator[str]:
     """Say which tensors no sample moved, and which their ranges cut off."""
-    for name, spread in found.items():
+    for name, histogram in found.items():
         low, high = ranges[name]
-        outside = (spread.centres < low) | (spread.centres > high)
-        share = float(spread.counts[outside].sum())
-        if spread.low == spread.high == 0:
+        outside = (histogram.centres < low) | (histogram.centres > high)
+        share = float(histogram.counts[outside].sum())
+        if histogram.low == histogram.high == 0:
             yield f"{name} never left zero: no calibration input uses it; add inputs that do"
         elif share > _CLIPPED:
             yield f"{name} has {share:.0%} of its values outside its range; calibrate with other inputs"
@@ -197,13 +209,13 @@ def read_ranges(file: Path) -> dict[str, Range]:
     return {name: (low, high) for name, (low, high) in json.loads(file.read_text()).items()}
 
 
-def write_spreads(found: Spreads, file: Path) -> None:
-    """Write spreads as JSON."""
+def write_histograms(found: Histograms, file: Path) -> None:
+    """Write histograms as JSON."""
     file.parent.mkdir(exist_ok=True, parents=True)
     file.write_text(json_text({n: [s.low, s.high, s.counts.tolist()] for n, s in sorted(found.items())}))
 
 
-def read_spreads(file: Path) -> dict[str, Spread]:
-    """Read what ``write_spreads`` wrote."""
+def read_histograms(file: Path) -> dict[str, Histogram]:
+    """Read what ``write_histograms`` wrote."""
     stored = json.loads(file.read_text())
-    return {name: Spread(low, high, np.array(counts)) for name, (low, high, counts) in stored.items()}
+    return {name: Histogram(low, high, np.array(counts)) for name, (low, high, counts) in stored.items()}

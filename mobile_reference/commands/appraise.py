@@ -22,15 +22,17 @@ from mien.mobile_reference.output.folder import Kind, OutputFolder, Writer
 from mien.mobile_reference.output.json_text import json_text
 from mien.mobile_reference.output.text import shown, tell
 from mien.mobile_reference.rating.photographs import Unit, units_of
-from mien.mobile_reference.rating.places import need, place_of
+from mien.mobile_reference.rating.places import Place, need, place_of
 from mien.mobile_reference.rating.rows import Drawing, MakeRow, OpenRater, Rater, Row, rated_row, shared_rows
 from mien.mobile_reference.rating.shards import (
     FORMS,
     JSON_LINES,
+    PARQUET,
     SHARD_ROWS,
     ShardFolder,
     Written,
     sharded_row,
+    versions,
 )
 from mien.mobile_reference.report.pictures import drawn_panel, drawn_rating
 from mien.mobile_reference.report.progress import bar_per_step
@@ -172,13 +174,15 @@ def appraise(
     if not photographs:
         raise click.UsageError("no photograph was given; name some, or a file that lists them by --from")
     _check_shards(shards, {"--resume": resume, "--ray": ray})
-    units = units_of([place_of(one, schemes) for one in photographs], column, shard_rows)
+    places = [place_of(one, schemes) for one in photographs]
+    units = units_of(places, column, shard_rows)
     open_rater = partial(_rater, checkpoint, variant, threads, full_path, rate_anyway)
     if shards is None:
         failed = _show_all(partial(open_rater, bundle), units, jobs, output, page, as_json)
     else:
         _check_alone({"-o": output, "--page": page, "--json": as_json, "--checkpoint": checkpoint})
-        folder, bundle = ShardFolder(place_of(shards, schemes).absolute(), form), bundle or shipped_bundle()
+        folder = _shard_folder(place_of(shards, schemes), form, places, ray)
+        bundle = bundle or shipped_bundle()
         settings = {"rate_anyway": rate_anyway, "column": column, "shard_rows": shard_rows}
         folder.begin(_settings(bundle, variant) | settings, len(units), resume)
         write = partial(_written_on_ray, ray) if ray else _written_here
@@ -240,12 +244,23 @@ def _check_alone(others: Mapping[str, object]) -> None:
         )
 
 
-def _settings(bundle: Path, variant: str | None) -> dict[str, Any]:
-    """Return what rows depend on: the bundle by its content, the variant, and the version of mien."""
-    from mien import __version__
+def _shard_folder(place: Place, form: str, given: Sequence[Place], ray: str | None) -> ShardFolder:
+    """Return the folder of shards, if what it needs is installed and it does not lie among what is rated."""
+    if ray:
+        need("ray")
+    if form == PARQUET:
+        need("pyarrow")
+    folder = ShardFolder(place.absolute(), form)
+    around = next((one for one in given if one.holds(folder.place)), None)
+    if around:
+        raise UsageError(f"--shards lies in {around.name}, which is rated; give a folder elsewhere")
+    return folder
 
+
+def _settings(bundle: Path, variant: str | None) -> dict[str, Any]:
+    """Return what rows depend on: the bundle by its content, the variant, and the packages that compute."""
     chosen = BundleRunner(open_bundle(bundle), variant).variant
-    return {"mien": __version__, "bundle": sha256(bundle / MANIFEST), "variant": chosen}
+    return {**versions(), "bundle": sha256(bundle / MANIFEST), "variant": chosen}
 
 
 _OpenRater = Callable[[Path], Rater]
@@ -271,8 +286,7 @@ def _written_on_ray(
     """Rate on a Ray cluster, whose actors write the shards."""
     from mien.mobile_reference.rating.on_ray import Job, written_on_ray
 
-    need("ray")
-    job = Job(open_rater, _row_for(folder), folder, Path.cwd(), folder.settings())
+    job = Job(open_rater, _row_for(folder), folder, Path.cwd(), folder.settings(), versions())
     return written_on_ray(address, bundle, job, units, jobs)
 
 

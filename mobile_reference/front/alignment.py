@@ -308,18 +308,26 @@ def warp(photograph: Pixels, matrix: Floats, size: int) -> Pixels:
     across = share[..., 0, :]
     top = _mix(pixels.take(upper * columns + left, 0), pixels.take(upper * columns + right, 0), across)
     bottom = _mix(pixels.take(lower * columns + left, 0), pixels.take(lower * columns + right, 0), across)
-    return np.floor(_mix(top, bottom, share[..., 1, :]) + _HALF).astype(np.uint8)
+    mixed = _mix(top, bottom, share[..., 1, :])
+    mixed += _HALF
+    return np.floor(mixed, out=mixed).astype(np.uint8)
 
 
 def _mix(a: Floats, b: Floats, share: Floats) -> Floats:
-    return a + (b - a) * share
+    """Return ``a + (b - a) * share``, in the place of ``b``: memory costs more than the arithmetic."""
+    b -= a
+    b *= share
+    b += a
+    return b
 
 
 def _reduce(photograph: Pixels, first: NDArray[np.int64], last: NDArray[np.int64], box: int) -> Floats:
     """Average boxes of ``box`` x ``box`` pixels, only those from ``first`` to ``last`` (x, y)."""
     columns, rows = last - first + 1
     part = photograph[first[1] * box : (last[1] + 1) * box, first[0] * box : (last[0] + 1) * box]
+    if box == 1:
+        return part.astype(np.float64)
     # Whole numbers, rows first: a mean over two axes of five takes numpy ten times as long.
-    strips = part.reshape(rows, box, columns * box, 3).sum(axis=1, dtype=np.uint32) if box > 1 else part
+    strips = part.reshape(rows, box, columns * box, 3).sum(axis=1, dtype=np.uint32)
     total = sum(strips[:, column::box].astype(np.float64) for column in range(box))
     return np.asarray(total / box**2)

@@ -269,7 +269,10 @@ def _decoded(image: ImageFile, stream: IO[bytes]) -> _Decoded:
 
 def _finish(decoded: _Decoded, to_srgb: Callable[[Image.Image], Image.Image]) -> Pixels:
     """Bring a decoded picture to 8 bits, to sRGB and over white, [H, W, 3]."""
-    width, height = decoded.layers[0].size
+    head, *others = decoded.layers
+    if head.mode == "RGB" and not (others or head.has_transparency_data) and to_srgb is _unchanged:
+        return np.array(head)  # one that may be written to
+    width, height = head.size
     pixels = np.empty((height, width, 3), np.uint8)
     for top in range(0, height, _ROWS):
         box = (0, top, width, min(top + _ROWS, height))

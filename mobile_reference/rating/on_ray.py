@@ -8,7 +8,8 @@ import logging
 import os
 import pickle
 import socket
-from collections.abc import Callable, Iterator, Sequence
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -16,14 +17,15 @@ from pathlib import Path
 from typing import Any
 
 from mien.mobile_reference.errors import UsageError
+from mien.mobile_reference.output.text import say
 
 from .photographs import Unit
 from .rows import MakeRow, Portion, Rater, Share
-from .shards import ShardFolder, Written
+from .shards import ShardFolder, Written, versions
 
 AUTO = "auto"
 _ADDRESS = "RAY_ADDRESS"
-_SECONDS = 5
+_SECONDS = 10
 """As long the cluster may take to answer."""
 
 
@@ -31,7 +33,8 @@ _SECONDS = 5
 class Job:
     """What every actor does: rate with a bundle, whose folder ``open_rater`` is given, and write shards.
 
-    ``here`` is where relative paths begin, ``settings`` what the folder of shards says of its rows.
+    ``here`` is where relative paths begin, ``settings`` what the folder of shards says of its rows, and
+    ``versions`` are those of the packages that compute them.
     """
 
     open_rater: Callable[[Path], Rater]
@@ -39,6 +42,7 @@ class Job:
     folder: ShardFolder
     here: Path
     settings: bytes | None
+    versions: Mapping[str, str]
 
 
 def written_on_ray(
@@ -56,16 +60,19 @@ def written_on_ray(
     Raises:
         UsageError: there is no such cluster, or one of its machines cannot do the job.
     """
-    import ray
-    from ray import data
-
     with _connected(address, bundle):
-        context = data.DataContext.get_current()
-        context.enable_progress_bars = False
+        import ray
+        from ray import data
+
+        logging.getLogger("ray.data").setLevel(logging.ERROR)
+        data.DataContext.get_current().enable_progress_bars = False
         most = actors or max(int(ray.cluster_resources().get("CPU", 1)), 1)
         packed = [pickle.dumps(unit) for unit in units]
         rated = data.from_items(packed, override_num_blocks=len(packed)).map(
-            _Actor, fn_constructor_args=(job,), num_cpus=1, concurrency=(1, min(most, len(packed)))
+            _Actor,
+            fn_constructor_args=(job,),
+            num_cpus=1,
+            compute=data.ActorPoolStrategy(min_size=1, max_size=min(most, len(packed))),
         )
         for told in rated.iter_rows():
             if told["error"]:
@@ -95,6 +102,10 @@ class _Actor:
 
     def _write(self, unit: Unit) -> Written:
         folder = self._job.folder
+        if versions() != self._job.versions:
+            raise UsageError(
+                f"it has {dict(versions())}, not {dict(self._job.versions)}; install the same on all machines"
+            )
         if folder.settings() != self._job.settings:
             raise UsageError(f"{folder.place.name} is another folder there; give one that all machines share")
         share = Share(self._open_rater, Portion((unit,)), self._job.make_row)
@@ -109,37 +120,68 @@ def _connected(address: str, bundle: Path) -> Iterator[None]:
     """Be connected with a cluster, which puts a copy of the bundle on each of its machines.
 
     Raises:
-        UsageError: nothing answers there, or what answers is no cluster of this version of Ray.
+        UsageError: nothing answers there, or what answers is not a cluster of this version of Ray.
     """
-    import ray
-
     address = os.environ.get(_ADDRESS, AUTO) if address == AUTO else address
     if address != AUTO:
         _knock(address)
-    logging.getLogger("ray.data").setLevel(logging.ERROR)
+    os.environ.setdefault(
+        "RAY_BACKEND_LOG_LEVEL", "fatal"
+    )  # before Ray is imported; its errors are raised too
+    import ray
+
+    connect = partial(ray.init, address=address, logging_level=logging.ERROR, log_to_driver=False)
     try:
-        ray.init(
-            address=address,
-            runtime_env={"working_dir": str(bundle.absolute())},
-            logging_level=logging.ERROR,
-            log_to_driver=False,
-        )
+        with _given_up_after(_SECONDS, str(_no_cluster(address, "it does not answer as one"))):
+            connect()
+        ray.shutdown()
+        connect(runtime_env={"working_dir": str(bundle.absolute())})  # a large bundle may take its time
     except (ConnectionError, RuntimeError, ValueError) as error:
-        reason = " ".join(str(error).split())
-        raise UsageError(f"no Ray cluster at {address} ({reason:.160}); {_BEGIN}") from error
+        raise _no_cluster(address, error) from error
     try:
         yield
     finally:
         ray.shutdown()
 
 
-_BEGIN = "begin one by 'ray start --head', or give the HOST:PORT of its head"
-
-
 def _knock(address: str) -> None:
-    """Ask whether anything listens: Ray itself would try for minutes."""
+    """Ask whether anything listens there."""
     host, _, port = address.rpartition(":")
     try:
         socket.create_connection((host.strip("[]"), int(port)), _SECONDS).close()
     except (OSError, ValueError, OverflowError) as error:
-        raise UsageError(f"no Ray cluster at {address} ({error}); {_BEGIN}") from error
+        raise _no_cluster(address, error) from error
+
+
+def _no_cluster(address: str, reason: object) -> UsageError:
+    text = " ".join(str(reason).split())
+    return UsageError(
+        f"no Ray cluster at {address} ({text:.160}); begin one by 'ray start --head', "
+        "or give the HOST:PORT of its head"
+    )
+
+
+@contextmanager
+def _given_up_after(seconds: float, message: str) -> Iterator[None]:
+    """End this process with a message if what is done takes longer; until then native code says nothing.
+
+    Ray waits for minutes in native code, which no exception reaches. Nothing is lost: no row is there yet.
+    """
+    errors, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+
+    def give_up() -> None:
+        os.dup2(errors, 2)
+        say(message)
+        os._exit(UsageError.exit_code)
+
+    waiting = threading.Timer(seconds, give_up)
+    waiting.daemon = True
+    os.dup2(nowhere, 2)
+    waiting.start()
+    try:
+        yield
+    finally:
+        waiting.cancel()
+        os.dup2(errors, 2)
+        os.close(errors)
+        os.close(nowhere)

@@ -94,7 +94,7 @@ def _is_shard(place: Place) -> bool:
 
 
 def _expanded(place: Place) -> list[Place]:
-    """Return the pictures and shards of a folder; what is no folder, or is empty, is its own row."""
+    """Return the pictures and shards of a folder; what is not a folder, or is empty, is its own row."""
     try:
         listed = place.listed()
     except PhotographError:  # its row says so
@@ -193,7 +193,7 @@ def _check_column(name: str, schema: Any, column: str) -> None:
     from pyarrow import types
 
     found: Any = schema
-    with suppress(KeyError, AttributeError):
+    with suppress(KeyError, AttributeError, TypeError):
         for field in column.split("."):
             found = getattr(found, "type", found).field(field)
         if types.is_binary(found.type) or types.is_large_binary(found.type):

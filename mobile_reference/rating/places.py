@@ -1,5 +1,6 @@
 """Where photographs lie: on this machine, and where fsspec reaches by the schemes that were asked for."""
 
+import os
 import re
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -42,6 +43,11 @@ class LocalFile:
     def absolute(self) -> "LocalFile":
         """Return it with a path that means the same in every working directory."""
         return LocalFile(self.path.absolute())
+
+    def holds(self, other: "Place") -> bool:
+        """Tell whether another place lies in this folder, or is it."""
+        here = Path(os.path.realpath(self.path))
+        return isinstance(other, LocalFile) and Path(os.path.realpath(other.path)).is_relative_to(here)
 
     def photograph(self) -> IO[bytes]:
         """Open it as a photograph.
@@ -101,6 +107,10 @@ class RemoteFile:
     def absolute(self) -> "RemoteFile":
         """Return it as it is."""
         return self
+
+    def holds(self, other: "Place") -> bool:
+        """Tell whether another place lies in this folder, or is it."""
+        return isinstance(other, RemoteFile) and f"{other.url}/".startswith(f"{self.url.rstrip('/')}/")
 
     def photograph(self) -> IO[bytes]:
         """Fetch it as a photograph.

@@ -135,11 +135,12 @@ class Share:
     """Photographs that a child process rates, beginning now; iterate for their rows.
 
     What cannot be rated says why. A photograph by which the child dies has a row too, and a new child rates
-    the rest.
+    the rest. One that was killed from outside, as by a system without memory, is replaced once before that.
     """
 
     def __init__(self, open_rater: OpenRater, portion: Portion, make_row: MakeRow) -> None:
         self._open_rater, self._make_row = open_rater, make_row
+        self._killed_at: Position | None = None
         self._left: Portion | None = portion
         self._begin(portion)
 
@@ -154,31 +155,35 @@ class Share:
         self._child: Child[None] = Child(lambda tell: _rate(open_rater, portion, make_row, tell), LIMITS)
 
     def _rows(self) -> Iterator[Row]:
-        """Yield the rows of one child, to its end."""
+        """Yield the rows of one child, to its end; what is left then is for another."""
         assert self._left is not None  # noqa: S101
         portion, self._left = self._left, None
-        messages = iter(self._child)
         started: _Started | None = None
-        last = portion.after
+        last, variant = portion.after, ""
         try:
-            variant = next(messages)
-            for message in messages:
-                if isinstance(message, _Started):
+            for message in self._child:
+                if isinstance(message, str):
+                    variant = message
+                elif isinstance(message, _Started):
                     started = message
                 else:
                     last, started = message.position, None
                     yield message
         except ChildError as error:
-            if started is None and last == portion.after:
+            at = started.position if started else last
+            if self._child.was_killed and at != self._killed_at:
+                self._killed_at, self._left = at, replace(portion, after=last)
+                return
+            if not variant:
                 raise ChildError(
                     f"{error} while it opened the models; they are damaged, export again"
                 ) from error
             # Between two photographs it was the shard that could not be read.
-            died = started or _Started(Position(last.unit, _END), portion.name(last))
-            end = died.position if died.position.nth >= 0 else Position(died.position.unit, _END)
+            end = at if started and at.nth >= 0 else Position(at.unit, _END)
             self._left = replace(portion, after=end)
             remedy = "its models or the photograph are damaged, export again or leave it out"
-            yield Row(end, record_of(died.name, variant, error=f"{error}; {remedy}"))
+            name = started.name if started else portion.name(at)
+            yield Row(end, record_of(name, variant, error=f"{error}; {remedy}"))
 
     def end(self) -> None:
         """End the child."""

@@ -8,6 +8,7 @@ import hashlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
+from importlib.metadata import version
 from io import BytesIO
 from itertools import groupby
 from tarfile import TarError
@@ -28,6 +29,11 @@ DIGEST = "sha256"
 SHARD_ROWS = 1000
 """Of photographs in files of their own; some half a minute of one core."""
 Record = Mapping[str, Any]
+
+
+def versions() -> Mapping[str, str]:
+    """Return the versions of what a row's last bits may depend on."""
+    return {name: version(name) for name in ("mien", "numpy", "pillow", "ai-edge-litert")}
 
 
 class Written(NamedTuple):
@@ -62,7 +68,7 @@ class ShardFolder:
         """
         found = _files(self.place)
         wanted = json_text({**settings, "format": self.form}, indent=1) + "\n"
-        if not found:
+        if not found - {SETTINGS}:  # a run that ended before its first shard has left nothing
             _write(self.place, SETTINGS, wanted.encode())
             return
         if SETTINGS not in found:
@@ -252,9 +258,9 @@ def _read_parquet(data: bytes) -> list[dict[str, Any]]:
     return records
 
 
-JSON_LINES = "jsonl"
+JSON_LINES, PARQUET = "jsonl", "parquet"
 FORMS: Mapping[str, _Form] = {
     JSON_LINES: _Form(".jsonl", _write_lines, _read_lines),
-    "parquet": _Form(".parquet", _write_parquet, _read_parquet),
+    PARQUET: _Form(".parquet", _write_parquet, _read_parquet),
 }
 """Formats of shards, by what ``--format`` calls them."""

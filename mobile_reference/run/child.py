@@ -88,6 +88,11 @@ class Child[R]:
             pass
         return self.result
 
+    @property
+    def was_killed(self) -> bool:
+        """Whether it died by SIGKILL, which comes from outside: from the system, or from whoever ended it."""
+        return self._process.exitcode == -signal.SIGKILL
+
     def end(self) -> None:
         """End the process, whatever it does; one that has ended stays so."""
         self._process.kill()

@@ -10,11 +10,15 @@ from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from ai_edge_litert import schema_py_generated as schema
+from numpy.typing import NDArray
 
 from mien.mobile_reference.errors import BundleError
 
 DEPTHWISE = "DEPTHWISE_CONV_2D"
+REDUCED_PRECISION, HALF_FLOATS = b"reduced_precision_support", b"fp16accfp16"
+"""The entry of the metadata by which a model asks for half-float arithmetic, and what it then says."""
 _TRANSPOSED = "TRANSPOSE_CONV"
 _MAX_BYTES = 512 << 20
 
@@ -25,6 +29,10 @@ def _names(table: type) -> dict[int, str]:
 
 _OPERATORS = _names(schema.BuiltinOperator)
 _TYPES = _names(schema.TensorType)
+_FLOATS: Mapping[int, type[np.floating[Any]]] = {
+    schema.TensorType.FLOAT32: np.float32,
+    schema.TensorType.FLOAT16: np.float16,
+}
 _SHAPE_CHANGES = ("RESHAPE", "SQUEEZE", "EXPAND_DIMS")
 # Operators that change a number's type and compute nothing.
 _TYPE_CHANGES = ("QUANTIZE", "DEQUANTIZE", "CAST")
@@ -119,6 +127,7 @@ class TFLiteFile:
 
     operators: tuple[Operator, ...]
     name: str = ""
+    asks_for_half: bool = False
 
     @cached_property
     def integer_only(self) -> bool:
@@ -192,18 +201,67 @@ def read_tflite(path: Path) -> TFLiteFile:
     Raises:
         BundleError: the file is not a TFLite model or larger than any phone would take.
     """
+    return _read(path, _read_operators)
+
+
+def float_constants(path: Path) -> list[tuple[str, NDArray[np.floating[Any]]]]:
+    """Return the name and the values [N] of every constant of floats that an operator of a model reads.
+
+    Raises:
+        BundleError: as ``read_tflite``.
+    """
+    return _read(path, lambda model: list(_float_constants(model)))
+
+
+def _read[T](path: Path, take: Callable[[Any], T]) -> T:
+    """Take from a file what is wanted of it, whatever is wrong with it."""
     if path.stat().st_size > _MAX_BYTES:
         raise BundleError(f"{path} is larger than {_MAX_BYTES} bytes; export the bundle again")
     data = path.read_bytes()
     if data[4:8] != b"TFL3":
         raise BundleError(f"{path} is not a TFLite model; export the bundle again")
     try:
-        root = schema.Model.GetRootAs(data)
-        model = TFLiteFile(tuple(_operators(root)), (root.Subgraphs(0).Name() or b"").decode())
-        _ = model.macs  # a convolution without weights shows here
+        return take(schema.Model.GetRootAs(data))
     except Exception as error:  # the generated reader raises whatever a wrong offset leads to
         raise BundleError(f"{path} is a damaged TFLite model: {error}; export the bundle again") from error
-    return model
+
+
+def _read_operators(model: Any) -> TFLiteFile:
+    name = (model.Subgraphs(0).Name() or b"").decode()
+    found = TFLiteFile(tuple(_operators(model)), name, _asks_for_half(model))
+    _ = found.macs  # a convolution without weights shows here
+    return found
+
+
+def _float_constants(model: Any) -> Iterator[tuple[str, NDArray[np.floating[Any]]]]:
+    for graph in map(model.Subgraphs, range(model.SubgraphsLength())):
+        operators = map(graph.Operators, range(graph.OperatorsLength()))
+        read = {int(number) for one in operators if one.InputsLength() for number in one.InputsAsNumpy()}
+        for tensor in (graph.Tensors(number) for number in sorted(read) if number >= 0):
+            kind, content = _FLOATS.get(tensor.Type()), _content(model, model.Buffers(tensor.Buffer()))
+            if kind is not None and content.size:
+                yield tensor.Name().decode(), content.view(kind)
+
+
+def _content(model: Any, buffer: Any) -> NDArray[np.uint8]:
+    """Return the bytes of a buffer; those of large models lie behind the tables."""
+    if buffer.Size():
+        return np.frombuffer(model._tab.Bytes, np.uint8, buffer.Size(), buffer.Offset())
+    return np.asarray(buffer.DataAsNumpy() if buffer.DataLength() else (), np.uint8)
+
+
+def _asks_for_half(model: Any) -> bool:
+    for number in range(model.MetadataLength()):
+        entry = model.Metadata(number)
+        if entry.Name() == REDUCED_PRECISION:
+            buffer = model.Buffers(entry.Buffer())
+            return _content(model, buffer).tobytes() == HALF_FLOATS
+    return False
+
+
+def asks_for_half(path: Path) -> bool:
+    """Tell whether a file asks for half-float arithmetic; one without the words is not read further."""
+    return HALF_FLOATS in path.read_bytes() and read_tflite(path).asks_for_half
 
 
 def running_operators(content: bytes) -> tuple[Operator, ...]:

@@ -7,6 +7,7 @@ import json
 import subprocess
 import sys
 from functools import cache
+from graphlib import TopologicalSorter
 from pathlib import Path
 
 import click
@@ -67,6 +68,23 @@ class Imports:
 
         return max(height(module) for module in self.of if _room(module) == room)
 
+    def folder_floors(self, room: str) -> int:
+        """Count the files and folders of a room's longest chain of imports.
+
+        Raises:
+            ValueError: some of them import each other in a circle, so that none stands above the others.
+        """
+        edges = {(_part(one), _part(other)) for one in self.of for other in self.of[one]}
+        above: dict[str, set[str]] = {}
+        for one, other in edges:
+            if one != other and _room(one) == _room(other) == room:
+                above.setdefault(one, set()).add(other)
+        order = list(TopologicalSorter(above).static_order())
+        height: dict[str, int] = {}
+        for part in order:
+            height[part] = 1 + max((height[other] for other in above.get(part, ())), default=0)
+        return max(height.values(), default=1)
+
 
 def _short(module: str) -> str:
     return module.removeprefix("mien.")
@@ -74,6 +92,11 @@ def _short(module: str) -> str:
 
 def _room(module: str) -> str:
     return module.partition(".")[0]
+
+
+def _part(module: str) -> str:
+    """Return the file or folder of a room that a module lies in."""
+    return ".".join(module.split(".")[:2])
 
 
 def drawing() -> str:

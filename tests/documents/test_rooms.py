@@ -25,6 +25,8 @@ _HOMOGRAPHS = {
     ("mobile_reference/bundle/reader.py", "score"): "of a candidate of the front",
     ("mobile_reference/commands/appraise.py", "score"): "of a record of mien appraise",
     ("mobile_reference/front/quality_vectors.py", "score"): "of a candidate of the front",
+    ("mobile_reference/rating/rows.py", "score"): "of a record of mien appraise",
+    ("mobile_reference/rating/shards.py", "score"): "of a record of mien appraise",
     ("mobile_reference/verify/labels.py", "change"): "of a metric by labels",
     ("models/sources.py", "appraisal"): "the entry point of the built-in pipeline",
 }
@@ -50,6 +52,19 @@ def test_imports_are_counted_as_they_are_written() -> None:
     assert not [edge for edge in imports.between_rooms() if edge[0] == "mobile_reference"]
     assert ("mobile_reference.coreml", "mobile_reference.coreml.ops") in imports.within("mobile_reference")
     assert 1 <= imports.floors("calibration") <= imports.floors("export")
+
+
+def test_files_and_folders_of_export_stand_on_few_floors_without_a_circle() -> None:
+    assert 1 < Imports().folder_floors("export") <= 8
+
+
+def test_folders_that_import_each_other_have_no_floors() -> None:
+    imports = Imports()
+    imports.of = {"export.a.x": {"export.b.x"}, "export.b.x": set(), "export.b.y": {"export.a.x"}}
+    with pytest.raises(ValueError, match="cycle"):
+        imports.folder_floors("export")
+    imports.of["export.b.y"] = {"export.b.x"}
+    assert imports.folder_floors("export") == 2
 
 
 @pytest.mark.parametrize("room", ROOMS)

@@ -24,7 +24,7 @@ from mien.export.tflite.blocks import find_blocks
 from mien.export.tflite.interpreter import Runner
 from mien.export.tflite.precision import Choice, Precision
 from mien.export.tflite.quantise import quantise
-from mien.export.tflite.ranges import spreads
+from mien.export.tflite.ranges import histograms
 from mien.export.weights.gptq import round_convolutions
 from mien.mobile_reference.bundle.reader import APPRAISAL, DEFAULT_VARIANT, open_bundle
 from mien.models.appraisal.checkpoint import REFERENCE, load_checkpoint
@@ -57,7 +57,7 @@ def main(bundle: Path) -> None:
     file = opened.variant(DEFAULT_VARIANT).files[APPRAISAL]
     faces = [golden.read("face") for golden in opened.goldens]
     exact = np.array([float(Runner(file).run([face])[0][0]) for face in faces])
-    found = spreads(shipped("appraisal"), file.read_bytes(), [{"face": face} for face in faces])
+    found = histograms(shipped("appraisal"), file.read_bytes(), [{"face": face} for face in faces])
     net = load_checkpoint(REFERENCE).appraisal
     rounded = round_convolutions(net, [[torch.from_numpy(face).permute(0, 3, 1, 2)] for face in faces])
     names = [block.name for block in find_blocks(file.read_bytes())]

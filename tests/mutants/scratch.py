@@ -119,7 +119,9 @@ class Scratch:
 
 def _limit(seconds: float) -> None:
     resource.setrlimit(resource.RLIMIT_CPU, (int(seconds) + 1, int(seconds) + 5))
-    resource.setrlimit(resource.RLIMIT_DATA, (MEMORY, MEMORY))
+    # The soft one alone: a process with a hard one takes itself for confined.
+    _, hard = resource.getrlimit(resource.RLIMIT_DATA)
+    resource.setrlimit(resource.RLIMIT_DATA, (MEMORY, hard))
 
 
 def _end_group(process: subprocess.Popen[str]) -> None:

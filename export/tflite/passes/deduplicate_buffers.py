@@ -10,7 +10,7 @@ _NO_DATA = 0
 """The number of the buffer that is empty in every file."""
 
 
-def share_constants(model: bytes) -> bytes:
+def deduplicate_buffers(model: bytes) -> bytes:
     """Let tensors whose stored bytes are equal read one buffer, and those that nothing reads none.
 
     Nothing that is computed changes. Type, shape and quantisation stay with each tensor.

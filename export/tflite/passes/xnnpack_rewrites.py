@@ -45,7 +45,7 @@ def _plain(parsed: Any, operator: Any) -> bool:
     return bool(operator.builtinOptions.fusedActivationFunction == schema.ActivationFunctionType.NONE)
 
 
-def halve_biases(model: bytes) -> bytes:
+def cast_biases_fp16(model: bytes) -> bytes:
     """Store the biases of layers of float16 weights in float16 too, each brought back by a DEQUANTIZE.
 
     XNNPACK refuses a layer whose weights are float16 and whose bias is float32, and the model then

@@ -6,6 +6,7 @@
 the front ``resize``, and has golden inputs of some.
 """
 
+import shutil
 import sys
 from pathlib import Path
 
@@ -26,9 +27,9 @@ PICTURES = 12
 def make(folder: Path) -> None:
     """Export both; what did not change is taken from the cache."""
     variants = [word for name in VARIANTS for word in ("--variant", name)]
-    folder.mkdir(parents=True, exist_ok=True)
+    shutil.rmtree(folder, ignore_errors=True)
     pictures = folder / "pictures"
-    pictures.mkdir(exist_ok=True)
+    pictures.mkdir(parents=True)
     for number in range(PICTURES):
         rng = np.random.default_rng(number)
         brightest = DARK if number % 3 else 255
@@ -43,7 +44,7 @@ def make(folder: Path) -> None:
     rng = np.random.default_rng(99)
     photographs = {
         name: rng.integers(0, 256, (height, width, 3), np.uint8)
-        for name, height, width in (("reduced", 53, 131), ("enlarged", 11, 7), ("both", 40, 9))
+        for name, height, width in (("reduced", 53, 131), ("enlarged", 11, 7), ("both", 9, 40))
     }
     with_more_photographs(exported, folder / "classifier", photographs)
 

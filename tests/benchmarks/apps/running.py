@@ -14,7 +14,7 @@ import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +26,7 @@ from mien.benchmarks.apps.generated_project import identified
 from mien.benchmarks.pipeline import largest_difference, outputs_of
 from mien.benchmarks.results.records import Result
 from mien.mobile_reference.bundle.reader import MANIFEST, Bundle, open_bundle, sha256
+from mien.mobile_reference.contract import StageSpec
 from mien.mobile_reference.front.photograph import Pixels
 from mien.mobile_reference.front.resize import RESIZE, read_rule
 from mien.mobile_reference.run.early_exit import outputs_without
@@ -34,7 +35,11 @@ from mien.mobile_reference.run.runner import BundleRunner
 
 TIME_LIMIT_S = 900
 _MEASURES_AGREE = 1e-9
+SCORES, PHOTOGRAPHS = "scores", "photographs"
+"""What a record has of golden inputs, from their tensors and from their photographs on."""
 Block = Mapping[str, Any]
+Harm = Callable[[Path], None]
+"""Changes the folder in a generated app that holds the bundle's manifest."""
 
 
 @dataclass(frozen=True)
@@ -56,6 +61,51 @@ class Sabotage:
         file.write_text(text.replace(self.old, self.new))
 
 
+@dataclass(frozen=True)
+class Damage:
+    """Something wrong with a bundle in an app, which this must refuse by the words of ``message``."""
+
+    title: str
+    message: str
+    harm: Harm
+
+
+def intact(bundle: Path) -> None:
+    """Leave a bundle as it is."""
+
+
+def _other_format(bundle: Path) -> None:
+    manifest = json.loads((bundle / MANIFEST).read_text())
+    (bundle / MANIFEST).write_text(json.dumps(manifest | {"format": 3}))
+
+
+def _models(bundle: Path) -> list[str]:
+    manifest = json.loads((bundle / MANIFEST).read_text())
+    return [path for variant in manifest["variants"] for path in variant["files"].values()]
+
+
+def _outer_path(bundle: Path) -> None:
+    text = (bundle / MANIFEST).read_text()
+    for path in _models(bundle):
+        text = text.replace(f'"{path}', f'"../{path}')
+    (bundle / MANIFEST).write_text(text)
+
+
+def _other_byte(bundle: Path) -> None:
+    places = [bundle / path for path in _models(bundle)]
+    for file in (file for place in places for file in (place, *place.rglob("*")) if file.is_file()):
+        content = bytearray(file.read_bytes())
+        content[len(content) // 2] ^= 1
+        file.write_bytes(content)
+
+
+DAMAGES = (
+    Damage("a manifest of another format", "has format 3, expected 2", _other_format),
+    Damage("a path that leaves the bundle", "leaves the bundle", _outer_path),
+    Damage("models of other bytes", "is not the file that was exported", _other_byte),
+)
+
+
 @contextmanager
 def model_server(folder: Path, root: Path | None = None) -> Iterator[Path]:
     """Run the model server on two pipes in a folder; paths of packages are taken below ``root``."""
@@ -72,14 +122,32 @@ def model_server(folder: Path, root: Path | None = None) -> Iterator[Path]:
         server.wait()
 
 
-def with_more_photographs(bundle: Path, folder: Path, photographs: Mapping[str, Pixels]) -> Path:
-    """Copy a bundle, with a golden input for each photograph; float32 TFLite models make their tensors."""
+def with_more_photographs(
+    bundle: Path, folder: Path, photographs: Mapping[str, Pixels], keep: int | None = None
+) -> Path:
+    """Copy a bundle, with a golden input for each photograph; float32 TFLite models make their tensors.
+
+    Of the golden inputs that it had, the first ``keep`` stay, or all.
+    """
     shutil.rmtree(folder, ignore_errors=True)
     shutil.copytree(bundle, folder)
     opened = open_bundle(folder)
     manifest = json.loads((folder / MANIFEST).read_text())
+    manifest["goldens"] = manifest["goldens"][:keep]
     for name, pixels in photographs.items():
         _add_golden(opened, manifest, name, np.ascontiguousarray(pixels))
+    (folder / MANIFEST).write_text(json.dumps(manifest))
+    return folder
+
+
+def with_early_exit(bundle: Path, folder: Path, variants: Sequence[str]) -> Path:
+    """Copy a bundle that says of some variants that stages may be left out; no export says so of Core ML."""
+    shutil.rmtree(folder, ignore_errors=True)
+    shutil.copytree(bundle, folder)
+    manifest = json.loads((folder / MANIFEST).read_text())
+    for entry in manifest["variants"]:
+        if entry["name"] in variants:
+            entry["early_exit"] = {"inputs": 1, "left": 1}
     (folder / MANIFEST).write_text(json.dumps(manifest))
     return folder
 
@@ -97,7 +165,7 @@ def awkward_faces(bundle: Path) -> dict[str, Pixels]:
 
 def _add_golden(bundle: Bundle, manifest: dict[str, Any], name: str, pixels: Pixels) -> None:
     place = bundle.path / "golden" / name
-    place.mkdir()
+    place.mkdir(parents=True)
     Image.fromarray(pixels).save(place / "photograph.png")
     runner, first = BundleRunner(bundle, "tflite-fp32"), bundle.goldens[0]
     inputs = _prepared(runner, pixels)[0]
@@ -130,7 +198,7 @@ def wrong_in_results(results: Sequence[Result]) -> Iterator[str]:
     """Say which gates the reader of ``mien bench`` finds broken, and what it misses."""
     for result in results:
         yield from (
-            f"{result.variant}: {parity.name} is off by {parity.error:g}, allowed {parity.limit:g}"
+            f"{result.variant}: {parity.name} is off by {parity.error:g}, allowed {parity.gate:g}"
             for parity in result.parity
             if not parity.passed
         )
@@ -140,11 +208,12 @@ def wrong_in_results(results: Sequence[Result]) -> Iterator[str]:
 def wrong_against_reference(bundle: Bundle, blocks: Sequence[Block]) -> Iterator[str]:
     """Say where what an app recorded is not what the reference runner says."""
     for block in blocks:
-        for rated in ("scores", "photographs"):
+        for rated in (SCORES, PHOTOGRAPHS):
             for found in block.get(rated, ()):
-                expected = _expected(bundle, block["variant"], found["golden"], rated)
+                start = found.get("from", rated)
+                expected = _expected(bundle, block["variant"], found["golden"], start)
                 yield from (
-                    f"{block['variant']}, {found['golden']}, {rated}: {problem}"
+                    f"{block['variant']}, {found['golden']}, {start}: {problem}"
                     for problem in _unequal(found, expected)
                 )
 
@@ -167,16 +236,22 @@ def _runner(bundle: Path, variant: str) -> BundleRunner:
 
 
 @cache
-def _expected_of(bundle: Path, variant: str, name: str, rated: str) -> Block:
+def _expected_of(bundle: Path, variant: str, name: str, start: str) -> Block:
+    """Return what a record of a golden input must say, from its tensors, its photograph or a model on."""
     runner = _runner(bundle, variant)
     golden = next(one for one in runner.bundle.goldens if one.name == name)
-    names = [tensor.name for tensor in outputs_of(runner.spec)]
-    findings: dict[str, float] = {}
-    inputs: Arrays = golden.inputs()
-    if rated == "photographs":
+    spec, inputs, findings = runner.spec, golden.inputs(), dict[str, float]()
+    names = [tensor.name for tensor in outputs_of(spec)]
+    if start == PHOTOGRAPHS:
         inputs, findings = _prepared(runner, golden.read_photograph())
-        names = [*runner.spec.inputs, *names]
-    made = {**inputs, **runner.rate(inputs)}
+        names = [*spec.inputs, *names]
+    if start in (SCORES, PHOTOGRAPHS):
+        made = {**inputs, **runner.rate(inputs)}
+    else:
+        models = (spec.model(start), *(() if start not in map(_name, spec.stages) else spec.after(start)))
+        known = {tensor: golden.read(tensor) for tensor in golden.vectors}
+        made = runner.finish(models, known)
+        names = [tensor for model in models for tensor in model.outputs]
     return {
         "differences": {one: largest_difference(golden.read(one), made[one]) for one in names},
         "skipped": _skipped(runner, inputs),
@@ -184,8 +259,12 @@ def _expected_of(bundle: Path, variant: str, name: str, rated: str) -> Block:
     }
 
 
-def _expected(bundle: Bundle, variant: str, golden: str, rated: str) -> Block:
-    return _expected_of(bundle.path, variant, golden, rated)
+def _name(stage: StageSpec) -> str:
+    return stage.name
+
+
+def _expected(bundle: Bundle, variant: str, golden: str, start: str) -> Block:
+    return _expected_of(bundle.path, variant, golden, start)
 
 
 def _skipped(runner: BundleRunner, inputs: Arrays) -> list[str]:
@@ -203,6 +282,15 @@ def _skipped(runner: BundleRunner, inputs: Arrays) -> list[str]:
 def quick(spec: Mapping[str, Any]) -> dict[str, Any]:
     """Describe the same measurement with a run or two of each model: nothing is timed here."""
     return identified({**{key: value for key, value in spec.items() if key != "id"}, "warmup": 0, "runs": 2})
+
+
+def refusals_of(run: Callable[[Harm], list[str]]) -> dict[str, Callable[[], list[str]]]:
+    """Run an app with each damage of its bundle; only a refusal by the right words counts as seen."""
+
+    def refused(damage: Damage) -> list[str]:
+        return [line for line in run(damage.harm) if damage.message in line]
+
+    return {damage.title: partial(refused, damage) for damage in DAMAGES}
 
 
 def report(

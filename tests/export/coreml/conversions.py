@@ -17,7 +17,7 @@ from mien.export.tflite.converters.flatbuffer_direct import WAYS
 from mien.export.tflite.graph_moments import round_graph
 from mien.export.tflite.precision import REST, Choice, Precision
 from mien.export.tflite.quantise import chosen_ranges
-from mien.export.tflite.ranges import Method, spreads
+from mien.export.tflite.ranges import Method, histograms
 from mien.export.variants import COREML, VARIANTS
 from mien.export.weights.gptq import Roundings
 from mien.mobile_reference.coreml import load_package
@@ -75,7 +75,7 @@ def graph_of(name: str, folder: Path, networks: Mapping[str, Network] = NETWORKS
     model = convert_proven(WAYS, one, None, samples, folder)
     content = model.read_bytes()
     eight = {REST: Choice(Precision.INT8, Method.MIN_MAX)}
-    ranges = chosen_ranges(model, eight, spreads(one, content, samples))
+    ranges = chosen_ranges(model, eight, histograms(one, content, samples))
     roundings = round_graph(one, content, samples)
     return Graph(one, networks[name], samples, others, roundings, weights_ranges(content, ranges))
 

@@ -20,7 +20,7 @@ from mien.export.coreml.activations import (
 from mien.export.coreml.convert import FP16, FP32, INT8, INT8_WEIGHTS
 from mien.export.coreml.weights import palette
 from mien.export.packing.variant_selection import Judgement, choose
-from mien.export.tflite.ranges import hulls
+from mien.export.tflite.ranges import joined_ranges
 from mien.export.weights.fold_batch_norm import fold_batch_norm
 from mien.mobile_reference.bundle.reader import Bundle, open_bundle, size_of
 from mien.mobile_reference.coreml import FLOAT32, Evaluator, load_package
@@ -259,7 +259,7 @@ def test_ranges_are_stored_and_are_those_in_the_package(bundle: Bundle) -> None:
     tflite = json.loads((bundle.path / "ranges" / "appraisal.json").read_text())
     graph = bundle.variant("tflite-fp32").files["appraisal"].read_bytes()
     assert {tuple(ends) for ends in stored.values()} <= set(
-        hulls((one.weight.tobytes(), one.reach) for one in weights_ranges(graph, tflite)).values()
+        joined_ranges((one.weight.tobytes(), one.reach) for one in weights_ranges(graph, tflite)).values()
     )
 
 

@@ -241,7 +241,7 @@ def test_the_table_says_what_was_tried_and_given(bench: Bench, tmp_path: Path) -
 
 
 def test_what_was_measured_is_not_measured_again(tmp_path: Path) -> None:
-    files = [tmp_path / name for name in ("model", "faces", "spreads", "roundings")]
+    files = [tmp_path / name for name in ("model", "faces", "histograms", "roundings")]
     for file in files:
         file.write_bytes(file.name.encode())
     subject = SearchedModel(None, "appraisal", *files, work=tmp_path / "work")

@@ -15,7 +15,7 @@ from mien.export.tflite.interpreter import Runner
 from mien.export.tflite.precision import ALL_INT8, HALF, REST
 from mien.export.tflite.products import KINDS
 from mien.export.tflite.quantise import left_to_the_nearest, quantise
-from mien.export.tflite.ranges import spreads
+from mien.export.tflite.ranges import histograms
 from mien.mobile_reference.tflite.flatbuffer import operation_names
 
 from .test_int8_regions import Net, drawn, of_graph, samples_of
@@ -43,7 +43,7 @@ def error(model: bytes, folder: Path) -> float:
     """Return the root mean square error of int8 on inputs that gave no ranges."""
     file = folder / "ready.tflite"
     file.write_bytes(model)
-    found = spreads(COMPONENT, model, samples_of())
+    found = histograms(COMPONENT, model, samples_of())
     made = Runner(quantise(file, ALL_INT8, found, round_graph(COMPONENT, model, samples_of())))
     exact, others = Runner(model), samples_of(12)[6:]
     return float(np.std([made.run([one["x"]])[0] - exact.run([one["x"]])[0] for one in others]))
@@ -84,9 +84,9 @@ def test_float16_of_what_was_not_scaled_can_be_given_the_ranges_of_what_was(tmp_
     file = tmp_path / "net.tflite"
     file.write_bytes(net(UNEVEN))
     ready, _ = made_ready(COMPONENT, file, ALL_INT8, {}, samples_of())
-    found = spreads(COMPONENT, ready.read_bytes(), samples_of())
+    found = histograms(COMPONENT, ready.read_bytes(), samples_of())
     assert quantise(file, {}, found, {}) == quantise(
-        file, {}, spreads(COMPONENT, net(UNEVEN), samples_of()), {}
+        file, {}, histograms(COMPONENT, net(UNEVEN), samples_of()), {}
     )
 
 

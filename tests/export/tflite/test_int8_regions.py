@@ -19,7 +19,7 @@ from mien.export.tflite.holding import holding_assignment
 from mien.export.tflite.interpreter import Runner
 from mien.export.tflite.precision import HALF, REST, WHOLE, Choice, Precision, choices
 from mien.export.tflite.quantise import quantise
-from mien.export.tflite.ranges import spreads
+from mien.export.tflite.ranges import histograms
 from mien.mobile_reference.tflite.flatbuffer import operation_names, parse, serialise
 from mien.mobile_reference.tflite.model_file import read_tflite
 
@@ -82,7 +82,7 @@ def quantised(model: bytes, folder: Path, assignment: Any = None) -> tuple[Path,
     file, made = folder / "float.tflite", folder / "int8.tflite"
     file.write_bytes(model)
     one, samples = of_graph("y"), samples_of()
-    found = spreads(one, model, samples)
+    found = histograms(one, model, samples)
     made.write_bytes(quantise(file, assignment or EIGHT, found, round_graph(one, model, samples)))
     return made, model
 
@@ -191,19 +191,19 @@ def test_parameters_that_are_not_what_they_must_be_are_refused(
     model = gated()
     file = tmp_path / "float.tflite"
     file.write_bytes(model)
-    made = quantise(file, EIGHT, spreads(of_graph("y"), model, samples_of()), {})
+    made = quantise(file, EIGHT, histograms(of_graph("y"), model, samples_of()), {})
     check_parameters(made, model)
     with pytest.raises(ConversionError, match=message):
         check_parameters(damaged(made, name, change), model)
 
 
-def test_a_nearly_constant_tensor_has_a_spread() -> None:
+def test_a_nearly_constant_tensor_has_a_histogram() -> None:
     net = Net()
     x = net.given("x", (1, 6, 6, 4))
     still = np.zeros((8, 4), np.float32)
     still[0, 0] = 1e-7
     model = net.build(net.convolve(x, "y", still, np.full(8, 0.7, np.float32)))
-    found = spreads(of_graph("y"), model, samples_of())["y"]
+    found = histograms(of_graph("y"), model, samples_of())["y"]
     assert 0 < found.high - found.low < 1e-5
     assert found.counts.sum() == pytest.approx(1)
 

@@ -13,7 +13,7 @@ from ai_edge_litert import schema_py_generated as schema
 from mien.export.errors import ExportError
 from mien.export.tflite.blocks import Block, find_blocks
 from mien.export.tflite.interpreter import Runner
-from mien.export.tflite.passes.deduplicate_buffers import share_constants
+from mien.export.tflite.passes.deduplicate_buffers import deduplicate_buffers
 from mien.export.tflite.passes.gptq_weights import with_rounded
 from mien.export.tflite.precision import (
     HALF,
@@ -22,12 +22,12 @@ from mien.export.tflite.precision import (
     Precision,
     read_choice,
     stored_assignment,
-    strangers,
     tensor_ranges,
+    unmatched_blocks,
     write_assignments,
 )
 from mien.export.tflite.quantise import left_to_the_nearest, quantise, read_by_products, seen_by_converted
-from mien.export.tflite.ranges import Method, Spread, spreads
+from mien.export.tflite.ranges import Histogram, Method, histograms
 from mien.export.weights.gptq import Roundings, round_convolutions
 from mien.mobile_reference.tflite.flatbuffer import constant_data, operation_name, parse, serialise
 from mien.models.appraisal.checkpoint import Checkpoint
@@ -97,10 +97,10 @@ def weights(model: bytes, end: str) -> dict[str, tuple[int, int]]:
     }
 
 
-def ends(exported: Path, graph: str) -> dict[str, Spread]:
+def ends(exported: Path, graph: str) -> dict[str, Histogram]:
     stored = json.loads((exported / "ranges" / f"{graph}.json").read_text())
     flat = np.full(8, 1 / 8)
-    return {name: Spread(low, high, flat) for name, (low, high) in stored.items()}
+    return {name: Histogram(low, high, flat) for name, (low, high) in stored.items()}
 
 
 BLOCK = "inpainter.coarse.to_rgb"
@@ -127,7 +127,7 @@ def test_ranges_also_hold_what_comes_from_converted_blocks(graph: Path, rounding
         seen_by_converted(appraisal, graph, assignment, roundings, samples, samples, read) for _ in range(2)
     )
     assert read < first.keys()
-    exact = spreads(appraisal, graph.read_bytes(), samples, first)
+    exact = histograms(appraisal, graph.read_bytes(), samples, first)
     assert exact.keys() == first.keys()
     wider = {
         name for name, one in exact.items() if (one.low, one.high) != (first[name].low, first[name].high)
@@ -135,10 +135,10 @@ def test_ranges_also_hold_what_comes_from_converted_blocks(graph: Path, rounding
     assert all(first[name].low <= one.low and one.high <= first[name].high for name, one in exact.items())
     made = {block.name: set(block.outputs) for block in blocks}
     # What is made behind the int8 block has moved, what is made before it or beside it has not.
-    behind = [
+    downstream = [
         block for block in made if block.startswith(("student/stages.1.2", "student/stages.2", "head/"))
     ]
-    assert wider & set().union(*(made[block] for block in behind))
+    assert wider & set().union(*(made[block] for block in downstream))
     assert not wider & (made["student/stages.1.0"] | made["teacher/stages.0.0"])
     assert {name: (s.low, s.high) for name, s in first.items()} == {
         n: (s.low, s.high) for n, s in second.items()
@@ -156,12 +156,12 @@ def test_ranges_also_hold_what_the_converted_stages_before_give(graph: Path, rou
             assignment,
             roundings,
             samples,
-            [{"face": behind}],
+            [{"face": downstream}],
             read_by_products(graph.read_bytes()),
         )
-        for behind in (dark, bright)
+        for downstream in (dark, bright)
     )
-    there = spreads(appraisal, graph.read_bytes(), [{"face": bright}])
+    there = histograms(appraisal, graph.read_bytes(), [{"face": bright}])
     assert any(there[name].high > one.high for name, one in alone.items())
     for name, one in both.items():
         assert one.low == min(alone[name].low, there[name].low)
@@ -283,7 +283,7 @@ def test_a_network_that_is_called_twice_is_stored_once(graph: Path) -> None:
 
 def test_sharing_changes_nothing_but_the_size(graph: Path) -> None:
     parsed = parse(graph.read_bytes())
-    once = share_constants(graph.read_bytes())
+    once = deduplicate_buffers(graph.read_bytes())
     assert once == graph.read_bytes()
     taken: set[int] = set()
     for tensor in parsed.subgraphs[0].tensors:
@@ -295,7 +295,7 @@ def test_sharing_changes_nothing_but_the_size(graph: Path) -> None:
             parsed.buffers.append(own)
             tensor.buffer = len(parsed.buffers) - 1
     apart = serialise(parsed)
-    again = share_constants(apart)
+    again = deduplicate_buffers(apart)
     assert len(again) < 0.8 * len(apart)
     face = np.random.default_rng(0).integers(0, 256, (1, 256, 256, 3), dtype=np.uint8)
     for one, other in zip(Runner(again).run([face]), Runner(apart).run([face]), strict=True):
@@ -305,7 +305,7 @@ def test_sharing_changes_nothing_but_the_size(graph: Path) -> None:
 def test_a_range_follows_the_block_that_makes_the_tensor_then_the_one_that_reads_it() -> None:
     rare = np.zeros(512)
     rare[0], rare[-1] = 1 - 1e-6, 1e-6
-    found = {name: Spread(0.0, 512.0, rare) for name in "abcd"}
+    found = {name: Histogram(0.0, 512.0, rare) for name in "abcd"}
     blocks = (
         Block("first", frozenset("a"), ("b",), 1, 1, 1),
         Block("second", frozenset("b"), ("c",), 1, 1, 1),
@@ -330,14 +330,14 @@ def test_assignments_are_read_as_they_were_written(tmp_path: Path) -> None:
 
 def test_blocks_that_the_assignment_does_not_know_are_named() -> None:
     blocks = (Block("new", frozenset(), (), 1, 1, 1), Block("known", frozenset(), (), 1, 1, 1))
-    first, second = strangers(blocks, {"known": HALF, "gone": HALF})
+    first, second = unmatched_blocks(blocks, {"known": HALF, "gone": HALF})
     assert first.startswith("no precision is stored for new: float16 weights")
     assert second.startswith("a precision is stored for gone, not in the graph")
 
 
 def test_many_blocks_that_are_not_there_are_one_line() -> None:
     known = (Block("known", frozenset(), (), 1, 1, 1),)
-    (said,) = strangers(known, dict.fromkeys(("known", "c", "a", "b"), HALF))
+    (said,) = unmatched_blocks(known, dict.fromkeys(("known", "c", "a", "b"), HALF))
     assert "stored for a and 2 more, not in the graph" in said
 
 

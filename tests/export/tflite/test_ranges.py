@@ -4,28 +4,28 @@ import numpy as np
 import pytest
 
 from mien.export.tflite.ranges import (
+    Histogram,
     Method,
-    Spread,
+    _histogram,
     _joined,
-    _spread,
-    faults,
+    range_warnings,
     ranges_by,
     with_headroom,
 )
 
 
-def seen(*samples: np.ndarray) -> Spread:
-    return _joined([_spread(np.asarray(sample, np.float32)) for sample in samples])
+def seen(*samples: np.ndarray) -> Histogram:
+    return _joined([_histogram(np.asarray(sample, np.float32)) for sample in samples])
 
 
-def by(method: Method, spread: Spread) -> tuple[float, float]:
-    return ranges_by(method, {"x": spread})["x"]
+def by(method: Method, histogram: Histogram) -> tuple[float, float]:
+    return ranges_by(method, {"x": histogram})["x"]
 
 
 def test_min_max_reaches_every_value_of_every_face() -> None:
-    spread = seen(np.linspace(-1, 2, 100), np.linspace(0, 5, 100_000))
-    assert by(Method.MIN_MAX, spread) == (-1.0, 5.0)
-    assert spread.counts.sum() == pytest.approx(1)
+    histogram = seen(np.linspace(-1, 2, 100), np.linspace(0, 5, 100_000))
+    assert by(Method.MIN_MAX, histogram) == (-1.0, 5.0)
+    assert histogram.counts.sum() == pytest.approx(1)
 
 
 def test_a_value_that_the_stride_skips_still_counts_for_the_range() -> None:
@@ -51,9 +51,9 @@ def test_least_squares_gives_up_an_outlier_for_finer_steps() -> None:
 
 
 def test_values_without_outliers_keep_their_range() -> None:
-    spread = seen(np.linspace(0, 1, 16_000))
+    histogram = seen(np.linspace(0, 1, 16_000))
     for method in Method:
-        np.testing.assert_allclose(by(method, spread), (0, 1), atol=0.03)
+        np.testing.assert_allclose(by(method, histogram), (0, 1), atol=0.03)
 
 
 def test_a_constant_has_a_range() -> None:
@@ -65,14 +65,14 @@ def test_a_constant_has_a_range() -> None:
 def test_a_tensor_that_never_left_zero_is_named() -> None:
     dead, alive = seen(np.zeros(100)), seen(np.linspace(0, 1, 100))
     found = {"dead": dead, "alive": alive}
-    (fault,) = faults(found, ranges_by(Method.MIN_MAX, found))
+    (fault,) = range_warnings(found, ranges_by(Method.MIN_MAX, found))
     assert fault.startswith("dead never left zero")
 
 
 def test_a_tensor_that_its_range_cuts_off_is_named() -> None:
     found = {"x": seen(np.linspace(0, 1, 1000))}
-    assert list(faults(found, {"x": (0.0, 1.0)})) == []
-    (fault,) = faults(found, {"x": (0.0, 0.5)})
+    assert list(range_warnings(found, {"x": (0.0, 1.0)})) == []
+    (fault,) = range_warnings(found, {"x": (0.0, 0.5)})
     assert fault.startswith("x has 50% of its values outside its range")
 
 
@@ -80,7 +80,7 @@ def test_the_fewer_values_were_seen_the_more_room_there_is(monkeypatch: pytest.M
     sizes = {"few": 4, "some": 100, "many": 1_000_000}
     monkeypatch.setattr("mien.export.tflite.ranges.activation_sizes", lambda _: sizes)
     found = {name: seen(np.linspace(-1, 2, 100)) for name in sizes}
-    highs = {name: spread.high for name, spread in with_headroom(found, b"", 10).items()}
+    highs = {name: histogram.high for name, histogram in with_headroom(found, b"", 10).items()}
     assert highs["few"] > highs["some"] > highs["many"] == 2
     assert highs["few"] < 2 * 2.1
 

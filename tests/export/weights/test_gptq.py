@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from safetensors.numpy import save_file
 
 from mien.calibration.moments import Moments
-from mien.export.running.plan import ROUNDINGS, round_weights
+from mien.export.plan import ROUNDINGS, round_weights
 from mien.export.weights.gptq import Rounded, read_roundings, round_convolution, write_roundings
 from mien.models.appraisal.checkpoint import REFERENCE
 from mien.models.sources import open_pipeline

@@ -84,13 +84,15 @@ def test_an_address_of_this_machine_is_a_path(call: Call, tiny: Path, jpegs: Jpe
     [
         ("fsspec", ("memory://in/b.jpg", "--scheme", "memory")),
         ("pyarrow", ("a.parquet",)),
+        ("pyarrow", ("a.jpg", "--shards", "rows", "--format", "parquet")),
         ("ray", ("a.jpg", "--shards", "rows", "--ray", "auto")),
     ],
 )
 def test_what_is_not_installed_says_what_installs_it(
     call: Call, tiny: Path, monkeypatch: pytest.MonkeyPatch, missing: str, arguments: tuple[str, ...]
-):
+) -> None:
     monkeypatch.setitem(sys.modules, missing, None)
     said = call(*arguments, "--bundle", tiny)
     assert said.code == 2
     assert said.err == f"mien: this needs {missing}, which is not installed; pip install 'mien[ray]'\n"
+    assert not Path("rows").exists()

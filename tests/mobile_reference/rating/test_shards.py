@@ -139,10 +139,13 @@ def test_a_damaged_shard_is_said(call: Call, tiny: Path, given: Path, tmp_path: 
 
 
 def test_a_folder_of_something_else_is_left_alone(call: Call, tiny: Path, given: Path, tmp_path: Path):
-    said = call(given, "--bundle", tiny, "--shards", given, "--resume")
+    said = call(given / "8.jpg", "--bundle", tiny, "--shards", given, "--resume")
     assert said.code == 2
     assert "holds other files" in said.err
-    assert "is not a folder" in call(given, "--bundle", tiny, "--shards", given / "8.jpg").err
+    for inside in (given, given / "rows"):
+        said = call(given, "--bundle", tiny, "--shards", inside)
+        assert said.err == f"mien: --shards lies in {given}, which is rated; give a folder elsewhere\n"
+    assert "is not a folder" in call(given / "9.jpg", "--bundle", tiny, "--shards", given / "8.jpg").err
 
 
 @pytest.mark.parametrize(

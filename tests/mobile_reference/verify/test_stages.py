@@ -150,6 +150,27 @@ def test_the_command_prints_a_table_and_says_what_executed_core_ml(fake: Any, st
     assert "FAILED" not in answer.stdout
 
 
+def test_the_command_gives_the_share_of_int8_of_each_variant_where_it_is_known(fake: Any, stand_in: Any):
+    stand_in(faithful)
+    file = fake.path / "manifest.json"
+    manifest = json.loads(file.read_text())
+    of = {"tflite-fp32": 0.0, "tflite-fp16": 0.1249}
+    for entry in manifest["variants"]:
+        entry["products_int8"] = of.get(entry["name"])
+    file.write_text(json.dumps(manifest))
+    answer = CliRunner().invoke(verify_command, [str(fake.path)])
+    said = "share of multiplications in int8: tflite-fp32 0 %, tflite-fp16 12 %"
+    assert said in answer.stdout.splitlines()
+    answer = CliRunner().invoke(verify_command, [str(fake.path), "--variant", "tflite-fp16", "--json"])
+    assert json.loads(answer.stdout)["products_int8"] == {"tflite-fp16": 0.1249}
+
+
+def test_nothing_is_said_of_int8_where_no_share_is_known(fake: Any, stand_in: Any):
+    stand_in(faithful)
+    answer = CliRunner().invoke(verify_command, [str(fake.path)])
+    assert "in int8" not in answer.stdout
+
+
 @pytest.mark.parametrize("place", ["missing/parity.json", "."])
 def test_a_report_that_cannot_be_written_is_refused_before_the_work(
     fake: Any, stand_in: Any, tmp_path: Any, place: str, capsys: pytest.CaptureFixture[str]

@@ -1,6 +1,6 @@
 """The picture of docs/refusals.md: spoilt photographs, each with what ``mien appraise`` says of it.
 
-``python -m mien.models.appraisal.evaluation.drawings.refused_examples -o docs/refused.jpg`` spoils the
+``python -m mien.models.appraisal.evaluation.drawings.refused_examples -o docs/pages/refused.jpg`` spoils the
 pictures of nobody that ship, and rates them with the bundle that ships.
 """
 

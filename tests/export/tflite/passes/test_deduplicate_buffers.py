@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from mien.export.tflite.interpreter import Runner
-from mien.export.tflite.passes.deduplicate_buffers import share_constants
+from mien.export.tflite.passes.deduplicate_buffers import deduplicate_buffers
 from mien.export.tflite.quantise import quantise
 from mien.mobile_reference.bundle.reader import open_bundle
 from mien.mobile_reference.tflite.flatbuffer import constant_data, parse
@@ -25,7 +25,7 @@ def _repeated_bytes(model: bytes) -> int:
 
 def test_a_part_used_twice_is_stored_once(tmp_path: Path) -> None:
     before = converted(Twice(), tmp_path)
-    after = share_constants(before)
+    after = deduplicate_buffers(before)
     assert _repeated_bytes(before) > 4000
     assert _repeated_bytes(after) == 0
     assert len(after) < 0.6 * len(before)
@@ -34,8 +34,8 @@ def test_a_part_used_twice_is_stored_once(tmp_path: Path) -> None:
 
 
 def test_a_second_pass_changes_nothing(tmp_path: Path) -> None:
-    once = share_constants(converted(Twice(), tmp_path))
-    assert share_constants(once) == once
+    once = deduplicate_buffers(converted(Twice(), tmp_path))
+    assert deduplicate_buffers(once) == once
 
 
 def test_a_quantised_model_holds_it_once(tmp_path: Path) -> None:

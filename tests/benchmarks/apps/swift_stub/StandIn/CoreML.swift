@@ -36,6 +36,13 @@ public final class MLMultiArray {
 
     deinit { dataPointer.deallocate() }
 
+    /// The numbers without what pads their rows.
+    var data: Data {
+        let width = shape.last?.intValue ?? 1
+        let stride = shape.count > 1 ? strides[shape.count - 2].intValue : width
+        return Data((0..<count / width).map { Data(bytes: dataPointer + $0 * stride * 4, count: width * 4) }.joined())
+    }
+
     /// An array with padded rows, of what a model made.
     convenience init(_ shape: [Int], _ dataType: MLMultiArrayDataType, _ data: Data) {
         self.init(shape.map { NSNumber(value: $0) }, dataType, padding: 8)
@@ -64,7 +71,7 @@ public final class MLFeatureValue {
         let array = multiArrayValue!
         let form = array.dataType == .int32 ? "int32" : "float32"
         let shape = array.shape.map { $0.intValue }
-        return (["form": form, "shape": shape], Data(bytes: array.dataPointer, count: array.count * 4))
+        return (["form": form, "shape": shape], array.data)
     }
 }
 

@@ -10,25 +10,26 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from mien.export.component import Component, component, components
-from mien.export.tflite.samples import load_samples, propagate, received
-from mien.export.variants import (
+from mien.mobile_reference.contract import PICTURE, TensorSpec
+from mien.mobile_reference.output.json_text import json_text
+from mien.models.pipeline import Pipeline
+from mien.models.sources import Source, open_pipeline
+
+from .component import Component, component, components
+from .running.jobs import Job
+from .running.threads import one_thread
+from .tflite.samples import load_samples, propagate, received
+from .variants import (
     ASSIGNED,
     COREML,
     COREML_INT8,
     NAMES,
     TFLITE_DYNAMIC,
     TFLITE_FP16,
+    TFLITE_HALF,
     TFLITE_INT8,
     variant_named,
 )
-from mien.mobile_reference.contract import PICTURE, TensorSpec
-from mien.mobile_reference.output.json_text import json_text
-from mien.models.pipeline import Pipeline
-from mien.models.sources import Source, open_pipeline
-
-from .jobs import Job
-from .threads import one_thread
 
 Route = Callable[[str, Source, Path, Path], None]
 """Converts the model of a name: source, folder of traces, folder of results."""
@@ -46,6 +47,7 @@ _MAKES = {
         f"{_PROPAGATED}/{{name}}",
     ),
     TFLITE_DYNAMIC: (f"{TFLITE_DYNAMIC}/{{name}}.tflite",),
+    TFLITE_HALF: (f"{TFLITE_HALF}/{{name}}.tflite", f"faults/{{name}}.{TFLITE_HALF}.json"),
     "coreml": (
         "coreml-fp32/{name}.mlpackage",
         "coreml-fp16/{name}.mlpackage",
@@ -95,6 +97,9 @@ def plan(
         )
         if TFLITE_DYNAMIC in variants:
             jobs.append(job(TFLITE_DYNAMIC, one, convert_tflite_dynamic, f"tflite {one.name}"))
+        if TFLITE_HALF in variants:
+            half = partial(convert_tflite_half, precision)
+            jobs.append(job(TFLITE_HALF, one, half, f"tflite {one.name}"))
         if any(variant_named(name).platform == COREML for name in variants):
             # Without a net the weights are rounded for the float graph of TFLite.
             after = [] if pipeline.net else [f"tflite {one.name}"]
@@ -109,7 +114,7 @@ def round_weights(pipeline: Pipeline, traces: Path) -> None:
 
     Without a net every model has weights of its own, which are rounded once its float graph is there.
     """
-    from mien.export.weights.gptq import round_convolutions, write_roundings
+    from .weights.gptq import round_convolutions, write_roundings
 
     samples = load_samples(traces)
     inputs = [
@@ -137,8 +142,8 @@ def float_file(folder: Path, name: str) -> Path:
 
 def float_model(one: Component, source: Source, samples: Sequence[Mapping[str, Any]], work: Path) -> Path:
     """Convert a component to float32 TFLite in the folder ``work``, and check it against the samples."""
-    from mien.export.tflite.conversion import convert_proven
-    from mien.export.tflite.converters.flatbuffer_direct import WAYS
+    from .tflite.conversion import convert_proven
+    from .tflite.converters.flatbuffer_direct import WAYS
 
     work.mkdir(parents=True)
     return convert_proven(WAYS, one, source, samples, work)
@@ -151,15 +156,16 @@ def convert_tflite(precision: Path, name: str, source: Source, traces: Path, fol
     folder of traces holds the rounded weights of the pipeline's net too; without a net they are made here.
     A stage leaves in ``folder`` what its int8 model makes, for the ranges of the next one.
     """
-    from mien.export.tflite import quantise as tflite
-    from mien.export.tflite.blocks import find_blocks
-    from mien.export.tflite.channels import made_ready
-    from mien.export.tflite.graph_moments import round_graph
-    from mien.export.tflite.holding import holding_assignment
-    from mien.export.tflite.precision import ALL_INT8, stored_assignment, strangers, write_assignments
-    from mien.export.tflite.products import KINDS
-    from mien.export.tflite.ranges import with_headroom, write_ranges
-    from mien.export.weights.gptq import read_roundings, write_roundings
+    from .tflite import quantise as tflite
+    from .tflite.blocks import find_blocks
+    from .tflite.channels import made_ready
+    from .tflite.graph_moments import round_graph
+    from .tflite.holding import holding_assignment
+    from .tflite.needed import room_for_others
+    from .tflite.precision import ALL_INT8, stored_assignment, unmatched_blocks, write_assignments
+    from .tflite.products import KINDS
+    from .tflite.ranges import write_ranges
+    from .weights.gptq import read_roundings, write_roundings
 
     pipeline, samples = open_pipeline(source), load_samples(traces)
     one = component(pipeline, name)
@@ -169,34 +175,34 @@ def convert_tflite(precision: Path, name: str, source: Source, traces: Path, fol
         write_roundings(round_graph(one, model.read_bytes(), samples), stored)
     half, eight = (stored_assignment(variant, precision) for variant in ASSIGNED)
     ready, rounded = made_ready(one, model, eight or ALL_INT8, read_roundings(stored), samples)
-    behind = received(pipeline.spec.before(name), samples, folder / _PROPAGATED)
+    downstream = received(pipeline.spec.before(name), samples, folder / _PROPAGATED)
     faults: list[str] = []
     chosen = bool(eight)
     if not chosen:
-        eight, faults = holding_assignment(one, ready, rounded, samples, behind)
+        eight, faults = holding_assignment(one, ready, rounded, samples, downstream)
         write_assignments({TFLITE_INT8: eight}, folder / "ranges" / f"{name}.precision.json")
     read = tflite.read_by_products(model.read_bytes())
-    found = tflite.seen_by_converted(one, ready, eight, rounded, samples, behind, read)
+    found = tflite.seen_by_converted(one, ready, eight, rounded, samples, downstream, read)
     if not chosen:
-        found = with_headroom(found, ready.read_bytes(), len(samples))
+        found = room_for_others(found, ready.read_bytes(), len(samples))
     made = {
         NAMES[0]: tflite.finished(model.read_bytes()),
         TFLITE_FP16: tflite.quantise(model, half, found, rounded),
         TFLITE_INT8: tflite.quantise(ready, eight, found, rounded),
     }
     write_ranges(tflite.chosen_ranges(ready, eight, found), folder / "ranges" / f"{name}.json")
-    faults += tflite.faults_of(ready, eight, found)
+    faults += tflite.int8_range_warnings(ready, eight, found)
     # Of a pipeline's net the dense convolutions are rounded.
     expected = {"CONV_2D"} if pipeline.net else KINDS
     faults += tflite.left_to_the_nearest(ready, eight, rounded, expected)
     whole = pipeline.end_to_end
     if eight and whole and name == whole.name:  # which has every block; the stages have some
-        faults += strangers(find_blocks(model.read_bytes()), eight)
+        faults += unmatched_blocks(find_blocks(model.read_bytes()), eight)
     write_faults(faults, folder / FAULTS / f"{name}.json")
     for variant, content in made.items():
         _write_tflite(one, folder / variant, content)
     if pipeline.spec.maker(one.outputs[0]) == name and pipeline.spec.after(name):
-        propagate(one, made[TFLITE_INT8], behind, folder / _PROPAGATED)
+        propagate(one, made[TFLITE_INT8], downstream, folder / _PROPAGATED)
 
 
 def convert_tflite_dynamic(name: str, source: Source, traces: Path, folder: Path) -> None:
@@ -205,9 +211,9 @@ def convert_tflite_dynamic(name: str, source: Source, traces: Path, folder: Path
     Its weights are rounded as those of the int8 one; it needs no ranges. A model that must not be quantised
     has float16 weights.
     """
-    from mien.export.tflite import quantise as tflite
-    from mien.export.tflite.precision import ALL_DYNAMIC
-    from mien.export.weights.gptq import read_roundings
+    from .tflite import quantise as tflite
+    from .tflite.precision import ALL_DYNAMIC
+    from .weights.gptq import read_roundings
 
     pipeline = open_pipeline(source)
     one = component(pipeline, name)
@@ -217,8 +223,20 @@ def convert_tflite_dynamic(name: str, source: Source, traces: Path, folder: Path
     _write_tflite(one, folder / TFLITE_DYNAMIC, content)
 
 
+def convert_tflite_half(precision: Path, name: str, source: Source, traces: Path, folder: Path) -> None:
+    """Make the TFLite variant of a model that asks for half-float arithmetic."""
+    from mien.export.tflite.half import half_floats
+    from mien.export.tflite.precision import stored_assignment
+
+    one = component(open_pipeline(source), name)
+    stored = stored_assignment(TFLITE_FP16, precision)
+    content, faults = half_floats(one, float_file(folder, name), stored, load_samples(traces))
+    write_faults(faults, folder / FAULTS / f"{name}.{TFLITE_HALF}.json")
+    _write_tflite(one, folder / TFLITE_HALF, content)
+
+
 def _write_tflite(one: Component, folder: Path, content: bytes) -> None:
-    from mien.export.tflite.quantise import check_contract
+    from .tflite.quantise import check_contract
 
     folder.mkdir(exist_ok=True)
     target = folder / f"{one.name}.tflite"
@@ -240,8 +258,8 @@ def read_faults(folder: Path) -> tuple[str, ...]:
 
 def convert_coreml(name: str, source: Source, traces: Path, folder: Path) -> None:
     """Make the Core ML variants of a model whose activations are float, each proven on the traces."""
-    from mien.export.coreml.convert import to_coreml
-    from mien.export.weights.gptq import read_roundings
+    from .coreml.convert import to_coreml
+    from .weights.gptq import read_roundings
 
     pipeline = open_pipeline(source)
     rounded = read_roundings(model_roundings(pipeline, traces, folder, name))
@@ -251,10 +269,10 @@ def convert_coreml(name: str, source: Source, traces: Path, folder: Path) -> Non
 
 def convert_coreml_int8(name: str, source: Source, traces: Path, folder: Path) -> None:
     """Make the Core ML variant of a model whose activations are int8, with the ranges that TFLite has."""
-    from mien.export.coreml.activations import weights_ranges
-    from mien.export.coreml.convert import INT8, to_int8
-    from mien.export.tflite.ranges import read_ranges
-    from mien.export.weights.gptq import read_roundings
+    from .coreml.activations import weights_ranges
+    from .coreml.convert import INT8, to_int8
+    from .tflite.ranges import read_ranges
+    from .weights.gptq import read_roundings
 
     pipeline = open_pipeline(source)
     model = float_file(folder, name).read_bytes()
@@ -274,7 +292,7 @@ def palette_job(variant: str, name: str, source: Source, traces: Path, folder: P
 
 def convert_palettes(variant: str, name: str, source: Source, traces: Path, folder: Path) -> None:
     """Make a Core ML variant of a model from its float16 one."""
-    from mien.export.coreml.convert import to_palettes
+    from .coreml.convert import to_palettes
 
     pipeline = open_pipeline(source)
     one = component(pipeline, name)
