@@ -58,7 +58,7 @@ def written_on_ray(
         actors: The most actors; none: one for each core of the cluster.
 
     Raises:
-        UsageError: there is no such cluster, or one of its machines cannot do the job.
+        UsageError: there is no such cluster, one of its machines cannot do the job, or Ray gave up.
     """
     with _connected(address, bundle):
         import ray
@@ -72,12 +72,18 @@ def written_on_ray(
             _Actor,
             fn_constructor_args=(job,),
             num_cpus=1,
-            compute=data.ActorPoolStrategy(min_size=1, max_size=min(most, len(packed))),
+            compute=data.ActorPoolStrategy(size=min(most, len(packed))),
         )
-        for told in rated.iter_rows():
-            if told["error"]:
-                raise UsageError(told["error"])
-            yield Written(told["rows"], told["failed"])
+        try:
+            for told in rated.iter_rows():
+                if told["error"]:
+                    raise UsageError(told["error"])
+                yield Written(told["rows"], told["failed"])
+        except ray.exceptions.RayError as error:  # its text has the traceback of another machine
+            reason = str(error).strip().rpartition("\n")[2]
+            raise UsageError(
+                f"Ray gave the work up ({reason:.300}); mend that, and go on by --resume"
+            ) from error
 
 
 class _Actor:
