@@ -8,9 +8,10 @@ import logging
 import os
 import pickle
 import socket
+import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -25,7 +26,7 @@ from .shards import ShardFolder, Written, versions
 
 AUTO = "auto"
 _ADDRESS = "RAY_ADDRESS"
-_SECONDS = 10
+_SECONDS = 8
 """As long the cluster may take to answer."""
 
 
@@ -145,7 +146,8 @@ def _connected(address: str, bundle: Path) -> Iterator[None]:
     except (ConnectionError, RuntimeError, ValueError) as error:
         raise _no_cluster(address, error) from error
     try:
-        yield
+        with redirect_stdout(sys.stderr):  # Ray prints there when a worker dies
+            yield
     finally:
         ray.shutdown()
 
