@@ -49,7 +49,7 @@ from .search.precision_search import PRECISION, Budget, find_precision
 from .search.search import Outcome
 from .tflite.precision import stored_assignment, write_assignments
 from .tflite.samples import save_traces
-from .variants import ASSIGNED, NAMES, TFLITE, TFLITE_DYNAMIC, VARIANTS, variant_named
+from .variants import ASSIGNED, NAMES, TFLITE, TFLITE_DYNAMIC, TFLITE_HALF, VARIANTS, variant_named
 
 
 @dataclass(frozen=True)
@@ -178,8 +178,8 @@ def _made_before(
 def chosen_variants(names: Sequence[str], pipeline: Pipeline) -> tuple[str, ...]:
     """Return the variants to be made, in the order of the table; the first is always among them.
 
-    The others' isolated errors are told by it. Of a pipeline that comes with precisions by block, the one
-    that has none by block is made if it is named.
+    The others' isolated errors are told by it. What computes in half floats is made if it is named; so is, of
+    a pipeline that comes with precisions by block, the one that has none by block.
 
     Raises:
         ExportError: a variant does not exist, or the pipeline cannot have it.
@@ -195,7 +195,8 @@ def chosen_variants(names: Sequence[str], pipeline: Pipeline) -> tuple[str, ...]
                 f"{opaque[0]} is an ONNX file, which nothing here converts to {name}; bring a module or a "
                 ".pt2 file, or leave the variant out"
             )
-    usual = [name for name in possible if name != TFLITE_DYNAMIC or pipeline.precision is None]
+    rare = {TFLITE_HALF} if pipeline.precision is None else {TFLITE_HALF, TFLITE_DYNAMIC}
+    usual = [name for name in possible if name not in rare]
     return tuple(name for name in possible if name in (names or usual) or name == NAMES[0])
 
 

@@ -26,6 +26,7 @@ from .variants import (
     NAMES,
     TFLITE_DYNAMIC,
     TFLITE_FP16,
+    TFLITE_HALF,
     TFLITE_INT8,
     variant_named,
 )
@@ -46,6 +47,7 @@ _MAKES = {
         f"{_PROPAGATED}/{{name}}",
     ),
     TFLITE_DYNAMIC: (f"{TFLITE_DYNAMIC}/{{name}}.tflite",),
+    TFLITE_HALF: (f"{TFLITE_HALF}/{{name}}.tflite", f"faults/{{name}}.{TFLITE_HALF}.json"),
     "coreml": (
         "coreml-fp32/{name}.mlpackage",
         "coreml-fp16/{name}.mlpackage",
@@ -95,6 +97,9 @@ def plan(
         )
         if TFLITE_DYNAMIC in variants:
             jobs.append(job(TFLITE_DYNAMIC, one, convert_tflite_dynamic, f"tflite {one.name}"))
+        if TFLITE_HALF in variants:
+            half = partial(convert_tflite_half, precision)
+            jobs.append(job(TFLITE_HALF, one, half, f"tflite {one.name}"))
         if any(variant_named(name).platform == COREML for name in variants):
             # Without a net the weights are rounded for the float graph of TFLite.
             after = [] if pipeline.net else [f"tflite {one.name}"]
@@ -156,9 +161,10 @@ def convert_tflite(precision: Path, name: str, source: Source, traces: Path, fol
     from .tflite.channels import made_ready
     from .tflite.graph_moments import round_graph
     from .tflite.holding import holding_assignment
+    from .tflite.needed import room_for_others
     from .tflite.precision import ALL_INT8, stored_assignment, unmatched_blocks, write_assignments
     from .tflite.products import KINDS
-    from .tflite.ranges import with_headroom, write_ranges
+    from .tflite.ranges import write_ranges
     from .weights.gptq import read_roundings, write_roundings
 
     pipeline, samples = open_pipeline(source), load_samples(traces)
@@ -178,7 +184,7 @@ def convert_tflite(precision: Path, name: str, source: Source, traces: Path, fol
     read = tflite.read_by_products(model.read_bytes())
     found = tflite.seen_by_converted(one, ready, eight, rounded, samples, downstream, read)
     if not chosen:
-        found = with_headroom(found, ready.read_bytes(), len(samples))
+        found = room_for_others(found, ready.read_bytes(), len(samples))
     made = {
         NAMES[0]: tflite.finished(model.read_bytes()),
         TFLITE_FP16: tflite.quantise(model, half, found, rounded),
@@ -215,6 +221,18 @@ def convert_tflite_dynamic(name: str, source: Source, traces: Path, folder: Path
     chosen = ALL_DYNAMIC if one.quantise else {}
     content = tflite.quantise(float_file(folder, name), chosen, {}, rounded)
     _write_tflite(one, folder / TFLITE_DYNAMIC, content)
+
+
+def convert_tflite_half(precision: Path, name: str, source: Source, traces: Path, folder: Path) -> None:
+    """Make the TFLite variant of a model that asks for half-float arithmetic."""
+    from mien.export.tflite.half import half_floats
+    from mien.export.tflite.precision import stored_assignment
+
+    one = component(open_pipeline(source), name)
+    stored = stored_assignment(TFLITE_FP16, precision)
+    content, faults = half_floats(one, float_file(folder, name), stored, load_samples(traces))
+    write_faults(faults, folder / FAULTS / f"{name}.{TFLITE_HALF}.json")
+    _write_tflite(one, folder / TFLITE_HALF, content)
 
 
 def _write_tflite(one: Component, folder: Path, content: bytes) -> None:

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 TFLITE, COREML = "tflite", "coreml"
-TFLITE_FP16, TFLITE_DYNAMIC = "tflite-fp16", "tflite-dynamic"
+TFLITE_FP16, TFLITE_HALF, TFLITE_DYNAMIC = "tflite-fp16", "tflite-half", "tflite-dynamic"
 TFLITE_INT8, COREML_INT8 = "tflite-int8", "coreml-w8a8"
 """The variant of each platform whose activations are int8."""
 ASSIGNED = (TFLITE_FP16, TFLITE_INT8)
@@ -44,6 +44,8 @@ class VariantSpec:
 VARIANTS: tuple[VariantSpec, ...] = (
     VariantSpec("tflite-fp32", "LiteRT 2.1", 0.01),
     VariantSpec(TFLITE_FP16, "LiteRT 2.1", 0.1),
+    # float16 weights, and arithmetic in half floats where XNNPACK has kernels for it.
+    VariantSpec(TFLITE_HALF, "LiteRT 2.1", 0.1),
     # int8 weights; float activations, of which kernels make eight bits as they run.
     VariantSpec(TFLITE_DYNAMIC, "LiteRT 2.1", 1.0),
     VariantSpec(TFLITE_INT8, "LiteRT 2.1", 1.0),

@@ -33,8 +33,9 @@ OF_ONE_VALUE = (SCALAR, MEAN, RANK)
 LOSSES = (RANK, CORRELATION, IOU, TOP1)
 _MOST_LOST = 0.5
 _LARGEST_FLOAT = 3.4028234663852886e38
-INT8 = "int8"
+INT8, FP16 = "int8", "fp16"
 LIKE_INT8 = ("int8w", "pal6", "pal4", "w8a8", "dynamic")
+LIKE_FP16 = ("half",)
 """Precisions that have the limit of ``INT8`` where a gate names none of their own."""
 ABOVE, BELOW = "above", "below"
 """On which side of a limit a measure of an input is worse."""
@@ -143,7 +144,7 @@ class GateSpec:
     """What is asked of a tensor: ``metric`` within a limit by variant, else by precision, else for ``ANY``.
 
     ``over`` tells whether it holds for ``EACH`` input or over a ``SET``. The precisions of ``LIKE_INT8`` have
-    the limit of ``INT8`` where they have none of their own.
+    the limit of ``INT8`` where they have none of their own, those of ``LIKE_FP16`` that of ``FP16``.
     """
 
     tensor: str
@@ -154,8 +155,8 @@ class GateSpec:
     def limit(self, variant: str) -> float | None:
         """Return the limit of a variant such as ``tflite-int8``; none where nothing is asked of it."""
         precision = variant.partition("-")[2]
-        milder = (INT8,) if precision in LIKE_INT8 else ()
-        keys = (variant, precision, *milder, ANY)
+        like = {**dict.fromkeys(LIKE_INT8, INT8), **dict.fromkeys(LIKE_FP16, FP16)}
+        keys = (variant, precision, like.get(precision, precision), ANY)
         return next((self.limits[key] for key in keys if key in self.limits), None)
 
     @property

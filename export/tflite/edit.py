@@ -39,3 +39,26 @@ def add_buffer(parsed: Any, values: NDArray[Any]) -> int:
     buffer.data = np.frombuffer(np.ascontiguousarray(values).tobytes(), np.uint8)
     parsed.buffers.append(buffer)
     return len(parsed.buffers) - 1
+
+
+def add_operator(
+    parsed: Any, graph: Any, before: Any, number: int, inputs: Iterable[int], output: int
+) -> Any:
+    """Add an operation of a ``number`` of the schema in front of another one; it has no options yet."""
+    added = schema.OperatorT()
+    added.opcodeIndex = code_of(parsed, number)
+    added.inputs, added.outputs = list(inputs), [output]
+    place = next(n for n, other in enumerate(graph.operators) if other is before)
+    graph.operators.insert(place, added)
+    return added
+
+
+def drop_unread(graph: Any) -> None:
+    """Leave out operations of which nothing that they make is read, and those that these alone read from."""
+    read = set(map(int, graph.outputs))
+    kept = []
+    for operator in reversed(graph.operators):  # which are in the order in which they run
+        if read.intersection(map(int, operator.outputs)):
+            kept.append(operator)
+            read.update(map(int, operator.inputs))
+    graph.operators = kept[::-1]

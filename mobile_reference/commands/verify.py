@@ -381,6 +381,7 @@ def _verification_record(bundle: Bundle, found: _Found) -> dict[str, Any]:
         "labels": labels_record(found.labels) if found.labels else None,
         "choice": bundle.manifest.get("choice", {}),
         "left_out": bundle.manifest.get("left_out", []),
+        "half_floats": dict(found.goldens.half_floats),
         "core_ml": f"executed by mien's evaluator, {NOT_VALIDATED}",
         "gpu": gpu_record(found.gpu) if found.gpu else None,
     }

@@ -10,7 +10,9 @@ from numpy.typing import NDArray
 from mien.mobile_reference.bundle.reader import Bundle, Variant
 from mien.mobile_reference.contract import PICTURE, PipelineSpec, TensorSpec
 from mien.mobile_reference.errors import BundleError, ModelError
+from mien.mobile_reference.tflite.half import HalfModel, computes_in_half
 from mien.mobile_reference.tflite.litert import LiteRTModel, LiteRTTensor
+from mien.mobile_reference.tflite.model_file import asks_for_half
 
 from .threads import torch_threads
 
@@ -33,10 +35,17 @@ class Loaded(Protocol):
         ...
 
 
+def on_cpu(model: Path, threads: int) -> Loaded:
+    """Load a model for the CPU, to compute in half floats where it asks and this processor can."""
+    half = asks_for_half(model) and computes_in_half()
+    return HalfModel(model, threads) if half else LiteRTModel(model, threads)
+
+
 class TFLiteModel:
     """A TFLite model run by LiteRT, with its tensors taken by position; on the CPU (XNNPACK) if not said.
 
-    Shapes and types are checked against the contract once, when the model is loaded.
+    One that asks for half floats is computed in them where this processor can. Shapes and types are checked
+    against the contract once, when the model is loaded.
     """
 
     def __init__(
@@ -45,7 +54,7 @@ class TFLiteModel:
         inputs: Tensors,
         outputs: Tensors,
         threads: int,
-        load: Callable[[Path, int], Loaded] = LiteRTModel,
+        load: Callable[[Path, int], Loaded] = on_cpu,
     ) -> None:
         self._file, self._inputs, self._outputs = model, inputs, outputs
         try:

@@ -17,6 +17,8 @@ from numpy.typing import NDArray
 from mien.mobile_reference.errors import BundleError
 
 DEPTHWISE = "DEPTHWISE_CONV_2D"
+REDUCED_PRECISION, HALF_FLOATS = b"reduced_precision_support", b"fp16accfp16"
+"""The entry of the metadata by which a model asks for half-float arithmetic, and what it then says."""
 _TRANSPOSED = "TRANSPOSE_CONV"
 _MAX_BYTES = 512 << 20
 
@@ -125,6 +127,7 @@ class TFLiteFile:
 
     operators: tuple[Operator, ...]
     name: str = ""
+    asks_for_half: bool = False
 
     @cached_property
     def integer_only(self) -> bool:
@@ -224,7 +227,8 @@ def _read[T](path: Path, take: Callable[[Any], T]) -> T:
 
 
 def _read_operators(model: Any) -> TFLiteFile:
-    found = TFLiteFile(tuple(_operators(model)), (model.Subgraphs(0).Name() or b"").decode())
+    name = (model.Subgraphs(0).Name() or b"").decode()
+    found = TFLiteFile(tuple(_operators(model)), name, _asks_for_half(model))
     _ = found.macs  # a convolution without weights shows here
     return found
 
@@ -244,6 +248,20 @@ def _content(model: Any, buffer: Any) -> NDArray[np.uint8]:
     if buffer.Size():
         return np.frombuffer(model._tab.Bytes, np.uint8, buffer.Size(), buffer.Offset())
     return np.asarray(buffer.DataAsNumpy() if buffer.DataLength() else (), np.uint8)
+
+
+def _asks_for_half(model: Any) -> bool:
+    for number in range(model.MetadataLength()):
+        entry = model.Metadata(number)
+        if entry.Name() == REDUCED_PRECISION:
+            buffer = model.Buffers(entry.Buffer())
+            return _content(model, buffer).tobytes() == HALF_FLOATS
+    return False
+
+
+def asks_for_half(path: Path) -> bool:
+    """Tell whether a file asks for half-float arithmetic; one without the words is not read further."""
+    return HALF_FLOATS in path.read_bytes() and read_tflite(path).asks_for_half
 
 
 def running_operators(content: bytes) -> tuple[Operator, ...]:

@@ -7,14 +7,14 @@ the pipeline with the float32 variant, which has the tightest limits of its own.
 
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import product
 from typing import Any
 
 from numpy.typing import NDArray
 
 from mien.mobile_reference.bundle.reader import Bundle, Golden
-from mien.mobile_reference.contract import PSNR, GateSpec, PipelineSpec, StageSpec, TensorSpec
+from mien.mobile_reference.contract import LIKE_FP16, PSNR, GateSpec, PipelineSpec, StageSpec, TensorSpec
 from mien.mobile_reference.errors import BundleError
 from mien.mobile_reference.metrics import (
     METRICS,
@@ -28,6 +28,7 @@ from mien.mobile_reference.metrics import (
 )
 from mien.mobile_reference.run.models import COREML, TFLITE
 from mien.mobile_reference.run.runner import BundleRunner, Load
+from mien.mobile_reference.tflite.half import arithmetic
 
 from .weights import WeightsResult, weight_results
 
@@ -83,11 +84,15 @@ class StageResult:
 
 @dataclass(frozen=True)
 class Verification:
-    """Results of each stage of each variant, of pairs of ``platforms``, and of the ``weights`` of models."""
+    """Results of each stage of each variant, of pairs of ``platforms``, and of the ``weights`` of models.
+
+    ``half_floats`` says what variants that ask for half floats were computed in here.
+    """
 
     results: tuple[StageResult, ...]
     platforms: tuple[StageResult, ...] = ()
     weights: tuple[WeightsResult, ...] = ()
+    half_floats: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def failures(self) -> tuple[StageResult | WeightsResult, ...]:
@@ -224,12 +229,20 @@ def verify(
     served = bundle.spec.whole.name if bundle.spec.whole else CASCADE
     rated = {variant: group for (variant, stage), group in found.items() if stage == served}
     weights = tuple(weight_results(bundle))
-    verification = Verification(tuple(results), tuple(_platforms(bundle, rated)), weights)
+    half_floats = {} if load else _half_floats(bundle)
+    verification = Verification(tuple(results), tuple(_platforms(bundle, rated)), weights, half_floats)
     if not verification.failures:
         for variant in bundle.variants:
             if variant.early_exit:
                 check_early_exit(BundleRunner(bundle, variant.name, threads), bundle.goldens)
     return verification
+
+
+def _half_floats(bundle: Bundle) -> dict[str, str]:
+    last = bundle.spec.served[-1].name
+    halves = [one for one in bundle.variants if one.name.partition("-")[2] in LIKE_FP16]
+    said = {one.name: arithmetic(one.files[last]) for one in halves}
+    return {name: words for name, words in said.items() if words}
 
 
 def check_early_exit(runner: BundleRunner, goldens: Sequence[Golden]) -> None:

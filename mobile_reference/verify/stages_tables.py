@@ -136,6 +136,8 @@ def remarks(bundle: Bundle, found: Verification) -> Iterator[str]:
     for gate in bundle.spec.gates:
         if all(one.loss is None for one in found.results if one.gate == gate):
             yield f"{title(gate)} is {NOT_JUDGED}: {_why(gate)}"
+    for variant, arithmetic in found.half_floats.items():
+        yield f"{variant} was judged in {arithmetic}."
     if any(variant.platform == COREML for variant in bundle.variants):
         yield f"Core ML was executed by mien's evaluator, not by Apple's runtime: {NOT_VALIDATED}."
 

@@ -14,6 +14,7 @@ GRADER, CHANGE = (Path(__file__).with_name(name) for name in ("grader.py", "chan
 VARIANTS = (
     "tflite-fp32",
     "tflite-fp16",
+    "tflite-half",
     "tflite-dynamic",
     "tflite-int8",
     "coreml-fp32",

@@ -7,7 +7,7 @@ import pytest
 
 from mien.export.exporter import chosen_variants
 from mien.export.packing.promises import broken_promises, lacks
-from mien.export.variants import NAMES, TFLITE_DYNAMIC, variant_named
+from mien.export.variants import NAMES, TFLITE_DYNAMIC, TFLITE_HALF, variant_named
 from mien.mobile_reference.bundle.reader import open_bundle
 from mien.mobile_reference.contract import PipelineSpec
 from mien.models.sources import open_pipeline
@@ -69,6 +69,7 @@ def test_a_float_package_under_the_name_of_a_smaller_one_is_told(
 
 def test_a_pipeline_with_precisions_by_block_has_the_dynamic_variant_if_it_is_named() -> None:
     built_in, own = open_pipeline(), open_pipeline(CHANGE)
-    assert chosen_variants((), own) == NAMES
-    assert chosen_variants((), built_in) == tuple(name for name in NAMES if name != TFLITE_DYNAMIC)
-    assert chosen_variants((TFLITE_DYNAMIC,), built_in) == (NAMES[0], TFLITE_DYNAMIC)
+    rare = (TFLITE_HALF, TFLITE_DYNAMIC)
+    assert chosen_variants((), own) == tuple(name for name in NAMES if name != TFLITE_HALF)
+    assert chosen_variants((), built_in) == tuple(name for name in NAMES if name not in rare)
+    assert chosen_variants(rare, built_in) == (NAMES[0], *rare)
