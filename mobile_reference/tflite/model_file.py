@@ -215,7 +215,7 @@ def _asks_for_half(model: Any) -> bool:
         entry = model.Metadata(number)
         if entry.Name() == REDUCED_PRECISION:
             buffer = model.Buffers(entry.Buffer())
-            return buffer.DataLength() > 0 and buffer.DataAsNumpy().tobytes() == HALF_FLOATS
+            return bool(buffer.DataLength() and buffer.DataAsNumpy().tobytes() == HALF_FLOATS)
     return False
 
 
