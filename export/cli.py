@@ -178,7 +178,7 @@ def export(
     request = ExportRequest(origin, calibration, output, chosen, limits, golden, variants, contents)
     with one_bar("running the float pipeline") as progress:
         report = make_bundle(request, progress)
-    if reuse:
+    if reuse and not report.lost:
         reuse.keep(output, report.warnings)
     _show_warnings(report.warnings)
     for variant, outcome in report.found.items():

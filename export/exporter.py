@@ -39,11 +39,12 @@ from .plan import (
     round_weights,
     write_faults,
 )
-from .running.isolation import Limits, Usage
-from .running.jobs import REUSED, Made, Progress, run_jobs
+from .running.isolation import Limits
+from .running.jobs import REUSED, Job, Made, Progress, Ran, run_jobs
+from .running.losses import lost_variants, told
 from .running.threads import one_thread
 from .running.timings import Phase, Stopwatch
-from .running.work_folder import work_folder
+from .running.work_folder import keep_logs, work_folder
 from .search.precision_search import PRECISION, Budget, find_precision
 from .search.search import Outcome
 from .tflite.precision import stored_assignment, write_assignments
@@ -76,7 +77,8 @@ class ExportReport:
 
     ``warnings`` say what weakens the calibration; ``found`` is what a search for precisions found, by
     variant; ``phases`` are where the time went. ``reused`` tells how many conversions were made before,
-    ``unchanged`` that the whole bundle was.
+    ``unchanged`` that the whole bundle was. ``lost`` are variants that a lost conversion left out: another
+    export may have them, so such a bundle is not kept.
     """
 
     seconds: float
@@ -86,6 +88,7 @@ class ExportReport:
     phases: tuple[Phase, ...]
     reused: int = 0
     unchanged: bool = False
+    lost: tuple[str, ...] = ()
 
 
 @one_thread()
@@ -123,30 +126,45 @@ def make_bundle(request: ExportRequest, progress: Progress) -> ExportReport:
         round_weights(pipeline, work / "traces")
         watch.lap("rounding weights")
         head = manifest_head(pipeline, goldens, _record(calibration, pipeline))
-        request = replace(request, source=source, variants=wanted)
+        asked, request = request.variants, replace(request, source=source, variants=wanted)
         found, precision = _precision(request, pipeline, stored, work / "traces", workers, progress)
         watch.lap("precisions")
         jobs = plan(source, pipeline, work / "traces", work, precision, wanted)
         ran = run_jobs(jobs, workers, progress, request.limits, conversions)
-        watch.lap("conversions", ran)
+        watch.lap("conversions", ran.used)
+        lost = _lost(jobs, ran, asked, request, work)
+        request = replace(request, variants=tuple(name for name in wanted if name not in lost))
         shutil.copy(precision, work / "ranges" / PRECISION)
         judging = pipeline.inputs.judging(pipeline, goldens)
         watch.lap("inputs to judge by")
         judged = _judged(request, work, pipeline, judging)
         watch.lap("judging")
         palettes, tried = _try_palettes(request, work, pipeline, judging, progress, conversions)
-        watch.lap("palettes", tried)
+        watch.lap("palettes", tried.used)
+        lost += tuple(tried.lost)
         judged += palettes
         failing = not_held(judged, pipeline.spec) + not_left_early(judged)
         pack(folder, work, pipeline, goldens, head, judged)
         watch.lap("packing")
         warnings = calibration.warnings + read_faults(work) + failing
-        if known:
+        if known and not lost:
             known.keep_bundle(folder, warnings)
-    used = [*ran.values(), *tried.values()]
+    used = [*ran.used.values(), *tried.used.values()]
     peak = max((usage.peak_memory for usage in used), default=0)
     took, reused = time.monotonic() - start, used.count(REUSED)
-    return ExportReport(took, peak, warnings, found, watch.phases(), reused)
+    return ExportReport(took, peak, warnings, found, watch.phases(), reused, lost=lost)
+
+
+def _lost(
+    jobs: Sequence[Job], ran: Ran, asked: Sequence[str], request: ExportRequest, work: Path
+) -> tuple[str, ...]:
+    """Name the variants that are left out because a conversion was lost, and keep what is to be said."""
+    reasons = lost_variants(jobs, ran.lost, asked)
+    if reasons:
+        logs = keep_logs(request.output, [job.log for job in jobs if job.title in ran.lost])
+        said = [f"{line}; logs lie in {logs}" for line in told(reasons, request.variants)]
+        write_faults(said, work / FAULTS / "conversions.json")
+    return tuple(name for name in request.variants if name in reasons)
 
 
 def _made_before(
@@ -231,14 +249,14 @@ def _try_palettes(
     samples: Sequence[Sample],
     progress: Progress,
     made: Made | None,
-) -> tuple[list[Judgement], dict[str, Usage]]:
+) -> tuple[list[Judgement], Ran]:
     """Make variants of ever smaller palettes until one fails its tolerance, which the next would too.
 
     Returns:
-        What was judged, and what the conversions used.
+        What was judged, and what the conversions used; those that were lost by the name of the variant.
     """
     judged: list[Judgement] = []
-    used: dict[str, Usage] = {}
+    tried = Ran({}, {})
     served = {model.name for model in pipeline.spec.served}
     for variant in (name for name in request.variants if variant_named(name).bits is not None):
         jobs = {
@@ -246,7 +264,7 @@ def _try_palettes(
             for model in pipeline.models
         }
         mine = [job for name, job in jobs.items() if name in served]
-        used |= run_jobs(mine, 1, progress, request.limits, made)
+        tried = _joined(tried, run_jobs(mine, 1, progress, request.limits, made), variant, work)
         if not all(model_of(work, variant, name).exists() for name in served):
             break  # it does not compute what the pipeline does
         lack = lacks(work, pipeline.spec, variant_named(variant))
@@ -257,8 +275,17 @@ def _try_palettes(
         if not judged[-1].passed:
             break
         others = [job for name, job in jobs.items() if name not in served]
-        used |= run_jobs(others, os.cpu_count() or 1, progress, request.limits, made)
-    return judged, used
+        ran = run_jobs(others, os.cpu_count() or 1, progress, request.limits, made)
+        tried = _joined(tried, ran, variant, work)
+    return judged, tried
+
+
+def _joined(tried: Ran, ran: Ran, variant: str, work: Path) -> Ran:
+    """Add what ran for a variant of palettes, and keep what is to be said of what was lost."""
+    lost = dict.fromkeys([variant], *list(ran.lost.values())[:1]) if ran.lost else {}
+    if lost:
+        write_faults(told(lost, [variant]), work / FAULTS / f"{variant}.lost.json")
+    return Ran({**tried.used, **ran.used}, {**tried.lost, **lost})
 
 
 def _record(calibration: Calibration, pipeline: Pipeline) -> CalibrationRecord:

@@ -161,9 +161,10 @@ def convert_tflite(precision: Path, name: str, source: Source, traces: Path, fol
     from .tflite.channels import made_ready
     from .tflite.graph_moments import round_graph
     from .tflite.holding import holding_assignment
+    from .tflite.needed import room_for_others
     from .tflite.precision import ALL_INT8, stored_assignment, unmatched_blocks, write_assignments
     from .tflite.products import KINDS
-    from .tflite.ranges import with_headroom, write_ranges
+    from .tflite.ranges import write_ranges
     from .weights.gptq import read_roundings, write_roundings
 
     pipeline, samples = open_pipeline(source), load_samples(traces)
@@ -183,7 +184,7 @@ def convert_tflite(precision: Path, name: str, source: Source, traces: Path, fol
     read = tflite.read_by_products(model.read_bytes())
     found = tflite.seen_by_converted(one, ready, eight, rounded, samples, downstream, read)
     if not chosen:
-        found = with_headroom(found, ready.read_bytes(), len(samples))
+        found = room_for_others(found, ready.read_bytes(), len(samples))
     made = {
         NAMES[0]: tflite.finished(model.read_bytes()),
         TFLITE_FP16: tflite.quantise(model, half, found, rounded),

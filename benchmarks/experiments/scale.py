@@ -41,8 +41,8 @@ COUNTS = {NOT_AN_IMAGE: (100, 1_000, 10_000, 100_000), NO_FACE: (100, 1_000, 10_
 """How many rows of a kind: without any model, and with the detector alone, so that it takes minutes."""
 PAPER = (10**6, 10**9)
 _HOUR, _DAY = 3600, 86_400
-_PATH_BYTES = 100
-"""Of a path or address in the process that leads."""
+_PATH_BYTES = 650
+"""Of memory for a path of 40 characters in the process that leads, as tracemalloc counts."""
 
 
 @dataclass(frozen=True)

@@ -4,20 +4,17 @@ Nothing of Apple's runs on Linux: ``mien verify`` executes what is made here wit
 """
 
 import logging
-import math
 import re
 import shutil
 import tempfile
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from mien.export.component import Component
@@ -36,7 +33,8 @@ from mien.models.pipeline import CoreMLChoices, to_module
 from .activations import WeightsRange, quantise_activations, ranges_of_products
 from .canonical_package import canonicalise
 from .decomposition import decomposed
-from .passes import rarely_validated
+from .passes import mended_passes
+from .precision import Samples, mostly_float16
 from .proof import prove
 from .rounding import store_rounded
 from .weights import int8_weights, palette_weights
@@ -44,8 +42,6 @@ from .weights import int8_weights, palette_weights
 _LOG = logging.getLogger(__name__)
 FP32, FP16, INT8_WEIGHTS, INT8 = (v.name for v in VARIANTS if v.platform == COREML and v.bits is None)
 
-Samples = Sequence[Mapping[str, NDArray[Any]]]
-"""Tensors by name as the contract has them, of inputs that went through the float pipeline."""
 # Core ML's arrays have no other whole numbers.
 _ARRAYS = {"float32": np.float32, "float16": np.float32, "float64": np.float32}
 
@@ -83,7 +79,7 @@ def to_coreml(
             shutil.copytree(single, package_of(folder, variant, component))
         return ()
     half = package_of(folder, FP16, component)
-    _save(_converted(component, traced, _mostly_float16(choices), FP16), half)
+    _save(_converted(component, traced, mostly_float16(component, choices, samples), FP16), half)
     _compress(half, package_of(folder, INT8_WEIGHTS, component), component, choices.weights, roundings)
     return _unproven(component, (FP16, INT8_WEIGHTS), samples, folder)
 
@@ -117,7 +113,7 @@ def to_int8(
     target = package_of(folder, INT8, component)
     with tempfile.TemporaryDirectory() as scratch:
         plain = Path(scratch) / "plain.mlpackage"
-        _, model = _first(component, choices, samples, _mostly_float16(choices), INT8)
+        _, model = _first(component, choices, samples, mostly_float16(component, choices, samples), INT8)
         _save(model, plain)
         chosen = _weights(plain, component, choices.activations)
         found = [one for one in _products(plain) if one.stored is not None and one.stored.name in chosen]
@@ -242,7 +238,7 @@ def _example(spec: TensorSpec, samples: Samples) -> Tensor:
 def _converted(component: Component, traced: Any, precision: Any, variant: str) -> Any:
     import coremltools as ct
 
-    with rarely_validated():
+    with mended_passes():
         return ct.convert(
             traced,
             convert_to="mlprogram",
@@ -260,28 +256,6 @@ def _save(model: Any, package: Path) -> None:
     package.parent.mkdir(parents=True, exist_ok=True)
     model.save(str(package))
     canonicalise(package)
-
-
-def _mostly_float16(choices: CoreMLChoices) -> Any:
-    import coremltools as ct
-
-    return ct.transform.FP16ComputePrecision(partial(_fits_float16, choices))
-
-
-def _fits_float16(choices: CoreMLChoices, operation: Any) -> bool:
-    """Keep in float32 what the pipeline chooses: modules, single numbers and narrow maps, and large maps."""
-    from coremltools.converters.mil.mil.scope import ScopeSource
-
-    shapes = [output.shape for output in operation.outputs]
-    module = ".".join(operation.scopes.get(ScopeSource.TORCHSCRIPT_MODULE_NAME, ()))
-    return (
-        not re.match(choices.single, module)
-        and any(math.prod(shape) > choices.narrow for shape in shapes)
-        and not any(
-            len(shape) == 4 and (shape[1] <= choices.narrow or shape[-1] >= choices.largest_map)
-            for shape in shapes
-        )
-    )
 
 
 def _in_package(name: str) -> str:

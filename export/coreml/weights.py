@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .passes import rarely_validated
+from .passes import mended_passes
 
 Palette = tuple[NDArray[Any], NDArray[np.uint8]]
 """The values of a palette [2 ** bits], ascending, of the weights' type; the place of each weight's, flat."""
@@ -18,7 +18,7 @@ def int8_weights(model: Any, names: Collection[str]) -> Any:
     import coremltools.optimize as cto
 
     config = cto.coreml.OpLinearQuantizerConfig(mode="linear_symmetric", weight_threshold=0)
-    with rarely_validated():
+    with mended_passes():
         return cto.coreml.linear_quantize_weights(model, _for_weights(names, config))
 
 
@@ -28,7 +28,7 @@ def palette_weights(model: Any, names: Collection[str], bits: int) -> Any:
 
     # A palette of our own: coremltools' k-means needs a scikit-learn that Python 3.13 does not have.
     config = cto.coreml.OpPalettizerConfig(mode="custom", lut_function=_palette(bits), weight_threshold=0)
-    with rarely_validated():
+    with mended_passes():
         return cto.coreml.palettize_weights(model, _for_weights(names, config))
 
 

@@ -1,6 +1,6 @@
 """Conversions run some at a time, each as soon as what it needs is there."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -46,20 +46,25 @@ class Made(Protocol):
         ...
 
 
+@dataclass(frozen=True)
+class Ran:
+    """What conversions ``used``, by title, and why others were ``lost``."""
+
+    used: Mapping[str, Usage]
+    lost: Mapping[str, ConversionError]
+
+
 def run_jobs(
     jobs: Sequence[Job],
     workers: int,
     progress: Progress,
     limits: Limits | None = None,
     made: Made | None = None,
-) -> dict[str, Usage]:
-    """Run conversions, ``workers`` at a time, and return what each used, by title.
+) -> Ran:
+    """Run conversions, ``workers`` at a time; one that is lost ends no other but those behind it.
 
     A job stands behind those that it comes after. Whatever ends this function, an interrupt too, ends those
     that run, and no other is begun. What was ``made`` before is taken from there (``REUSED``).
-
-    Raises:
-        ConversionError: converters failed; raised after the others ended, and says what was lost.
     """
     found = [job for job in jobs if made and made.fetch(job)]
     waiting, running = [job for job in jobs if job not in found], list[Conversion]()
@@ -76,11 +81,16 @@ def run_jobs(
     finally:
         for one in running:
             one.end()
-    lost = {title: end for title, end in ended.items() if isinstance(end, ConversionError)}
-    if lost:
-        reasons = "; ".join(str(lost[title]) for title in sorted(lost))
-        raise ConversionError(f"{len(lost)} of {len(jobs)} conversions lost, no bundle is made: {reasons}")
-    return {title: end for title, end in ended.items() if isinstance(end, Usage)}
+    return Ran(
+        {title: end for title, end in ended.items() if isinstance(end, Usage)},
+        {title: end for title, end in ended.items() if isinstance(end, ConversionError)},
+    )
+
+
+def all_lost(lost: Mapping[str, ConversionError], count: int) -> ConversionError:
+    """Return the error of conversions, ``lost`` out of so many, without which no bundle is made."""
+    reasons = "; ".join(str(lost[title]) for title in sorted(lost))
+    return ConversionError(f"{len(lost)} of {count} conversions lost, no bundle is made: {reasons}")
 
 
 def _begin(

@@ -1,6 +1,7 @@
 """The folder in which an export works: gone with it, but kept where a conversion was lost."""
 
-from collections.abc import Iterator
+import shutil
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -9,6 +10,15 @@ from mien.mobile_reference.output.folder import Kind, OutputFolder
 from mien.mobile_reference.output.unfinished import remove, unfinished
 
 WORK = Kind("folder of lost conversions")
+
+
+def keep_logs(output: Path, logs: Sequence[Path]) -> Path:
+    """Keep logs of lost conversions in ``output``.work until the next export, and return the folder."""
+    kept = OutputFolder.at(output.with_name(f"{output.name}.work"), WORK)
+    with kept.staged() as staging:
+        for log in (log for log in logs if log.is_file()):
+            shutil.copy(log, staging)
+    return kept.place
 
 
 @contextmanager

@@ -16,9 +16,10 @@ from mien.export.whole_numbers import share_changed
 
 from .blocks import find_blocks
 from .interpreter import Runner
+from .needed import room_for_others
 from .precision import HALF, REST, Assignment, Choice, Precision
 from .quantise import quantise, seen_by_converted
-from .ranges import Arrays, Method, with_headroom
+from .ranges import Arrays, Method
 
 # Of an output's span, and its correlation with float's: half of what gates allow int8 that state no limit,
 # since other inputs err more than those that gave the ranges.
@@ -76,7 +77,7 @@ def _excess(
 ) -> float:
     """Return the largest error of any output in units of what is allowed; infinity if it is not a number."""
     seen = seen_by_converted(component, model, assignment, rounded, samples, downstream)
-    found = with_headroom(seen, model.read_bytes(), len(samples))
+    found = room_for_others(seen, model.read_bytes(), len(samples))
     runner = Runner(quantise(model, assignment, found, rounded))
     made = [runner.run([sample[name] for name in component.inputs]) for sample in samples]
     errors = []

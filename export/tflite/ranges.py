@@ -63,6 +63,11 @@ class Histogram:
         """Return the same for values that are ``reach`` times as large."""
         return Histogram(self.low * reach, self.high * reach, self.counts)
 
+    def within(self, low: float, high: float) -> "Histogram":
+        """Return the same for values that are cut at ``low`` and ``high``."""
+        least, greatest = (min(max(end, low), high) for end in (self.low, self.high))
+        return _weighted(self.centres.clip(least, greatest), self.counts, least, greatest)
+
 
 Histograms = Mapping[str, Histogram]
 """Histograms by tensor."""
@@ -124,7 +129,13 @@ def _joined(parts: Sequence[Histogram]) -> Histogram:
     low, high = min(part.low for part in parts), max(part.high for part in parts)
     centres = np.concatenate([part.centres for part in parts])
     weights = np.concatenate([part.counts for part in parts]) / len(parts)
-    counts, _ = np.histogram(centres, _BINS, (low, high) if high > low else (low, low + 1), weights=weights)
+    return _weighted(centres, weights, low, high)
+
+
+def _weighted(
+    values: NDArray[np.float64], weights: NDArray[np.float64], low: float, high: float
+) -> Histogram:
+    counts, _ = np.histogram(values, _BINS, (low, high) if high > low else (low, low + 1), weights=weights)
     return Histogram(low, high, counts)
 
 

@@ -117,12 +117,14 @@ class Golden:
 class Bundle:
     """A verified bundle: every file is there and has the hash that the manifest states.
 
-    ``kept`` are its golden inputs; a bundle that was packed for an app may have none.
+    ``variants`` are those that are looked at, ``packed`` all that it has. ``kept`` are its golden inputs; a
+    bundle that was packed for an app may have none.
     """
 
     path: Path
     spec: PipelineSpec
     variants: tuple[Variant, ...]
+    packed: tuple[Variant, ...]
     kept: tuple[Golden, ...]
     manifest: Mapping[str, Any]
 
@@ -215,10 +217,12 @@ def open_bundle(path: Path | str) -> Bundle:
     for name, entry in manifest["files"].items():
         _check_file(path, name, entry)
     _check_choice(path, manifest)
+    variants = tuple(_variant(path, spec, manifest, entry) for entry in manifest["variants"])
     return Bundle(
         path=path,
         spec=spec,
-        variants=tuple(_variant(path, spec, manifest, entry) for entry in manifest["variants"]),
+        variants=variants,
+        packed=variants,
         kept=tuple(_golden(path, spec, manifest, entry) for entry in manifest["goldens"]),
         manifest=manifest,
     )

@@ -60,6 +60,7 @@ from mien.mobile_reference.verify.stages_tables import (
     result_record,
     stages_table,
     title,
+    weights_record,
 )
 
 from .options import examples, renamed
@@ -176,9 +177,10 @@ def verify(
 ) -> None:
     """Check every variant of BUNDLE against float; exit 1 when a gate fails. Without one, of what ships.
 
-    The golden vectors judge stage by stage. With --held-out, inputs that neither weights nor ranges were
-    made from judge every tensor with a gate, and the platforms against each other; portraits do it plain
-    and with drawn anomalies. A gate that is a function is judged by its --pipeline alone.
+    The golden vectors judge stage by stage, and float16 weights are compared with those of float32. With
+    --held-out, inputs that neither weights nor ranges were made from judge every tensor with a gate, and the
+    platforms against each other; portraits do it plain and with drawn anomalies. A gate that is a function
+    is judged by its --pipeline alone.
     """
     whole = open_bundle(bundle or shipped_bundle())
     opened, exact = whole.only(variants), whole.most_exact
@@ -345,6 +347,9 @@ def _cases(found: _Found) -> Iterator[Case]:
         failure = failure_line(result) if result.passed is False else ""
         skipped = "" if result.passed is not None else NOT_JUDGED if result.gate else "ungated"
         yield Case(result.variant, name, failure, skipped)
+    for weights in found.goldens.weights:
+        failure = "" if weights.passed else failure_line(weights)
+        yield Case(weights.variant, f"{weights.stage}: stored weights", failure)
     for figure in found.figures:
         failure, skipped = "; ".join(failures([figure])), "" if figure.passed is not None else NOT_JUDGED
         yield Case(figure.variant, f"held out: {figure.name}", failure, skipped)
@@ -370,6 +375,7 @@ def _verification_record(bundle: Bundle, found: _Found) -> dict[str, Any]:
         "passed": not found.failures,
         "results": [result_record(result) for result in found.goldens.results],
         "platforms": [result_record(result) for result in found.goldens.platforms],
+        "weights": [weights_record(result) for result in found.goldens.weights],
         "ungated": list(found.goldens.ungated),
         "fidelity": fidelity_record(found.figures, found.fidelity.faces) if found.figures else None,
         "labels": labels_record(found.labels) if found.labels else None,

@@ -86,6 +86,15 @@ def loaded(constant: Operation) -> Array:
     return np.asarray(value.load(), np.float32)
 
 
+def float_constants(function: Function) -> Iterator[tuple[str, Array]]:
+    """Yield the name and the values [N] of every constant of floats, its blocks' own among them."""
+    for operation in walk(function.body):
+        for value in operation.arguments["val"] if operation.type == "const" else ():
+            array = value.load() if isinstance(value, Constant) else None
+            if isinstance(array, np.ndarray) and np.issubdtype(array.dtype, np.floating):
+                yield operation.name, array.ravel()
+
+
 def products(function: Function) -> Iterator[Product]:
     """Yield the products of a function in its order."""
     makers = {output.name: operation for operation in walk(function.body) for output in operation.outputs}

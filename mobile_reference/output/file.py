@@ -85,15 +85,28 @@ def _check(typed: Path, place: Path) -> None:
 
 def _check_others(typed: Path, place: Path) -> None:
     """Refuse to replace what else the running command was given: what it reads, or writes too."""
-    command = click.get_current_context(silent=True)
-    for other in _paths(command.params.values() if command else ()):
-        if other is typed:
-            continue
-        where = Path(os.path.realpath(other))
-        if where == place:
+    for other in _given():
+        if other is not typed and Path(os.path.realpath(other)) == place:
             raise UsageError(f"{typed} was given twice, so one would replace the other; give another file")
+    check_outside(typed, place)
+
+
+def check_outside(typed: Path, place: Path) -> None:
+    """Refuse to put anything into a bundle that the running command was given.
+
+    Raises:
+        UsageError: ``place``, where the path that was ``typed`` leads, lies in one.
+    """
+    for other in _given():
+        where = Path(os.path.realpath(other))
         if where in place.parents and (where / _MANIFEST).is_file():
-            raise UsageError(f"{typed} lies in the bundle {other}; give a file elsewhere")
+            raise UsageError(f"{typed} lies in the bundle {other}; give a place elsewhere")
+
+
+def _given() -> Iterator[Path]:
+    """Give the paths that the running command was given."""
+    command = click.get_current_context(silent=True)
+    return _paths(command.params.values() if command else ())
 
 
 def _paths(values: Iterable[Any]) -> Iterator[Path]:

@@ -21,7 +21,7 @@ from typing import Any, BinaryIO
 from mien.mobile_reference.errors import UsageError
 from mien.mobile_reference.strict_json import parse_json
 
-from .file import OutputFile
+from .file import OutputFile, check_outside
 from .json_text import json_text
 from .text import path_text
 from .unfinished import remove, sync, unfinished
@@ -55,10 +55,11 @@ class OutputFolder:
         """Find out where ``path`` leads, once, before minutes are spent on what the folder shall hold.
 
         Raises:
-            UsageError: the path is not a folder, is the mount point of a file system, or holds what was not
-                written by this command.
+            UsageError: the path is not a folder, is the mount point of a file system, holds what was not
+                written by this command, or lies in a bundle that the same command was given.
         """
         folder = cls(Path(os.path.realpath(path)), kind)
+        check_outside(path, folder.place)
         folder._recover()
         folder.check()
         return folder

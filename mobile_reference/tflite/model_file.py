@@ -10,7 +10,9 @@ from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from ai_edge_litert import schema_py_generated as schema
+from numpy.typing import NDArray
 
 from mien.mobile_reference.errors import BundleError
 
@@ -27,6 +29,10 @@ def _names(table: type) -> dict[int, str]:
 
 _OPERATORS = _names(schema.BuiltinOperator)
 _TYPES = _names(schema.TensorType)
+_FLOATS: Mapping[int, type[np.floating[Any]]] = {
+    schema.TensorType.FLOAT32: np.float32,
+    schema.TensorType.FLOAT16: np.float16,
+}
 _SHAPE_CHANGES = ("RESHAPE", "SQUEEZE", "EXPAND_DIMS")
 # Operators that change a number's type and compute nothing.
 _TYPE_CHANGES = ("QUANTIZE", "DEQUANTIZE", "CAST")
@@ -195,19 +201,53 @@ def read_tflite(path: Path) -> TFLiteFile:
     Raises:
         BundleError: the file is not a TFLite model or larger than any phone would take.
     """
+    return _read(path, _read_operators)
+
+
+def float_constants(path: Path) -> list[tuple[str, NDArray[np.floating[Any]]]]:
+    """Return the name and the values [N] of every constant of floats that an operator of a model reads.
+
+    Raises:
+        BundleError: as ``read_tflite``.
+    """
+    return _read(path, lambda model: list(_float_constants(model)))
+
+
+def _read[T](path: Path, take: Callable[[Any], T]) -> T:
+    """Take from a file what is wanted of it, whatever is wrong with it."""
     if path.stat().st_size > _MAX_BYTES:
         raise BundleError(f"{path} is larger than {_MAX_BYTES} bytes; export the bundle again")
     data = path.read_bytes()
     if data[4:8] != b"TFL3":
         raise BundleError(f"{path} is not a TFLite model; export the bundle again")
     try:
-        root = schema.Model.GetRootAs(data)
-        name = (root.Subgraphs(0).Name() or b"").decode()
-        model = TFLiteFile(tuple(_operators(root)), name, _asks_for_half(root))
-        _ = model.macs  # a convolution without weights shows here
+        return take(schema.Model.GetRootAs(data))
     except Exception as error:  # the generated reader raises whatever a wrong offset leads to
         raise BundleError(f"{path} is a damaged TFLite model: {error}; export the bundle again") from error
-    return model
+
+
+def _read_operators(model: Any) -> TFLiteFile:
+    name = (model.Subgraphs(0).Name() or b"").decode()
+    found = TFLiteFile(tuple(_operators(model)), name, _asks_for_half(model))
+    _ = found.macs  # a convolution without weights shows here
+    return found
+
+
+def _float_constants(model: Any) -> Iterator[tuple[str, NDArray[np.floating[Any]]]]:
+    for graph in map(model.Subgraphs, range(model.SubgraphsLength())):
+        operators = map(graph.Operators, range(graph.OperatorsLength()))
+        read = {int(number) for one in operators if one.InputsLength() for number in one.InputsAsNumpy()}
+        for tensor in (graph.Tensors(number) for number in sorted(read) if number >= 0):
+            kind, content = _FLOATS.get(tensor.Type()), _content(model, model.Buffers(tensor.Buffer()))
+            if kind is not None and content.size:
+                yield tensor.Name().decode(), content.view(kind)
+
+
+def _content(model: Any, buffer: Any) -> NDArray[np.uint8]:
+    """Return the bytes of a buffer; those of large models lie behind the tables."""
+    if buffer.Size():
+        return np.frombuffer(model._tab.Bytes, np.uint8, buffer.Size(), buffer.Offset())
+    return np.asarray(buffer.DataAsNumpy() if buffer.DataLength() else (), np.uint8)
 
 
 def _asks_for_half(model: Any) -> bool:
@@ -215,7 +255,7 @@ def _asks_for_half(model: Any) -> bool:
         entry = model.Metadata(number)
         if entry.Name() == REDUCED_PRECISION:
             buffer = model.Buffers(entry.Buffer())
-            return bool(buffer.DataLength() and buffer.DataAsNumpy().tobytes() == HALF_FLOATS)
+            return _content(model, buffer).tobytes() == HALF_FLOATS
     return False
 
 

@@ -30,6 +30,8 @@ from mien.mobile_reference.run.models import COREML, TFLITE
 from mien.mobile_reference.run.runner import BundleRunner, Load
 from mien.mobile_reference.tflite.half import arithmetic
 
+from .weights import WeightsResult, weight_results
+
 Arrays = Mapping[str, NDArray[Any]]
 CASCADE = "cascade"
 """The name under which the chain of all stages is judged."""
@@ -82,19 +84,21 @@ class StageResult:
 
 @dataclass(frozen=True)
 class Verification:
-    """What ``verify`` found: results of each stage of each variant, and of pairs of ``platforms``.
+    """Results of each stage of each variant, of pairs of ``platforms``, and of the ``weights`` of models.
 
     ``half_floats`` says what variants that ask for half floats were computed in here.
     """
 
     results: tuple[StageResult, ...]
     platforms: tuple[StageResult, ...] = ()
+    weights: tuple[WeightsResult, ...] = ()
     half_floats: Mapping[str, str] = field(default_factory=dict)
 
     @property
-    def failures(self) -> tuple[StageResult, ...]:
-        """The results whose gate failed."""
-        return tuple(result for result in (*self.results, *self.platforms) if result.passed is False)
+    def failures(self) -> tuple[StageResult | WeightsResult, ...]:
+        """The results whose gate failed, and the models that have other weights than they should."""
+        found: tuple[StageResult | WeightsResult, ...] = (*self.results, *self.platforms, *self.weights)
+        return tuple(result for result in found if result.passed is False)
 
     @property
     def ungated(self) -> tuple[str, ...]:
@@ -208,7 +212,7 @@ def verify(
     metrics: Mapping[str, Metric] = METRICS,
     load: Load | None = None,
 ) -> Verification:
-    """Judge every variant by every gate.
+    """Judge every variant by every gate, and the weights of float16 variants by those of float32.
 
     ``metrics`` judge; a gate whose metric is not among them, as a function of the user's, is not judged.
     The most exact variant finishes what others begin, on the CPU; ``load`` says what runs those.
@@ -224,9 +228,9 @@ def verify(
     results = [result for group in found.values() for result in _results(bundle.spec, group, metrics)]
     served = bundle.spec.whole.name if bundle.spec.whole else CASCADE
     rated = {variant: group for (variant, stage), group in found.items() if stage == served}
-    verification = Verification(
-        tuple(results), tuple(_platforms(bundle, rated)), {} if load else _half_floats(bundle)
-    )
+    weights = tuple(weight_results(bundle))
+    half_floats = {} if load else _half_floats(bundle)
+    verification = Verification(tuple(results), tuple(_platforms(bundle, rated)), weights, half_floats)
     if not verification.failures:
         for variant in bundle.variants:
             if variant.early_exit:

@@ -13,10 +13,12 @@ from mien.mobile_reference.contract import FUNCTION, GateSpec
 from mien.mobile_reference.coreml import NOT_VALIDATED
 from mien.mobile_reference.metrics import METRICS, Metric, worst
 from mien.mobile_reference.output.json_text import finite_or_none
+from mien.mobile_reference.output.text import shown
 from mien.mobile_reference.run.models import COREML
 
 from .limits import NOT_JUDGED
 from .stages import StageResult, Verification
+from .weights import WeightsResult
 
 STAGE_HEADINGS = ("variant", "stage", "PSNR dB", "nearest gate", "value", "tolerance", "verdict")
 
@@ -91,14 +93,28 @@ def _shown(result: StageResult) -> tuple[float, float]:
     return metric.shown(result.loss), metric.shown(result.limit)
 
 
-def failure_line(result: StageResult) -> str:
+def failure_line(result: StageResult | WeightsResult) -> str:
     """Say what failed: the variant, the stage, the gate, its value, the golden input, what is allowed."""
+    if isinstance(result, WeightsResult):
+        return _other_weights(result)
     value, tolerance = _shown(result)
     assert result.gate is not None  # noqa: S101
     bound = "most" if _metric(result.gate).worst_word == "worst" else "least"
     return (
         f"{result.variant}: stage {result.stage}: {title(result.gate)} is {value:.4g} ({result.face}), "
         f"at {bound} {tolerance:g} passes"
+    )
+
+
+def _other_weights(result: WeightsResult) -> str:
+    """Say which weights are others, the farthest first."""
+    farthest = sorted(result.differing.items(), key=lambda one: -one[1])
+    named = ", ".join(f"{shown(name):.80} by {apart:.2g} of its largest" for name, apart in farthest[:3])
+    more = f" and {len(farthest) - 3} more" if len(farthest) > 3 else ""
+    return (
+        f"{result.variant}: stage {result.stage}: {len(farthest)} of {result.compared} stored weights are "
+        f"not those of {result.against} in float16: {named}{more}; one of the two files was changed, or its "
+        "converter is wrong: export the bundle again"
     )
 
 
@@ -114,6 +130,7 @@ def remarks(bundle: Bundle, found: Verification) -> Iterator[str]:
             f"TFLite and Core ML are at most {value:.4g} apart by {title(bundle.spec.rating)} "
             f"({farthest.variant}), {tolerance:g} passes: {_verdict(farthest)}"
         )
+    yield from _weights_remarks(bundle, found)
     for stage in found.ungated:
         yield f"stage {stage} is ungated: no gate depends on what it makes"
     for gate in bundle.spec.gates:
@@ -131,10 +148,43 @@ def int8_shares(bundle: Bundle) -> Mapping[str, float]:
     return {one.name: entries[one.name] for one in bundle.variants if entries.get(one.name) is not None}
 
 
+def _weights_remarks(bundle: Bundle, found: Verification) -> Iterator[str]:
+    for variant, group in groupby(found.weights, key=lambda one: one.variant):
+        yield _same_weights(variant, list(group))
+    compared = {result.variant for result in found.weights}
+    for name in (one.name for one in bundle.variants if one.name.endswith("-fp16")):
+        if name not in compared:
+            yield f"the weights of {name} were not compared: the bundle has no float32 of its platform"
+
+
+def _same_weights(variant: str, results: Sequence[WeightsResult]) -> str:
+    compared = sum(result.compared for result in results)
+    unknown = sum(len(result.unknown) for result in results)
+    differing = sum(len(result.differing) for result in results)
+    without = f", {unknown} have no counterpart there" if unknown else ""
+    return (
+        f"{compared - differing} of {compared} stored weights of {variant} are those of "
+        f"{results[0].against}, rounded to float16{without}: {'FAILED' if differing else 'passed'}"
+    )
+
+
 def _why(gate: GateSpec) -> str:
     if gate.is_function:
         return "it is a function of the pipeline's; give --pipeline FILE"
     return "the golden inputs leave nothing to judge by it"
+
+
+def weights_record(result: WeightsResult) -> Mapping[str, Any]:
+    """Describe what was found of the weights of a model."""
+    return {
+        "variant": result.variant,
+        "stage": result.stage,
+        "against": result.against,
+        "compared": result.compared,
+        "differing": {name: finite_or_none(apart) for name, apart in result.differing.items()},
+        "unknown": list(result.unknown),
+        "passed": result.passed,
+    }
 
 
 def result_record(result: StageResult) -> Mapping[str, Any]:

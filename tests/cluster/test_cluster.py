@@ -15,7 +15,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
@@ -86,10 +86,16 @@ def cluster() -> Iterator[Cluster]:
     command = [str(PROGRAMS / "ray"), "start", "--head", "--block", f"--port={port}", "--num-cpus=2"]
     command += ["--include-dashboard=false", "--object-store-memory=150000000", f"--temp-dir={place}"]
     process = subprocess.Popen(
-        command, env=ONE_THREAD, start_new_session=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        command,
+        env=ONE_THREAD,
+        start_new_session=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
     )
     try:
-        _wait(lambda: _answers(port))
+        assert process.stdout is not None
+        assert any("Ray runtime started" in line for line in process.stdout)
         yield Cluster(f"127.0.0.1:{port}", process.pid)
     finally:
         for number in (process.pid, *_of(process.pid)):
@@ -105,14 +111,9 @@ def _free_port() -> int:
         return int(asked.getsockname()[1])
 
 
-def _answers(port: int) -> bool:
-    with socket.socket() as asked:
-        return asked.connect_ex(("127.0.0.1", port)) == 0
-
-
-def _wait(is_so: object, seconds: float = 120) -> None:
+def _wait(is_so: Callable[[], bool], seconds: float = 900) -> None:
     end = time.monotonic() + seconds
-    while not is_so():  # type: ignore[operator]
+    while not is_so():
         assert time.monotonic() < end
         time.sleep(0.05)
 
@@ -159,7 +160,8 @@ def _begin(folder: Path, name: str, options: Sequence[str]) -> "subprocess.Popen
         _command(name, *options), cwd=folder, env=ONE_THREAD, stdout=subprocess.PIPE, text=True
     )
     first = draw.randrange(1, 25)
-    _wait(lambda: _shards(folder, name) >= first)
+    _wait(lambda: process.poll() is not None or _shards(folder, name) >= first)
+    assert process.poll() is None
     time.sleep(draw.uniform(0, 0.5))
     return process
 
@@ -170,7 +172,7 @@ def test_a_worker_that_is_killed_costs_and_doubles_no_row(folder: Path, cluster:
     before = _shards(folder, "worker")
     killed = random.Random(SEED).choice(_workers(cluster))  # noqa: S311
     os.kill(killed, signal.SIGKILL)
-    said, _ = process.communicate(timeout=500)
+    said, _ = process.communicate(timeout=1800)
     assert process.returncode == 2  # some photographs are none
     assert said.startswith(f"{ROWS} rows in ")
     assert before < _shards(folder, "worker") - 1

@@ -35,6 +35,7 @@ from mien.mobile_reference.contract import (
 )
 from mien.mobile_reference.front.alignment import align
 from mien.mobile_reference.run import runner
+from mien.mobile_reference.verify import stages
 from tests.mobile_reference.fakebundles import Arrays, Functions, run_function, run_functions, write_bundle
 
 
@@ -195,5 +196,7 @@ def stand_in(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
             return lambda inputs: disturb(variant.name, name, run_function(functions[name], model, inputs))
 
         monkeypatch.setattr(runner, "load_model", load)
+        # Functions have no weights.
+        monkeypatch.setattr(stages, "weight_results", lambda bundle: ())
 
     return install

@@ -31,10 +31,13 @@ from mien.mobile_reference.bundle.reader import open_bundle
 
 from .running import (
     TIME_LIMIT_S,
+    Harm,
     Sabotage,
     awkward_faces,
+    intact,
     model_server,
     quick,
+    refusals_of,
     report,
     with_more_photographs,
     wrong_against_reference,
@@ -133,12 +136,15 @@ class Kotlin:
         return done.stdout, failed if done.returncode else ""
 
 
-def wrong(kotlin: Kotlin, classes: Path, bundle: Path, library: Path, names: Sequence[str]) -> list[str]:
+def wrong(
+    kotlin: Kotlin, classes: Path, bundle: Path, library: Path, names: Sequence[str], harm: Harm = intact
+) -> list[str]:
     """Generate a library of a bundle, run it, and say what is wrong with what it wrote."""
     opened = open_bundle(bundle)
     spec = quick(make_spec(opened, tflite_variants(opened, names)))
     shutil.rmtree(library, ignore_errors=True)
     write_library(opened, spec, library)
+    harm(library / APP_ASSETS / "mien")
     log, failed = kotlin.run(classes, library)
     (library / RESULTS).mkdir()
     records = library / RESULTS / MEASUREMENTS
@@ -159,8 +165,8 @@ def main(folder: Path, faces: Path, own: Path) -> int:
     more = with_more_photographs(faces, made / "faces", awkward_faces(faces))
     bundles = {FACES: more, PAINTER: own / PAINTER, CLASSIFIER: own / CLASSIFIER}
 
-    def run(classes: Path, name: str, names: Sequence[str] = ()) -> list[str]:
-        return wrong(kotlin, classes, bundles[name], made / f"library-{name}", names)
+    def run(classes: Path, name: str, names: Sequence[str] = (), harm: Harm = intact) -> list[str]:
+        return wrong(kotlin, classes, bundles[name], made / f"library-{name}", names, harm)
 
     def sabotaged(sabotage: Sabotage) -> list[str]:
         with tempfile.TemporaryDirectory() as name:
@@ -171,7 +177,8 @@ def main(folder: Path, faces: Path, own: Path) -> int:
             return run(classes, sabotage.bundle, ("tflite-fp32",))
 
     whole = {name: lambda name=name: run(made / "classes", name) for name in bundles}
-    return report(whole, {one.title: lambda one=one: sabotaged(one) for one in SABOTAGES})
+    refused = refusals_of(lambda harm: run(made / "classes", PAINTER, ("tflite-fp32",), harm))
+    return report(whole, refused | {one.title: lambda one=one: sabotaged(one) for one in SABOTAGES})
 
 
 if __name__ == "__main__":

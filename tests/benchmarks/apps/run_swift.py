@@ -26,10 +26,13 @@ from mien.mobile_reference.bundle.reader import open_bundle
 
 from .running import (
     TIME_LIMIT_S,
+    Harm,
     Sabotage,
     awkward_faces,
+    intact,
     model_server,
     quick,
+    refusals_of,
     report,
     with_early_exit,
     with_more_photographs,
@@ -140,7 +143,7 @@ class Swift:
         shutil.copytree(sources, place)
         main = self.work / "stand-ins/main.swift"
         files = map(self._place, [main, *sorted(place.glob("[ST]*/**/*.swift"))])
-        self._swiftc("-O", "-module-name", "bench", "-lStandIn", "-o", self._place(program), *files)
+        self._swiftc("-O", "-wmo", "-module-name", "bench", "-lStandIn", "-o", self._place(program), *files)
 
     def run(self, program: Path, payload: Path) -> tuple[str, str]:
         """Run the test beside a payload; returns its log, and the first complaint where it failed."""
@@ -154,12 +157,15 @@ class Swift:
         return done.stdout, (said or ["it failed without a word"])[0] if done.returncode else ""
 
 
-def wrong(swift: Swift, program: Path, bundle: Path, folder: Path, names: Sequence[str]) -> list[str]:
+def wrong(
+    swift: Swift, program: Path, bundle: Path, folder: Path, names: Sequence[str], harm: Harm = intact
+) -> list[str]:
     """Generate a package of a bundle, run it, and say what is wrong with what it wrote."""
     opened = open_bundle(bundle)
     spec = quick(make_spec(opened, core_ml_variants(opened, names)))
     shutil.rmtree(folder, ignore_errors=True)
     write_package(opened, spec, "macos", folder)
+    harm(folder / PAYLOAD)
     log, failed = swift.run(program, folder / PAYLOAD)
     (folder / RESULTS).mkdir()
     records = folder / RESULTS / "block-1.log"
@@ -187,8 +193,8 @@ def main(folder: Path, faces: Path, own: Path) -> int:
     turned = {"turned": awkward_faces(faces)["turned"]}
     few = bundles | {FACES: with_more_photographs(faces, made / "few", turned, keep=1)}
 
-    def run(program: Path, name: str, bundle: Path) -> list[str]:
-        return wrong(swift, program, bundle, made / f"package-{name}", VARIANTS[name])
+    def run(program: Path, name: str, bundle: Path, harm: Harm = intact) -> list[str]:
+        return wrong(swift, program, bundle, made / f"package-{name}", VARIANTS[name], harm)
 
     def sabotaged(sabotage: Sabotage) -> list[str]:
         with tempfile.TemporaryDirectory() as name:
@@ -199,7 +205,8 @@ def main(folder: Path, faces: Path, own: Path) -> int:
         return run(swift.work / "damaged", sabotage.bundle, few[sabotage.bundle])
 
     whole = {name: lambda name=name: run(swift.work / "bench", name, bundles[name]) for name in bundles}
-    return report(whole, {one.title: lambda one=one: sabotaged(one) for one in SABOTAGES})
+    refused = refusals_of(lambda harm: run(swift.work / "bench", PAINTER, bundles[PAINTER], harm))
+    return report(whole, refused | {one.title: lambda one=one: sabotaged(one) for one in SABOTAGES})
 
 
 if __name__ == "__main__":

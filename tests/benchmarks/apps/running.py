@@ -14,7 +14,7 @@ import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +38,8 @@ _MEASURES_AGREE = 1e-9
 SCORES, PHOTOGRAPHS = "scores", "photographs"
 """What a record has of golden inputs, from their tensors and from their photographs on."""
 Block = Mapping[str, Any]
+Harm = Callable[[Path], None]
+"""Changes the folder in a generated app that holds the bundle's manifest."""
 
 
 @dataclass(frozen=True)
@@ -57,6 +59,51 @@ class Sabotage:
         if text.count(self.old) != 1:
             raise ValueError(f"{self.file} has {self.old!r} {text.count(self.old)} times, expected once")
         file.write_text(text.replace(self.old, self.new))
+
+
+@dataclass(frozen=True)
+class Damage:
+    """Something wrong with a bundle in an app, which this must refuse by the words of ``message``."""
+
+    title: str
+    message: str
+    harm: Harm
+
+
+def intact(bundle: Path) -> None:
+    """Leave a bundle as it is."""
+
+
+def _other_format(bundle: Path) -> None:
+    manifest = json.loads((bundle / MANIFEST).read_text())
+    (bundle / MANIFEST).write_text(json.dumps(manifest | {"format": 3}))
+
+
+def _models(bundle: Path) -> list[str]:
+    manifest = json.loads((bundle / MANIFEST).read_text())
+    return [path for variant in manifest["variants"] for path in variant["files"].values()]
+
+
+def _outer_path(bundle: Path) -> None:
+    text = (bundle / MANIFEST).read_text()
+    for path in _models(bundle):
+        text = text.replace(f'"{path}', f'"../{path}')
+    (bundle / MANIFEST).write_text(text)
+
+
+def _other_byte(bundle: Path) -> None:
+    places = [bundle / path for path in _models(bundle)]
+    for file in (file for place in places for file in (place, *place.rglob("*")) if file.is_file()):
+        content = bytearray(file.read_bytes())
+        content[len(content) // 2] ^= 1
+        file.write_bytes(content)
+
+
+DAMAGES = (
+    Damage("a manifest of another format", "has format 3, expected 2", _other_format),
+    Damage("a path that leaves the bundle", "leaves the bundle", _outer_path),
+    Damage("models of other bytes", "is not the file that was exported", _other_byte),
+)
 
 
 @contextmanager
@@ -235,6 +282,15 @@ def _skipped(runner: BundleRunner, inputs: Arrays) -> list[str]:
 def quick(spec: Mapping[str, Any]) -> dict[str, Any]:
     """Describe the same measurement with a run or two of each model: nothing is timed here."""
     return identified({**{key: value for key, value in spec.items() if key != "id"}, "warmup": 0, "runs": 2})
+
+
+def refusals_of(run: Callable[[Harm], list[str]]) -> dict[str, Callable[[], list[str]]]:
+    """Run an app with each damage of its bundle; only a refusal by the right words counts as seen."""
+
+    def refused(damage: Damage) -> list[str]:
+        return [line for line in run(damage.harm) if damage.message in line]
+
+    return {damage.title: partial(refused, damage) for damage in DAMAGES}
 
 
 def report(

@@ -1,6 +1,7 @@
 """What runs the generated apps by hand, without their compilers: sabotages fit, the model server answers."""
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -8,10 +9,13 @@ import numpy as np
 import pytest
 
 from mien.mobile_reference.bundle.reader import open_bundle
+from mien.mobile_reference.errors import BundleError
 from mien.mobile_reference.run.runner import BundleRunner
 from tests.benchmarks.apps import run_kotlin, run_swift
 from tests.benchmarks.apps.model_server import Server
 from tests.benchmarks.apps.running import (
+    DAMAGES,
+    Damage,
     Sabotage,
     model_server,
     with_early_exit,
@@ -93,6 +97,15 @@ def test_a_record_is_held_against_the_reference_runner(bundle: Path, tmp_path: P
     for change in ({"differences": score["differences"] | {"score": 1e-9}}, {"skipped": ["compare"]}):
         wrong = {**block, "photographs": [score | change]}
         assert len(list(wrong_against_reference(made, [wrong]))) == 1
+
+
+@pytest.mark.parametrize("damage", DAMAGES, ids=[one.title for one in DAMAGES])
+def test_what_apps_must_refuse_the_reader_refuses_too(bundle: Path, tmp_path: Path, damage: Damage) -> None:
+    copy = tmp_path / "copy"
+    shutil.copytree(bundle, copy)
+    damage.harm(copy)
+    with pytest.raises(BundleError):
+        open_bundle(copy)
 
 
 def test_an_early_exit_is_said_of_the_named_variants_alone(bundle: Path, tmp_path: Path) -> None:

@@ -78,7 +78,7 @@ class Tracer:
         """Look at a function that begins, and at whoever called it."""
         frame = sys._getframe(1)
         module = _module(frame)
-        if not module:
+        if not module or code.co_filename == "<string>":  # dataclass wrote it: a record is made
             return sys.monitoring.DISABLE
         caller = _caller(frame.f_back)
         if caller not in ("", module) and (caller, module) not in self._seen and self._given(frame, code):

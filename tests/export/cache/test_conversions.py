@@ -13,7 +13,7 @@ from mien.export.cache.store import FolderCache
 from mien.export.errors import ConversionError
 from mien.export.running import jobs as module
 from mien.export.running.isolation import Usage
-from mien.export.running.jobs import REUSED, Job, run_jobs
+from mien.export.running.jobs import REUSED, Job, all_lost, run_jobs
 
 from .conftest import content
 
@@ -73,9 +73,11 @@ def run(tmp_path: Path, number: int, precision: Path, lost: str = "", common: An
         makes=("deep/second",),
         reads=(precision,),
     )
-    used = run_jobs([job, second], 1, lambda *_: None, made=made)
+    ran = run_jobs([job, second], 1, lambda *_: None, made=made)
+    if ran.lost:
+        raise all_lost(ran.lost, 2)
     assert content(folder) == {"deep/first": b"first", "deep/second": b"firstsecond"}
-    return used
+    return dict(ran.used)
 
 
 def test_nothing_is_converted_twice(tmp_path: Path, precision: Path) -> None:

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from torch import nn
+import torch
+from torch import Tensor, nn
 
 from mien.export.component import Component
 from mien.export.coreml import convert
@@ -25,9 +26,10 @@ from mien.export.weights.gptq import Rounded
 from mien.mobile_reference.coreml import load_package
 from mien.mobile_reference.coreml.products import Product, loaded, products
 from mien.mobile_reference.coreml.program import Function
+from mien.mobile_reference.run.models import CoreMLModel
 from mien.models.pipeline import CoreMLChoices
 from tests.export.coreml.conversions import Samples
-from tests.networks import component_of, samples_of
+from tests.networks import Input, Network, component_of, samples_of
 
 CHOICES = CoreMLChoices()
 REACH = (-4.0, 4.0)
@@ -73,6 +75,42 @@ def test_float16_is_float16_whatever_modules_are_called(made, name):
     found = with_weights(package_of(folder, FP16, component))
     assert {one.stored.outputs[0].type.kind.name for one in found} == {"fp16"}
     assert {one.operation.outputs[0].type.kind.name for one in found} == {"fp16"}
+
+
+class Graded(nn.Module):
+    """A map, and a grade near 56 that hardly varies: float16 has steps of 0.03 there."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.body, self.last = nn.Conv2d(3, 8, 3, 2, 1), nn.Linear(8, 1)
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        x = torch.relu(self.body(x))
+        return torch.tanh(x), 100 * torch.sigmoid(0.25 + self.last(x.mean((2, 3))))
+
+
+def test_an_output_that_float16_has_too_few_numbers_for_is_made_in_float32(tmp_path):
+    networks = {"graded": Network(Graded, {"image": Input((1, 32, 32, 3))})}
+    component = component_of("graded", networks)
+    samples = samples_of(component, 8, 7, networks)
+    span = float(np.ptp([sample["out1"] for sample in samples]))
+    assert 0.1 < span < 1
+    grade = replace(component.tensors["out1"], full_scale=span)
+    component = replace(component, tensors={**component.tensors, "out1": grade})
+    assert not to_coreml(component, CHOICES, {}, samples, tmp_path)
+    package = package_of(tmp_path, FP16, component)
+    inputs, outputs = component.specs(component.inputs), component.specs(component.outputs)
+    model = CoreMLModel(package, inputs, outputs, threads=1)
+    errors = [abs(model({"image": one["image"]})["out1"] - one["out1"]).item() for one in samples]
+    assert max(errors) / span < 0.01
+    # What makes the map is of float16, which has numbers enough for it.
+    kinds = {one.type: one.outputs[0].type.kind.name for one in function(package).body.operations}
+    assert (kinds["conv"], kinds["tanh"], kinds["linear"], kinds["sigmoid"]) == (
+        "fp16",
+        "fp16",
+        "fp32",
+        "fp32",
+    )
 
 
 def test_every_kind_of_convolution_is_a_product(made):

@@ -3,12 +3,14 @@
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from mien.export.coreml.canonical_package import canonicalise
-from mien.export.coreml.passes import rarely_validated
+from mien.export.coreml.passes import mended_passes, rarely_validated
+from mien.mobile_reference.coreml import Evaluator, load_package
 
 
 def _package(folder: Path) -> dict[str, bytes]:
@@ -50,3 +52,45 @@ def test_the_thorough_validations_stay(tmp_path: Path, monkeypatch: pytest.Monke
         _package(tmp_path / "rarely.mlpackage")
     assert asked == [True] * thorough
     assert Program.validate is count
+
+
+class Moved(nn.Module):
+    """A linear layer, to which something constant is added on one side or the other."""
+
+    def __init__(self, outputs: int, added: Tensor | float) -> None:
+        super().__init__()
+        self.layer, self.added = nn.Linear(4, outputs), added
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.tanh(self.layer(x) + self.added) - torch.sigmoid(self.added - self.layer(2 * x))
+
+
+@pytest.mark.parametrize(
+    ("module", "operations"),
+    [
+        (Moved(1, 0.25), {"add", "linear", "sub"}),
+        # Of as many numbers as there are outputs they become the biases.
+        (Moved(3, torch.tensor([0.5, 1.0, 2.0])), {"linear", "sub"}),
+    ],
+)
+def test_a_constant_may_be_added_to_a_linear_layer(
+    tmp_path: Path, module: nn.Module, operations: set[str]
+) -> None:
+    import coremltools as ct
+
+    example = torch.linspace(-1, 1, 4)[None]
+    with mended_passes():
+        made = ct.convert(
+            torch.jit.trace(module.eval(), example),
+            inputs=[ct.TensorType(name="x", shape=(1, 4))],
+            outputs=[ct.TensorType(name="y")],
+            convert_to="mlprogram",
+            compute_precision=ct.precision.FLOAT32,
+            skip_model_load=True,
+        )
+    made.save(str(tmp_path / "moved.mlpackage"))
+    program = load_package(tmp_path / "moved.mlpackage")
+    found = {one.type for one in program.functions[program.default_function].body.operations}
+    assert found - {"const", "mul", "sigmoid", "tanh"} == operations
+    (made_of_it,) = Evaluator(program)(x=example.numpy()).values()
+    np.testing.assert_allclose(made_of_it, module(example).detach().numpy(), atol=1e-6)

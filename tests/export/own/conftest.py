@@ -11,7 +11,15 @@ from tests.commands import run_mien
 from tests.export.own.grader import SIZE, UNet
 
 GRADER, CHANGE = (Path(__file__).with_name(name) for name in ("grader.py", "change.py"))
-VARIANTS = ("tflite-fp32", "tflite-fp16", "tflite-half", "tflite-dynamic", "tflite-int8", "coreml-fp16")
+VARIANTS = (
+    "tflite-fp32",
+    "tflite-fp16",
+    "tflite-half",
+    "tflite-dynamic",
+    "tflite-int8",
+    "coreml-fp32",
+    "coreml-fp16",
+)
 
 
 @pytest.fixture(scope="session")

@@ -3,16 +3,19 @@
 import json
 import shutil
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+from ai_edge_litert import schema_py_generated as schema
 from numpy.typing import NDArray
 from PIL import Image
 
 from mien.mobile_reference.bundle.reader import open_bundle, sha256
 from mien.mobile_reference.tflite.flatbuffer import parse, serialise
+from mien.mobile_reference.verify.weights import weight_results
 from tests.commands import run_mien
 from tests.export.own.conftest import CHANGE, GRADER, VARIANTS, export
 from tests.export.own.grader import SIZE
@@ -234,19 +237,49 @@ def test_an_onnx_file_is_refused_for_core_ml_before_anything_runs(unet: Path, tm
     assert not list(tmp_path.iterdir())
 
 
-def test_one_layer_that_is_a_tenth_too_large_fails_in_float16(unet: Path, tmp_path: Path) -> None:
-    bundle = export(unet / "unet.onnx", tmp_path / "bundle", unet / "inputs.npz", variants=("tflite-fp16",))
+def test_every_layer_that_is_a_tenth_too_large_fails_in_float16(grader_bundle: Path, tmp_path: Path) -> None:
+    name = "models/tflite-fp16/segment.tflite"
+    layers = [place for place, data in _stored(parse((grader_bundle / name).read_bytes())) if len(data) > 2]
+    assert len(layers) >= 8
+    for place in layers:
 
-    def tenth(model: bytes) -> bytes:
-        parsed = parse(model)
-        # The weights of the deepest convolution are the largest constant.
-        largest = max((b for b in parsed.buffers if b.data is not None), key=lambda b: len(b.data))
-        values = np.frombuffer(bytes(largest.data), np.float16) * np.float16(1.1)
-        largest.data = np.frombuffer(values.astype(np.float16).tobytes(), np.uint8)
-        return serialise(parsed)
+        def tenth(model: bytes, place: int = place) -> bytes:
+            parsed = parse(model)
+            values = np.frombuffer(bytes(parsed.buffers[place].data), np.float16) * np.float16(1.1)
+            parsed.buffers[place].data = np.frombuffer(values.tobytes(), np.uint8)
+            return serialise(parsed)
 
-    broken = _spoilt(bundle, tmp_path / "broken", "models/tflite-fp16/unet.tflite", tenth)
-    assert "tflite-fp16: stage unet" in run_mien("verify", broken, expect=1).stderr
+        broken = _spoilt(grader_bundle, tmp_path / f"broken{place}", name, tenth)
+        found = weight_results(open_bundle(broken).only(["tflite-fp16"]))
+        (failed,) = (result for result in found if not result.passed)
+        assert (failed.stage, len(failed.differing)) == ("segment", 1)
+    # The last one may be one that no gate sees.
+    (layer,) = failed.differing
+    done = run_mien("verify", broken, "--variant", "tflite-fp16", expect=1)
+    assert f"stored weights are not those of tflite-fp32 in float16: {layer} by 0.1 of" in done.stderr
+
+
+def test_a_layer_of_core_ml_that_is_a_tenth_too_large_fails_in_float16(
+    grader_bundle: Path, tmp_path: Path
+) -> None:
+    def tenth(blobs: bytes) -> bytes:
+        _, _, size, offset = struct.unpack_from("<IIQQ", blobs, 64)
+        values = np.frombuffer(blobs, np.float16, size // 2, offset) * np.float16(1.1)
+        return blobs[:offset] + values.tobytes() + blobs[offset + size :]
+
+    name = "models/coreml-fp16/segment.mlpackage/Data/com.apple.CoreML/weights/weight.bin"
+    broken = _spoilt(grader_bundle, tmp_path / "broken", name, tenth)
+    done = run_mien("verify", broken, "--variant", "coreml-fp16", expect=1)
+    assert "coreml-fp16: stage segment: 1 of " in done.stderr
+    assert "those of coreml-fp32 in float16" in done.stderr
+
+
+def _stored(parsed: Any) -> Iterator[tuple[int, Any]]:
+    """Yield the constants of float16 that a TFLite model has, by the number of their buffer."""
+    for tensor in parsed.subgraphs[0].tensors:
+        data = parsed.buffers[tensor.buffer].data
+        if data is not None and tensor.type == schema.TensorType.FLOAT16:
+            yield tensor.buffer, data
 
 
 def test_tensors_alone_and_inputs_that_are_swapped(tmp_path: Path) -> None:

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from PIL import Image, features
 
 from mien.mobile_reference.errors import PhotographError
+from mien.mobile_reference.front.jpeg_data import with_more_data
 from mien.mobile_reference.front.photograph import MAX_BYTES, read_photograph
 
 EXIF_ORIENTATION = 0x0112
@@ -293,6 +294,12 @@ def test_a_jpeg_that_states_a_larger_picture_than_it_holds_is_refused(
         data[frame + 5 : frame + 9] = struct.pack(">HH", height, width)
         file.write_bytes(data)
         assert "is cut short (rows of pixels are missing); give a whole file" in refused(file)
+
+
+def test_a_jpeg_of_very_many_scans_does_not_grow_with_them():
+    scan = bytes([0xFF, 0xDA, 0, 8, 1, 1, 0, 0, 63, 0, 0x55])
+    data = b"\xff\xd8" + scan * 20_000 + b"\xff\xd9"
+    assert len(with_more_data(data)) < len(data) + (1 << 17)
 
 
 def test_the_first_picture_of_several_is_held_against_its_own_data(tmp_path: Path):

@@ -87,7 +87,9 @@ def test_no_option_is_no_front():
         ("resize:8x8", "0", None, "--front needs --mean and --std"),
         ("resize:8", "0", "1", "--front is 'resize:8'; give --front resize:HxW"),
         ("resize:0x8", "0", "1", "--front is 'resize:0x8'"),
-        ("resize:8x5000", "0", "1", "1 to 4096 each"),
+        ("resize:8x0", "0", "1", "--front is 'resize:8x0'"),
+        ("resize:4097x8", "0", "1", "1 to 4096 each"),
+        ("resize:8x4097", "0", "1", "1 to 4096 each"),
         ("resize:8x8 ", "0", "1", "--front is 'resize:8x8 '"),
         ("crop:8x8", "0", "1", "--front is 'crop:8x8'"),
         ("", "0", "1", "--front is ''"),
@@ -110,3 +112,10 @@ def test_options_that_cannot_be_meant_are_refused(
         parse_front(front, mean, std)
     assert said in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(("height", "width"), [(1, 1), (4096, 4096), (1, 4096)])
+def test_the_smallest_and_the_largest_size_are_taken(height: int, width: int):
+    rule = parse_front(f"resize:{height}x{width}", "0", "1")
+    assert rule is not None
+    assert (rule.height, rule.width) == (height, width)

@@ -9,7 +9,9 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import click
 import pytest
+from click.testing import CliRunner
 
 from mien.mobile_reference.errors import UsageError
 from mien.mobile_reference.output import folder as module
@@ -52,6 +54,22 @@ def test_a_folder_of_ours_is_replaced_and_nothing_is_left_beside_it(tmp_path: Pa
     make(output, kind, "after")
     assert names(tmp_path) == ["out", *sorted(["out/deep", "out/deep/model", f"out/{kind.listing}"])]
     assert (output / "deep" / "model").read_text() == "after"
+
+
+def test_no_folder_is_put_into_a_bundle_that_the_command_reads(tmp_path: Path):
+    @click.command()
+    @click.argument("bundle", type=click.Path(path_type=Path))
+    @click.option("-o", "--output", type=click.Path(path_type=Path))
+    def command(bundle: Path, output: Path) -> None:
+        make(output)
+
+    make(tmp_path / "bundle", BUNDLE)
+    before = names(tmp_path)
+    for inside in ("bundle/new", "bundle/deep/new", "bundle/deep"):
+        ended = CliRunner().invoke(command, [str(tmp_path / "bundle"), "-o", str(tmp_path / inside)])
+        assert "lies in the bundle" in str(ended.exception)
+    assert names(tmp_path) == before
+    assert CliRunner().invoke(command, [str(tmp_path / "bundle"), "-o", str(tmp_path / "new")]).exit_code == 0
 
 
 def test_an_empty_folder_is_filled_and_a_new_one_is_made_with_those_above_it(tmp_path: Path):

@@ -104,7 +104,7 @@ public struct PipelineBundle {
     public let inputs: [String]
     private let tensors: [String: Manifest.Tensor]
 
-    /// Read the manifest; throws where it is of another format, or damaged.
+    /// Read the manifest; throws where it is of another format, or lacks what is read here. Other keys are not looked at.
     public init(_ folder: URL) throws {
         struct Format: Decodable { let format: Int }
         let data = try Data(contentsOf: folder.appendingPathComponent("manifest.json"))
@@ -151,6 +151,9 @@ public struct PipelineBundle {
         let parts = manifest.files.filter { $0.key.hasPrefix(path + "/") }
         guard !parts.isEmpty else { throw PipelineError("\(path) is not in the bundle") }
         for (name, file) in parts {
+            guard !name.hasPrefix("/"), !name.split(separator: "/").contains("..") else {
+                throw PipelineError("\(name) leaves the bundle")
+            }
             let data = try Data(contentsOf: folder.appendingPathComponent(name))
             let hash = SHA256.hash(data: data).map { String(format: "%02x", $0) }.joined()
             guard data.count == file.bytes, hash == file.sha256 else {

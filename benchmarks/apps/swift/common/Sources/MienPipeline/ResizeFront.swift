@@ -54,7 +54,11 @@ public struct ResizeRule: Decodable {
         let scale = Double(length) / Double(goal), reach = max(scale, 1)
         let centre = (Double(place) + 0.5) * scale
         let first = max(Int(centre - reach + 0.5), 0), last = min(Int(centre + reach + 0.5), length)
-        let shares = (first..<last).map { max(1 - abs((Double($0) - centre + 0.5) * (1 / reach)), 0) }
+        // Its types are spelt out: the compiler took a quarter of a minute to find them.
+        let shares = (first..<last).map { (number: Int) -> Double in
+            let far: Double = abs(Double(number) - centre + 0.5) * (1 / reach)
+            return max(1 - far, 0)
+        }
         let total = shares.reduce(0, +)
         return (first, shares.map { Int(0.5 + $0 / total * Double(1 << Self.bits)) })
     }

@@ -92,7 +92,8 @@ class Variant(val name: String, val platform: String, val files: Map<String, Str
  * A bundle by its manifest.
  *
  * @param open opens a file of the bundle by its path in it, such as an asset
- * @throws BundleException the manifest is of another format, or damaged
+ * @throws BundleException the manifest is not JSON, or of another format
+ * @throws JSONException the manifest lacks a key that is read here; others are not looked at
  */
 class Bundle(private val open: (String) -> InputStream) {
     private val json = parse(String(read(MANIFEST)))
@@ -122,9 +123,10 @@ class Bundle(private val open: (String) -> InputStream) {
     /**
      * Read a file into memory that LiteRT takes.
      *
-     * @throws BundleException it is not listed, or has another size or SHA-256 than the manifest says
+     * @throws BundleException it leaves the bundle, is not listed, or has another size or SHA-256 than the manifest says
      */
     fun file(path: String): ByteBuffer {
+        if (path.startsWith("/") || ".." in path.split("/")) throw BundleException("$path leaves the bundle")
         val entry = listed.optJSONObject(path) ?: throw BundleException("$path is not a file of the bundle")
         val bytes = read(path)
         val hash = MessageDigest.getInstance("SHA-256").digest(bytes).joinToString("") { "%02x".format(it) }
