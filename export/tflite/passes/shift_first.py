@@ -39,7 +39,7 @@ class _Affine:
 def shift_first(model: bytes) -> bytes:
     """Shift first what a chain of constants scales and then shifts.
 
-    Constants are one number or one for each channel, the last axis. Picking rows and columns is no obstacle.
+    Constants are one number or one for each channel, the last axis. Rows and columns may be picked meanwhile.
     A shift that halves do not hold to a half stays where it is.
     """
     parsed = parse(model)
