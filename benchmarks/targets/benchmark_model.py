@@ -48,19 +48,20 @@ _DELEGATES: Mapping[str, re.Pattern[str]] = {
     "npu": re.compile(r"npu|dispatch|qnn|neuron|hexagon", re.IGNORECASE),
     "nnapi": re.compile(r"nnapi", re.IGNORECASE),
 }
+# A word is looked at from its beginning alone: a program may say one of a megabyte.
 _NUMBER = r"\d+(?:\.\d+)?(?:e[+-]?\d+)?(?![\w.])"
 _RUNS = re.compile(r"\bcount=\d+\b.*")
-_FIELD = re.compile(rf"(\w+)=({_NUMBER})")
+_FIELD = re.compile(rf"\b(\w+)=({_NUMBER})")
 # One run, or runs that all took as long, are told by the last of them alone.
 _ALL_SAME = re.compile(rf"\bcount=(?:1\s+curr=({_NUMBER})|\d+\s+curr=({_NUMBER})\(all same\))\s*$")
 _ONCE = re.compile(rf"(Init|First inference): ({_NUMBER})")
 # LiteRT 2 tells the same in milliseconds.
 _ONCE_MS = re.compile(rf"(Model initialization|Warmup \(first\)):\s+({_NUMBER}) ms")
 _MS_NAMES = {"Model initialization": "Init", "Warmup (first)": "First inference"}
-_APPLIED = re.compile(r"applied (.+?) delegate, and the model graph will be (\w+) executed")
-_REFUSED = re.compile(r"(\S+) delegate is explicitly applied, the model graph will not be executed")
+_APPLIED = re.compile(r"applied (.{1,200}?) delegate, and the model graph will be (\w+) executed")
+_REFUSED = re.compile(r"(?<!\S)(\S+) delegate is explicitly applied, the model graph will not be executed")
 _REPLACED = re.compile(r"Replacing (\d+) out of (\d+) node\(s\) with delegate \(([^)]*)\)")
-_NOT_LOADED = re.compile(r"(\w+) accelerator could not be loaded")
+_NOT_LOADED = re.compile(r"\b(\w+) accelerator could not be loaded")
 _AVERAGE = "avg"
 _MOST_US = 1e12
 

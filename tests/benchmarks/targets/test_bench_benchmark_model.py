@@ -3,6 +3,8 @@
 The program itself cannot be had from a package. The lines have its format in two releases, and made-up times.
 """
 
+import re
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,6 +16,7 @@ from mien.benchmarks.phone.adb import choose_device, find_adb
 from mien.benchmarks.phone.phone import probe
 from mien.benchmarks.phone.session import MODES, Session
 from mien.benchmarks.results.records import read_report
+from mien.benchmarks.targets import benchmark_model
 from mien.benchmarks.targets.benchmark_model import UNKNOWN, BenchmarkModelTarget, read_times, read_unit
 from tests.benchmarks.phone.double.phone import write_program
 from tests.benchmarks.targets.test_bench_android import (  # noqa: F401 - fixtures
@@ -218,3 +221,13 @@ def test_what_is_no_measurement_is_an_error(
 def test_a_unit_needs_the_program(bundle: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert call("bench", bundle, "--target", "android", "--unit", "npu") == 2
     assert "--benchmark-model" in capsys.readouterr().err
+
+
+def test_a_word_of_a_megabyte_is_read_in_no_time() -> None:
+    patterns = [value for value in vars(benchmark_model).values() if isinstance(value, re.Pattern)]
+    assert len(patterns) > 5
+    begun = time.process_time()
+    for word in ("x" * 300_000, "1" * 300_000, "applied " * 3000):
+        for pattern in patterns:
+            pattern.findall(word)
+    assert time.process_time() - begun < 20
