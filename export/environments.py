@@ -157,7 +157,10 @@ TFLITE = Environment("tflite", "tflite.lock", "170 MB")
 TENSORFLOW = Environment("tensorflow", "tensorflow.lock", "900 MB")
 """That of tflite with TensorFlow, which onnx2tf's other back end needs."""
 LITERT_TORCH = Environment("litert-torch", "litert_torch.lock", "6 GB")
+COREAI = Environment("coreai", "coreai.lock", "3 GB")
+"""Apple's own packages; PyTorch is the newest that they were tried with."""
 
 TFLITE_SETUP = _setup(TFLITE, "export to TFLite")
 TENSORFLOW_SETUP = _setup(TENSORFLOW, "compare converters")
 LITERT_TORCH_SETUP = _setup(LITERT_TORCH, "compare converters")
+COREAI_SETUP = _setup(COREAI, "coreai")

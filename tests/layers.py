@@ -47,6 +47,7 @@ LAYER_OF: Mapping[str, str] = {
     "tests/export/tflite/passes/test_scale_inputs.py": "unit",
     "tests/export/tflite/passes/test_split_clamps.py": "unit",
     "tests/export/cache": "unit",
+    "tests/export/coreai": "unit",
     "tests/export/packing": "unit",
     "tests/export/running/test_timings.py": "unit",
     "tests/export/test_whole_numbers.py": "unit",

@@ -7,6 +7,7 @@ finds. It says on standard error what it refuses and why, and nowhere else.
 import os
 import re
 import tempfile
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
@@ -25,6 +26,7 @@ from .litert import LiteRTTensor
 from .model_file import running_operators
 
 _STANDARD_ERROR = 2
+_PAUSE_S, _IDLE = 0.25, 0.1
 _NO_DEVICE = "No adapters found"
 _REFUSED = re.compile(
     r"not supported by GPU delegate:\n(?P<why>.*?)\n"
@@ -73,6 +75,7 @@ class GPUModel:
         self._title = "the model" if isinstance(model, bytes) else str(model)
         self._content = model if isinstance(model, bytes) else model.read_bytes()
         self._model, self.placement = self._placed(arithmetic)
+        self._compiled_shaders = False
         names = _names_by_position(self._content)
         signature = self._model.get_signature_by_index(0)
         self._given, self._made = (
@@ -103,6 +106,9 @@ class GPUModel:
             ) in self.outputs:  # what is not written must not be taken for a result of the run before
                 self._made[tensor.name].write(_poison(tensor))
             self._model.run_by_index(0, [self._given[n] for n in given], [self._made[n] for n in made])
+            if not self._compiled_shaders:
+                _wait_until_idle()
+                self._compiled_shaders = True
             return [self._read(tensor) for tensor in self.outputs]
         except (RuntimeError, ValueError) as error:
             raise self._failed("run", error) from error
@@ -153,6 +159,15 @@ class GPUModel:
     def _failed(self, what: str, error: object) -> ModelError:
         reason = " ".join(str(error).split())
         return ModelError(f"LiteRT cannot {what} {self._title}: {reason:.500}")
+
+
+def _wait_until_idle() -> None:
+    """Wait while this process computes: software Vulkan may compile shaders for longer than LiteRT waits."""
+    while True:
+        before = time.process_time()
+        time.sleep(_PAUSE_S)
+        if time.process_time() - before < _IDLE * _PAUSE_S:
+            return
 
 
 def _with_native_words(make: Callable[[], CompiledModel]) -> tuple[CompiledModel | None, str]:

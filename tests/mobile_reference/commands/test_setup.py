@@ -59,5 +59,5 @@ from mien.mobile_reference.setups import setups
 print([(one.name, one.is_ready(Path({str(tmp_path)!r}))) for one in setups()], "torch" in sys.modules)
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    names = ("android", "arm64", "gpu", "gpu-half", "litert-torch", "tensorflow", "tflite")
+    names = ("android", "arm64", "coreai", "gpu", "gpu-half", "litert-torch", "tensorflow", "tflite")
     assert done.stdout.strip() == f"{[(name, False) for name in names]} False"
