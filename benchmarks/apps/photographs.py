@@ -19,7 +19,8 @@ def photograph_parity(bundle: Bundle, blocks: Sequence[Block]) -> Iterator[Parit
     goldens = [golden.name for golden in bundle.goldens if photograph_of(bundle, golden)]
     for name, limit in judged_limits(bundle.spec, blocks[0]["variant"]).items() if goldens else ():
         tensor = bundle.spec.tensor(name)
-        errors = [largest(block.get("photographs", ()), goldens, name) for block in blocks]
+        rated = [[s for s in block.get("photographs", ()) if s["golden"] in goldens] for block in blocks]
+        errors = [largest(scores, goldens, name) for scores in rated]
         yield Parity(f"{name} from the photograph on", worst(errors), limit, unit_of(tensor))
     scores = [score for block in blocks for score in (*block["scores"], *block.get("photographs", ()))]
     for name in sorted({name for score in scores for name in score.get("changed", ())}):

@@ -22,7 +22,7 @@ import click
 import numpy as np
 from PIL import Image
 
-from mien.benchmarks.apps.generated_project import identified
+from mien.benchmarks.apps.generated_project import identified, photograph_of
 from mien.benchmarks.pipeline import largest_difference, outputs_of
 from mien.benchmarks.results.records import Result
 from mien.mobile_reference.bundle.reader import MANIFEST, Bundle, open_bundle, sha256
@@ -243,8 +243,9 @@ def _expected_of(bundle: Path, variant: str, name: str, start: str) -> Block:
     spec, inputs, findings = runner.spec, golden.inputs(), dict[str, float]()
     names = [tensor.name for tensor in outputs_of(spec)]
     if start == PHOTOGRAPHS:
-        inputs, findings = _prepared(runner, golden.read_photograph())
         names = [*spec.inputs, *names]
+        if photograph_of(runner.bundle, golden):
+            inputs, findings = _prepared(runner, golden.read_photograph())
     if start in (SCORES, PHOTOGRAPHS):
         made = {**inputs, **runner.rate(inputs)}
     else:

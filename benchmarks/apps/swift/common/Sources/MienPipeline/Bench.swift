@@ -46,7 +46,7 @@ public final class Bench {
             peak_memory_bytes: peakMemory(), notes: before + conditions("after"),
             scores: try spec.goldens.flatMap {
                 try scores(pipeline, $0, output?.appendingPathComponent("\(variant.name)/\(name)"))
-            }, photographs: try spec.goldens.compactMap { try photograph(pipeline, $0) })
+            }, photographs: try spec.goldens.map { try rated(pipeline, $0) })
     }
 
     /// The times of one run.
@@ -113,11 +113,14 @@ public final class Bench {
         return found
     }
 
-    /// Go from a photograph to the outputs as an app does, and compare these with the float pipeline's.
-    private func photograph(_ pipeline: Pipeline, _ golden: Golden) throws -> PhotographError? {
-        guard let file = golden.photograph else { return nil }
+    /// Go to the outputs as an app does, from a photograph or, where there is none, from tensors; and compare these with
+    /// the float pipeline's.
+    private func rated(_ pipeline: Pipeline, _ golden: Golden) throws -> PhotographError {
         let known = try tensors(golden)
-        let prepared = try pipeline.prepare(try Photograph(image(bundle.folder.appendingPathComponent(file))))
+        var prepared = Prepared(inputs: known.filter { bundle.inputs.contains($0.key) }, face: nil, findings: [])
+        if let file = golden.photograph {
+            prepared = try pipeline.prepare(try Photograph(image(bundle.folder.appendingPathComponent(file))))
+        }
         let rating = try pipeline.rate(prepared.inputs)
         let full = rating.skipped.isEmpty ? rating : try pipeline.rateInFull(prepared.inputs)
         let made = prepared.inputs.merging(rating.outputs) { $1 }

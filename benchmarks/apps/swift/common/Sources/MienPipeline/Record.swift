@@ -37,7 +37,8 @@ public struct ScoreError: Encodable {
     }
 }
 
-/// How far inputs and outputs are from the float pipeline's where an app began with the photograph of a golden input.
+/// How far inputs and outputs are from the float pipeline's where an app began with the photograph of a golden input, or
+/// with its tensors where it has none.
 ///
 /// `skipped` are the stages that were left out, `changed` the outputs of other bits than when none is; a finding is nil
 /// when it is not a finite number.
