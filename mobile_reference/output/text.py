@@ -27,7 +27,7 @@ def nearest(word: str, known: Iterable[str]) -> str:
     return f"; did you mean {found[0]}?" if found else ""
 
 
-def path_text(path: Path) -> str:
+def path_text(path: Path | str) -> str:
     r"""Return a path as text that JSON can hold: bytes that are not UTF-8 become ``\xe9`` and the like."""
     return os.fsencode(path).decode("utf-8", "backslashreplace")
 

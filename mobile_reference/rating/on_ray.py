@@ -8,9 +8,10 @@ import logging
 import os
 import pickle
 import socket
+import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -25,7 +26,7 @@ from .shards import ShardFolder, Written, versions
 
 AUTO = "auto"
 _ADDRESS = "RAY_ADDRESS"
-_SECONDS = 10
+_SECONDS = 8
 """As long the cluster may take to answer."""
 
 
@@ -58,7 +59,7 @@ def written_on_ray(
         actors: The most actors; none: one for each core of the cluster.
 
     Raises:
-        UsageError: there is no such cluster, or one of its machines cannot do the job.
+        UsageError: there is no such cluster, one of its machines cannot do the job, or Ray gave up.
     """
     with _connected(address, bundle):
         import ray
@@ -72,12 +73,18 @@ def written_on_ray(
             _Actor,
             fn_constructor_args=(job,),
             num_cpus=1,
-            compute=data.ActorPoolStrategy(min_size=1, max_size=min(most, len(packed))),
+            compute=data.ActorPoolStrategy(size=min(most, len(packed))),
         )
-        for told in rated.iter_rows():
-            if told["error"]:
-                raise UsageError(told["error"])
-            yield Written(told["rows"], told["failed"])
+        try:
+            for told in rated.iter_rows():
+                if told["error"]:
+                    raise UsageError(told["error"])
+                yield Written(told["rows"], told["failed"])
+        except ray.exceptions.RayError as error:  # its text has the traceback of another machine
+            reason = str(error).strip().rpartition("\n")[2]
+            raise UsageError(
+                f"Ray gave the work up ({reason:.300}); mend that, and go on by --resume"
+            ) from error
 
 
 class _Actor:
@@ -139,7 +146,8 @@ def _connected(address: str, bundle: Path) -> Iterator[None]:
     except (ConnectionError, RuntimeError, ValueError) as error:
         raise _no_cluster(address, error) from error
     try:
-        yield
+        with redirect_stdout(sys.stderr):  # Ray prints there when a worker dies
+            yield
     finally:
         ray.shutdown()
 

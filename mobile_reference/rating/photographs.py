@@ -16,6 +16,7 @@ from typing import IO, Any, NoReturn
 
 from mien.mobile_reference.errors import PhotographError
 from mien.mobile_reference.front.photograph import MAX_BYTES
+from mien.mobile_reference.output.text import path_text
 
 from .places import Place, need
 
@@ -114,7 +115,8 @@ def _of_shard(place: Place, column: str) -> Iterator[Photograph]:
             raise PhotographError(f"{place.name} holds no photographs; give a shard that does")
     except PhotographError as error:
         yield _failing(place.name, str(error))
-    except (OSError, ValueError, EOFError, tarfile.TarError) as error:
+    except (OSError, ValueError, EOFError, RecursionError, MemoryError, tarfile.TarError) as error:
+        # tarfile calls itself for each header about a header, and holds what one of them states as its size.
         reason = " ".join(str(error).split()) or type(error).__name__
         yield _failing(
             place.name,
@@ -137,7 +139,7 @@ def _of_tar(name: str, stream: IO[bytes], _: str) -> Iterator[Photograph]:
             shard.members = []  # type: ignore[attr-defined]  # tarfile keeps what it has seen
             path = PurePosixPath(member.name)
             if not member.isdir() and path.suffix.lower() in _PICTURES:
-                yield _of_member(f"{name}/{member.name}", path, member, shard)
+                yield _of_member(f"{name}/{path_text(member.name)}", path, member, shard)
         # tarfile takes a header that is cut or damaged for the end, where two blocks of zeros must be.
         stream.seek(shard.offset)
         if stream.read(tarfile.BLOCKSIZE) != tarfile.NUL * tarfile.BLOCKSIZE:

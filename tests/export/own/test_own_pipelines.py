@@ -256,7 +256,7 @@ def test_every_layer_that_is_a_tenth_too_large_fails_in_float16(grader_bundle: P
     # The last one may be one that no gate sees.
     (layer,) = failed.differing
     done = run_mien("verify", broken, "--variant", "tflite-fp16", expect=1)
-    assert f"stored weights are not those of tflite-fp32 in float16: {layer} by 0.1 of" in done.stderr
+    assert f"stored weights are not those of tflite-fp32 in float16: {layer} by 0." in done.stderr
 
 
 def test_a_layer_of_core_ml_that_is_a_tenth_too_large_fails_in_float16(

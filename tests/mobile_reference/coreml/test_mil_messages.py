@@ -25,6 +25,7 @@ from mien.mobile_reference.coreml.program import (
     TupleType,
     ValueType,
 )
+from mien.mobile_reference.coreml.wire import varint as read_varint
 from mien.mobile_reference.errors import PackageError
 
 Field = int | bytes | str | float
@@ -317,3 +318,36 @@ def test_functions_have_interfaces_of_their_own() -> None:
 def test_other_models_are_named(data: bytes, reason: str) -> None:
     with pytest.raises(PackageError, match=reason):
         parse_model(data, no_blob)
+
+
+def test_a_number_has_at_most_ten_bytes() -> None:
+    longest = memoryview(b"\xff" * 9 + b"\x01")
+    assert read_varint(longest, 0) == (2**64 - 1, 10)
+    assert read_varint(memoryview(b"\x05\xac\x02"), 1) == (300, 3)
+    with pytest.raises(PackageError, match="more than ten bytes"):
+        read_varint(memoryview(b"\xff" * 10 + b"\x01"), 0)
+    with pytest.raises(PackageError, match="ends inside a number"):
+        read_varint(memoryview(b"\xff\xff"), 0)
+
+
+CODES = {
+    **{
+        "bool": (1, 8),
+        "string": (2, 0),
+        "fp16": (10, 16),
+        "fp32": (11, 32),
+        "fp64": (12, 64),
+        "bf16": (13, 16),
+    },
+    **{"int8": (21, 8), "int16": (22, 16), "int32": (23, 32), "int64": (24, 64), "int4": (25, 4)},
+    **{"uint8": (31, 8), "uint16": (32, 16), "uint32": (33, 32), "uint64": (34, 64), "uint4": (35, 4)},
+    **{"uint2": (36, 2), "uint1": (37, 1), "uint6": (38, 6), "uint3": (39, 3)},
+    **{"fp8e4m3fn": (40, 8), "fp8e5m2": (41, 8)},
+}
+"""Codes of ``MILSpec.DataType`` in MIL.proto, and the width of an element in bits."""
+
+
+def test_types_have_the_published_codes_and_widths() -> None:
+    assert {kind.name: (kind.code, kind.bits) for kind in dtypes.TYPES} == CODES
+    for name, (code, _) in CODES.items():
+        assert dtypes.from_code(code) is dtypes.from_name(name)

@@ -83,6 +83,15 @@ def _damaged_header(data: bytes) -> bytes:
     return data[:cut] + b"x" * 512 + data[cut + 512 :]
 
 
+def _headers_about_headers(data: bytes) -> bytes:
+    """More of them than Python calls itself."""
+    about = tarfile.TarInfo("about")
+    about.type, about.size = tarfile.XHDTYPE, 12
+    blocks = about.tobuf(tarfile.USTAR_FORMAT) + b"12 path=b.p\n".ljust(512, b"\0")
+    cut = len(_cut_before_a_header(data))
+    return data[:cut] + blocks * 3000 + data[cut:]
+
+
 def _other(_: bytes) -> bytes:
     return b"no tar file" * 100
 
@@ -94,6 +103,7 @@ def _other(_: bytes) -> bytes:
         (_cut_before_a_header, 1),
         (_cut_in_a_header, 1),
         (_damaged_header, 1),
+        (_headers_about_headers, 1),
         (_other, 0),
         (lambda _: b"", 0),
     ],
@@ -110,6 +120,13 @@ def test_a_shard_that_is_cut_short_says_so(
     assert said.records[-1]["photo"] == str(file)
     assert "is damaged or cut short" in said.errors[-1]
     assert not any("\n" in error for error in said.errors)
+
+
+def test_a_name_that_is_no_unicode_is_escaped(call: Call, tiny: Path, jpegs: Jpegs, tmp_path: Path):
+    """JSON cannot say it as it is, and the rows of others would be lost with it."""
+    write_tar(tmp_path / "a.tar", {"\udcff.jpg": jpegs[0], "b.jpg": jpegs[1]})
+    said = call("a.tar", "--bundle", tiny, "--json")
+    assert (said.code, said.photographs) == (0, ["\\xff.jpg", "b.jpg"])
 
 
 def test_a_shard_without_photographs_is_a_row(call: Call, tiny: Path, tmp_path: Path):

@@ -15,7 +15,16 @@ from mien.mobile_reference.bundle.reader import open_bundle
 from mien.mobile_reference.commands.console import main
 from mien.mobile_reference.commands.verify import verify as verify_command
 from mien.mobile_reference.contract import TensorSpec
-from mien.mobile_reference.verify.stages import PAIR, Deviation, StageResult, peak_signal_to_noise, verify
+from mien.mobile_reference.tflite.half import FLOAT32, FORCED
+from mien.mobile_reference.verify.stages import (
+    PAIR,
+    Deviation,
+    StageResult,
+    Verification,
+    peak_signal_to_noise,
+    verify,
+)
+from mien.mobile_reference.verify.stages_tables import remarks
 from tests.mobile_reference.conftest import SPEC, faithful
 
 RESULTS = ("detector", "heatmap", "mask", "inpaint", "compare", "cascade", "appraisal", "photograph")
@@ -148,6 +157,13 @@ def test_the_command_prints_a_table_and_says_what_executed_core_ml(fake: Any, st
     assert "tflite-fp16" in answer.stdout
     assert "not validated on Apple hardware" in answer.stdout
     assert "FAILED" not in answer.stdout
+
+
+@pytest.mark.parametrize("arithmetic", [FORCED, FLOAT32])
+def test_the_arithmetic_that_half_floats_were_judged_in_is_said(fake: Any, arithmetic: str):
+    found = Verification((), half_floats={"tflite-half": arithmetic})
+    assert f"tflite-half was judged in {arithmetic}." in list(remarks(open_bundle(fake.path), found))
+    assert not any("judged in" in line for line in remarks(open_bundle(fake.path), Verification(())))
 
 
 def test_the_command_gives_the_share_of_int8_of_each_variant_where_it_is_known(fake: Any, stand_in: Any):

@@ -128,9 +128,12 @@ def test_a_record_has_null_for_what_is_not_finite() -> None:
     assert (bare["tensor"], bare["metric"], bare["value"], bare["tolerance"]) == (None, None, None, None)
 
 
-def bundle_of(*gates: GateSpec, platform: str = "tflite") -> Any:
+def bundle_of(*gates: GateSpec, platform: str = "tflite", share: float | None = None) -> Any:
     spec = SimpleNamespace(gates=gates, rating=gates[0])
-    return SimpleNamespace(spec=spec, variants=[SimpleNamespace(platform=platform)])
+    variants = [SimpleNamespace(platform=platform, name=name) for name in ("one", "two", "three")]
+    entries = [{"name": "one", "products_int8": share}, {"name": "two", "products_int8": share}]
+    manifest = {"variants": [*entries, {"name": "three", "products_int8": None}]}
+    return SimpleNamespace(spec=spec, variants=variants, manifest=manifest)
 
 
 def test_remarks_tell_what_the_table_does_not() -> None:
@@ -150,6 +153,8 @@ def test_remarks_tell_what_the_table_does_not() -> None:
     assert list(remarks(bundle_of(GATE), Verification((RESULT,)))) == []
     (apple,) = remarks(bundle_of(GATE, platform="coreml"), Verification((RESULT,)))
     assert "not by Apple's runtime" in apple
+    (shares,) = remarks(bundle_of(GATE, share=0.75), Verification((RESULT,)))
+    assert shares == "share of multiplications in int8: one 75 %, two 75 %"
     (idle,) = remarks(bundle_of(GATE), Verification((replace(RESULT, loss=None),)))
     assert idle == f"{title(GATE)} is {NOT_JUDGED}: the golden inputs leave nothing to judge by it"
 

@@ -12,6 +12,7 @@ from mien.export.tflite.interpreter import Runner
 from mien.export.tflite.passes.ask_for_half import ask_for_half
 from mien.export.tflite.passes.centre_depthwise import centre_depthwise
 from mien.export.tflite.passes.shift_first import shift_first
+from mien.mobile_reference.run.models import on_cpu
 from mien.mobile_reference.tflite.flatbuffer import operation_names, parse, serialise
 from mien.mobile_reference.tflite.half import HalfModel, arithmetic, computes_in_half
 from mien.mobile_reference.tflite.model_file import REDUCED_PRECISION, asks_for_half
@@ -149,6 +150,15 @@ def test_a_model_asks_once_whatever_the_converter_wrote(tmp_path: Path) -> None:
         b"other",
         REDUCED_PRECISION,
     ]
+
+
+@pytest.mark.usefixtures("half_kernels")
+def test_a_model_is_computed_in_half_floats_if_it_asks(tmp_path: Path) -> None:
+    file = tmp_path / "m.tflite"
+    file.write_bytes(filtered(schema.Padding.SAME))
+    assert not isinstance(on_cpu(file, 1), HalfModel)
+    file.write_bytes(ask_for_half(file.read_bytes()))
+    assert isinstance(on_cpu(file, 1), HalfModel)
 
 
 def test_tensors_that_half_floats_cannot_hold_are_named() -> None:
