@@ -26,7 +26,7 @@ from .litert import LiteRTTensor
 from .model_file import running_operators
 
 _STANDARD_ERROR = 2
-_PAUSE_S, _IDLE = 0.25, 0.1
+_PAUSE_S, _IDLE = 0.5, 0.02
 _NO_DEVICE = "No adapters found"
 _REFUSED = re.compile(
     r"not supported by GPU delegate:\n(?P<why>.*?)\n"
