@@ -145,11 +145,11 @@ def _connected(address: str, bundle: Path) -> Iterator[None]:
         connect(runtime_env={"working_dir": str(bundle.absolute())})  # a large bundle may take its time
     except (ConnectionError, RuntimeError, ValueError) as error:
         raise _no_cluster(address, error) from error
-    try:
-        with redirect_stdout(sys.stderr):  # Ray prints there when a worker dies
+    with redirect_stdout(sys.stderr):  # Ray prints when a worker dies, and once more at its end
+        try:
             yield
-    finally:
-        ray.shutdown()
+        finally:
+            ray.shutdown()
 
 
 def _knock(address: str) -> None:

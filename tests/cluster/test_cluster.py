@@ -174,7 +174,7 @@ def test_a_worker_that_is_killed_costs_and_doubles_no_row(folder: Path, cluster:
     os.kill(killed, signal.SIGKILL)
     said, _ = process.communicate(timeout=1800)
     assert process.returncode == 2  # some photographs are none
-    assert said.startswith(f"{ROWS} rows in ")
+    assert said.splitlines()[-1].startswith(f"{ROWS} rows in ")
     assert before < _shards(folder, "worker") - 1
     _assert_same(folder, "worker")
 
