@@ -241,7 +241,7 @@ def test_lost_conversions_leave_logs_and_what_was_finished(tmp_path: Path) -> No
                 Job("good", work / "good.log", partial(_write, work / "made")),
                 Job("bad", work / "bad.log", _raise),
             ]
-            run_jobs(jobs, 2, lambda *_: None)
+            raise all_lost(run_jobs(jobs, 2, lambda *_: None).lost, len(jobs))
         assert "no kernel for this" in (tmp_path / "out.work" / "bad.log").read_text()
         assert (tmp_path / "out.work" / "made").read_text() == "done"
         assert [path.name for path in tmp_path.iterdir()] == ["out.work"]
