@@ -37,8 +37,9 @@ def holding_assignment(
 ) -> tuple[dict[str, Choice], list[str]]:
     """Choose the precisions of a model's int8 variant, and say which blocks stay float.
 
-    Of the methods by which ranges are chosen the one that errs least is taken. ``downstream`` is what the
-    model is given behind the converted stages before it.
+    Ranges reach every value that was seen where that holds: what another method cuts off is rare among the
+    samples, and may be all that matters of another input. Else the method is taken that errs least.
+    ``downstream`` is what the model is given behind the converted stages before it.
     """
     if not component.quantise:
         return {REST: HALF}, []
@@ -46,6 +47,8 @@ def holding_assignment(
     for method in Method:
         alike = {REST: Choice(Precision.INT8, method)}
         tried[method] = _excess(component, model, alike, rounded, samples, downstream)
+        if tried[Method.MIN_MAX] <= 1:
+            break
     best = min(tried, key=lambda method: tried[method])
     everywhere = {REST: Choice(Precision.INT8, best)}
     if tried[best] <= 1:
