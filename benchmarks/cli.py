@@ -100,12 +100,11 @@ class BenchCommands(click.Group):
     epilog=examples(
         "bench bundle --variant tflite-int8 --threads 4 -o bench.json",
         "bench bundle --target arm64 --profile",
-        "bench bundle --target android",
         "bench compare before.json after.json",
     ),
 )
 def bench() -> None:
-    """Measure how long BUNDLE (default: what ships) takes; only a phone's time is evidence for a phone."""
+    """Time BUNDLE (default: what ships); only a phone's time speaks for a phone."""
 
 
 def _cpus(_: click.Context, __: click.Parameter, value: str | None) -> tuple[int, ...]:
@@ -163,7 +162,7 @@ def _cpus(_: click.Context, __: click.Parameter, value: str | None) -> tuple[int
     "--preset", "presets", multiple=True, type=click.Choice(list(PRESETS)), metavar="NAME", help=_PRESET_HELP
 )
 @click.option("--cache", type=_PATH, help="Where 'mien setup' put it.")
-@click.option("--profile", is_flag=True, help="The ten dearest kernels, and what each would cost in int8.")
+@click.option("--profile", is_flag=True, help="The ten dearest kernels, and those in int8.")
 @click.option("--serial", metavar="ID", help="Which phone of 'adb devices'.")
 @click.option("--mode", default="quick", show_default=True, type=click.Choice(list(MODES)))
 @click.option("--adb", type=_PATH, help="The adb program (default: PATH, ANDROID_HOME).")

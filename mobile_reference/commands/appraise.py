@@ -83,65 +83,55 @@ class _Place(click.ParamType[Path | str]):
     ),
 )
 @click.argument("photographs", nargs=-1, type=_Place(), metavar="PHOTO...")
-@click.option(
-    "--from", "listed", type=_PATH, help="Then those that a file names, one a line; -: standard input."
-)
-@click.option("--bundle", type=_PATH, help="Rate with this bundle (default: the one that ships).")
-@click.option(
-    "--checkpoint",
-    type=_PATH,
-    help="Rate with the float pipeline of a checkpoint, or of a file of Python, which is executed; "
-    "needs PyTorch.",
-)
-@click.option("--variant", help="Variant of the bundle (default: float32, or the first).")
+@click.option("--from", "listed", type=_PATH, help="Then those that a file names, one a line; -: stdin.")
+@click.option("--bundle", type=_PATH, help="Rate with this bundle (default: what ships).")
+@click.option("--checkpoint", type=_PATH, help="Rate by a checkpoint or a file of Python, which is executed.")
+@click.option("--variant", metavar="NAME", help="Of the bundle (default: float32, or the first).")
 @click.option("-o", "--output", type=_PATH, help="Write pictures and heatmaps into this folder.")
-@click.option("--page", type=_PATH, help="Also write a page of small pictures, the lowest score first.")
-@click.option(
-    "--rate-anyway", is_flag=True, help="Rate also what is refused, such as a turned head; a note says why."
-)
-@click.option(
-    "--full-path", is_flag=True, help="Leave no stage out: the same rows, sooner where most faces are masked."
-)
-@click.option("--threads", default=1, show_default=True, type=click.IntRange(1, 64))
-@click.option(
-    "--jobs",
-    type=click.IntRange(1, 256),
-    help=f"Processes that share the photographs (default: one for each core, and for {FEW} photographs).",
-)
+@click.option("--page", type=_PATH, help="Also write a page of small pictures, lowest score first.")
+@click.option("--rate-anyway", is_flag=True, help="Rate also what is refused; a note says why.")
+@click.option("--full-path", is_flag=True, help="Leave no stage out: sooner where most are masked.")
+@click.option("--threads", metavar="N", default=1, type=click.IntRange(1, 64), help="Default: 1.")
+@click.option("--jobs", metavar="N", type=click.IntRange(1, 256), help="Processes (default: one a core).")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object a line.")
 @click.option(
     "--scheme",
     "schemes",
     multiple=True,
     metavar="NAME",
-    help="Also take addresses of this scheme, such as s3; may be repeated. Needs the extra 'ray'.",
+    help="Also take addresses of this scheme, such as s3.",
 )
 @click.option(
     "--column",
     default="image",
-    show_default=True,
     metavar="NAME",
-    help="Column of Parquet files that has the photographs' bytes.",
+    help="Of Parquet files: the photographs' bytes (default: image).",
 )
 @click.option(
     "--shards",
     type=_Place(),
-    help="Write rows into this folder: a file for each tar or Parquet file, and for so many photographs.",
+    help="Write rows into this folder, a file for each shard.",
 )
 @click.option(
     "--format",
     "form",
     type=click.Choice(list(FORMS)),
     default=JSON_LINES,
-    show_default=True,
-    help="Of shards.",
+    metavar="NAME",
+    help=f"Of the rows' files: {', '.join(FORMS)} (default: {JSON_LINES}).",
 )
-@click.option("--shard-rows", default=SHARD_ROWS, show_default=True, type=click.IntRange(1, 1_000_000))
-@click.option("--resume", is_flag=True, help="Rate only what the shards have no score of, by content.")
+@click.option(
+    "--shard-rows",
+    metavar="N",
+    default=SHARD_ROWS,
+    type=click.IntRange(1, 1_000_000),
+    help=f"Of loose photographs (default: {SHARD_ROWS}).",
+)
+@click.option("--resume", is_flag=True, help="Rate only what the rows have no score of, by content.")
 @click.option(
     "--ray",
     metavar="ADDRESS",
-    help="Rate on the Ray cluster at HOST:PORT, or on the one of this machine (auto), into --shards.",
+    help="On the Ray cluster at HOST:PORT, or auto; with --shards.",
 )
 def appraise(
     photographs: tuple[Path | str, ...],
@@ -166,9 +156,9 @@ def appraise(
 ) -> None:
     """Rate photographs: 100 is a typical face, less the more is unusual about it.
 
-    One photograph is told in words, and PHOTO.mien.png shows what was seen; several are a table. One that
-    cannot be rated, or that the pipeline refuses, does not stop the others; the exit code is 2 if there
-    was one. A folder stands for the pictures in it, a tar or Parquet file for those that it holds.
+    One photograph is told in words, and PHOTO.mien.png shows what was seen; several are a table. One without
+    a score does not stop the others; the exit code is 2 if there was one. A folder stands for the pictures in
+    it, a tar or Parquet file for those that it holds.
     """
     photographs += listed_paths(listed) if listed else ()
     if not photographs:

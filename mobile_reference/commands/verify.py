@@ -129,36 +129,31 @@ class _Found(NamedTuple):
     )
 )
 @click.argument("bundle", type=_PATH, required=False)
-@click.option("--variant", "variants", multiple=True, help="Check this variant only; may be repeated.")
+@click.option("--variant", "variants", multiple=True, metavar="NAME", help="This one only; may be repeated.")
 @click.option("--held-out", type=_PATH, help="Also judge by the inputs in this folder; needs PyTorch.")
 @click.option(
     "--pipeline",
     type=_PATH,
-    help="What the bundle was made from: a file of Python, which is executed, a .pt2 or .onnx file, or a "
-    "checkpoint (default: the one that ships).",
+    help="What BUNDLE was made from: a file of Python, which is executed, .pt2, .onnx or a checkpoint.",
 )
-@click.option(
-    "--page", type=_PATH, help="Also write an HTML page; with --held-out it shows the worst inputs."
-)
+@click.option("--page", type=_PATH, help="Also write an HTML page, with the worst held-out inputs.")
 @click.option("--labels", type=_PATH, help="CSV file,label: judge by the --pipeline's metric too.")
-@click.option(
-    "--layers", type=_PATH, help="Also write each TFLite layer's error into this folder, for Model Explorer."
-)
+@click.option("--layers", type=_PATH, help="Also write each TFLite layer's error there, for Model Explorer.")
 @click.option("--faces", type=_PATH, hidden=True, expose_value=False, callback=renamed("--held-out"))
 @click.option("--checkpoint", type=_PATH, hidden=True, expose_value=False, callback=renamed("--pipeline"))
 @click.option(
     "--unit",
     default=CPU,
-    show_default=True,
+    metavar="NAME",
     type=click.Choice([CPU, *UNITS]),
-    help="What runs TFLite models: gpu is LiteRT's GPU delegate on software Vulkan, -half in half floats.",
+    help=f"For TFLite, {', '.join([CPU, *UNITS])}: LiteRT's delegate on software Vulkan (default: {CPU}).",
 )
-@click.option("--threads", default=1, show_default=True, type=click.IntRange(1, 64))
+@click.option("--threads", metavar="N", default=1, type=click.IntRange(1, 64), help="Default: 1.")
 @click.option(
-    "--jobs", type=click.IntRange(1, 256), help="Processes that share held-out inputs (default: cores)."
+    "--jobs", metavar="N", type=click.IntRange(1, 256), help="Processes for held-out inputs (default: cores)."
 )
 @click.option("--json", "as_json", is_flag=True, help="Print the result as one JSON object.")
-@click.option("--junit", type=_PATH, help="Also write the results as JUnit XML, for a build server.")
+@click.option("--junit", type=_PATH, help="Also write the results as JUnit XML.")
 @click.option("-o", "--output", type=_PATH, help="Also write the JSON result into this file.")
 def verify(
     bundle: Path | None,

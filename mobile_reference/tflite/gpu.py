@@ -11,19 +11,23 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
+from functools import reduce
+from operator import or_
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from ai_edge_litert import schema_py_generated as schema
-from ai_edge_litert.compiled_model import CompiledModel, GpuOptions, HardwareAccelerator, Options
 from numpy.typing import NDArray
 
-from mien.mobile_reference.errors import ModelError, VulkanError
+from mien.mobile_reference.errors import ModelError, UsageError, VulkanError
 
 from .flatbuffer import parse, serialise
 from .litert import LiteRTTensor
 from .model_file import running_operators
+
+if TYPE_CHECKING:
+    from ai_edge_litert.compiled_model import CompiledModel
 
 _STANDARD_ERROR = 2
 _PAUSE_S, _IDLE = 0.5, 0.02
@@ -117,9 +121,9 @@ class GPUModel:
         values = self._made[tensor.name].read(int(np.prod(tensor.shape)), np.dtype(tensor.dtype).type)
         return np.asarray(values).reshape(tensor.shape)
 
-    def _placed(self, arithmetic: Arithmetic) -> tuple[CompiledModel, Placement]:
+    def _placed(self, arithmetic: Arithmetic) -> "tuple[CompiledModel, Placement]":
         """Compile for the GPU alone; where LiteRT refuses, since something is left, with the CPU's help."""
-        compiled, words = self._compiled(HardwareAccelerator.GPU, arithmetic)
+        compiled, words = self._compiled(("GPU",), arithmetic)
         if compiled is not None:
             if not compiled.is_fully_accelerated():
                 raise ModelError(f"LiteRT left operations of {self._title} to the CPU without naming them")
@@ -128,7 +132,7 @@ class GPUModel:
         refused = _REFUSED.search(words)
         if refused is None:
             raise self._failed("load on the GPU", words.strip().rpartition("\n")[2] or "it said nothing")
-        helped, words = self._compiled(HardwareAccelerator.GPU | HardwareAccelerator.CPU, arithmetic)
+        helped, words = self._compiled(("GPU", "CPU"), arithmetic)
         if helped is None:
             raise self._failed("load on GPU and CPU", words.strip().rpartition("\n")[2])
         on_gpu = int(refused["on_gpu"].replace("No", "0"))
@@ -136,14 +140,19 @@ class GPUModel:
         reasons = tuple(dict.fromkeys(line.strip() for line in refused["why"].splitlines()))
         return helped, Placement(on_gpu + left, on_gpu, reasons, _device(words))
 
-    def _compiled(
-        self, where: HardwareAccelerator, arithmetic: Arithmetic
-    ) -> tuple[CompiledModel | None, str]:
+    def _compiled(self, units: Sequence[str], arithmetic: Arithmetic) -> "tuple[CompiledModel | None, str]":
         """Compile the model; returns none where LiteRT refuses, and all it said.
 
         Raises:
             VulkanError: no device could be opened.
+            UsageError: this version of LiteRT has no options for a GPU.
         """
+        # The least LiteRT that is allowed has no options for a GPU, and runs everything else.
+        try:
+            from ai_edge_litert.compiled_model import CompiledModel, GpuOptions, HardwareAccelerator, Options
+        except ImportError as error:
+            raise UsageError(f"this LiteRT cannot be asked for its GPU ({error}); install 2.3") from error
+        where = reduce(or_, (HardwareAccelerator[unit] for unit in units))
         options = Options(
             hardware_accelerators=where,
             gpu_options=GpuOptions(enforce_f32=arithmetic is Arithmetic.FLOAT32),
@@ -170,7 +179,7 @@ def _wait_until_idle() -> None:
             return
 
 
-def _with_native_words(make: Callable[[], CompiledModel]) -> tuple[CompiledModel | None, str]:
+def _with_native_words(make: "Callable[[], CompiledModel]") -> "tuple[CompiledModel | None, str]":
     """Call ``make``, and return what it made, none where it raised, and what libraries said meanwhile."""
     kept = os.dup(_STANDARD_ERROR)
     with tempfile.TemporaryFile() as said:

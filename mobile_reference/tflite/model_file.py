@@ -261,7 +261,7 @@ def _asks_for_half(model: Any) -> bool:
 
 def asks_for_half(path: Path) -> bool:
     """Tell whether a file asks for half-float arithmetic; one without the words is not read further."""
-    return HALF_FLOATS in path.read_bytes() and read_tflite(path).asks_for_half
+    return path.is_file() and HALF_FLOATS in path.read_bytes() and read_tflite(path).asks_for_half
 
 
 def running_operators(content: bytes) -> tuple[Operator, ...]:

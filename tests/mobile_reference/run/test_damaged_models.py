@@ -81,7 +81,7 @@ def test_a_folder_whose_name_is_no_text_is_read_as_any_other(made: Path, tmp_pat
     assert json.loads(rated.stdout)["photo"].endswith("n\\xff\x1b[31m/noise.png")
     verified = run_mien("verify", folder, expect=1)
     packed = run_mien(
-        *("pack", folder, "--for", "android", "--variant", "tflite-fp32", "-o", folder / "app"), expect=0
+        *("pack", folder, "--for", "android", "--variant", "tflite-fp32", "-o", f"{folder}-app"), expect=0
     )
     assert "\x1b" not in rated.stderr + verified.stdout + verified.stderr + packed.stdout
 
