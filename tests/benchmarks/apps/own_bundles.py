@@ -14,12 +14,12 @@ import numpy as np
 import torch
 from PIL import Image
 
-from tests.benchmarks.apps.running import with_more_photographs
+from tests.benchmarks.apps.running import CLASSIFIER, PAINTER, with_more_photographs
 from tests.commands import run_mien
 from tests.export.own.painter import DARK, SIZE
 from tests.export.own.test_front import RGB, classifier
 
-PAINTER = Path(__file__).parents[2] / "export/own/painter.py"
+PIPELINE = Path(__file__).parents[2] / "export/own/painter.py"
 VARIANTS = ("tflite-fp32", "tflite-fp16", "coreml-fp32", "coreml-fp16")
 PICTURES = 12
 
@@ -35,7 +35,7 @@ def make(folder: Path) -> None:
         brightest = DARK if number % 3 else 255
         noise = rng.integers(0, brightest + 1, (SIZE, SIZE, 3), np.uint8)
         Image.fromarray(noise).save(pictures / f"{number:02}.png")
-    run_mien("export", PAINTER, "-o", folder / "painter", "--calibration", pictures, *variants)
+    run_mien("export", PIPELINE, "-o", folder / PAINTER, "--calibration", pictures, *variants)
     model, example = folder / "classifier.pt2", (torch.rand(1, 3, 16, 16),)
     torch.export.save(torch.export.export(classifier(3).eval(), example), model)
     exported = folder / "exported"
@@ -46,7 +46,7 @@ def make(folder: Path) -> None:
         name: rng.integers(0, 256, (height, width, 3), np.uint8)
         for name, height, width in (("reduced", 53, 131), ("enlarged", 11, 7), ("both", 9, 40))
     }
-    with_more_photographs(exported, folder / "classifier", photographs)
+    with_more_photographs(exported, folder / CLASSIFIER, photographs)
 
 
 if __name__ == "__main__":

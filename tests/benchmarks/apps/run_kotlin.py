@@ -30,6 +30,9 @@ from mien.benchmarks.results.measurements import read_records
 from mien.mobile_reference.bundle.reader import open_bundle
 
 from .running import (
+    CLASSIFIER,
+    FACES,
+    PAINTER,
     TIME_LIMIT_S,
     Harm,
     Sabotage,
@@ -47,7 +50,6 @@ from .running import (
 STAND_INS = Path(__file__).with_name("kotlin_stub")
 SOURCES = Path(__file__).parents[3] / "benchmarks/apps/kotlin/src"
 TEST = "mien.pipeline.BenchTest"
-FACES, PAINTER, CLASSIFIER = "faces", "painter", "classifier"
 
 SABOTAGES = (
     # Title, bundle by which it must be seen, file, what stands there, what stands there then.

@@ -25,6 +25,9 @@ from mien.benchmarks.results.measurements import read_records
 from mien.mobile_reference.bundle.reader import open_bundle
 
 from .running import (
+    CLASSIFIER,
+    FACES,
+    PAINTER,
     TIME_LIMIT_S,
     Harm,
     Sabotage,
@@ -44,7 +47,6 @@ STAND_INS = Path(__file__).with_name("swift_stub")
 SOURCES = Path(__file__).parents[3] / "benchmarks/apps/swift/common"
 MODULES = ("CoreML", "CoreVideo", "CoreGraphics", "ImageIO", "CryptoKit")
 """What the stand-ins stand for: each is a module that gives on all of them."""
-FACES, PAINTER, CLASSIFIER = "faces", "painter", "classifier"
 VARIANTS = {
     FACES: ("coreml-fp16",),
     PAINTER: ("coreml-fp32", "coreml-fp16"),

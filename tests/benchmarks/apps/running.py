@@ -33,6 +33,8 @@ from mien.mobile_reference.run.early_exit import outputs_without
 from mien.mobile_reference.run.models import Arrays
 from mien.mobile_reference.run.runner import BundleRunner
 
+FACES, PAINTER, CLASSIFIER = "faces", "painter", "classifier"
+"""What the bundles are called by which apps are run: a built-in one, and those of ``own_bundles``."""
 TIME_LIMIT_S = 900
 _MEASURES_AGREE = 1e-9
 SCORES, PHOTOGRAPHS = "scores", "photographs"
