@@ -128,7 +128,8 @@ def test_a_source_that_goes_on_for_ever_is_ended(tmp_path, monkeypatch, given):
     monkeypatch.setattr(sources, "LEAST_SECONDS", 0.3)
     monkeypatch.setattr(SourceModel.__call__, "__defaults__", (0.3,))
     result = invoke("check", package, "--against", loop(tmp_path / "net.onnx", 1 << 40), *words)
-    assert "'net.onnx' took more than 0.3 s of processor time" in str(result.exception)
+    # With an input the limit is ten times what the package took, or more: that differs from run to run.
+    assert re.search(r"'net\.onnx' took more than [\d.e+]+ s of processor time", str(result.exception))
 
 
 def test_a_source_of_another_kind_is_refused(small, tmp_path):
