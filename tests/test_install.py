@@ -1,6 +1,7 @@
 """The light install: a wheel in an environment of its own, which must rate, verify and time without torch."""
 
 import json
+import os
 import subprocess
 import sys
 import tomllib
@@ -34,8 +35,8 @@ def light(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return _installed(wheel, ROOT / "requirements.lock", tmp_path_factory.mktemp("light"))
 
 
-def _installed(wheel: Path, lock: Path, folder: Path) -> Path:
-    _run(UV, "venv", "--quiet", "--python", sys.executable, folder / "env")
+def _installed(wheel: Path, lock: Path, folder: Path, python: str = sys.executable) -> Path:
+    _run(UV, "venv", "--quiet", "--python", python, folder / "env")
     _run(UV, "pip", "install", "--quiet", "--python", folder / "env/bin/python", "-c", lock, wheel)
     return folder / "env" / "bin"
 
@@ -69,6 +70,37 @@ def test_the_first_minute_needs_no_bundle_and_no_option(
     assert "tflite-fp16" in _run(light / "mien", "verify").stdout
     report = json.loads(_run(light / "mien", "bench", "--processes", 1, "--runs", 2, "--json").stdout)
     assert [result["variant"] for result in report["results"]] == ["tflite-fp16"]
+
+
+@pytest.mark.parametrize("version", ["3.12", "3.13", "3.14"])
+def test_every_python_that_is_allowed_gives_the_same_score(
+    light: Path, wheel: Path, sample_folder: Path, tmp_path: Path, version: str
+) -> None:
+    """Where this machine has it, on PATH or under pyenv; .ci/check-python brings what it has not."""
+    python = _python(version)
+    if python is None or version == f"{sys.version_info.major}.{sys.version_info.minor}":
+        pytest.skip(f"the other tests run on it, or no CPython {version} is here; .ci/check-python {version}")
+    programs = _installed(wheel, ROOT / "requirements.lock", tmp_path, python)
+    photo = sample_folder / "nobody-12-cleft.jpg"
+    one, other = (
+        json.loads(_run(folder / "mien", "appraise", "--json", photo).stdout)["score"]
+        for folder in (light, programs)
+    )
+    assert one == pytest.approx(other, abs=1e-3)
+    assert "tflite-fp16" in _run(programs / "mien", "verify").stdout
+
+
+def _python(version: str) -> str | None:
+    pyenv = Path(os.environ.get("PYENV_ROOT", Path.home() / ".pyenv")) / "versions"
+    places = [*(str(one.parent) for one in sorted(pyenv.glob(f"{version}*/bin/python"))), os.environ["PATH"]]
+    found = subprocess.run(
+        [UV, "python", "find", "--offline", "--no-project", version],
+        capture_output=True,
+        text=True,
+        check=False,
+        env={**os.environ, "PATH": os.pathsep.join(places)},
+    )
+    return found.stdout.strip() or None
 
 
 def test_the_least_litert_that_is_allowed_gives_the_same_score(
