@@ -24,23 +24,23 @@ from mien.mobile_reference.report.junit import Case
 from mien.mobile_reference.report.junit import junit as junit_text
 from mien.mobile_reference.run.child import Child, Limits, Tell
 from mien.mobile_reference.run.threads import torch_threads, usable_cores
-from mien.mobile_reference.verify.held_out import Fidelity, fitting, judge_fidelity, merged
-from mien.mobile_reference.verify.held_out_tables import fidelity_tables
+from mien.mobile_reference.verify.held_out import HeldOut, fitting, judge_held_out, merged
+from mien.mobile_reference.verify.held_out_tables import figure_tables
 from mien.mobile_reference.verify.labels import (
     LabelReport,
     judge_labels,
     labels_record,
     labels_table,
 )
-from mien.mobile_reference.verify.layers import LayerErrors, divergences, layer_errors
+from mien.mobile_reference.verify.layers import LayerErrors, first_poor_layers, layer_errors
 from mien.mobile_reference.verify.limits import (
     CAVEAT,
     NOT_JUDGED,
     JudgedFigure,
     choice_lines,
     failures,
-    fidelity_record,
     figures,
+    held_out_record,
 )
 from mien.mobile_reference.verify.model_explorer import layers_folder, write_layers
 from mien.mobile_reference.verify.on_gpu import (
@@ -106,7 +106,7 @@ class _Found(NamedTuple):
     """All that was judged; ``gpu`` is none where the CPU ran the models."""
 
     goldens: Verification
-    fidelity: Fidelity
+    held_out: HeldOut
     figures: list[JudgedFigure]
     labels: LabelReport | None
     layers: Sequence[LayerErrors]
@@ -194,7 +194,7 @@ def verify(
     if page:
         from mien.mobile_reference.verify.page import verify_page
 
-        files[page].write(verify_page(opened, found.goldens, found.fidelity, found.figures))
+        files[page].write(verify_page(opened, found.goldens, found.held_out, found.figures))
     if folder:
         write_layers(folder, opened, found.layers)
     if junit:
@@ -222,7 +222,7 @@ def _print(bundle: Bundle, found: _Found) -> None:
     for line in (*remarks(bundle, found.goldens), *choice_lines(bundle)):
         click.echo(line)
     if found.figures:
-        console.print(fidelity_tables(found.figures, found.fidelity.faces))
+        console.print(figure_tables(found.figures, found.held_out.faces))
         click.echo(CAVEAT)
     if found.labels:
         console.print(labels_table(found.labels))
@@ -254,19 +254,19 @@ def _judge(bundle: Bundle, asked: _Request, tell: Tell) -> _Found:
         metrics = pipeline.metrics if pipeline else METRICS
         found, on_gpu = _judge_goldens(bundle, asked, metrics, tell)
         errors = layer_errors(bundle, asked.exact, tell) if asked.folder or asked.layers else ()
-        fidelity = Fidelity((), ())
+        held_out = HeldOut((), ())
         if asked.folder:
             first = _judge_held_out(bundle, pipeline, asked, _share(0, asked.jobs), tell)
-            fidelity = replace(
+            held_out = replace(
                 merged([first, *(other.wait() for other in others)]),
                 repeats=tuple(repeats(bundle, tell)),
-                divergences=divergences(errors),
+                poor_layers=first_poor_layers(errors),
             )
         by_labels = judge_labels(bundle, labelled, lambda name: tell(f"input {name}")) if labelled else None
     finally:
         for other in others:
             other.end()
-    return _Found(found, fidelity, figures(bundle, fidelity, metrics), by_labels, errors, on_gpu)
+    return _Found(found, held_out, figures(bundle, held_out, metrics), by_labels, errors, on_gpu)
 
 
 def _judge_goldens(
@@ -288,10 +288,10 @@ def _share(first: int, jobs: int) -> slice:
     return slice(first, None, jobs)
 
 
-def _other_shares(bundle: Bundle, asked: _Request) -> list[Child[Fidelity]]:
+def _other_shares(bundle: Bundle, asked: _Request) -> list[Child[HeldOut]]:
     """Let processes of their own judge all shares of the held-out inputs but the first."""
 
-    def judge(first: int, tell: Tell) -> Fidelity:
+    def judge(first: int, tell: Tell) -> HeldOut:
         pipeline = _opened(bundle, asked.source)
         return _judge_held_out(bundle, pipeline, asked, _share(first, asked.jobs), lambda _: None)
 
@@ -313,7 +313,7 @@ def _opened(bundle: Bundle, source: Path | None) -> Any:
 
 def _judge_held_out(
     bundle: Bundle, pipeline: Any, asked: _Request, share: slice, progress: Callable[[str], None]
-) -> Fidelity:
+) -> HeldOut:
     """Judge by a share of the inputs that the float pipeline brings; the first says what was left out."""
     progress("preparing held-out inputs")
     held_out = pipeline.inputs.held_out(pipeline, asked.folder)
@@ -327,7 +327,7 @@ def _judge_held_out(
     done = count(1, share.step)
     # Float sums depend on how many threads add them up.
     with torch_threads(asked.threads):
-        return judge_fidelity(
+        return judge_held_out(
             bundle,
             fitting(bundle, held_out.samples(share)),
             lambda name: progress(f"input {next(done)} of {held_out.count}: {name}"),
@@ -372,7 +372,7 @@ def _verification_record(bundle: Bundle, found: _Found) -> dict[str, Any]:
         "platforms": [result_record(result) for result in found.goldens.platforms],
         "weights": [weights_record(result) for result in found.goldens.weights],
         "ungated": list(found.goldens.ungated),
-        "fidelity": fidelity_record(found.figures, found.fidelity.faces) if found.figures else None,
+        "held_out": held_out_record(found.figures, found.held_out.faces) if found.figures else None,
         "labels": labels_record(found.labels) if found.labels else None,
         "choice": bundle.manifest.get("choice", {}),
         "left_out": bundle.manifest.get("left_out", []),

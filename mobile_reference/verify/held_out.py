@@ -23,7 +23,7 @@ from mien.mobile_reference.report.pictures import side_by_side, views
 from mien.mobile_reference.run.models import COREML, TFLITE
 from mien.mobile_reference.run.runner import BundleRunner
 
-from .layers import Divergence
+from .layers import FirstPoorLayer
 from .repeatability import Repeat
 
 Arrays = Mapping[str, NDArray[Any]]
@@ -79,7 +79,7 @@ class StageErrors:
 
 
 @dataclass(frozen=True)
-class VariantFidelity:
+class VariantHeldOut:
     """All inputs of one variant.
 
     ``worst`` shows the input with the largest error of the rating, [H, W, 3]: the picture that went in, and
@@ -102,13 +102,13 @@ class Agreement:
 
 
 @dataclass(frozen=True)
-class Fidelity:
+class HeldOut:
     """What was found over held-out faces."""
 
-    variants: tuple[VariantFidelity, ...]
+    variants: tuple[VariantHeldOut, ...]
     agreements: tuple[Agreement, ...]
     repeats: tuple[Repeat, ...] = ()
-    divergences: tuple[Divergence, ...] = ()
+    poor_layers: tuple[FirstPoorLayer, ...] = ()
 
     @property
     def faces(self) -> int:
@@ -185,9 +185,9 @@ class _Subject:
             points.append(error_of(self.spec, face.tensors, finished))
         return StageErrors(face.name, tuple(points))
 
-    def result(self) -> VariantFidelity:
+    def result(self) -> VariantHeldOut:
         """Return what was kept."""
-        return VariantFidelity(
+        return VariantHeldOut(
             variant=self.name,
             likeness=tuple(self.likeness),
             crossings=tuple(self.crossings),
@@ -232,12 +232,12 @@ def _crossings(name: str, float_: Arrays, mask: NDArray[Any], exact: BundleRunne
     return Crossings(name, near, int(crossed.sum()), points)
 
 
-def judge_fidelity(
+def judge_held_out(
     bundle: Bundle,
     faces: Iterable[ReferenceFace],
     progress: Callable[[str], None],
     metrics: Mapping[str, Metric] = METRICS,
-) -> Fidelity:
+) -> HeldOut:
     """Rate every input with every variant, and compare with float and across platforms.
 
     ``metrics`` judge; a gate whose metric is not among them is not judged.
@@ -258,13 +258,13 @@ def judge_fidelity(
                 likeness(face.name, bundle.spec, outputs[one], outputs[other], metrics)
             )
         progress(face.name)
-    return Fidelity(
+    return HeldOut(
         tuple(subject.result() for subject in subjects.values()),
         tuple(Agreement(pair, tuple(found)) for pair, found in between.items()),
     )
 
 
-def merged(shares: Sequence[Fidelity]) -> Fidelity:
+def merged(shares: Sequence[HeldOut]) -> HeldOut:
     """Put the findings of several processes together, to which the inputs were dealt out in turn.
 
     What is true of no single input is that of the first share.
@@ -279,10 +279,10 @@ def merged(shares: Sequence[Fidelity]) -> Fidelity:
     )
 
 
-def _merged_variant(*parts: VariantFidelity) -> VariantFidelity:
+def _merged_variant(*parts: VariantHeldOut) -> VariantHeldOut:
     likeness = _in_order([part.likeness for part in parts])
     worst = max(range(len(likeness)), key=lambda place: (_badness(likeness[place]), place), default=0)
-    return VariantFidelity(
+    return VariantHeldOut(
         variant=parts[0].variant,
         likeness=likeness,
         # Pixels are counted over all inputs, so that their order says nothing.

@@ -1,4 +1,4 @@
-"""Figures of a fidelity laid out for a terminal of 80 columns."""
+"""Figures over held-out inputs laid out for a terminal of 80 columns."""
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
@@ -11,7 +11,7 @@ from .limits import JudgedFigure
 from .stages import PAIR
 
 
-def fidelity_tables(found: Sequence[JudgedFigure], faces: int) -> Group:
+def figure_tables(found: Sequence[JudgedFigure], faces: int) -> Group:
     """Lay the variants of each platform side by side, and every pair of platforms on a row."""
     alone = [figure for figure in found if PAIR not in figure.variant]
     pairs = [figure for figure in found if PAIR in figure.variant]

@@ -16,12 +16,12 @@ from mien.mobile_reference.contract import StageSpec
 from mien.mobile_reference.run.models import TFLITE
 from mien.mobile_reference.tflite.litert import Kernels, LiteRTModel
 
-DIVERGED = 39.0
+POOR_DB = 39.0
 """Decibels below which a tensor has diverged: ten times the error of rounding it to eight bits (59 dB)."""
 
 
 @dataclass(frozen=True)
-class Divergence:
+class FirstPoorLayer:
     """The first layer of a variant whose output differs from float: its name, and how much.
 
     ``decibels`` is the span of the float tensor over the root mean square error, of the worst golden face.
@@ -87,7 +87,7 @@ def _of_graph(
     return [LayerErrors(name, graph.name, found) for name, found in least.items()]
 
 
-def divergences(errors: Sequence[LayerErrors]) -> tuple[Divergence, ...]:
+def first_poor_layers(errors: Sequence[LayerErrors]) -> tuple[FirstPoorLayer, ...]:
     """Name the first layer of each variant that has diverged."""
     layers: dict[str, dict[str, float]] = {}
     for one in errors:
@@ -101,12 +101,12 @@ def _lesser(one: float, other: float) -> float:
     return min(one, other, key=lambda value: (value == value, value))
 
 
-def first_below(variant: str, decibels: Mapping[str, float]) -> Divergence:
+def first_below(variant: str, decibels: Mapping[str, float]) -> FirstPoorLayer:
     """Name the first layer, in the order of ``decibels``, that has diverged."""
     for layer, value in decibels.items():
-        if not value >= DIVERGED:
-            return Divergence(variant, layer, value)
-    return Divergence(variant, "", min(decibels.values(), default=float("inf")))
+        if not value >= POOR_DB:
+            return FirstPoorLayer(variant, layer, value)
+    return FirstPoorLayer(variant, "", min(decibels.values(), default=float("inf")))
 
 
 class Layers:

@@ -1,4 +1,4 @@
-"""What is said of a fidelity: figures against the limits of the manifest, and a record of them."""
+"""What is said over held-out inputs: figures against the limits of the manifest, and a record of them."""
 
 import math
 from collections import Counter
@@ -14,11 +14,11 @@ from mien.mobile_reference.coreml import NOT_VALIDATED
 from mien.mobile_reference.metrics import METRICS, Metric, allowed, mean, within, worst
 from mien.mobile_reference.output.json_text import finite_or_none
 
-from .held_out import Agreement, Crossings, Fidelity, Likeness, VariantFidelity, worst_of
-from .layers import DIVERGED
+from .held_out import Agreement, Crossings, HeldOut, Likeness, VariantHeldOut, worst_of
+from .layers import POOR_DB
 from .stages import PAIR, agreement_limit
 
-DIVERGENCE = f"PSNR dB of the first layer below {DIVERGED:g}"
+FIRST_POOR_LAYER = f"PSNR dB of the first layer below {POOR_DB:g}"
 CAVEAT = (
     "Anomalies are drawn, their severity is not human judgement; Core ML ran in mien's evaluator, "
     f"{NOT_VALIDATED}."
@@ -47,22 +47,20 @@ def _at_most(variant: str, name: str, value: float, limit: float | None, face: s
     return JudgedFigure(variant, name, value, limit, None if limit is None else value <= limit, face)
 
 
-def figures(
-    bundle: Bundle, fidelity: Fidelity, metrics: Mapping[str, Metric] = METRICS
-) -> list[JudgedFigure]:
+def figures(bundle: Bundle, held_out: HeldOut, metrics: Mapping[str, Metric] = METRICS) -> list[JudgedFigure]:
     """List every figure of every variant and of every pair of platforms; ``metrics`` did judge."""
-    found = [figure for one in fidelity.variants for figure in _variant_figures(bundle.spec, one, metrics)]
-    for repeat in fidelity.repeats:
+    found = [figure for one in held_out.variants for figure in _variant_figures(bundle.spec, one, metrics)]
+    for repeat in held_out.repeats:
         found.append(_at_most(repeat.variant, f"moved by {repeat.changed}", repeat.error, repeat.limit))
-    for one in fidelity.divergences:
-        found.append(JudgedFigure(one.variant, DIVERGENCE, one.decibels, face=one.layer or "no layer"))
-    for agreement in fidelity.agreements:
+    for one in held_out.poor_layers:
+        found.append(JudgedFigure(one.variant, FIRST_POOR_LAYER, one.decibels, face=one.layer or "no layer"))
+    for agreement in held_out.agreements:
         found += _agreement_figures(bundle, agreement, metrics)
     return found
 
 
 def _variant_figures(
-    spec: PipelineSpec, found: VariantFidelity, metrics: Mapping[str, Metric]
+    spec: PipelineSpec, found: VariantHeldOut, metrics: Mapping[str, Metric]
 ) -> Iterator[JudgedFigure]:
     name = found.variant
     for place, gate in enumerate(spec.gates):
@@ -174,7 +172,9 @@ def failures(found: Sequence[JudgedFigure]) -> list[str]:
 def _blame(variant: str, found: Sequence[JudgedFigure]) -> str:
     """Name the stage that adds most to the mean error, and the first layer that diverges."""
     costs = [f for f in found if f.variant == variant and f.name.startswith("of this by ")]
-    layers = [f.face for f in found if f.variant == variant and f.name == DIVERGENCE and f.value < DIVERGED]
+    layers = [
+        f.face for f in found if f.variant == variant and f.name == FIRST_POOR_LAYER and f.value < POOR_DB
+    ]
     blame = ""
     if costs:
         dearest = max(costs, key=lambda figure: figure.value)
@@ -207,7 +207,7 @@ def choice_lines(bundle: Bundle) -> list[str]:
     return lines
 
 
-def fidelity_record(found: Sequence[JudgedFigure], faces: int) -> dict[str, Any]:
+def held_out_record(found: Sequence[JudgedFigure], faces: int) -> dict[str, Any]:
     """Return what a script reads; JSON has no NaN and no infinity, so null stands for both."""
     rows = [asdict(figure) | {"value": finite_or_none(figure.value)} for figure in found]
     return {"faces": faces, "figures": rows, "note": CAVEAT}

@@ -16,7 +16,7 @@ from mien.mobile_reference.output.folder import Kind, OutputFolder
 from mien.mobile_reference.output.json_text import json_text
 from mien.mobile_reference.tflite.model_file import read_tflite
 
-from .layers import DIVERGED, LayerErrors, comparable
+from .layers import POOR_DB, LayerErrors, comparable
 
 LAYERS = Kind("folder of layer errors")
 NOT_FINITE = 1e6
@@ -24,7 +24,7 @@ NOT_FINITE = 1e6
 # Up to an error that rounding to eight bits makes, up to the limit of a layer that has diverged, above it.
 _COLOURS = (
     {"value": 100 * 10 ** (-59 / 20), "bgColor": "#b7e1cd"},
-    {"value": 100 * 10 ** (-DIVERGED / 20), "bgColor": "#fce8b2"},
+    {"value": 100 * 10 ** (-POOR_DB / 20), "bgColor": "#fce8b2"},
     {"value": NOT_FINITE, "bgColor": "#f4c7c3"},
 )
 

@@ -58,7 +58,7 @@ def test_a_model_file_is_exported_by_pictures_and_verified(
     held_out = ("--held-out", models / "held", "--pipeline", models / name) if colour == "rgb" else ()
     record = json.loads(run_mien("verify", bundle, *held_out, "--json").stdout)
     assert record["passed"]
-    assert not held_out or record["fidelity"]["faces"] == 3
+    assert not held_out or record["held_out"]["faces"] == 3
 
 
 def test_a_script_says_how_pictures_become_the_input(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -86,7 +86,7 @@ def test_held_out_inputs_are_rated_by_the_float_pipeline(
     done = run_mien(*asked, "--json")
     record = json.loads(done.stdout)
     assert record["passed"]
-    assert record["fidelity"]["faces"] == 3
+    assert record["held_out"]["faces"] == 3
     # It is not the golden inputs alone that judge.
     largest = _largest(lambda values: values * 1.5)
     broken = _spoilt(grader_bundle, tmp_path / "broken", "models/tflite-fp32/whole.tflite", largest)

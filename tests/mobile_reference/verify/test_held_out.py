@@ -1,4 +1,4 @@
-"""Fidelity on numpy stand-ins: every figure is what it says, and a limit that fails is named."""
+"""Held-out inputs on numpy stand-ins: every figure is what it says, and a limit that fails is named."""
 
 import io
 import json
@@ -20,10 +20,10 @@ from mien.mobile_reference.bundle.reader import Bundle, open_bundle
 from mien.mobile_reference.commands import verify as cli
 from mien.mobile_reference.errors import UsageError
 from mien.mobile_reference.metrics import METRICS, rank_agreement
-from mien.mobile_reference.verify.held_out import Fidelity, fitting, judge_fidelity, likeness, merged
-from mien.mobile_reference.verify.held_out_tables import fidelity_tables
-from mien.mobile_reference.verify.layers import Divergence
-from mien.mobile_reference.verify.limits import failures, fidelity_record, figures
+from mien.mobile_reference.verify.held_out import HeldOut, fitting, judge_held_out, likeness, merged
+from mien.mobile_reference.verify.held_out_tables import figure_tables
+from mien.mobile_reference.verify.layers import FirstPoorLayer
+from mien.mobile_reference.verify.limits import failures, figures, held_out_record
 from mien.mobile_reference.verify.page import verify_page
 from mien.mobile_reference.verify.stages import StageResult, Verification
 from tests.mobile_reference.conftest import FUNCTIONS, SPEC, faithful
@@ -53,10 +53,10 @@ def faces(count: int = 24) -> list[Face]:
 def disturbed(fake: Any, stand_in: Any) -> Any:
     """Judge the fake bundle whose models are disturbed as a test says."""
 
-    def judge(disturb: Any) -> tuple[Any, Fidelity]:
+    def judge(disturb: Any) -> tuple[Any, HeldOut]:
         stand_in(disturb)
         opened = open_bundle(fake.path)
-        return opened, judge_fidelity(opened, faces(), lambda name: None)
+        return opened, judge_held_out(opened, faces(), lambda name: None)
 
     return judge
 
@@ -101,8 +101,8 @@ def test_shares_put_together_are_what_one_process_finds(fake: Any, stand_in: Any
 
     stand_in(disturb)
     bundle, given = open_bundle(fake.path), faces(inputs)
-    alone = judge_fidelity(bundle, given, lambda name: None)
-    shares = [judge_fidelity(bundle, given[first::jobs], lambda name: None) for first in range(jobs)]
+    alone = judge_held_out(bundle, given, lambda name: None)
+    shares = [judge_held_out(bundle, given[first::jobs], lambda name: None) for first in range(jobs)]
     together = merged(shares)
     assert figures(bundle, together) == figures(bundle, alone)
     assert together.agreements == alone.agreements
@@ -243,7 +243,7 @@ def test_rank_agreement_is_spearmans(pairs: list[tuple[int, int]]):
 def test_record_is_json_and_page_shows_every_worst_face(disturbed: Any):
     bundle, found = disturbed(faithful)
     judged = figures(bundle, found)
-    json.dumps(fidelity_record(judged, found.faces), allow_nan=False)
+    json.dumps(held_out_record(judged, found.faces), allow_nan=False)
     golden = Verification((StageResult("<name>", "<stage>", math.inf, None, None, 0.0, "<face>"),))
     page = verify_page(bundle, golden, found, judged)
     assert page.count("data:image/png;base64,") == 3
@@ -262,7 +262,7 @@ def test_the_tables_fit_a_terminal_and_mark_what_fails(disturbed: Any):
 
     bundle, found = disturbed(disturb)
     console = Console(width=80, record=True, file=io.StringIO())
-    console.print(fidelity_tables(figures(bundle, found), found.faces))
+    console.print(figure_tables(figures(bundle, found), found.faces))
     lines = console.export_text().splitlines()
     assert not any("…" in line for line in lines)
     (worst,) = (line for line in lines if line.strip().startswith("score error, worst") and "5 *" in line)
@@ -284,11 +284,11 @@ def test_the_first_layer_that_diverges_is_blamed(disturbed: Any):
         return outputs | {"score": outputs["score"] + shift} if model in ("appraisal", "compare") else outputs
 
     bundle, found = disturbed(disturb)
-    off = Divergence("tflite-fp16", "/net/teacher/stem", 12.0)
-    blamed = failures(figures(bundle, replace(found, divergences=(off,))))
+    off = FirstPoorLayer("tflite-fp16", "/net/teacher/stem", 12.0)
+    blamed = failures(figures(bundle, replace(found, poor_layers=(off,))))
     assert any(line.endswith("the first layer that diverges is /net/teacher/stem") for line in blamed)
-    fine = Divergence("tflite-fp16", "", 50.0)
-    assert not any("diverges" in x for x in failures(figures(bundle, replace(found, divergences=(fine,)))))
+    fine = FirstPoorLayer("tflite-fp16", "", 50.0)
+    assert not any("diverges" in x for x in failures(figures(bundle, replace(found, poor_layers=(fine,)))))
 
 
 def test_faces_that_gave_the_ranges_may_not_judge(fake: Any, tmp_path: Any):

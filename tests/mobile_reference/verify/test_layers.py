@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from mien.mobile_reference.verify import layers as layers_module
-from mien.mobile_reference.verify.layers import DIVERGED, Layers, compare, first_below
+from mien.mobile_reference.verify.layers import POOR_DB, Layers, compare, first_below
 from mien.mobile_reference.verify.model_explorer import NOT_FINITE, node_data
 from tests.benchmarks.tinymodels import appraisal
 
@@ -47,10 +47,10 @@ def test_a_layer_that_is_off_is_named_with_how_much(layers: Layers, monkeypatch:
 
 
 def test_the_first_in_the_order_of_the_graph_is_blamed_not_the_worst() -> None:
-    found = {"a": 60.0, "b": DIVERGED - 1, "c": 3.0}
+    found = {"a": 60.0, "b": POOR_DB - 1, "c": 3.0}
     assert first_below("v", found).layer == "b"
     assert first_below("v", {"a": float("nan")}).layer == "a"
-    assert first_below("v", {"a": DIVERGED}).layer == ""
+    assert first_below("v", {"a": POOR_DB}).layer == ""
 
 
 class _Stand:
@@ -68,7 +68,7 @@ class _Stand:
         return np.array([0.0, 10.0]) + self.error if name == "layer" else np.ones(2)
 
 
-def _divergences(monkeypatch: pytest.MonkeyPatch, errors: dict[int, float]) -> tuple[Any, list[str]]:
+def _first_poor_layers(monkeypatch: pytest.MonkeyPatch, errors: dict[int, float]) -> tuple[Any, list[str]]:
     """Compare a variant that is off by ``errors`` on the faces 1, 2, 3 with one that is exact."""
     models = {"exact": _Stand({1: 0, 2: 0, 3: 0}), "other": _Stand(errors)}
     monkeypatch.setattr(layers_module, "Layers", models.__getitem__)
@@ -84,20 +84,20 @@ def _divergences(monkeypatch: pytest.MonkeyPatch, errors: dict[int, float]) -> t
     bundle.variants, bundle.most_exact = list(variants.values()), variants["tflite-fp32"]
     told: list[str] = []
     errors_of_layers = layers_module.layer_errors(bundle, bundle.most_exact, told.append)
-    return layers_module.divergences(errors_of_layers), told
+    return layers_module.first_poor_layers(errors_of_layers), told
 
 
 @pytest.mark.parametrize("errors", [{1: 1.0, 2: 0.01, 3: 0.0}, {1: 0.0, 2: 1.0, 3: 0.01}])
 def test_every_tflite_variant_is_judged_by_its_worst_face(
     monkeypatch: pytest.MonkeyPatch, errors: dict[int, float]
 ) -> None:
-    (found,), told = _divergences(monkeypatch, errors)
+    (found,), told = _first_poor_layers(monkeypatch, errors)
     assert (found.variant, found.layer, found.decibels) == ("tflite-int8", "layer", pytest.approx(20))
     assert told == [f"layers of golden input {number} of 3, appraisal" for number in (1, 2, 3)]
 
 
 def test_a_variant_that_diverges_nowhere_has_the_least_decibels(monkeypatch: pytest.MonkeyPatch) -> None:
-    (found,), _ = _divergences(monkeypatch, {1: 0.01, 2: 0.0, 3: 0.001})
+    (found,), _ = _first_poor_layers(monkeypatch, {1: 0.01, 2: 0.0, 3: 0.001})
     assert (found.layer, found.decibels) == ("", pytest.approx(60))
 
 
@@ -112,7 +112,7 @@ def test_a_variant_that_diverges_nowhere_has_the_least_decibels(monkeypatch: pyt
 def test_a_layer_that_is_not_numbers_on_one_face_has_diverged(
     monkeypatch: pytest.MonkeyPatch, errors: dict[int, float]
 ) -> None:
-    (found,), _ = _divergences(monkeypatch, errors)
+    (found,), _ = _first_poor_layers(monkeypatch, errors)
     assert found.layer == "layer"
 
 
@@ -125,7 +125,7 @@ def test_model_explorer_gets_the_error_of_each_layer_in_per_cent_of_its_span() -
     # Limits ascend, so that each value has one colour.
     limits = [threshold["value"] for threshold in found["main"]["thresholds"]]
     assert limits == sorted(limits)
-    assert limits[1] == pytest.approx(100 * 10 ** (-DIVERGED / 20))
+    assert limits[1] == pytest.approx(100 * 10 ** (-POOR_DB / 20))
     assert limits[-1] == NOT_FINITE
 
 

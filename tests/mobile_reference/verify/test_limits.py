@@ -8,7 +8,7 @@ import pytest
 from mien.mobile_reference.contract import ANY, SCALAR, GateSpec, TensorSpec
 from mien.mobile_reference.verify import limits, repeatability, stages
 from mien.mobile_reference.verify.held_out import Likeness, worst_of
-from mien.mobile_reference.verify.limits import DIVERGENCE, JudgedFigure, failures, fidelity_record
+from mien.mobile_reference.verify.limits import FIRST_POOR_LAYER, JudgedFigure, failures, held_out_record
 from tests.mobile_reference.conftest import SPEC
 
 NAN, INF = math.nan, math.inf
@@ -63,9 +63,9 @@ def test_a_failure_blames_the_dearest_stage_and_the_first_layer_of_its_own_varia
         JudgedFigure("v", "of this by one", 0.25),
         JudgedFigure("v", "of this by two", 2.5),
         JudgedFigure("v", "mean error up to three", 7.0),
-        JudgedFigure("v", DIVERGENCE, limits.DIVERGED - 1, face="layer 3"),
+        JudgedFigure("v", FIRST_POOR_LAYER, limits.POOR_DB - 1, face="layer 3"),
         JudgedFigure("other", "of this by one", 99.0),
-        JudgedFigure("other", DIVERGENCE, 1.0, face="layer 9"),
+        JudgedFigure("other", FIRST_POOR_LAYER, 1.0, face="layer 9"),
     ]
     (line,) = failures(found)
     assert line == (
@@ -77,7 +77,7 @@ def test_a_failure_blames_the_dearest_stage_and_the_first_layer_of_its_own_varia
 def test_a_layer_at_the_bound_does_not_diverge() -> None:
     found = [
         JudgedFigure("v", "mean", 3.0, 1.0, passed=False),
-        JudgedFigure("v", DIVERGENCE, limits.DIVERGED, face="no layer"),
+        JudgedFigure("v", FIRST_POOR_LAYER, limits.POOR_DB, face="no layer"),
     ]
     assert failures(found) == ["v: mean is 3, the limit is 1"]
 
@@ -87,7 +87,7 @@ def test_the_record_has_null_for_what_json_has_not() -> None:
         JudgedFigure("v", "a", 1.5, 2.0, passed=True, face="f"),
         *(JudgedFigure("v", "b", x) for x in (NAN, INF, -INF)),
     ]
-    record = fidelity_record(found, 7)
+    record = held_out_record(found, 7)
     assert record["faces"] == 7
     assert record["note"] == limits.CAVEAT
     assert record["figures"][0] == {

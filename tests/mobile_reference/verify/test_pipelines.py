@@ -29,7 +29,7 @@ from mien.mobile_reference.contract import (
 )
 from mien.mobile_reference.errors import BundleError, UsageError
 from mien.mobile_reference.run.runner import BundleRunner
-from mien.mobile_reference.verify.held_out import judge_fidelity
+from mien.mobile_reference.verify.held_out import judge_held_out
 from mien.mobile_reference.verify.limits import failures, figures
 from mien.mobile_reference.verify.page import verify_page
 from mien.mobile_reference.verify.repeatability import repeats
@@ -288,7 +288,7 @@ def samples(case: Case, count: int = 20) -> list[Sample]:
 def test_held_out_inputs_of_any_pipeline_are_judged(install: Any, name: str):
     case = CASES[name]
     bundle = open_bundle(install(case))
-    found = judge_fidelity(bundle, samples(case), lambda name: None)
+    found = judge_held_out(bundle, samples(case), lambda name: None)
     drawn = figures(bundle, found)
     assert failures(drawn) == []
     gated = [figure for figure in drawn if figure.limit is not None]
@@ -302,7 +302,7 @@ def test_held_out_inputs_of_any_pipeline_are_judged(install: Any, name: str):
 
 def test_a_held_out_input_that_is_off_is_named(install: Any):
     bundle = open_bundle(install(PICTURES, disturb=spoil("edges", 0.5)))
-    lines = failures(figures(bundle, judge_fidelity(bundle, samples(PICTURES), lambda name: None)))
+    lines = failures(figures(bundle, judge_held_out(bundle, samples(PICTURES), lambda name: None)))
     assert any(line.startswith("tflite-fp16: strength error, worst is 0.5") for line in lines)
     assert any(line.startswith("tflite-fp16: edges IoU, mean is") for line in lines)
     assert all(line.startswith("tflite-fp16") for line in lines)

@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.table import Table
 
 from mien.mobile_reference.contract import ANY, FUNCTION, PSNR, SCALAR, GateSpec
-from mien.mobile_reference.verify.held_out_tables import fidelity_tables
+from mien.mobile_reference.verify.held_out_tables import figure_tables
 from mien.mobile_reference.verify.limits import NOT_JUDGED, JudgedFigure
 from mien.mobile_reference.verify.stages import PAIR, StageResult, Verification
 from mien.mobile_reference.verify.stages_tables import (
@@ -167,7 +167,7 @@ def test_figures_of_a_platform_stand_side_by_side_with_their_limits() -> None:
         JudgedFigure("tflite-int8", "lost", NAN, 1.0, passed=False),
         JudgedFigure("coreml-fp16", "worst", -0.00001),
     ]
-    lines = printed(fidelity_tables(found, 7))
+    lines = printed(figure_tables(found, 7))
     cells = [line.split() for line in lines]
     assert "tflite over 7 held-out inputs" in " ".join(lines)
     assert "coreml over 7 held-out" in " ".join(lines)
@@ -183,10 +183,10 @@ def test_figures_of_a_platform_stand_side_by_side_with_their_limits() -> None:
 
 def test_pairs_have_a_table_of_their_own_and_nothing_failed_means_no_note() -> None:
     pair = f"tflite-int8{PAIR}coreml-w8a8"
-    (table, *_) = fidelity_tables([JudgedFigure(pair, "worst", 0.5, 2.0, passed=True)], 3).renderables
+    (table, *_) = figure_tables([JudgedFigure(pair, "worst", 0.5, 2.0, passed=True)], 3).renderables
     assert isinstance(table, Table)
     assert table.title == "TFLite and Core ML beside each other; limit of worst: 2"
     assert [line.split() for line in printed(table)][-2:] == [["tflite-int8", "0.5"], ["coreml-w8a8"]]
-    (unlimited,) = fidelity_tables([JudgedFigure(pair, "mean", 0.5)], 3).renderables
+    (unlimited,) = figure_tables([JudgedFigure(pair, "mean", 0.5)], 3).renderables
     assert isinstance(unlimited, Table)
     assert unlimited.title == "TFLite and Core ML beside each other"
