@@ -11,7 +11,8 @@ from nbclient import NotebookClient
 from .pages import ROOT
 
 NOTEBOOK = ROOT / "docs" / "notebook" / "first_bundle.ipynb"
-_SECONDS = 300
+_SECONDS = 1800
+"""Of one cell, of which one exports a bundle: so many only so that a hang ends."""
 
 
 def run(folder: Path) -> nbformat.NotebookNode:

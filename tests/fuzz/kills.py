@@ -40,8 +40,13 @@ class Blow:
         return cls(random.choice(_SIGNALS), random.uniform(0, longest))
 
 
-def exported(sound: Path, work: Path, mark: str) -> Callable[[], None]:
-    """Return what exports the stub's pipeline over ``work``/out, in a process of its own."""
+def exported(
+    sound: Path, work: Path, mark: str, begin: Callable[[], None] = lambda: None
+) -> Callable[[], None]:
+    """Return what exports the stub's pipeline over ``work``/out, in a process of its own.
+
+    It calls ``begin`` when it is about to call the command.
+    """
 
     def act() -> None:
         # Processes of conversions would import what this process began with.
@@ -52,6 +57,7 @@ def exported(sound: Path, work: Path, mark: str) -> Callable[[], None]:
         stub_export.stub(sound)
         given = ["--calibration", sound / "pictures", "--variant", "tflite-fp32", "--fresh"]
         words = ["export", sound / "mean.py", "-o", work / "out", *given]
+        begin()
         console.main([str(word) for word in words])
 
     return act
@@ -83,10 +89,15 @@ def how_it_ended(sound: Path, work: Path, blow: Blow, bounds: Bounds) -> str:
 def _struck(sound: Path, work: Path, blow: Blow, bounds: Bounds) -> tuple[Ended, Sequence[str]]:
     """Begin an export and strike it; returns how it ended, and what processes it left."""
     mark = f"{os.getpid()}-{time.monotonic_ns()}"
+    begins, says = os.pipe()
     with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
         process = os.fork()
         if process == 0:
-            become(exported(sound, work, mark), work, out.fileno(), err.fileno())
+            act = exported(sound, work, mark, lambda: os.close(says))
+            become(act, work, out.fileno(), err.fileno())
+        os.close(says)
+        with os.fdopen(begins, "rb") as ends:
+            ends.read()  # to its end, when the other process has closed it too
         time.sleep(blow.after)
         os.kill(process, blow.signal)
         end, in_time = time.monotonic() + bounds.seconds, True

@@ -4,6 +4,7 @@ import os
 import shutil
 import stat
 import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -237,18 +238,30 @@ def test_the_runner_refuses_by_name(
 @needs_double
 def test_a_block_has_its_runs_and_its_seconds(bundle: Path, kit: Kit, root: Path) -> None:
     with connected(root):
-        result = measure(bundle, kit, mode=replace(MODE, seconds=1))
+        begun: dict[str, float] = {}
+        result = measure(
+            bundle, kit, lambda text: begun.update({text: time.monotonic()}), replace(MODE, seconds=1)
+        )
+        ended = time.monotonic()
     assert result.latency is not None
-    for block in result.latency.step("total").blocks:
+    blocks = result.latency.step("total").blocks
+    assert ended - next(at for text, at in begun.items() if "block 1 of 2" in text) > len(blocks)
+    for block in blocks:
         assert len(block) >= MODE.runs
-        # The last run ends after the second; decoding's clock starts a little after the block's.
-        assert sum(block) > 990
+        # The last run ends after the second. A busy machine may do something else between two runs.
+        assert sum(block) > 500
+
+
+def may_be_pinned_to(processor: int) -> bool:
+    """Tell whether a process that asks for one processor is given it, wherever it runs now."""
+    ask = f"import os; os.sched_setaffinity(0, {{{processor}}})"
+    return subprocess.run([sys.executable, "-c", ask], capture_output=True, check=False).returncode == 0
 
 
 @needs_double
 def test_pinning_is_to_the_big_processors_or_said_to_be_refused(bundle: Path, kit: Kit, root: Path) -> None:
-    if os.cpu_count() == 1:
-        pytest.skip("one processor: nothing to choose")
+    if not may_be_pinned_to(1):
+        pytest.skip("processor 1 is not ours: nothing to choose")
     with connected(root):
         assert "pinned to the big processors 1" in measure(bundle, kit).notes
         for name in ("cpuinfo_max_freq", "scaling_max_freq"):
@@ -352,6 +365,16 @@ def test_a_score_that_is_no_number_fails(bundle: Path, place: int) -> None:
     assert [parity.passed for parity in gate_parity(spec, [])] == [False]
 
 
+def job_ends(serial: str) -> bool:
+    """Tell whether the job on the phone is gone, or soon will be."""
+    adb = choose_device(find_adb(None), serial)
+    for _ in range(300):
+        if adb.shell("kill -0 $(cat /data/local/tmp/mien/pid)").code:
+            return True
+        time.sleep(0.1)
+    return False
+
+
 @needs_double
 def test_a_job_that_hangs_ends_itself(bundle: Path, kit: Kit, root: Path) -> None:
     with connected(root) as (serial, _):
@@ -359,9 +382,7 @@ def test_a_job_that_hangs_ends_itself(bundle: Path, kit: Kit, root: Path) -> Non
         # Its own alarm, which would end it with the cable pulled too.
         with pytest.raises(DeviceError, match="took longer than 1 s and ended itself"):
             measure(bundle, kit, mode=endless)
-        adb = choose_device(find_adb(None), serial)
-        alive = adb.shell("kill -0 $(cat /data/local/tmp/mien/pid)")
-    assert alive.code != 0
+        assert job_ends(serial)
 
 
 @needs_double
@@ -378,10 +399,7 @@ def test_a_job_without_an_alarm_is_killed_by_the_host(
     with connected(root) as (serial, _):
         with pytest.raises(DeviceError, match="the job was killed"):
             measure(bundle, kit, mode=replace(MODE, seconds=3000, limit=-7))
-        time.sleep(0.2)
-        adb = choose_device(find_adb(None), serial)
-        alive = adb.shell("kill -0 $(cat /data/local/tmp/mien/pid)")
-    assert alive.code != 0
+        assert job_ends(serial)
 
 
 @needs_double

@@ -27,7 +27,8 @@ def test_a_phase_has_the_processor_seconds_of_its_conversions() -> None:
     assert alone.processor >= 0.15
     assert alone.clock >= 0.15
     assert beside.clock >= 0.2
-    assert 12 <= beside.processor < 12.2
+    # A machine that is slow may collect garbage meanwhile; what must not be in it is 2.5 s of imports.
+    assert 12 <= beside.processor < 14
     assert (one, two) == (Phase("one", 5.0, 6.0, inside=True), Phase("two", 7.0, 8.0, inside=True))
     assert imports == Phase(IMPORTS, 2.5, 0.0)
 

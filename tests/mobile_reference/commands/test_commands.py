@@ -251,7 +251,7 @@ def test_many_photographs_stream(call: Call, bundle: Path, untouched: Path, monk
 
     def read(_: Any, name: str) -> Any:
         number = int(Path(name).stem)
-        end = time.monotonic() + 20
+        end = time.monotonic() + 120
         while number and not (printed / f"{number - 1}.jpg").exists():
             if time.monotonic() > end:
                 raise PhotographError("the line before was not printed")

@@ -257,16 +257,17 @@ def test_an_interrupted_command_tidies_up_and_exits_130(number: signal.Signals, 
     body = f"""
     try:
         Path({str(tmp_path / "begun")!r}).touch()
-        time.sleep(60)
+        time.sleep(600)
     finally:
         Path({str(tmp_path / "tidied")!r}).touch()"""
     command = [sys.executable, "-c", PROGRAM.format(body=body)]
     # Without a terminal that is shared, and with the signals as a shell gives them.
     process = subprocess.Popen(command, stderr=subprocess.PIPE, start_new_session=True)
     while not (tmp_path / "begun").exists():
+        assert process.poll() is None
         time.sleep(0.01)
     process.send_signal(number)
-    _, said = process.communicate(timeout=30)
+    _, said = process.communicate(timeout=300)
     assert process.returncode == 130
     assert said.strip() == b"mien: interrupted"
     assert (tmp_path / "tidied").exists()

@@ -82,10 +82,10 @@ def test_what_waits_in_native_code_is_given_up_with_one_line() -> None:
     code = (
         "import os, time\n"
         "from mien.mobile_reference.rating.on_ray import _given_up_after\n"
-        "with _given_up_after(30, 'not this'): os.write(2, b'native words')\n"
-        "with _given_up_after(0.3, 'it does not answer'): time.sleep(60)"
+        "with _given_up_after(600, 'not this'): os.write(2, b'native words')\n"
+        "with _given_up_after(0.3, 'it does not answer'): time.sleep(600)"
     )
     start = time.monotonic()
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout, done.stderr) == (2, "", "mien: it does not answer\n")
-    assert time.monotonic() - start < 40
+    assert time.monotonic() - start < 300

@@ -43,7 +43,7 @@ def browser() -> Iterator[Browser]:
     with sync_playwright() as play:
         # A sandbox needs what a container's root does not have.
         arguments = ["--no-sandbox"] if os.getuid() == 0 else []
-        opened = play.chromium.launch(executable_path=CHROMIUM, args=arguments)
+        opened = play.chromium.launch(executable_path=CHROMIUM, args=arguments, timeout=300_000)
         yield opened
         opened.close()
 
@@ -51,7 +51,7 @@ def browser() -> Iterator[Browser]:
 def opened(browser: Browser, file: Path, width: int, scheme: Any) -> tuple[Page, list[str]]:
     """Open a page, and gather what the console and the network heard of it."""
     page = browser.new_page(viewport={"width": width, "height": 800}, color_scheme=scheme)
-    page.set_default_timeout(20_000)
+    page.set_default_timeout(300_000)
     heard: list[str] = []
     page.on("console", lambda message: heard.append(message.text))
     page.on("pageerror", lambda error: heard.append(str(error)))
