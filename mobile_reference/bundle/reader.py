@@ -288,7 +288,7 @@ def inside(root: Path, name: str) -> Path:
             f"the manifest names {name!r:.200}, which leaves the bundle; do not use this bundle"
         )
     try:
-        linked = file.is_symlink() or not file.resolve().is_relative_to(root.resolve())
+        linked = file.is_symlink() or _leaves(root, file, len(relative.parts))
     except (OSError, RuntimeError) as error:  # a name too long for a file, or links in a circle
         raise BundleError(f"the manifest names {name!r:.200}, which cannot be a file here") from error
     if linked:
@@ -296,10 +296,19 @@ def inside(root: Path, name: str) -> Path:
     return file
 
 
+def _leaves(root: Path, file: Path, depth: int) -> bool:
+    """Tell whether a file so deep in a folder is outside by a link; without a link on its way it is not."""
+    on_its_way = list(file.parents)[: depth - 1]
+    linked = any(folder.is_symlink() for folder in on_its_way)
+    return linked and not file.resolve().is_relative_to(root.resolve())
+
+
 def _listed(root: Path, manifest: Mapping[str, Any], name: str) -> Path:
     """Return a file that the manifest names, which must be among its hashed files (or a folder of them)."""
     files_ = manifest["files"]
-    if name not in files_ and not any(other.startswith(name + "/") for other in files_):
+    if name in files_:  # looked at when its hash was
+        return root / PurePosixPath(name)
+    if not any(other.startswith(name + "/") for other in files_):
         raise BundleError(f"the manifest names {name!r:.200} without its hash; export the bundle again")
     return inside(root, name)
 

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from mien.mobile_reference.errors import UsageError
-from mien.mobile_reference.installed import entry_points
+from mien.mobile_reference.installed import own_entry_points
 
 BUNDLES = "mien.bundles"
 """Which folders with a bundle are installed: the first is taken."""
@@ -15,7 +15,7 @@ def shipped_bundle() -> Path:
     Raises:
         UsageError: there is none.
     """
-    for entry in sorted(entry_points(group=BUNDLES)):
+    for entry in sorted(own_entry_points(BUNDLES)):
         folder: Path = entry.load()
         return folder
     raise UsageError("no bundle was given, and this install carries none; name a bundle's folder")

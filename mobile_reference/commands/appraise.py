@@ -35,7 +35,6 @@ from mien.mobile_reference.rating.shards import (
     versions,
 )
 from mien.mobile_reference.report.pictures import drawn_panel, drawn_rating
-from mien.mobile_reference.report.progress import bar_per_step
 from mien.mobile_reference.run.child import keep_below
 from mien.mobile_reference.run.runner import Appraiser, BundleRunner, Rating
 from mien.mobile_reference.run.threads import usable_cores
@@ -286,6 +285,8 @@ def _row_for(folder: ShardFolder) -> MakeRow:
 
 def _told(written: Iterator[Written], shards: int, folder: ShardFolder) -> int:
     """Say how far the work is, and what was written; returns how many rows have no score."""
+    from mien.mobile_reference.report.progress import bar_per_step
+
     rows = failed = 0
     with bar_per_step() as report:
         for done, one in enumerate(written, start=1):

@@ -1,6 +1,7 @@
 """The entry point of the command line: finds the commands of every room, turns errors into exit codes."""
 
 import errno
+import gc
 import os
 import re
 import shutil
@@ -56,6 +57,7 @@ class RoomCommands(click.Group):
         """Import the command ``cmd_name``, or say which install brings it."""
         for entry in entry_points(group=COMMANDS, name=cmd_name):
             command = entry.load()
+            _look_for_garbage()
             assert isinstance(command, click.Command), f"{entry.value} is not a click command"  # noqa: S101
             return command
         return None
@@ -69,6 +71,16 @@ class RoomCommands(click.Group):
         except click.UsageError as error:
             meant = nearest(args[0], self.list_commands(ctx)) or "."
             raise click.UsageError(error.message.rstrip(".") + meant, ctx) from error
+
+
+def _look_for_garbage() -> None:
+    """Have it looked for again, if the program began without, but not among what was imported.
+
+    A forked process would get a copy of each page that is looked at.
+    """
+    if not gc.isenabled():
+        gc.freeze()
+        gc.enable()
 
 
 @click.command(cls=RoomCommands, context_settings={"help_option_names": ["-h", "--help"]})

@@ -10,9 +10,8 @@ from numpy.typing import NDArray
 from mien.mobile_reference.bundle.reader import Bundle, Variant
 from mien.mobile_reference.contract import PICTURE, PipelineSpec, TensorSpec
 from mien.mobile_reference.errors import BundleError, ModelError
-from mien.mobile_reference.tflite.half import HalfModel, computes_in_half
+from mien.mobile_reference.tflite.half_words import may_ask_for_half
 from mien.mobile_reference.tflite.litert import LiteRTModel, LiteRTTensor
-from mien.mobile_reference.tflite.model_file import asks_for_half
 
 from .threads import torch_threads
 
@@ -37,8 +36,14 @@ class Loaded(Protocol):
 
 def on_cpu(model: Path, threads: int) -> Loaded:
     """Load a model for the CPU, to compute in half floats where it asks and this processor can."""
-    half = asks_for_half(model) and computes_in_half()
-    return HalfModel(model, threads) if half else LiteRTModel(model, threads)
+    if may_ask_for_half(model):
+        # Imported here: it takes a twentieth of a first rating, and few models ask.
+        from mien.mobile_reference.tflite.half import HalfModel, computes_in_half
+        from mien.mobile_reference.tflite.model_file import asks_for_half
+
+        if asks_for_half(model) and computes_in_half():
+            return HalfModel(model, threads)
+    return LiteRTModel(model, threads)
 
 
 class TFLiteModel:

@@ -16,9 +16,9 @@ from numpy.typing import NDArray
 
 from mien.mobile_reference.errors import BundleError
 
+from .half_words import HALF_FLOATS, REDUCED_PRECISION, may_ask_for_half
+
 DEPTHWISE = "DEPTHWISE_CONV_2D"
-REDUCED_PRECISION, HALF_FLOATS = b"reduced_precision_support", b"fp16accfp16"
-"""The entry of the metadata by which a model asks for half-float arithmetic, and what it then says."""
 _TRANSPOSED = "TRANSPOSE_CONV"
 _MAX_BYTES = 512 << 20
 
@@ -261,7 +261,7 @@ def _asks_for_half(model: Any) -> bool:
 
 def asks_for_half(path: Path) -> bool:
     """Tell whether a file asks for half-float arithmetic; one without the words is not read further."""
-    return path.is_file() and HALF_FLOATS in path.read_bytes() and read_tflite(path).asks_for_half
+    return may_ask_for_half(path) and read_tflite(path).asks_for_half
 
 
 def running_operators(content: bytes) -> tuple[Operator, ...]:

@@ -9,7 +9,7 @@ from ai_edge_litert import schema_py_generated as schema
 
 from mien.export.tflite.edit import add_buffer
 from mien.mobile_reference.tflite.flatbuffer import parse, serialise
-from mien.mobile_reference.tflite.model_file import HALF_FLOATS, REDUCED_PRECISION
+from mien.mobile_reference.tflite.half_words import HALF_FLOATS, REDUCED_PRECISION
 
 
 def ask_for_half(model: bytes) -> bytes:

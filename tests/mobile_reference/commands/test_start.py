@@ -49,3 +49,28 @@ def test_who_ignores_a_signal_goes_on():
     program = ignored.format(module="click", number=int(signal.SIGHUP))
     done = subprocess.run([sys.executable, "-c", program, "--version"], capture_output=True, check=False)
     assert done.returncode == 0
+
+
+def test_a_first_rating_does_not_wait_for_what_it_does_not_use():
+    program = """
+import sys
+from mien.mobile_reference.commands.console import root
+root.get_command(None, "appraise")
+print(sorted({"rich", "ai_edge_litert.schema_py_generated", "jinja2", "pyarrow"} & sys.modules.keys()))
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "[]\n", "")
+
+
+def test_nothing_that_was_imported_is_looked_at_for_garbage_again():
+    program = """
+import gc, sys
+sys.argv = ["mien", "appraise", "--help"]
+from mien.mobile_reference.commands import start
+try:
+    start.main()
+except SystemExit:
+    print(gc.isenabled(), gc.get_freeze_count() > 0)
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    assert done.stdout.splitlines()[-1] == "True True"

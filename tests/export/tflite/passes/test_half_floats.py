@@ -15,7 +15,8 @@ from mien.export.tflite.passes.shift_first import shift_first
 from mien.mobile_reference.run.models import on_cpu
 from mien.mobile_reference.tflite.flatbuffer import operation_names, parse, serialise
 from mien.mobile_reference.tflite.half import HalfModel, arithmetic, computes_in_half
-from mien.mobile_reference.tflite.model_file import REDUCED_PRECISION, asks_for_half
+from mien.mobile_reference.tflite.half_words import REDUCED_PRECISION
+from mien.mobile_reference.tflite.model_file import asks_for_half
 from tests.export.tflite.graphs import GraphBuilder
 
 _SHAPE = (1, 5, 6, 3)
