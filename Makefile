@@ -9,9 +9,11 @@ DEMO := build/demo
 # one process would hold up the others.
 PYTEST := OMP_WAIT_POLICY=passive $(PY) -m pytest --numprocesses=auto --maxprocesses=4 --dist=loadgroup \
   --no-loadscope-reorder
+# Tests start hundreds of processes. Where this is set, each compiles all of PyTorch's sources anew: half of its time.
+unexport PYTHONDONTWRITEBYTECODE
 PORTRAITS := $(wildcard models/appraisal/samples/nobody-0[1-6]*.jpg)
 
-.PHONY: demo small-bundle figures speed goals replay test test-all test-fast mutants fuzz fuzz-long other-torch test-ray dist docs lint setup clean
+.PHONY: demo small-bundle figures speed goals replay test tests test-all test-fast mutants fuzz fuzz-long other-torch test-ray dist docs lint setup clean
 
 demo: $(READY)
 	@mkdir -p $(DEMO)
@@ -47,7 +49,11 @@ replay: $(READY)
 	@$(PY) -m tests.replay $(if $(AGAINST),--against $(AGAINST)) \
 	  $(if $(filter command line,$(origin PORTRAITS)),--portraits "$(PORTRAITS)")
 
-test: $(READY) lint
+# Beside each other: most of lint is one process.
+test: $(READY)
+	@$(MAKE) --no-print-directory --jobs=2 lint tests
+
+tests: $(READY)
 	@echo "== tests"
 	@$(PYTEST)
 
