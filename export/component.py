@@ -1,12 +1,14 @@
 """One model to be converted: a module with its tensors in order, from the contract of its pipeline."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from torch import nn
+import torch
+from torch import Tensor, nn
 
 from mien.mobile_reference.contract import TensorSpec
+from mien.models.modules import Stated, as_tuple, stated
 from mien.models.onnx_module import OnnxModule
 from mien.models.pipeline import Pipeline, Stage
 
@@ -30,6 +32,11 @@ class Component:
         """Return the contracts of tensors."""
         return tuple(self.tensors[name] for name in names)
 
+    def examples(self) -> tuple[Tensor, ...]:
+        """Return inputs to trace the module with: zeros."""
+        specs = self.specs(self.inputs)
+        return tuple(torch.zeros(one.channels_second, dtype=getattr(torch, one.dtype)) for one in specs)
+
 
 def component(pipeline: Pipeline, name: str) -> Component:
     """Return the model ``name`` of a pipeline."""
@@ -45,4 +52,12 @@ def _component(pipeline: Pipeline, model: Stage) -> Component:
     tensors = {tensor.name: tensor for tensor in pipeline.spec.tensors}
     inputs, outputs = tuple(model.inputs), tuple(model.outputs)
     file = model.module.file if isinstance(model.module, OnnxModule) else None
-    return Component(model.name, model.module, inputs, outputs, model.quantise, tensors, file)
+    made = Component(model.name, model.module, inputs, outputs, model.quantise, tensors, file)
+    # What names of modules say stays as it is where it can.
+    return made if pipeline.net or _is_stated(made) else replace(made, module=Stated(made.module))
+
+
+@torch.inference_mode()
+def _is_stated(component: Component) -> bool:
+    made = as_tuple(component.module(*component.examples()))
+    return all(one is stated(one) for one in made)

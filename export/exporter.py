@@ -8,19 +8,22 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from hashlib import sha256
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from mien.mobile_reference.bundle.app_bundle import BUNDLE
+from mien.mobile_reference.bundle.reader import open_bundle
 from mien.mobile_reference.files import default_cache
 from mien.mobile_reference.output.folder import OutputFolder
 from mien.models.onnx_module import OnnxModule
-from mien.models.pipeline import Calibration, Gathered, Pipeline, Sample, to_module
+from mien.models.pipeline import Calibration, Gathered, Golden, Pipeline, Sample, to_module
 from mien.models.sources import Source, as_origin, open_pipeline
 
 from . import environments
 from .cache.contents import MadeBefore, ReuseOfContents
 from .errors import ExportError
+from .packing.as_verified import unfit
 from .packing.packing import CalibrationRecord, check_said, manifest_head, pack
 from .packing.promises import broken_promises, lacks
 from .packing.variant_selection import (
@@ -143,6 +146,8 @@ def make_bundle(request: ExportRequest, progress: Progress) -> ExportReport:
         watch.lap("palettes", tried.used)
         lost += tuple(tried.lost)
         judged += palettes
+        judged = _as_verified(work, pipeline, goldens, head, judged)
+        watch.lap("verifying")
         failing = not_held(judged, pipeline.spec) + not_left_early(judged)
         pack(folder, work, pipeline, goldens, head, judged)
         watch.lap("packing")
@@ -240,6 +245,22 @@ def _judged(
     finally:
         # An interrupt does not wait for a judgement.
         pool.shutdown(wait=False, cancel_futures=True)
+
+
+def _as_verified(
+    work: Path,
+    pipeline: Pipeline,
+    goldens: Sequence[Golden],
+    head: Mapping[str, Any],
+    judged: Sequence[Judgement],
+) -> list[Judgement]:
+    """Add to what was judged what ``mien verify`` says of a bundle of it."""
+    not_held(judged, pipeline.spec)  # without float32 no bundle is made
+    trial = work / "trial"
+    trial.mkdir()
+    pack(trial, work, pipeline, goldens, head, judged)
+    told = unfit(open_bundle(trial), pipeline.metrics)
+    return [replace(one, failed=(*one.failed, *told.get(one.name, ()))) for one in judged]
 
 
 def _try_palettes(

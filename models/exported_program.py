@@ -17,12 +17,13 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.export.graph_signature import InputKind, OutputKind, TensorArgument
 from torch.export.pt2_archive._package import load_pt2
 
 from mien.mobile_reference.run.child import Limits, in_child
 
 from .errors import PipelineError
-from .modules import as_tuple, stated
+from .modules import all_stated
 from .pickled_tensors import load_pickles
 
 _LARGEST = 4 << 30
@@ -58,23 +59,36 @@ class ProgramModule(nn.Module):
     def __init__(self, program: torch.export.ExportedProgram) -> None:
         super().__init__()
         signature = program.graph_signature
-        taken = [node for node in program.graph.nodes if node.name in signature.user_inputs]
+        values = {node.name: node.meta.get("val") for node in program.graph.nodes}
+        # What it was exported with beside tensors, such as a flag, by its place; None stands for a tensor.
+        self._fixed = [
+            None if isinstance(one.arg, TensorArgument) else one.arg
+            for one in signature.input_specs
+            if one.kind is InputKind.USER_INPUT
+        ]
         self.inputs = tuple(
-            (n.name, tuple(n.meta["val"].shape), str(n.meta["val"].dtype).removeprefix("torch."))
-            for n in taken
-            if isinstance(n.meta["val"], Tensor)
+            (name, tuple(value.shape), str(value.dtype).removeprefix("torch."))
+            for name in signature.user_inputs
+            if isinstance(value := values.get(str(name)), Tensor)
         )
-        self.outputs = len(signature.user_outputs)
+        self._made = [
+            isinstance(one.arg, TensorArgument)
+            for one in signature.output_specs
+            if one.kind is OutputKind.USER_OUTPUT
+        ]
+        self.outputs = sum(self._made)
         # Not "graph": that is what traced modules call something else.
         self.program = _plain(program)
 
     def forward(self, *given: Tensor) -> tuple[Tensor, ...]:
         """Run the program, whose whole numbers may have 64 bits where the contract's have 32."""
-        wide = [
+        wide = iter(
             value.to(torch.int64) if dtype == "int64" else value
             for (_, _, dtype), value in zip(self.inputs, given, strict=True)
-        ]
-        return tuple(stated(made) for made in as_tuple(self.program(*wide)))
+        )
+        made = self.program(*(next(wide) if one is None else one.value for one in self._fixed))
+        kept = [value for value, is_tensor in zip(made, self._made, strict=True) if is_tensor]
+        return all_stated(kept)
 
 
 def open_program(file: Path) -> ProgramModule:
@@ -120,8 +134,12 @@ def _loaded(
 
 
 def _plain(program: torch.export.ExportedProgram) -> nn.Module:
-    """Make a module that can be traced, copied and put into evaluation mode, as that of a program cannot."""
+    """Make a module that can be traced, copied and put into evaluation mode, as that of a program cannot.
+
+    It takes and makes tensors in a row, however the program has them: by keyword, in lists, in dictionaries.
+    """
     made = program.module(check_guards=False)
+    made.graph.set_codegen(torch.fx.graph.CodeGen())
     for node in list(made.graph.nodes):
         if node.target in (_ATEN.detach_.default, _ATEN.detach.default, _ATEN.alias.default):
             node.replace_all_uses_with(node.args[0])

@@ -30,7 +30,7 @@ class Composed(nn.Module):
         """Run every stage; ``given`` are the pipeline's inputs in their order."""
         known = dict(zip(self.inputs, given, strict=True))
         for module, spec in zip(self.stages, self.specs, strict=True):
-            made = as_tuple(module(*(known[name] for name in spec.inputs)))
+            made = all_stated(module(*(known[name] for name in spec.inputs)))
             known.update(zip(spec.outputs, made, strict=True))
         return tuple(known[name] for name in self.outputs)
 
@@ -53,12 +53,34 @@ def as_tuple(made: object) -> tuple[Tensor, ...]:
 
 
 def stated(made: Tensor) -> Tensor:
-    """Return what a model file makes as a manifest can state it.
+    """Return what a module makes as a manifest can state it.
 
-    Whole numbers of 64 bits become int32, as indices of classes and tokens are; a single number gets an axis.
+    Whole numbers of 64 bits become int32, as indices of classes and tokens are, and so do true and false; a
+    single number gets an axis.
     """
-    made = made.to(torch.int32) if made.dtype == torch.int64 else made
+    made = made.to(torch.int32) if made.dtype in (torch.int64, torch.bool) else made
     return made.reshape(1) if made.ndim == 0 else made
+
+
+class Stated(nn.Module):
+    """Makes what a module makes, as a manifest can state it."""
+
+    def __init__(self, module: nn.Module) -> None:
+        super().__init__()
+        self.module = module
+
+    def forward(self, *given: Tensor) -> tuple[Tensor, ...]:
+        """Run the module."""
+        return all_stated(self.module(*given))
+
+
+def all_stated(made: object) -> tuple[Tensor, ...]:
+    """Return what a module made as a tuple of what a manifest can state.
+
+    Raises:
+        PipelineError: it is neither a tensor nor a tuple or list of tensors.
+    """
+    return tuple(stated(one) for one in as_tuple(made))
 
 
 def check_module(name: str, module: nn.Module) -> None:

@@ -34,7 +34,7 @@ from mien.mobile_reference.metrics import METRICS, Metric
 from .errors import InputError, PipelineError
 from .gates import Gate, data_of, default_gates, metrics_of
 from .model_files import open_model_file
-from .modules import Composed, as_tuple
+from .modules import Composed, all_stated
 from .onnx_module import OnnxModule
 
 TYPES = ("uint8", "float32", "int32")
@@ -444,7 +444,7 @@ class Pipeline:
 @torch.inference_mode()
 def _called(model: Stage, given: Sequence[Tensor]) -> dict[str, Tensor]:
     try:
-        outputs = as_tuple(model.module(*given))
+        outputs = all_stated(model.module(*given))
     except PipelineError as error:
         raise PipelineError(f"stage {model.name} {error}") from error
     except Exception as error:  # a user's module raises whatever it raises

@@ -7,7 +7,7 @@ the pipeline with the float32 variant, which has the tightest limits of its own.
 
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import product
 from typing import Any
 
@@ -185,8 +185,10 @@ class _Judge:
     def all(self) -> Iterator[Deviation]:
         """Yield every comparison."""
         yield from self.front()
-        yield from self.isolated()
-        yield self.cascade()
+        alone = list(self.isolated())
+        yield from alone
+        # One stage on its own is the chain of all.
+        yield replace(alone[0], stage=CASCADE) if len(alone) == 1 else self.cascade()
         yield from self.whole()
         yield from self.photograph()
 

@@ -377,6 +377,34 @@ def test_weights_beside_an_onnx_file_that_are_no_file_of_its_folder_are_refused(
         open_onnx(tmp_path / "model" / "net.onnx")
 
 
+class Keyed(nn.Module):
+    """Tensors by keyword and in a list, a flag and nothing in; a dictionary with nothing in it out."""
+
+    def forward(
+        self, x: Tensor, others: list[Tensor], scale: Tensor | None = None, *, twice: bool = False
+    ) -> dict[str, object]:
+        x = x + others[0]
+        x = 2 * x if twice else x
+        return {"low": x, "none": scale, "high": [x + others[1], x > 1]}
+
+
+def test_a_program_of_keywords_lists_and_dictionaries_takes_and_makes_tensors_in_a_row(
+    tmp_path: Path,
+) -> None:
+    given = [torch.rand(1, 3) for _ in range(3)]
+    program = torch.export.export(Keyed(), (given[0],), {"twice": True, "others": given[1:]})
+    torch.export.save(program, tmp_path / "net.pt2")
+    (stage,) = open_pipeline(tmp_path / "net.pt2").stages
+    assert len(stage.inputs) == 3
+    assert len(stage.outputs) == 3
+    low, high, above = stage.module(*given)
+    torch.testing.assert_close(low, 2 * (given[0] + given[1]))
+    torch.testing.assert_close(high, low + given[2])
+    assert above.tolist() == (low > 1).int().tolist()
+    # It can be traced, as converters do.
+    assert len(torch.jit.trace(stage.module, tuple(given))(*given)) == 3  # type: ignore[no-untyped-call]
+
+
 class Classified(nn.Module):
     """Tokens of 64 bits in, a class of 64 bits and a number without axes out."""
 

@@ -291,7 +291,7 @@ def test_a_file_that_cannot_be_read_is_named_and_left_out_if_asked(
 RUNS = {
     "makes another grade of the same input each time": "both = both + torch.rand(1)",
     "makes grade with values that are not finite": "both = both / 0 * 0",
-    "of int64; expected": "return both.argmax().reshape(1)",
+    "of float64; expected": "return both.double().mean((1, 2, 3))",
     "first it was": "self.n = getattr(self, 'n', 0) + 1; return both.mean((1, 2, 3)).repeat(self.n)",
     "stage rate, given image .*mask .*: RuntimeError": "both = both[:, :2]",
     r"made a dictionary.*; return made\['grade'\] of it": 'return {"grade": both}',
@@ -307,6 +307,18 @@ def test_what_a_stage_makes_is_checked(tmp_path: Path, pictures: Path, said: str
     file.write_text(text)
     with pytest.raises(PipelineError, match=said):
         gathered(file, pictures)
+
+
+def test_whole_numbers_and_single_numbers_of_a_module_are_stated_for_an_app(
+    tmp_path: Path, pictures: Path
+) -> None:
+    file = tmp_path / "grader_stated.py"
+    returned = "return both.flatten().argmax()"
+    file.write_text(
+        (GRADER + PIPELINE).replace("        return 10", f"        {returned}\n        return 10")
+    )
+    tensors = gathered(file, pictures).pipeline.spec.tensor("grade")
+    assert (tensors.shape, tensors.dtype) == ((1,), "int32")
 
 
 def test_a_golden_input_that_gave_ranges_is_refused(write: Callable[..., Path], pictures: Path) -> None:

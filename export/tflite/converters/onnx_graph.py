@@ -7,7 +7,6 @@ from typing import Any
 import numpy as np
 import onnx
 import torch
-from torch import Tensor
 from torch.export import default_decompositions
 
 from mien.export.component import Component
@@ -43,7 +42,7 @@ def to_decomposed_onnx(component: Component, file: Path) -> None:
     """
     if component.onnx is not None:
         raise ConversionError(f"{component.name} is an ONNX file, whose operations stay what they are")
-    program = torch.export.export(component.module, _examples(component), strict=False)
+    program = torch.export.export(component.module, component.examples(), strict=False)
     decompositions: Any = default_decompositions()
     table = {
         operation: simpler for operation, simpler in decompositions.items() if operation.name() in _SIMPLER
@@ -52,18 +51,11 @@ def to_decomposed_onnx(component: Component, file: Path) -> None:
     _export(component, simpler, file, dynamo=True, external_data=False, verbose=False)
 
 
-def _examples(component: Component) -> tuple[Tensor, ...]:
-    return tuple(
-        torch.zeros(spec.channels_second, dtype=getattr(torch, spec.dtype))
-        for spec in component.specs(component.inputs)
-    )
-
-
 def _export(component: Component, module: Any, file: Path, **options: Any) -> None:
     names: dict[str, Any] = {"input_names": list(component.inputs), "output_names": list(component.outputs)}
     with warnings.catch_warnings(), naming_operations("the ONNX exporter", _UNKNOWN):
         warnings.simplefilter("ignore")
-        torch.onnx.export(module, _examples(component), str(file), **names, **options)
+        torch.onnx.export(module, component.examples(), str(file), **names, **options)
 
 
 def _with_ends(component: Component, model: onnx.ModelProto) -> onnx.ModelProto:

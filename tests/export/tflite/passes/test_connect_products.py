@@ -17,13 +17,15 @@ def drawn(*shape: int) -> NDArray[np.float32]:
     return np.random.default_rng(sum(shape)).normal(size=shape).astype(np.float32)
 
 
-def product(*, turned: bool = False, left: bool = False, bias: Any = None, twice: bool = False) -> bytes:
+def product(
+    *, turned: bool = False, left: bool = False, rows: int = 5, bias: Any = None, twice: bool = False
+) -> bytes:
     build = GraphBuilder()
-    x = build.given("x", (1, 7, 5) if left else (1, 5, 7))
+    x = build.given("x", (1, 7, rows) if left else (1, rows, 7))
     options = schema.BatchMatMulOptionsT()
     options.adjX, options.adjY = left, turned
     weight = build.constant("w", drawn(3, 7) if turned else drawn(7, 3))
-    y = build.add("BATCH_MATMUL", [x, weight], build.tensor("y", (1, 5, 3)), options)
+    y = build.add("BATCH_MATMUL", [x, weight], build.tensor("y", (1, rows, 3)), options)
     if bias is None:
         return build.build(y)
     z = build.add("ADD", [build.constant("b", bias), y], build.tensor("z", (1, 5, 3)), schema.AddOptionsT())
@@ -44,9 +46,10 @@ def same(before: bytes, after: bytes) -> None:
         (product(bias=drawn(3)), ["FULLY_CONNECTED"]),
         (product(bias=drawn(1)), ["FULLY_CONNECTED", "ADD"]),
         (product(bias=drawn(3), twice=True), ["FULLY_CONNECTED", "ADD"]),
-        (product(left=True), ["BATCH_MATMUL"]),
+        (product(left=True), ["TRANSPOSE", "FULLY_CONNECTED"]),
+        (product(left=True, rows=1), ["RESHAPE", "FULLY_CONNECTED"]),
     ],
-    ids=["plain", "weights turned", "bias", "one number", "read twice", "input turned"],
+    ids=["plain", "weights turned", "bias", "one number", "read twice", "input turned", "a row turned"],
 )
 def test_what_is_made_stays_the_same(model: bytes, names: list[str]) -> None:
     after = connect_products(model)
@@ -55,5 +58,7 @@ def test_what_is_made_stays_the_same(model: bytes, names: list[str]) -> None:
 
 
 def test_a_model_without_such_products_is_left_alone() -> None:
-    model = product(left=True)
+    build = GraphBuilder()
+    x = build.given("x", (1, 5, 7))
+    model = build.build(build.add("RELU", [x], build.tensor("y", (1, 5, 7))))
     assert connect_products(model) is model
