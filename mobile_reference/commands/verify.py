@@ -23,6 +23,7 @@ from mien.mobile_reference.output.text import say
 from mien.mobile_reference.report.junit import Case
 from mien.mobile_reference.report.junit import junit as junit_text
 from mien.mobile_reference.run.child import Child, Limits, Tell
+from mien.mobile_reference.run.models import EXPORT_AGAIN
 from mien.mobile_reference.run.threads import torch_threads, usable_cores
 from mien.mobile_reference.verify.held_out import HeldOut, fitting, judge_held_out, merged
 from mien.mobile_reference.verify.held_out_tables import figure_tables
@@ -44,6 +45,7 @@ from mien.mobile_reference.verify.limits import (
 )
 from mien.mobile_reference.verify.model_explorer import layers_folder, write_layers
 from mien.mobile_reference.verify.on_gpu import (
+    GPU_OR_MODEL,
     UNITS,
     OnGPU,
     gpu_record,
@@ -100,6 +102,11 @@ class _Request(NamedTuple):
         if self.needs_pipeline:
             return _WITH_PYTORCH
         return Limits() if self.unit == CPU else _ON_GPU
+
+    @property
+    def remedy(self) -> str:
+        """What to do where that process dies."""
+        return EXPORT_AGAIN if self.unit == CPU else GPU_OR_MODEL
 
 
 class _Found(NamedTuple):
@@ -239,7 +246,7 @@ def _judged_in_child(bundle: Bundle, asked: _Request) -> _Found:
             for last in child:
                 status.update(f"verifying {last}")
         except ChildError as error:
-            raise ChildError(f"{bundle.path}: {error}, last done: {last}; export the bundle again") from error
+            raise ChildError(f"{bundle.path}: {error}, last done: {last}; {asked.remedy}") from error
     found: _Found = child.result
     return found
 

@@ -11,7 +11,7 @@ import hashlib
 import os
 import stat
 import sys
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cache
@@ -159,7 +159,7 @@ class OutputFolder:
             name = _listed_as(folder, path)
             mode = path.stat(follow_symlinks=False).st_mode
             if stat.S_ISDIR(mode):
-                ours = name in parents
+                ours = name in parents or _is_for_weights(name, path, parents)
             elif name == self.kind.listing:
                 ours = stat.S_ISREG(mode)
             else:
@@ -287,6 +287,12 @@ def _listed(folder: Path, kind: Kind) -> Mapping[str, Any] | None:
     except (OSError, ValueError, KeyError, TypeError):
         return None
     return listed if known and isinstance(listed, dict) else None
+
+
+def _is_for_weights(name: str, folder: Path, parents: Collection[str]) -> bool:
+    """Tell whether an empty folder is that of a Core ML package of ours that has no weights."""
+    above = Path(name).parent.as_posix()
+    return ".mlpackage/" in name and above in parents and not any(folder.iterdir())
 
 
 def _is_as_listed(file: Path, entry: Any) -> bool:

@@ -19,6 +19,8 @@ Arrays = Mapping[str, NDArray[Any]]
 Model = Callable[[Arrays], dict[str, NDArray[Any]]]
 """Maps inputs by name to outputs by name."""
 Tensors = tuple[TensorSpec, ...]
+EXPORT_AGAIN = "export the bundle again"
+"""What to do about a model that cannot be run, where nothing but the model can be at fault."""
 TFLITE = "tflite"
 COREML = "coreml"
 
@@ -50,7 +52,7 @@ class TFLiteModel:
     """A TFLite model run by LiteRT, with its tensors taken by position; on the CPU (XNNPACK) if not said.
 
     One that asks for half floats is computed in them where this processor can. Shapes and types are checked
-    against the contract once, when the model is loaded.
+    against the contract once, when the model is loaded. ``remedy`` says what to do where it fails.
     """
 
     def __init__(
@@ -60,12 +62,13 @@ class TFLiteModel:
         outputs: Tensors,
         threads: int,
         load: Callable[[Path, int], Loaded] = on_cpu,
+        remedy: str = EXPORT_AGAIN,
     ) -> None:
-        self._file, self._inputs, self._outputs = model, inputs, outputs
+        self._file, self._inputs, self._outputs, self._remedy = model, inputs, outputs, remedy
         try:
             self._model = load(model, threads)
         except ModelError as error:
-            raise _damaged(error) from error
+            raise self._failed(error) from error
         _match(model, self._model.inputs, inputs)
         _match(model, self._model.outputs, outputs)
 
@@ -78,17 +81,16 @@ class TFLiteModel:
         try:
             made = self._model.run([inputs[tensor.name] for tensor in self._inputs])
         except ModelError as error:
-            raise _damaged(error) from error
+            raise self._failed(error) from error
         for tensor, array in zip(self._outputs, made, strict=True):
             if array.shape != tensor.shape:
-                raise _damaged(
+                raise self._failed(
                     f"LiteRT cannot run {self._file}: {tensor.name} became {array.shape}, not {tensor.shape}"
                 )
         return {tensor.name: array for tensor, array in zip(self._outputs, made, strict=True)}
 
-
-def _damaged(reason: object) -> BundleError:
-    return BundleError(f"{reason}; export the bundle again")
+    def _failed(self, reason: object) -> BundleError:
+        return BundleError(f"{reason}; {self._remedy}")
 
 
 def _match(model: Path, tensors: Sequence[LiteRTTensor], expected: Tensors) -> None:

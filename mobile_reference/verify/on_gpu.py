@@ -27,6 +27,8 @@ from .stages import Deviation, StageResult, Verification, verify
 
 HALF_FACTOR = 3.0
 """Half floats may be this many times as far off as the variant of half-float weights."""
+GPU_OR_MODEL = "the GPU's driver or the model is at fault: export again if it fails without --unit too"
+"""What to do where a model cannot be run on a GPU, or the process ends."""
 _STANDARD_OUTPUT, _STANDARD_ERROR = 1, 2
 _HALF_WEIGHTS = "tflite-fp16"
 
@@ -171,7 +173,12 @@ def _watched(
 
     model, spec = bundle.spec.model(name), bundle.spec
     run = TFLiteModel(
-        variant.files[name], spec.tensors_of(model.inputs), spec.tensors_of(model.outputs), 1, load
+        variant.files[name],
+        spec.tensors_of(model.inputs),
+        spec.tensors_of(model.outputs),
+        1,
+        load,
+        GPU_OR_MODEL,
     )
     one = Placed(variant.name, name, opened[0].placement)
     placed.append(one)

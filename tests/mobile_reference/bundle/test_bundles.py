@@ -5,15 +5,16 @@ import json
 import pickle
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 import pytest
 
 from mien.mobile_reference.bundle.reader import open_bundle, read_vector
 from mien.mobile_reference.contract import PICTURE, TensorSpec
-from mien.mobile_reference.errors import BundleError, MienError, UsageError
+from mien.mobile_reference.errors import BundleError, MienError, ModelError, UsageError
 from mien.mobile_reference.run.models import TFLiteModel, load_model, timed
+from mien.mobile_reference.verify import on_gpu
 from mien.mobile_reference.verify.limits import choice_lines
 from tests.mobile_reference.conftest import SPEC
 
@@ -439,6 +440,17 @@ def test_a_model_that_litert_cannot_load_is_refused(fake: Any):
     assert "\n" not in str(caught.value)
     with pytest.raises(BundleError):
         TFLiteModel(fake.path, (), (), 1)
+
+
+def test_a_model_that_a_gpu_cannot_run_need_not_be_exported_again(fake: Any, monkeypatch: pytest.MonkeyPatch):
+    def refuse(*_: object) -> NoReturn:
+        raise ModelError("LiteRT cannot load the model on the GPU: device lost")
+
+    monkeypatch.setattr(on_gpu, "GPUModel", refuse)
+    bundle = open_bundle(fake.path)
+    with pytest.raises(BundleError, match="the GPU's driver or the model is at fault") as caught:
+        on_gpu._watched(bundle, bundle.variants[0], "mask", on_gpu.Arithmetic.FLOAT32, [])
+    assert "export the bundle again" not in str(caught.value)
 
 
 def test_only_what_litert_runs_is_timed(fake: Any):

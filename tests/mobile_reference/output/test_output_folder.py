@@ -79,6 +79,16 @@ def test_an_empty_folder_is_filled_and_a_new_one_is_made_with_those_above_it(tmp
     assert (tmp_path / "not" / "there" / "yet" / "deep" / "model").exists()
 
 
+def test_a_core_ml_package_without_weights_has_an_empty_folder_for_them(tmp_path: Path):
+    for _ in range(2):
+        with OutputFolder.at(tmp_path / "out", PLAIN).staged() as staging:
+            (staging / "net.mlpackage" / "Data" / "weights").mkdir(parents=True)
+            (staging / "net.mlpackage" / "Data" / "model").write_text("a graph")
+    (tmp_path / "out" / "net.mlpackage" / "Data" / "weights" / "mine").write_text("precious")
+    with pytest.raises(UsageError, match="weights was not written by mien"):
+        OutputFolder.at(tmp_path / "out", PLAIN)
+
+
 def _add(folder: Path) -> None:
     (folder / "deep" / "thesis.docx").write_text("precious")
 
