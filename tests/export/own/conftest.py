@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from filelock import FileLock
 from PIL import Image
 
 from tests.commands import run_mien
@@ -35,9 +36,14 @@ def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def grader_bundle(pictures: Path) -> Path:
-    """The bundle of the U-Net with its scorer."""
-    return export(GRADER, pictures.parent / "grader", pictures, variants=VARIANTS)
+def grader_bundle(pictures: Path, shared: Path) -> Path:
+    """The bundle of the U-Net with its scorer, made once for all workers."""
+    output = shared / "grader" / "bundle"
+    output.parent.mkdir(exist_ok=True)
+    with FileLock(shared / "grader.lock"):
+        if not output.exists():
+            export(GRADER, output, pictures, variants=VARIANTS)
+    return output
 
 
 @pytest.fixture(scope="session")

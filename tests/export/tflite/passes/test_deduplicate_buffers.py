@@ -23,8 +23,14 @@ def _repeated_bytes(model: bytes) -> int:
     return sum(map(len, stored)) - sum(map(len, set(stored)))
 
 
-def test_a_part_used_twice_is_stored_once(tmp_path: Path) -> None:
-    before = converted(Twice(), tmp_path)
+@pytest.fixture(scope="module")
+def twice(tmp_path_factory: pytest.TempPathFactory) -> bytes:
+    """A model that runs one part two times, as its converter leaves it."""
+    return converted(Twice(), tmp_path_factory.mktemp("twice"))
+
+
+def test_a_part_used_twice_is_stored_once(twice: bytes) -> None:
+    before = twice
     after = deduplicate_buffers(before)
     assert _repeated_bytes(before) > 4000
     assert _repeated_bytes(after) == 0
@@ -33,14 +39,14 @@ def test_a_part_used_twice_is_stored_once(tmp_path: Path) -> None:
         np.testing.assert_array_equal(one, other)
 
 
-def test_a_second_pass_changes_nothing(tmp_path: Path) -> None:
-    once = deduplicate_buffers(converted(Twice(), tmp_path))
+def test_a_second_pass_changes_nothing(twice: bytes) -> None:
+    once = deduplicate_buffers(twice)
     assert deduplicate_buffers(once) == once
 
 
-def test_a_quantised_model_holds_it_once(tmp_path: Path) -> None:
+def test_a_quantised_model_holds_it_once(twice: bytes, tmp_path: Path) -> None:
     file = tmp_path / "float.tflite"
-    file.write_bytes(converted(Twice(), tmp_path))
+    file.write_bytes(twice)
     assert _repeated_bytes(quantise(file, {}, {}, {})) == 0
 
 

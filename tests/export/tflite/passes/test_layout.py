@@ -4,6 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import onnx
+import pytest
 import torch
 from torch import Tensor, nn
 
@@ -23,9 +24,15 @@ def _same(module: nn.Module, model: bytes) -> None:
         np.testing.assert_allclose(output, reference.detach().permute(0, 2, 3, 1).numpy(), atol=1e-5)
 
 
-def test_turns_a_gated_network_into_one_layout(tmp_path: Path) -> None:
+@pytest.fixture(scope="module")
+def gates(tmp_path_factory: pytest.TempPathFactory) -> tuple[nn.Module, bytes]:
+    """A gated network, and the model that its converter makes."""
     module = Gates()
-    before = converted(module, tmp_path)
+    return module, converted(module, tmp_path_factory.mktemp("gates"))
+
+
+def test_turns_a_gated_network_into_one_layout(gates: tuple[nn.Module, bytes]) -> None:
+    module, before = gates
     after = channels_last_model(before)
     assert LAYOUT_OPERATIONS & set(operation_names(before))
     assert not LAYOUT_OPERATIONS & set(operation_names(after))
@@ -69,8 +76,8 @@ def test_a_mirrored_part_of_the_channels_keeps_its_place(tmp_path: Path) -> None
     _same(module, after)
 
 
-def test_a_second_pass_changes_nothing(tmp_path: Path) -> None:
-    once = channels_last_model(converted(Gates(), tmp_path))
+def test_a_second_pass_changes_nothing(gates: tuple[nn.Module, bytes]) -> None:
+    once = channels_last_model(gates[1])
     assert list(operation_names(channels_last_model(once))) == list(operation_names(once))
 
 
