@@ -1,8 +1,10 @@
 """Running the command line as a user does."""
 
+import io
 import os
 import subprocess
 import sysconfig
+from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
@@ -17,3 +19,18 @@ def run_mien(*arguments: object, expect: int = 0) -> subprocess.CompletedProcess
     assert done.returncode == expect, f"exit {done.returncode}\n{done.stdout}\n{done.stderr}"
     assert "Traceback" not in done.stderr
     return done
+
+
+def call_mien(*arguments: object, expect: int) -> subprocess.CompletedProcess[str]:
+    """Call the command line in this process, which need not import PyTorch anew, and check its exit code."""
+    from mien.mobile_reference.commands.console import main
+
+    out, err, code = io.StringIO(), io.StringIO(), None
+    command = [*map(str, arguments)]
+    with redirect_stdout(out), redirect_stderr(err):
+        try:
+            main(command)
+        except SystemExit as ended:
+            code = ended.code
+    assert code == expect, f"exit {code}\n{out.getvalue()}\n{err.getvalue()}"
+    return subprocess.CompletedProcess(command, expect, out.getvalue(), err.getvalue())

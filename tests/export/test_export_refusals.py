@@ -8,12 +8,12 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from mien.models.appraisal.checkpoint import REFERENCE
-from tests.commands import run_mien
+from tests.commands import call_mien, run_mien
 
 
 def _refused(tmp_path: Path, *arguments: object) -> str:
     output = tmp_path / "bundle"
-    done = run_mien("export", *arguments, "-o", output, expect=2)
+    done = call_mien("export", *arguments, "-o", output, expect=2)
     assert not output.exists()
     assert not list(tmp_path.glob(".bundle*"))
     lines = [line for line in done.stderr.splitlines() if line.startswith("mien:")]
@@ -101,7 +101,7 @@ def test_leaves_a_folder_that_is_not_ours(tmp_path: Path) -> None:
     output = tmp_path / "bundle"
     output.mkdir()
     (output / "thesis.txt").write_text("mine")
-    done = run_mien("export", "-o", output, expect=2)
+    done = call_mien("export", "-o", output, expect=2)
     assert "is not a bundle" in done.stderr
     assert (output / "thesis.txt").read_text() == "mine"
 

@@ -17,7 +17,7 @@ from mien.export.component import Component
 from mien.export.running.isolation import Limits
 from mien.export.tflite.converters import CONVERTERS, DEFAULT, Convert, Converter
 from mien.models.appraisal.checkpoint import REFERENCE
-from tests.commands import run_mien
+from tests.commands import call_mien, run_mien
 from tests.export.components import shipped, with_larger_constant
 
 MASK = shipped("mask")
@@ -144,4 +144,4 @@ def test_the_command_reports_each_converter_and_writes_nothing(tmp_path: Path) -
     ],
 )
 def test_contradicting_options_are_refused(arguments: tuple[str, ...], says: str) -> None:
-    assert says in run_mien("export", *arguments, expect=2).stderr
+    assert says in call_mien("export", *arguments, expect=2).stderr
