@@ -9,9 +9,12 @@ channels: ``normalise_by_channels`` says which they are.
 """
 
 from collections import Counter
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import onnx
+from numpy.typing import NDArray
 
 _COPY = "_shielded"
 
@@ -94,15 +97,17 @@ def normalise_by_channels(model: onnx.ModelProto) -> None:
             _normalised_depthwise(graph, node, [stored[name] for name in parameters])
 
 
-def _normalised_depthwise(graph: onnx.GraphProto, node: onnx.NodeProto, parameters: list[np.ndarray]) -> None:
+def _normalised_depthwise(
+    graph: onnx.GraphProto, node: onnx.NodeProto, parameters: Sequence[NDArray[Any]]
+) -> None:
     scale, shift, mean, variance = parameters
     epsilon = next((one.f for one in node.attribute if one.name == "epsilon"), 1e-5)
     factor = (scale / np.sqrt(variance + epsilon)).astype(scale.dtype)
     source, target = node.input[0], node.output[0]
     made = {f"{target}_scale": factor.reshape(-1, 1, 1, 1), f"{target}_shift": shift - mean * factor}
     graph.initializer.extend(onnx.numpy_helper.from_array(value, name) for name, value in made.items())
-    depthwise = {"group": len(scale), "kernel_shape": [1, 1]}
-    node.CopyFrom(onnx.helper.make_node("Conv", [source, *made], [target], **depthwise))
+    groups = len(scale)
+    node.CopyFrom(onnx.helper.make_node("Conv", [source, *made], [target], group=groups, kernel_shape=[1, 1]))
 
 
 def _last_steps(node: onnx.NodeProto, direction: bytes) -> list[onnx.NodeProto]:

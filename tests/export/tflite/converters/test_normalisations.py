@@ -1,6 +1,7 @@
 """A normalisation that no convolution takes in is done by channels, also where a map has as many columns."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -39,7 +40,7 @@ def _exported(size: int, file: Path) -> onnx.ModelProto:
     return onnx.load(str(file))
 
 
-def _run(model: onnx.ModelProto, size: int) -> list[np.ndarray]:
+def _run(model: onnx.ModelProto, size: int) -> list[Any]:
     session = onnxruntime.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
     given = np.random.default_rng(0).random((1, 3, size, size), np.float32)
     return list(session.run(None, {session.get_inputs()[0].name: given}))
