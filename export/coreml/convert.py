@@ -194,14 +194,14 @@ def _loaded(package: Path) -> Any:
 def _first(
     component: Component, choices: CoreMLChoices, samples: Samples, precision: Any, variant: str
 ) -> tuple[Any, Any]:
-    """Trace a component and convert it; operations that are not known are decomposed into those that are."""
+    """Trace a component and convert it; where that fails, its operations are decomposed into known ones."""
     examples = tuple(_example(spec, samples) for spec in component.specs(component.inputs))
     # The converter folds batch normalisation too, and then names the weights anew.
     module = fold_batch_norm(component.module, examples) if choices.by_name else component.module
     traced = _traced(module, examples)
     try:
         return traced, _converted(component, traced, precision, variant)
-    except NotImplementedError:
+    except Exception:  # a converter raises whatever it raises
         _LOG.exception("%s is decomposed, for it has an operation that is not converted", component.name)
     traced = _traced(decomposed(module, examples), examples)
     with naming_operations("coremltools", r"convert function for op '(\w+)' not implemented"):

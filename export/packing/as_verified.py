@@ -8,8 +8,9 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from mien.mobile_reference.bundle.reader import Bundle
 from mien.mobile_reference.metrics import Metric
-from mien.mobile_reference.verify.stages import PAIR, Verification, verify
+from mien.mobile_reference.verify.stages import PAIR, StageResult, Verification, verify
 from mien.mobile_reference.verify.stages_tables import failure_line
+from mien.mobile_reference.verify.weights import WeightsResult
 
 
 def unfit(bundle: Bundle, metrics: Mapping[str, Metric]) -> dict[str, tuple[str, ...]]:
@@ -29,7 +30,8 @@ def unfit(bundle: Bundle, metrics: Mapping[str, Metric]) -> dict[str, tuple[str,
 
 
 def _failing(found: Verification) -> Iterator[tuple[str, str]]:
-    for result in (*found.results, *found.weights):
+    judged: tuple[StageResult | WeightsResult, ...] = (*found.results, *found.weights)
+    for result in judged:
         if result.passed is False:
             yield result.variant, failure_line(result).removeprefix(f"{result.variant}: ")
 

@@ -24,7 +24,7 @@ from unittest import mock
 
 import onnx
 
-from .repairs import count_inside, shield_shared, take_last_steps
+from .repairs import count_inside, normalise_by_channels, shield_shared, take_last_steps
 from .unroll_lstm import unroll_lstms
 
 _TIMES = 3
@@ -72,6 +72,7 @@ def _repaired(model: onnx.ModelProto) -> onnx.ModelProto:
             raise UnsupportedError("not supported by onnx2tf: LSTM")
     take_last_steps(model)
     count_inside(model)
+    normalise_by_channels(model)
     shield_shared(model)
     return _simplified(model)
 

@@ -4,12 +4,17 @@ onnx2tf leaves a tensor without data when a convolution and something else read 
 read inside; the exit code is 0 all the same: ``shield_shared`` gives the others a copy. The last states that
 it makes of an RNN are wrong, the steps are right: ``take_last_steps`` takes the one from the other. A mean
 over a window that reaches beyond the last column is divided by the whole window: ``count_inside`` mends that.
+A normalisation that no convolution takes in is done along the columns where there are as many of them as
+channels: ``normalise_by_channels`` says which they are.
 """
 
 from collections import Counter
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import onnx
+from numpy.typing import NDArray
 
 _COPY = "_shielded"
 
@@ -71,6 +76,38 @@ def count_inside(model: onnx.ModelProto) -> None:
             kept = [one for one in node.attribute if one.name != "count_include_pad"]
             del node.attribute[:]
             node.attribute.extend(kept)
+
+
+def normalise_by_channels(model: onnx.ModelProto) -> None:
+    """Let normalisations of maps with as many columns as channels be depthwise convolutions, in place.
+
+    One that a convolution before it takes in is left alone.
+    """
+    graph = model.graph
+    known = (*onnx.shape_inference.infer_shapes(model).graph.value_info, *graph.input)
+    shapes = {value.name: [axis.dim_value for axis in value.type.tensor_type.shape.dim] for value in known}
+    stored = {one.name: onnx.numpy_helper.to_array(one) for one in graph.initializer}
+    readers = Counter(name for node in graph.node for name in node.input)
+    taken = {node.output[0] for node in graph.node if "Conv" in node.op_type and readers[node.output[0]] == 1}
+    for node in (one for one in graph.node if one.op_type == "BatchNormalization"):
+        source, *parameters = node.input
+        shape = shapes.get(source, ())
+        square = len(shape) == 4 and shape[1] == shape[3]
+        if square and source not in taken and stored.keys() >= {*parameters}:
+            _normalised_depthwise(graph, node, [stored[name] for name in parameters])
+
+
+def _normalised_depthwise(
+    graph: onnx.GraphProto, node: onnx.NodeProto, parameters: Sequence[NDArray[Any]]
+) -> None:
+    scale, shift, mean, variance = parameters
+    epsilon = next((one.f for one in node.attribute if one.name == "epsilon"), 1e-5)
+    factor = (scale / np.sqrt(variance + epsilon)).astype(scale.dtype)
+    source, target = node.input[0], node.output[0]
+    made = {f"{target}_scale": factor.reshape(-1, 1, 1, 1), f"{target}_shift": shift - mean * factor}
+    graph.initializer.extend(onnx.numpy_helper.from_array(value, name) for name, value in made.items())
+    groups = len(scale)
+    node.CopyFrom(onnx.helper.make_node("Conv", [source, *made], [target], group=groups, kernel_shape=[1, 1]))
 
 
 def _last_steps(node: onnx.NodeProto, direction: bytes) -> list[onnx.NodeProto]:

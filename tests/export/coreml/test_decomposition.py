@@ -26,9 +26,27 @@ class Located(nn.Module):
         return torch.as_tensor(F.interpolate(shares, scale_factor=2, mode="bicubic"))
 
 
-def test_operations_that_are_not_known_are_decomposed(tmp_path: Path) -> None:
-    networks = {"located": Network(Located, {"x": Input((1, 16, 16, 3))})}
-    one = component_of("located", networks)
+class Moved(nn.Module):
+    """Pictures in a row, normalised behind a convolution in three directions."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.body, self.norm = nn.Conv3d(2, 4, 3, padding=1), nn.BatchNorm3d(4)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.relu(self.norm(self.body(x)))
+
+
+UNKNOWN = {
+    Located: Input((1, 16, 16, 3)),
+    Moved: Input((1, 2, 4, 6, 6)),
+}
+
+
+@pytest.mark.parametrize("module", UNKNOWN)
+def test_operations_that_are_not_known_are_decomposed(tmp_path: Path, module: type[nn.Module]) -> None:
+    networks = {"unknown": Network(module, {"x": UNKNOWN[module]})}
+    one = component_of("unknown", networks)
     assert not to_coreml(one, CoreMLChoices(), {}, samples_of(one, 2, 1, networks), tmp_path)
 
 
