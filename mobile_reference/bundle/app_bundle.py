@@ -30,7 +30,12 @@ def chosen_variant(bundle: Bundle, system: str, name: str | None) -> Variant:
     """
     platform = PLATFORMS[system]
     wanted = name or bundle.manifest.get("choice", {}).get(platform)
-    names = ", ".join(one.name for one in bundle.variants if one.platform == platform) or "none of it"
+    names = ", ".join(one.name for one in bundle.variants if one.platform == platform)
+    if not names:
+        has = ", ".join(one.name for one in bundle.variants)
+        raise UsageError(
+            f"no variant of the bundle runs on {system}, it has {has}; give a bundle with one that does"
+        )
     if wanted is None:
         raise UsageError(f"the manifest chooses no variant for {system}; name one by --variant: {names}")
     variant = bundle.variant(wanted)

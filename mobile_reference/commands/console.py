@@ -150,7 +150,7 @@ def _explain_refusal(error: OSError) -> tuple[str, int]:
     _give_up_output()
     if not _has_working_directory():
         return "the working directory was deleted; change to another one", BAD
-    subject = f"{os.fsdecode(error.filename)}: " if isinstance(error.filename, str | bytes) else ""
+    subject = f"{os.fsdecode(error.filename):.200}: " if isinstance(error.filename, str | bytes) else ""
     advice = next((text for numbers, text in _ADVICE if error.errno in numbers), "see what the system lacks")
     return f"{subject}{error.strerror}; {advice}", BAD
 

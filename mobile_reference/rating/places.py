@@ -77,7 +77,10 @@ class LocalFile:
 
         Hidden ones are left out, and links to folders are not followed.
         """
-        if not self.path.is_dir():
+        try:
+            if not self.path.is_dir():
+                return None
+        except OSError:  # a name that is too long, or a folder that may not be entered: its row says so
             return None
         files = (file for file in self.path.rglob("*") if file.is_file())
         return [LocalFile(file) for file in sorted(files) if not _is_hidden(file.relative_to(self.path))]

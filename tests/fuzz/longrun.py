@@ -31,6 +31,7 @@ WANTED: Mapping[str, int] = {
     "dialogues": 200,
     "kills": 150,
     "surroundings": 1_000,
+    "shards": 3_000,
     "packages": 300,
     "sources": 100,
 }

@@ -17,7 +17,7 @@ from PIL import Image, ImageCms
 
 import tests.mobile_reference.coreml.mil_packages as build
 from tests.benchmarks.tinymodels import tiny_bundle
-from tests.fuzz import dialogues, kills, stub_export
+from tests.fuzz import dialogues, kills, shards, stub_export
 from tests.fuzz.harness import Bounds, attempt
 from tests.fuzz.surroundings import drawn, surround
 
@@ -272,6 +272,23 @@ def _struck(case: Case) -> str:
     return kills.how_it_ended(case.sound, case.work, blow, _WITH_TORCH)
 
 
+def _shards(folder: Path) -> Sequence[Path]:
+    tiny_bundle(folder / "bundle")
+    return shards.sound(folder)
+
+
+def _rated_shard(case: Case) -> Command:
+    rated = ("appraise", "--bundle", case.sound / "bundle", case.alone())
+    # Which of the two forms of rows is decided by the damage itself.
+    return (*rated, "--shards", case.work / "rows") if crc32(case.data) % 4 == 0 else (*rated, "--json")
+
+
+def _make_odd(case: Case) -> None:
+    made = None if _is_sound(case) else shards.odd(case.seed.name, case.data)
+    if made is not None:
+        (case.work / case.seed.name).write_bytes(made)
+
+
 def _bundle(folder: Path) -> Sequence[Path]:
     return [tiny_bundle(folder / "bundle") / "noise.png"]
 
@@ -304,6 +321,7 @@ TARGETS: Mapping[str, Target] = {
     "reports": Target(_reports, _paged_or_compared),
     "dialogues": Target(_dialogues, _asked, enter=lambda _: dialogues.impatient()),
     "kills": Target(_exports, lambda _: (), trial=_struck, loaded=("mien.export.exporter",)),
+    "shards": Target(_shards, _rated_shard, enter=_make_odd, loaded=("pyarrow.parquet",)),
     "surroundings": Target(_bundle, _in_a_place, enter=_surround),
 }
 """Every reader of files from outside, and what is damaged for it."""

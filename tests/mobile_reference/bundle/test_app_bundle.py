@@ -150,6 +150,13 @@ def test_a_folder_that_holds_something_is_left_alone(
     assert [file.name for file in tmp_path.iterdir()] == ["mine.txt"]
 
 
+def test_a_bundle_without_a_variant_for_the_system_says_what_it_has(grader: Path) -> None:
+    opened = open_bundle(grader)
+    android = tuple(one for one in opened.variants if one.platform == "tflite")
+    with pytest.raises(UsageError, match="no variant of the bundle runs on ios, it has tflite-fp32"):
+        chosen_variant(replace(opened, variants=android), "ios", None)
+
+
 def test_the_choice_is_the_default(grader: Path, tmp_path: Path) -> None:
     manifest = json.loads((grader / MANIFEST).read_text()) | {"choice": {"tflite": "tflite-fp16"}}
     opened = replace(open_bundle(grader), manifest=manifest)

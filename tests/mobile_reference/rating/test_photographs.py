@@ -25,6 +25,15 @@ def test_a_folder_stands_for_its_pictures_and_shards(call: Call, tiny: Path, jpe
     assert said.code == 0
 
 
+def test_a_name_that_is_too_long_is_a_row_among_others(call: Call, tiny: Path, jpegs: Jpegs, tmp_path: Path):
+    (tmp_path / "a.jpg").write_bytes(jpegs[0])
+    (tmp_path / "list").write_text(f"{'x' * 300}.jpg\na.jpg\n{'y/' * 3000}b\n")
+    said = call("--from", "list", "--bundle", tiny, "--json")
+    assert (said.code, said.err) == (2, "")
+    assert [row["error"] is None for row in said.records] == [False, True, False]
+    assert all("File name too long" in error for error in said.errors)
+
+
 def test_an_empty_folder_is_a_row(call: Call, tiny: Path, tmp_path: Path):
     (tmp_path / "empty").mkdir()
     said = call("empty", "--bundle", tiny, "--json")
