@@ -243,7 +243,7 @@ def pipeline_inputs(stages: Sequence[Stage]) -> tuple[str, ...]:
 def with_spans(pipeline: Pipeline, samples: Sequence[Sample]) -> Pipeline:
     """Give tensors without a scale the span of their values over samples.
 
-    It is no smaller than a hundredth of the largest value: beside a thousand float32 cannot tell a
+    It is at least a hundredth of the largest value: beside a thousand float32 cannot tell a
     ten-thousandth of less.
 
     Raises:
