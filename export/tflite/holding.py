@@ -21,9 +21,9 @@ from .precision import HALF, REST, Assignment, Choice, Precision
 from .quantise import quantise, seen_by_converted
 from .ranges import Arrays, Method
 
-# Of an output's span, and its correlation with float's: seven tenths of what gates allow int8 that state no
-# limit, since few samples judge.
-_ERROR, _CORRELATION = 0.035, 0.993
+# Of an output's span, and its correlation with float's: half of what gates allow int8 that state no limit,
+# since other inputs err more than those that gave the ranges.
+_ERROR, _CORRELATION = 0.025, 0.995
 # Of the places of an output of whole numbers.
 _CHANGED = 0.05
 
@@ -78,18 +78,14 @@ def _excess(
     samples: Sequence[Arrays],
     downstream: Sequence[Arrays],
 ) -> float:
-    """Return the largest error of any output in units of what is allowed; infinity if it is not a number.
-
-    Half of the samples give the ranges, and the other half judges them: to fit what gave the ranges is easy.
-    """
-    seen, judged = samples[::2], samples[1::2] or samples
-    ranges = seen_by_converted(component, model, assignment, rounded, seen, downstream[::2])
-    ranges = room_for_others(ranges, model.read_bytes(), len(seen))
-    runner = Runner(quantise(model, assignment, ranges, rounded))
-    made = [runner.run([sample[name] for name in component.inputs]) for sample in judged]
+    """Return the largest error of any output in units of what is allowed; infinity if it is not a number."""
+    seen = seen_by_converted(component, model, assignment, rounded, samples, downstream)
+    found = room_for_others(seen, model.read_bytes(), len(samples))
+    runner = Runner(quantise(model, assignment, found, rounded))
+    made = [runner.run([sample[name] for name in component.inputs]) for sample in samples]
     errors = []
     for position, name in enumerate(component.outputs):
-        exact = np.concatenate([sample[name].ravel() for sample in judged])
+        exact = np.concatenate([sample[name].ravel() for sample in samples])
         other = np.concatenate([outputs[position].ravel() for outputs in made])
         far = _error(exact.astype(np.float64), other.astype(np.float64))
         errors.append(min(far, share_changed(exact, other) / _CHANGED))
