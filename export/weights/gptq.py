@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from safetensors.numpy import load_file, save_file
 from torch import Tensor, nn
 
-from mien.calibration.moments import Moments, convolution_moments, dense_convolutions
+from mien.calibration.moments import Moments, convolution_moments, convolutions
 
 from .fold_batch_norm import fold_batch_norm
 
@@ -98,7 +98,7 @@ def scaled(rounded: Rounded, factors: NDArray[np.float32]) -> Rounded:
 
 
 def round_convolutions(net: nn.Module, samples: Sequence[Sequence[Tensor]]) -> Roundings:
-    """Round every dense convolution of ``net``, batch normalisation folded, for ``samples`` of its inputs.
+    """Round every convolution of ``net``, batch normalisation folded, for ``samples`` of its inputs.
 
     The net is not changed.
     """
@@ -108,9 +108,9 @@ def round_convolutions(net: nn.Module, samples: Sequence[Sequence[Tensor]]) -> R
 
 def round_with(folded: nn.Module, moments: Mapping[str, Moments]) -> Roundings:
     """Round the convolutions of a net without batch normalisation that have ``moments``, by name."""
-    convolutions = dense_convolutions(folded)
+    known = convolutions(folded)
     return {
-        name: round_convolution(_numbers(convolutions[name].weight), _bias(convolutions[name]), found)
+        name: round_convolution(_numbers(known[name].weight), _bias(known[name]), *found.groups)
         for name, found in moments.items()
     }
 
