@@ -116,10 +116,15 @@ _SINGLE = (
 # one held-out face erred by 0.75 points. Those of the head and of the student's first stages are few and cost
 # 0.4; depthwise ones (layers.3 of a block, spatial) are few, and their errors cannot cancel.
 _WEIGHTS = r"net\.(student\.stages\.2\.\d+\.layers\.(0|6)|inpainter(?!.*\.spatial))\."
-# Of int8 activations the teacher's, whose linear outputs span ten times what eight bits resolve, cost three
-# quarters of the error, those of the student's first stages and of the refinement's large maps the most of
-# the rest.
-_EIGHT = r"net\.(student\.stages\.2|inpainter\.(coarse\.(down|context|up\.0)|refine\.context))\."
+# The parts that compute in int8 in TFLite too (precision.json). Of int8 activations those of the teacher's
+# first stages, whose linear outputs span ten times what eight bits resolve, cost most, then those of the
+# student's stem and of the refinement's large maps.
+_EIGHT = (
+    r"net\.(teacher\.stages\.4|student\.(stages|taps)|head\.(project|refine)"
+    r"|inpainter\.(coarse\.(down|context|up)|refine\.(context|to_rgb)))\."
+)
+# Six bits cost more than eight: those of the student's last stage and of maps of a sixteenth of the face.
+_PALETTES = r"net\.(student\.stages\.2|inpainter\.(coarse\.(down|context|up\.0)|refine\.context))\."
 # Single numbers and maps of one channel stay float32. A float16 score near 100 has steps of a sixteenth of a
 # point. The square of a heat of 0.007 lies below float16's normal numbers, and a typical face has little
 # more: its score erred by up to 0.1 points. Maps as large as the face do too: where nothing is masked, the
@@ -127,6 +132,8 @@ _EIGHT = r"net\.(student\.stages\.2|inpainter\.(coarse\.(down|context|up\.0)|ref
 _NARROW = 1
 PRECISION = Path(__file__).parent / "precision.json"
 """The precision of every block, found by a search and by trials after it (docs/quantisation.md)."""
+REACH = Path(__file__).parent / "reach.json"
+"""How far tensors reached on everyday and studio faces, whose pictures do not come along."""
 
 
 class Portraits(Inputs):
@@ -232,7 +239,8 @@ def appraisal(checkpoint: Checkpoint) -> Pipeline:
         record=_record(checkpoint),
         agreement=AGREEMENT,
         precision=PRECISION,
-        coreml=CoreMLChoices(_SINGLE, _WEIGHTS, _EIGHT, FACE_SIZE, _NARROW),
+        reach=REACH,
+        coreml=CoreMLChoices(_SINGLE, _WEIGHTS, _EIGHT, _PALETTES, FACE_SIZE, _NARROW),
         refusals=RefusalSpec(
             checkpoint.config.appraisal.region_centre,
             checkpoint.config.appraisal.region_radii,
