@@ -116,11 +116,11 @@ _SINGLE = (
 # one held-out face erred by 0.75 points. Those of the head and of the student's first stages are few and cost
 # 0.4; depthwise ones (layers.3 of a block, spatial) are few, and their errors cannot cancel.
 _WEIGHTS = r"net\.(student\.stages\.2\.\d+\.layers\.(0|6)|inpainter(?!.*\.spatial))\."
-# The parts that compute in int8 in TFLite too (precision.json). Of int8 activations those of the teacher's
-# first stages, whose linear outputs span ten times what eight bits resolve, cost most, then those of the
-# student's stem and of the refinement's large maps.
+# The parts that compute in int8 in TFLite too (precision.json). Left out are the teacher's first stages and
+# the first block of each, whose linear output is what all that follows is added to, the student's stem, and
+# what costs most of the head and of the inpainter: unit features, and the refinement's large maps.
 _EIGHT = (
-    r"net\.(teacher\.stages\.4|student\.(stages|taps)|head\.(project|refine)"
+    r"net\.(teacher\.stages\.[34]\.[12]|student\.(stages|taps)|head\.refine"
     r"|inpainter\.(coarse\.(down|context|up)|refine\.(context|to_rgb)))\."
 )
 # Six bits cost more than eight: those of the student's last stage and of maps of a sixteenth of the face.
