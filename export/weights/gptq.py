@@ -26,6 +26,8 @@ _STEPS = 127
 _DAMPING = 0.01
 # Of the greatest weight of a channel: batch normalisation folded by one program and by another.
 _FOLDING = 1e-3
+# Half of the least float16 number: what a package's float16 weights of a dead channel may be off by.
+_LEAST = 2.0**-25
 
 
 @dataclass(frozen=True)
@@ -72,7 +74,7 @@ def same_weights(flat: NDArray[np.float32], source: NDArray[np.float32]) -> bool
     if source.size != flat.size or len(source) != len(flat):
         return False
     off = np.abs(source.reshape(flat.shape) - flat).max(axis=1)
-    return bool((off <= _FOLDING * np.abs(flat).max(axis=1)).all())
+    return bool((off <= _FOLDING * np.abs(flat).max(axis=1) + _LEAST).all())
 
 
 def scales(flat: NDArray[np.float32], source: NDArray[np.float32]) -> NDArray[np.float32] | None:
