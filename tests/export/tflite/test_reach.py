@@ -24,6 +24,7 @@ from mien.export.tflite.reach import (
     write_reach,
 )
 from mien.models.pipeline import Pipeline
+from mien.models.sources import open_pipeline
 
 from .test_channels import COMPONENT, UNEVEN, net
 from .test_int8_regions import samples_of
@@ -65,6 +66,15 @@ def test_a_file_of_something_else_is_refused(tmp_path: Path, text: str) -> None:
     file.write_text(text)
     with pytest.raises(ExportError, match=r"reach\.json says of no tensor .*; write it with python -m"):
         read_reach(file)
+
+
+def test_what_ships_is_of_the_weights_that_ship() -> None:
+    shipped = open_pipeline()
+    assert not_known(shipped) == ()
+    known = known_reach(shipped)
+    assert known is not None
+    assert known.models.keys() == {"appraisal", "heatmap", "inpaint", "compare"}
+    assert len(known.files) == len(set(known.files)) == 96
 
 
 def test_extents_are_those_of_every_channel_over_all_samples() -> None:
