@@ -58,8 +58,6 @@ GATES = (
     correlation("heatmap", fp32=1e-5, fp16=0.001, int8=0.005),
     iou("mask", fp32=1e-4, fp16=0.01, int8=0.03),
 )
-AGREEMENT = 1.0
-"""Largest difference of scores between a TFLite and a Core ML variant, in points."""
 VIEWS = (ViewSpec("heatmap", OVERLAY), ViewSpec("mask", GREY), ViewSpec("normalised", COLOUR))
 LIMITS = (
     LimitSpec("detector_score", BELOW, note=0.7, refuse=0.62),
@@ -237,7 +235,6 @@ def appraisal(checkpoint: Checkpoint) -> Pipeline:
         views=VIEWS,
         weights=checkpoint_hash(checkpoint),
         record=_record(checkpoint),
-        agreement=AGREEMENT,
         precision=PRECISION,
         reach=REACH,
         coreml=CoreMLChoices(_SINGLE, _WEIGHTS, _EIGHT, _PALETTES, FACE_SIZE, _NARROW),
