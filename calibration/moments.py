@@ -29,6 +29,11 @@ class Moments:
     mean: NDArray[np.float64]
     covariance: NDArray[np.float64]
 
+    @property
+    def groups(self) -> list["Moments"]:
+        """Those of each group of inputs, of moments [groups, n]."""
+        return [Moments(*group) for group in zip(self.mean, self.covariance, strict=True)]
+
 
 @dataclass
 class Sums:
@@ -64,12 +69,13 @@ class Window:
 
 
 def convolution_moments(net: nn.Module, samples: Sequence[Sequence[Tensor]]) -> Mapping[str, Moments]:
-    """Run ``net`` on ``samples`` of its inputs, pixels as float32, and watch its dense convolutions.
+    """Run ``net`` on ``samples`` of its inputs, pixels as float32, and watch its convolutions.
 
     Returns:
-        The moments by the convolution's name in ``net``. One that runs twice a sample has those of both runs.
+        The moments [groups, n] by the convolution's name in ``net``. One that runs twice a sample has those
+        of both runs.
     """
-    watch = _Watch({module.weight.data_ptr(): name for name, module in dense_convolutions(net).items()})
+    watch = _Watch({module.weight.data_ptr(): name for name, module in convolutions(net).items()})
     # Without gradients, and not in inference mode, where PyTorch would not say what a convolution is made of.
     with torch.no_grad(), watch:
         for sample in samples:
@@ -77,13 +83,9 @@ def convolution_moments(net: nn.Module, samples: Sequence[Sequence[Tensor]]) -> 
     return {name: found.moments() for name, found in watch.sums.items()}
 
 
-def dense_convolutions(net: nn.Module) -> dict[str, nn.Conv2d]:
-    """Find the convolutions whose every output sees every input."""
-    return {
-        name: module
-        for name, module in net.named_modules()
-        if isinstance(module, nn.Conv2d) and module.groups == 1
-    }
+def convolutions(net: nn.Module) -> dict[str, nn.Conv2d]:
+    """Find the convolutions: dense, grouped and depthwise."""
+    return {name: module for name, module in net.named_modules() if isinstance(module, nn.Conv2d)}
 
 
 class _Watch(TorchDispatchMode):  # type: ignore[no-untyped-call]
@@ -98,13 +100,14 @@ class _Watch(TorchDispatchMode):  # type: ignore[no-untyped-call]
         self, function: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
     ) -> Any:
         if function is torch.ops.aten.convolution.default:
-            x, weight, _, stride, padding, dilation = args[:6]
+            x, weight, _, stride, padding, dilation, _, _, groups = args
             name = self.names.get(weight.data_ptr())
             if name is not None:
                 rows, columns = padding
                 around = (columns, columns, rows, rows)
                 window = Window(tuple(weight.shape[2:]), tuple(stride), tuple(dilation), around)
-                self.sums.setdefault(name, Sums()).add(seen(x, window))
+                values = seen(x, window)
+                self.sums.setdefault(name, Sums()).add(values.reshape(groups, -1, values.shape[-1]))
         return function(*args, **(kwargs or {}))
 
 

@@ -51,6 +51,7 @@ from .running.work_folder import keep_logs, work_folder
 from .search.precision_search import PRECISION, Budget, find_precision
 from .search.search import Outcome
 from .tflite.precision import stored_assignment, write_assignments
+from .tflite.reach import known_reach, not_known
 from .tflite.samples import save_traces
 from .variants import ASSIGNED, NAMES, TFLITE, TFLITE_DYNAMIC, TFLITE_HALF, VARIANTS, variant_named
 
@@ -151,7 +152,7 @@ def make_bundle(request: ExportRequest, progress: Progress) -> ExportReport:
         failing = not_held(judged, pipeline.spec) + not_left_early(judged)
         pack(folder, work, pipeline, goldens, head, judged)
         watch.lap("packing")
-        warnings = calibration.warnings + read_faults(work) + failing
+        warnings = calibration.warnings + not_known(pipeline) + read_faults(work) + failing
         if known and not lost:
             known.keep_bundle(folder, warnings)
     used = [*ran.used.values(), *tried.used.values()]
@@ -310,10 +311,17 @@ def _joined(tried: Ran, ran: Ran, variant: str, work: Path) -> Ran:
 
 
 def _record(calibration: Calibration, pipeline: Pipeline) -> CalibrationRecord:
-    """Say which inputs gave the ranges: by their values as modules are given them, and by their files."""
-    state = sha256()
+    """Say which inputs gave the ranges: by their values as modules are given them, and by their files.
+
+    Of those that are not there any more the file of what tensors reached on them stands for the values.
+    """
+    state, reach = sha256(), known_reach(pipeline)
     for sample in calibration.samples:
         for name in pipeline.spec.inputs:
             value = to_module(sample.tensors[name], pipeline.spec.tensor(name))
             state.update(np.ascontiguousarray(value.numpy()).tobytes())
-    return CalibrationRecord(len(calibration.samples), state.hexdigest(), calibration.files)
+    if reach is None or pipeline.reach is None:
+        return CalibrationRecord(len(calibration.samples), state.hexdigest(), calibration.files)
+    state.update(pipeline.reach.read_bytes())
+    files = tuple(sorted({*calibration.files, *reach.files}))
+    return CalibrationRecord(len(calibration.samples) + reach.inputs, state.hexdigest(), files)

@@ -165,6 +165,7 @@ def convert_tflite(precision: Path, name: str, source: Source, traces: Path, fol
     from .tflite.precision import ALL_INT8, stored_assignment, unmatched_blocks, write_assignments
     from .tflite.products import KINDS
     from .tflite.ranges import write_ranges
+    from .tflite.reach import reach_of_model, reached
     from .weights.gptq import read_roundings, write_roundings
 
     pipeline, samples = open_pipeline(source), load_samples(traces)
@@ -174,7 +175,8 @@ def convert_tflite(precision: Path, name: str, source: Source, traces: Path, fol
     if not pipeline.net:
         write_roundings(round_graph(one, model.read_bytes(), samples), stored)
     half, eight = (stored_assignment(variant, precision) for variant in ASSIGNED)
-    ready, rounded = made_ready(one, model, eight or ALL_INT8, read_roundings(stored), samples)
+    reach = reach_of_model(pipeline, name)
+    ready, rounded = made_ready(one, model, eight or ALL_INT8, read_roundings(stored), samples, reach)
     downstream = received(pipeline.spec.before(name), samples, folder / _PROPAGATED)
     faults: list[str] = []
     chosen = bool(eight)
@@ -183,6 +185,7 @@ def convert_tflite(precision: Path, name: str, source: Source, traces: Path, fol
         write_assignments({TFLITE_INT8: eight}, folder / "ranges" / f"{name}.precision.json")
     read = tflite.read_by_products(model.read_bytes())
     found = tflite.seen_by_converted(one, ready, eight, rounded, samples, downstream, read)
+    found = reached(found, ready.read_bytes(), reach)
     if not chosen:
         found = room_for_others(found, ready.read_bytes(), len(samples))
     made = {
@@ -192,9 +195,7 @@ def convert_tflite(precision: Path, name: str, source: Source, traces: Path, fol
     }
     write_ranges(tflite.chosen_ranges(ready, eight, found), folder / "ranges" / f"{name}.json")
     faults += tflite.int8_range_warnings(ready, eight, found)
-    # Of a pipeline's net the dense convolutions are rounded.
-    expected = {"CONV_2D"} if pipeline.net else KINDS
-    faults += tflite.left_to_the_nearest(ready, eight, rounded, expected)
+    faults += tflite.left_to_the_nearest(ready, eight, rounded, KINDS)
     whole = pipeline.end_to_end
     if eight and whole and name == whole.name:  # which has every block; the stages have some
         faults += unmatched_blocks(find_blocks(model.read_bytes()), eight)

@@ -161,20 +161,21 @@ class CoreMLChoices:
     By default everything is float16, and all weights of products are eight bits. ``single`` matches paths of
     modules that stay float32 in a float16 package, as well as maps of ``largest_map`` pixels and more a side,
     maps of up to ``narrow`` channels, and tensors of up to as many numbers. ``weights`` matches parameters
-    that have int8 weights in ``coreml-int8w``, ``activations`` those that have palettes, or int8 weights and
-    activations in ``coreml-w8a8``; empty ones match all.
+    that have int8 weights in ``coreml-int8w``, ``activations`` those that have them and read int8 activations
+    in ``coreml-w8a8``, ``palettes`` those that have palettes; empty ones match all.
     """
 
     single: str = "(?!)"
     weights: str = ""
     activations: str = ""
+    palettes: str = ""
     largest_map: int = 1 << 30
     narrow: int = 0
 
     @property
     def by_name(self) -> bool:
         """Tell whether weights are chosen by the names of parameters."""
-        return bool(self.weights or self.activations)
+        return bool(self.weights or self.activations or self.palettes)
 
 
 class Inputs:
@@ -259,6 +260,8 @@ class Pipeline:
         agreement: how far a TFLite and a Core ML variant may be apart by the first gate; none: as far as the
             looser of the two may be from float.
         precision: file of stored precisions by block.
+        reach: file of how far tensors reached on inputs that do not come along, which int8 ranges then hold;
+            ``python -m mien.export.reach`` makes it.
         coreml: what Core ML's parts are.
         refusals: which photographs are not rated; none where every one is.
         known: the contract, where it was found before.
@@ -300,6 +303,7 @@ class Pipeline:
     record: Mapping[str, Any] = field(default_factory=dict)
     agreement: float | None = None
     precision: Path | None = None
+    reach: Path | None = None
     coreml: CoreMLChoices = CoreMLChoices()
     refusals: RefusalSpec | None = None
     known: PipelineSpec | None = None

@@ -148,7 +148,7 @@ def to_palettes(
     if not component.quantise:
         shutil.copytree(source, target)
         return ()
-    names = _weights(source, component, choices.activations)
+    names = _weights(source, component, choices.palettes)
     _save(palette_weights(_loaded(source), names, variant_named(variant).bits or 8), target)
     return _unproven(component, (variant,), samples, folder)
 

@@ -107,12 +107,14 @@ def _subject(
 
 def _watch(source: Source, traces: Path, subject: SearchedModel) -> None:
     from mien.export.tflite.ranges import histograms, write_histograms
+    from mien.export.tflite.reach import reach_of_model, reached
 
-    samples = load_samples(traces)
-    one = component(open_pipeline(source), subject.name)
+    samples, pipeline = load_samples(traces), open_pipeline(source)
+    one = component(pipeline, subject.name)
     made = float_model(one, source, samples, subject.model.parent / "work")
     made.replace(subject.model)
     # The histograms come last: where they are, everything is.
     partial_file = subject.histograms.with_suffix(".partial")
-    write_histograms(histograms(one, subject.model.read_bytes(), samples), partial_file)
+    model, reach = subject.model.read_bytes(), reach_of_model(pipeline, subject.name)
+    write_histograms(reached(histograms(one, model, samples), model, reach), partial_file)
     partial_file.replace(subject.histograms)

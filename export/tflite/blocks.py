@@ -2,7 +2,8 @@
 
 A block is a module of the networks, such as one inverted residual, where the converter named weights after
 modules; elsewhere every operation with weights is a block of its own. An operation without weights belongs to
-the module that makes what it takes in. Else it is a block as well, if LiteRT has an int8 kernel for it and it
+the module that makes what it takes in; a sum that a module's output goes into is a block beside that, for
+errors of eight bits add up along sums. Else it is a block as well, if LiteRT has an int8 kernel for it and it
 takes in what blocks make: so it can stay in int8 between two that do. The others, such as roots and
 divisions, belong to no block and stay float.
 """
@@ -27,6 +28,7 @@ _INSIDE = re.compile(r"/(?:layers|spatial|feature|gate|stem\.\d+)(?:[/_].*)?$|_\
 _STAGE = re.compile(r"((?:stages|refine)\.\d+)/(stages|refine)\.")
 _WEIGHTS = re.compile(r"^(?:/net)?/?(.+?)_(?:transpose_conv_filter|conv_filter|depthwise_filter|fc_weights)$")
 _LARGEST = float(np.finfo(np.float16).max)
+_SUM = "/sum"
 _FOLLOWERS = frozenset(["ADD", "MUL", "LOGISTIC", "RESIZE_BILINEAR", "CONCATENATION"])
 _SUMS = frozenset(["ADD", "MUL", "SUB"])
 FIXED_SCALE = {"LOGISTIC": (1 / 256, -128), "SOFTMAX": (1 / 256, -128), "TANH": (1 / 128, 0)}
@@ -130,6 +132,10 @@ class _Finder:
         """Say which block an operation without weights is of, all of whose inputs blocks make."""
         name = operation_name(self.parsed, operator)
         joins = name not in ("ADD", "MUL") or len(set(computed)) > 1
+        modules = [maker for maker in makers if maker.module]
+        if name == "ADD" and joins and modules:
+            last = max(modules, key=lambda maker: maker.position).name
+            return _Owner(position, last.removesuffix(_SUM) + _SUM, module=True)
         if name in _FOLLOWERS and joins and all(maker.module for maker in makers):
             return _Owner(position, max(makers, key=lambda maker: maker.position).name, module=True)
         # What a file gives loses nothing in float, and the scale of these is fixed whatever they span.

@@ -49,8 +49,7 @@ class _Layer:
 
     def rounded(self) -> Rounded:
         """Round the weights by what was summed up."""
-        one, found = self.uses[0], self.sums.moments()
-        moments = [Moments(*group) for group in zip(found.mean, found.covariance, strict=True)]
+        one, moments = self.uses[0], self.sums.moments().groups
         if one.bias is not None:
             return round_convolution(one.weight.astype(np.float64), one.bias.astype(np.float64), *moments)
         # No bias makes up for the mean, so that it must be kept as everything else that is read.

@@ -63,6 +63,11 @@ class Histogram:
         """Return the same for values that are ``reach`` times as large."""
         return Histogram(self.low * reach, self.high * reach, self.counts)
 
+    def reaching(self, low: float, high: float) -> "Histogram":
+        """Return the same over a range that reaches to ``low`` and ``high`` too; nothing is counted there."""
+        least, greatest = min(self.low, low), max(self.high, high)
+        return _weighted(self.centres, self.counts, least, greatest)
+
     def within(self, low: float, high: float) -> "Histogram":
         """Return the same for values that are cut at ``low`` and ``high``."""
         least, greatest = (min(max(end, low), high) for end in (self.low, self.high))

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from safetensors.numpy import load_file, save_file
 from torch import Tensor, nn
 
-from mien.calibration.moments import Moments, convolution_moments, dense_convolutions
+from mien.calibration.moments import Moments, convolution_moments, convolutions
 
 from .fold_batch_norm import fold_batch_norm
 
@@ -26,6 +26,8 @@ _STEPS = 127
 _DAMPING = 0.01
 # Of the greatest weight of a channel: batch normalisation folded by one program and by another.
 _FOLDING = 1e-3
+# Half of the least float16 number: what a package's float16 weights of a dead channel may be off by.
+_LEAST = 2.0**-25
 
 
 @dataclass(frozen=True)
@@ -72,7 +74,7 @@ def same_weights(flat: NDArray[np.float32], source: NDArray[np.float32]) -> bool
     if source.size != flat.size or len(source) != len(flat):
         return False
     off = np.abs(source.reshape(flat.shape) - flat).max(axis=1)
-    return bool((off <= _FOLDING * np.abs(flat).max(axis=1)).all())
+    return bool((off <= _FOLDING * np.abs(flat).max(axis=1) + _LEAST).all())
 
 
 def scales(flat: NDArray[np.float32], source: NDArray[np.float32]) -> NDArray[np.float32] | None:
@@ -98,7 +100,7 @@ def scaled(rounded: Rounded, factors: NDArray[np.float32]) -> Rounded:
 
 
 def round_convolutions(net: nn.Module, samples: Sequence[Sequence[Tensor]]) -> Roundings:
-    """Round every dense convolution of ``net``, batch normalisation folded, for ``samples`` of its inputs.
+    """Round every convolution of ``net``, batch normalisation folded, for ``samples`` of its inputs.
 
     The net is not changed.
     """
@@ -108,9 +110,9 @@ def round_convolutions(net: nn.Module, samples: Sequence[Sequence[Tensor]]) -> R
 
 def round_with(folded: nn.Module, moments: Mapping[str, Moments]) -> Roundings:
     """Round the convolutions of a net without batch normalisation that have ``moments``, by name."""
-    convolutions = dense_convolutions(folded)
+    known = convolutions(folded)
     return {
-        name: round_convolution(_numbers(convolutions[name].weight), _bias(convolutions[name]), found)
+        name: round_convolution(_numbers(known[name].weight), _bias(known[name]), *found.groups)
         for name, found in moments.items()
     }
 

@@ -79,10 +79,12 @@ CPU = "cpu"
 class _Request(NamedTuple):
     """What is judged by: held-out inputs, the source of the float pipeline, labels; by how many processes.
 
+    Of the held-out inputs one in ``every`` is taken.
     ``layers`` asks for the errors of every layer against ``exact``; ``unit`` is what runs the models.
     """
 
     folder: Path | None
+    every: int
     source: Path | None
     labels: Path | None
     threads: int
@@ -139,6 +141,9 @@ class _Found(NamedTuple):
 @click.option("--variant", "variants", multiple=True, metavar="NAME", help="This one only; may be repeated.")
 @click.option("--held-out", type=_PATH, help="Also judge by the inputs in this folder; needs PyTorch.")
 @click.option(
+    "--every", metavar="N", type=click.IntRange(1), help="With --held-out: every N-th input (default: 1)."
+)
+@click.option(
     "--pipeline",
     type=_PATH,
     help="What BUNDLE was made from: a file of Python, which is executed, .pt2, .onnx or a checkpoint.",
@@ -166,6 +171,7 @@ def verify(
     bundle: Path | None,
     variants: tuple[str, ...],
     held_out: Path | None,
+    every: int | None,
     pipeline: Path | None,
     labels: Path | None,
     layers: Path | None,
@@ -184,10 +190,20 @@ def verify(
     platforms against each other; portraits do it plain and with drawn anomalies. A gate that is a function
     is judged by its --pipeline alone.
     """
+    if every and not held_out:
+        raise UsageError("--every was given without --held-out, which alone heeds it; leave it out")
     whole = open_bundle(bundle or shipped_bundle())
     opened, exact = whole.only(variants), whole.most_exact
     asked = _Request(
-        held_out, pipeline, labels, threads, jobs or usable_cores(), exact, layers is not None, unit
+        held_out,
+        every or 1,
+        pipeline,
+        labels,
+        threads,
+        jobs or usable_cores(),
+        exact,
+        layers is not None,
+        unit,
     )
     if unit != CPU:
         _check_unit(asked, page)
@@ -263,7 +279,7 @@ def _judge(bundle: Bundle, asked: _Request, tell: Tell) -> _Found:
         errors = layer_errors(bundle, asked.exact, tell) if asked.folder or asked.layers else ()
         held_out = HeldOut((), ())
         if asked.folder:
-            first = _judge_held_out(bundle, pipeline, asked, _share(0, asked.jobs), tell)
+            first = _judge_held_out(bundle, pipeline, asked, _share(0, asked), tell)
             held_out = replace(
                 merged([first, *(other.wait() for other in others)]),
                 repeats=tuple(repeats(bundle, tell)),
@@ -291,8 +307,9 @@ def _judge_goldens(
     return on_gpu.verification, on_gpu
 
 
-def _share(first: int, jobs: int) -> slice:
-    return slice(first, None, jobs)
+def _share(first: int, asked: _Request) -> slice:
+    """Return which held-out inputs one of the processes judges by."""
+    return slice(first * asked.every, None, asked.jobs * asked.every)
 
 
 def _other_shares(bundle: Bundle, asked: _Request) -> list[Child[HeldOut]]:
@@ -300,7 +317,7 @@ def _other_shares(bundle: Bundle, asked: _Request) -> list[Child[HeldOut]]:
 
     def judge(first: int, tell: Tell) -> HeldOut:
         pipeline = _opened(bundle, asked.source)
-        return _judge_held_out(bundle, pipeline, asked, _share(first, asked.jobs), lambda _: None)
+        return _judge_held_out(bundle, pipeline, asked, _share(first, asked), lambda _: None)
 
     return [Child(partial(judge, first), _WITH_PYTORCH) for first in range(1, asked.jobs)]
 
@@ -331,13 +348,13 @@ def _judge_held_out(
         )
     for reason in held_out.skipped if share.start == 0 else ():
         say(f"left out {reason}")
-    done = count(1, share.step)
+    done, wanted = count(1, asked.jobs), -(-held_out.count // asked.every)
     # Float sums depend on how many threads add them up.
     with torch_threads(asked.threads):
         return judge_held_out(
             bundle,
             fitting(bundle, held_out.samples(share)),
-            lambda name: progress(f"input {next(done)} of {held_out.count}: {name}"),
+            lambda name: progress(f"input {next(done)} of {wanted}: {name}"),
             pipeline.metrics,
         )
 

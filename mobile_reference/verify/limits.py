@@ -96,7 +96,8 @@ def _gate_figures(
         beside = any(one.tensor == gate.tensor for one in spec.gates_by(MEAN)) and gate.metric == SCALAR
         if not beside:
             yield _figure(name, f"{title}, mean", metric, mean(measures), None)
-        yield _figure(name, f"{title}, p95", metric, _quantile(measures), None)
+        for percent in (95, 99):
+            yield _figure(name, f"{title}, p{percent}", metric, _quantile(measures, percent), None)
         face = likeness[measures.index(worst(measures))].face if worst(measures) in measures else ""
         yield _figure(name, f"{title}, {metric.worst_word}", metric, metric.combine(measures), limit, face)
     elif gate.metric in (MEAN, RANK):
@@ -106,9 +107,9 @@ def _gate_figures(
         yield _figure(name, f"{title}, {metric.worst_word}", metric, worst(measures), None)
 
 
-def _quantile(measures: Sequence[float | None]) -> float | None:
+def _quantile(measures: Sequence[float | None], percent: int) -> float | None:
     judged = [loss for loss in measures if loss is not None]
-    return float(np.quantile(judged, 0.95)) if judged else None
+    return float(np.percentile(judged, percent)) if judged else None
 
 
 def _figure(

@@ -58,8 +58,6 @@ GATES = (
     correlation("heatmap", fp32=1e-5, fp16=0.001, int8=0.005),
     iou("mask", fp32=1e-4, fp16=0.01, int8=0.03),
 )
-AGREEMENT = 1.0
-"""Largest difference of scores between a TFLite and a Core ML variant, in points."""
 VIEWS = (ViewSpec("heatmap", OVERLAY), ViewSpec("mask", GREY), ViewSpec("normalised", COLOUR))
 LIMITS = (
     LimitSpec("detector_score", BELOW, note=0.7, refuse=0.62),
@@ -116,10 +114,15 @@ _SINGLE = (
 # one held-out face erred by 0.75 points. Those of the head and of the student's first stages are few and cost
 # 0.4; depthwise ones (layers.3 of a block, spatial) are few, and their errors cannot cancel.
 _WEIGHTS = r"net\.(student\.stages\.2\.\d+\.layers\.(0|6)|inpainter(?!.*\.spatial))\."
-# Of int8 activations the teacher's, whose linear outputs span ten times what eight bits resolve, cost three
-# quarters of the error, those of the student's first stages and of the refinement's large maps the most of
-# the rest.
-_EIGHT = r"net\.(student\.stages\.2|inpainter\.(coarse\.(down|context|up\.0)|refine\.context))\."
+# The parts that compute in int8 in TFLite too (precision.json). Left out are the teacher's first stages and
+# the first block of each, whose linear output is what all that follows is added to, the student's stem, and
+# what costs most of the head and of the inpainter: unit features, and the refinement's large maps.
+_EIGHT = (
+    r"net\.(teacher\.stages\.[34]\.[12]|student\.(stages|taps)|head\.refine"
+    r"|inpainter\.(coarse\.(down|context|up)|refine\.(context|to_rgb)))\."
+)
+# Six bits cost more than eight: those of the student's last stage and of maps of a sixteenth of the face.
+_PALETTES = r"net\.(student\.stages\.2|inpainter\.(coarse\.(down|context|up\.0)|refine\.context))\."
 # Single numbers and maps of one channel stay float32. A float16 score near 100 has steps of a sixteenth of a
 # point. The square of a heat of 0.007 lies below float16's normal numbers, and a typical face has little
 # more: its score erred by up to 0.1 points. Maps as large as the face do too: where nothing is masked, the
@@ -127,6 +130,8 @@ _EIGHT = r"net\.(student\.stages\.2|inpainter\.(coarse\.(down|context|up\.0)|ref
 _NARROW = 1
 PRECISION = Path(__file__).parent / "precision.json"
 """The precision of every block, found by a search and by trials after it (docs/quantisation.md)."""
+REACH = Path(__file__).parent / "reach.json"
+"""How far tensors reached on everyday and studio faces, whose pictures do not come along."""
 
 
 class Portraits(Inputs):
@@ -230,9 +235,9 @@ def appraisal(checkpoint: Checkpoint) -> Pipeline:
         views=VIEWS,
         weights=checkpoint_hash(checkpoint),
         record=_record(checkpoint),
-        agreement=AGREEMENT,
         precision=PRECISION,
-        coreml=CoreMLChoices(_SINGLE, _WEIGHTS, _EIGHT, FACE_SIZE, _NARROW),
+        reach=REACH,
+        coreml=CoreMLChoices(_SINGLE, _WEIGHTS, _EIGHT, _PALETTES, FACE_SIZE, _NARROW),
         refusals=RefusalSpec(
             checkpoint.config.appraisal.region_centre,
             checkpoint.config.appraisal.region_radii,

@@ -36,7 +36,7 @@ class Dense(nn.Module):
 
 
 def windows(face: np.ndarray, kernel: int, stride: int, before: int, after: int) -> np.ndarray:
-    """List every window of [3, H, W], flat."""
+    """List every window of [C, H, W], flat."""
     padded = np.pad(face, ((0, 0), (before, after), (before, after)))
     rows = range(0, padded.shape[1] - kernel + 1, stride)
     columns = range(0, padded.shape[2] - kernel + 1, stride)
@@ -57,35 +57,46 @@ def windows(face: np.ndarray, kernel: int, stride: int, before: int, after: int)
 def test_moments_are_those_of_all_windows(convolution: nn.Conv2d, cut: tuple[int, int, int, int]) -> None:
     faces = [torch.randint(0, 256, (1, 3, 12, 16), generator=torch.manual_seed(n)) for n in range(2)]
     found = convolution_moments(Twice(convolution), [[face] for face in faces])
-    assert found.keys() == {"dense"}
+    assert found.keys() == {"dense", "depthwise"}
+    (dense,) = found["dense"].groups
     pictures = [face[0].float().numpy() * share for face in faces for share in (1, 0.5)]
     seen = np.concatenate([windows(picture, *cut) for picture in pictures]).astype(np.float64)
-    np.testing.assert_allclose(found["dense"].mean, seen.mean(axis=0))
+    np.testing.assert_allclose(dense.mean, seen.mean(axis=0))
     expected = np.cov(seen, rowvar=False, bias=True)
-    np.testing.assert_allclose(found["dense"].covariance, expected, rtol=1e-9, atol=1e-9 * expected.max())
+    np.testing.assert_allclose(dense.covariance, expected, rtol=1e-9, atol=1e-9 * expected.max())
 
 
 def test_a_dilated_convolution_is_seen_at_its_own_places() -> None:
     convolution = nn.Conv2d(1, 1, 3, dilation=4, bias=False)
     face = torch.rand(1, 1, 12, 12, generator=torch.manual_seed(0))
-    found = convolution_moments(Dense(convolution), [[face]])["dense"]
+    (found,) = convolution_moments(Dense(convolution), [[face]])["dense"].groups
     expected = [
         float(face[0, 0, 4 * y : 4 * y + 4, 4 * x : 4 * x + 4].mean()) for y in range(3) for x in range(3)
     ]
     np.testing.assert_allclose(found.mean, expected, rtol=1e-6)
 
 
+def test_a_depthwise_convolution_is_seen_channel_by_channel() -> None:
+    face = torch.rand(1, 3, 12, 16, generator=torch.manual_seed(0))
+    found = convolution_moments(Twice(nn.Conv2d(3, 4, 1)), [[face]])["depthwise"].groups
+    for channel, moments in enumerate(found):
+        alone = windows(face[0, channel : channel + 1].numpy(), 3, 1, 0, 0).astype(np.float64)
+        np.testing.assert_allclose(moments.mean, alone.mean(axis=0), rtol=1e-6)
+        np.testing.assert_allclose(moments.covariance, np.cov(alone, rowvar=False, bias=True), atol=1e-9)
+    assert len(found) == 3
+
+
 def test_what_a_convolution_reads_beyond_the_border_is_what_it_is_padded_with() -> None:
     zeros, repeated = (nn.Conv2d(1, 1, 3, padding=1, padding_mode=mode) for mode in ("zeros", "reflect"))
     face = torch.ones(1, 1, 8, 8)
-    assert convolution_moments(Dense(repeated), [[face]])["dense"].mean == pytest.approx(np.ones(9))
-    assert convolution_moments(Dense(zeros), [[face]])["dense"].mean[0] < 0.9
+    assert convolution_moments(Dense(repeated), [[face]])["dense"].mean[0] == pytest.approx(np.ones(9))
+    assert convolution_moments(Dense(zeros), [[face]])["dense"].mean[0, 0] < 0.9
 
 
 def test_a_large_map_is_seen_in_all_of_its_columns() -> None:
     # Every column has its own value: seen at an even step, some would never be.
     face = torch.arange(256.0).expand(1, 3, 256, 256)
-    moments = convolution_moments(Twice(nn.Conv2d(3, 4, 1)), [[face]])["dense"]
+    (moments,) = convolution_moments(Twice(nn.Conv2d(3, 4, 1)), [[face]])["dense"].groups
     # Some thousand of 65,536 places are looked at.
     assert moments.mean[0] == pytest.approx(127.5 * 0.75, rel=0.02)
 

@@ -13,19 +13,20 @@ _NO_DATA = 0
 def deduplicate_buffers(model: bytes) -> bytes:
     """Let tensors whose stored bytes are equal read one buffer, and those that nothing reads none.
 
-    Nothing that is computed changes. Type, shape and quantisation stay with each tensor.
+    Buffers that no tensor has are emptied. Nothing that is computed changes. Type, shape and quantisation
+    stay with each tensor.
     """
     parsed = parse(model)
-    stored: set[int] = set()
     first: dict[bytes, int] = {}
     for graph in parsed.subgraphs:
         read = {int(index) for one in graph.operators for index in one.inputs} | set(map(int, graph.outputs))
         for place, tensor in enumerate(graph.tensors):
             data = constant_data(parsed, tensor)
             if data is not None:
-                stored.add(tensor.buffer)
                 tensor.buffer = first.setdefault(bytes(data), tensor.buffer) if place in read else _NO_DATA
     # Emptied, not removed: metadata points at buffers by their number.
-    for number in stored - set(first.values()):
-        parsed.buffers[number].data = None
+    kept = {*first.values(), *(int(one.buffer) for one in parsed.metadata or [])}
+    for number, buffer in enumerate(parsed.buffers):
+        if number not in kept:
+            buffer.data = None
     return serialise(parsed)

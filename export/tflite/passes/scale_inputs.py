@@ -19,6 +19,7 @@ from mien.mobile_reference.tflite.flatbuffer import parse, serialise
 Reaches = Mapping[str, NDArray[np.float64]]
 """The greatest magnitude of every channel, the last axis of a tensor, by the tensor's name."""
 _DENSE = frozenset(["CONV_2D", "FULLY_CONNECTED"])
+_SCALED = "_scaled_input"
 # Channels that differ by less gain less than a MUL costs.
 _UNEVEN = 4.0
 # The most that a channel is scaled up by beside the others: one that hardly ever leaves zero stays small.
@@ -50,6 +51,11 @@ def scale_inputs(model: bytes, reaches: Reaches) -> bytes:
     return serialise(parsed)
 
 
+def scaled_inputs(model: bytes) -> frozenset[str]:
+    """Name the tensors that ``scale_inputs`` made: none reaches further than from -1 to 1."""
+    return frozenset(one.source for one in products(parse(model)) if one.source == one.made + _SCALED)
+
+
 def _is_dense(one: Product) -> bool:
     return one.kind in _DENSE and one.groups == 1
 
@@ -75,7 +81,7 @@ def _multiply_input(parsed: Any, one: Product, factors: NDArray[np.float32]) -> 
     graph, operator = one.graph, one.operator
     source = int(operator.inputs[0])
     kind, name = schema.TensorType.FLOAT32, one.made.encode()
-    scaled = add_tensor(graph, name + b"_scaled_input", kind, graph.tensors[source].shape)
+    scaled = add_tensor(graph, name + _SCALED.encode(), kind, graph.tensors[source].shape)
     constant = add_tensor(graph, name + b"_factors", kind, [len(factors)], add_buffer(parsed, factors))
     step = schema.OperatorT()
     step.opcodeIndex = code_of(parsed, schema.BuiltinOperator.MUL)

@@ -225,3 +225,27 @@ def test_what_does_not_hold_in_int8_stays_float_and_is_named(tmp_path: Path) -> 
     assert found["first"].ranged
     assert found["last"] == HALF
     assert notes == ["last stays float: in int8 it costs the outputs too much"]
+
+
+def residual() -> bytes:
+    """Two modules of one convolution each, the second of which is added to what it reads."""
+    net = Net()
+    x = net.given("x", (1, 6, 6, 4))
+    first = net.convolve(x, "/net/part/a/Conv", drawn(8, 4), drawn(8))
+    second = net.convolve(first, "/net/part/b/Conv", drawn(8, 8, seed=1), drawn(8))
+    total = net.add("ADD", [first, second], net.tensor("total", (1, 6, 6, 8)), schema.AddOptionsT())
+    return net.build(net.convolve(total, "/net/part/c/Conv", drawn(3, 8, seed=2), drawn(3)))
+
+
+def test_a_sum_that_a_module_goes_into_is_a_block_of_its_own(tmp_path: Path) -> None:
+    blocks = {block.name: block for block in find_blocks(residual())}
+    assert list(blocks) == ["part/a", "part/b", "part/b/sum", "part/c"]
+    assert (blocks["part/b/sum"].outputs, blocks["part/b/sum"].weights) == (("total",), 0)
+    whole, _ = quantised(residual(), tmp_path)
+    assert list(operation_names(whole.read_bytes())).count("DEQUANTIZE") == 1
+    apart, _ = quantised(residual(), tmp_path, {**EIGHT, "part/b/sum": WHOLE})
+    (graph,) = parse(apart.read_bytes()).subgraphs
+    kinds = {tensor.name: tensor.type for tensor in graph.tensors}
+    assert kinds[b"total"] == schema.TensorType.FLOAT32
+    read = read_tflite(apart)
+    assert read.integer_macs == read.macs.total()

@@ -72,7 +72,7 @@ def test_the_stages_have_the_blocks_of_the_one_graph(exported: Path, graph: Path
     names_of_stages = ("heatmap", "mask", "inpaint", "compare", "rate")
     stages = [graph.with_name(f"{stage}.tflite") for stage in names_of_stages]
     stored = stored_assignment("tflite-int8", PRECISION)
-    assert names(graph) == stored.keys() - {REST}
+    assert names(graph) == {name for name in stored if not name.endswith("/sum")} - {REST}
     # The kernels that smooth are no modules: they are numbered by model.
     smoothing = {"Conv", "Conv_1", "Conv_2", "Conv_3"}
     assert set().union(*map(names, stages)) - smoothing == names(graph) - smoothing
@@ -270,14 +270,18 @@ def test_what_belongs_to_no_block_stays_as_it_is(exported: Path) -> None:
     assert quantise(mask, stored_assignment("tflite-int8", PRECISION), {}, {}) == mask.read_bytes()
 
 
+# These have dead channels, whose int8 steps are widened by the scale of each run's own input.
+WIDENED = ("stages.3.1/layers/layers.0_", "stages.3.2/layers/layers.0_", "stages.4.2/layers/layers.0_")
+
+
 def test_a_network_that_is_called_twice_is_stored_once(graph: Path) -> None:
-    for variant in ("tflite-fp32", "tflite-fp16", "tflite-int8"):
+    for variant, apart in (("tflite-fp32", ()), ("tflite-fp16", ()), ("tflite-int8", WIDENED)):
         model = graph.parent.with_name(variant) / "appraisal.tflite"
         # The biases of int8 follow the scale of each run's own input.
         found = weights(model.read_bytes(), "_filter")
         twice = [name for name in found if "/teacher/" in name and "_1/Conv" in name]
         assert len(twice) > 30
-        for name in twice:
+        for name in (one for one in twice if not any(part in one for part in apart)):
             assert found[name][1] == found[name.replace("_1/Conv", "/Conv")][1], name
 
 

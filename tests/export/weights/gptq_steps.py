@@ -19,7 +19,7 @@ from rich.console import Console
 from rich.table import Table
 from torch import Tensor, nn
 
-from mien.calibration.moments import Moments, convolution_moments, dense_convolutions
+from mien.calibration.moments import Moments, convolution_moments, convolutions
 from mien.export.weights.fold_batch_norm import fold_batch_norm
 from mien.export.weights.gptq import Roundings, round_with
 from mien.models.appraisal.calibration_faces import gather
@@ -43,9 +43,9 @@ def scores(net: nn.Module, faces: list[Tensor]) -> NDArray[np.float64]:
 
 def round_in_place(module: nn.Module, roundings: Roundings) -> None:
     """Give the convolutions of ``module``, batch normalisation folded, that it has their rounded weights."""
-    convolutions = dense_convolutions(module)
-    for name in convolutions.keys() & roundings.keys():
-        convolution, rounded = convolutions[name], roundings[name]
+    known = convolutions(module)
+    for name in known.keys() & roundings.keys():
+        convolution, rounded = known[name], roundings[name]
         convolution.weight = nn.Parameter(torch.from_numpy(rounded.weight), requires_grad=False)
         convolution.bias = nn.Parameter(torch.from_numpy(rounded.bias), requires_grad=False)
 
@@ -58,6 +58,7 @@ def main(portraits: Path) -> None:
     faces = [torch.from_numpy(one.tensors["face"]).permute(0, 3, 1, 2).contiguous() for one in traces]
     net = fold_batch_norm(checkpoint.appraisal, [faces[0].float()])
     exact = scores(net, faces)
+    dense = {name for name, module in convolutions(net).items() if module.groups == 1}
     moments = convolution_moments(net, [[face] for face in faces])
     table = Table(title=f"score error over {len(faces)} faces, mean / worst, points")
     for heading in ("int8 weights of", *STEPS):
@@ -66,7 +67,11 @@ def main(portraits: Path) -> None:
         row = []
         for step in STEPS.values():
             rounded = copy.deepcopy(net)
-            chosen = {name: step(found) for name, found in moments.items() if name.startswith(part)}
+            chosen = {
+                name: step(found)
+                for name, found in moments.items()
+                if name in dense and name.startswith(part)
+            }
             round_in_place(rounded, round_with(net, chosen))
             errors = np.abs(scores(rounded, faces) - exact)
             row.append(f"{errors.mean():.3f} / {errors.max():.3f}")

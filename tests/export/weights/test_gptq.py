@@ -13,7 +13,13 @@ from safetensors.numpy import save_file
 
 from mien.calibration.moments import Moments
 from mien.export.plan import ROUNDINGS, round_weights
-from mien.export.weights.gptq import Rounded, read_roundings, round_convolution, write_roundings
+from mien.export.weights.gptq import (
+    Rounded,
+    read_roundings,
+    round_convolution,
+    same_weights,
+    write_roundings,
+)
 from mien.models.appraisal.checkpoint import REFERENCE
 from mien.models.sources import open_pipeline
 
@@ -110,3 +116,12 @@ def test_roundings_do_not_depend_on_the_number_of_threads(exported: Path, tmp_pa
         made.append((traces / ROUNDINGS).read_bytes())
     torch.set_num_threads(before)
     assert made[0] == made[1]
+
+
+def test_weights_of_a_dead_channel_are_known_after_float16() -> None:
+    weights = drawn(0, 4, 12)[0].astype(np.float32)
+    weights[2] *= 3e-6  # below float16's normal numbers, whose steps are coarser than a thousandth there
+    halved = weights.astype(np.float16).astype(np.float32).reshape(4, -1)
+    assert same_weights(halved, weights)
+    halved[1, 0] *= 1.01
+    assert not same_weights(halved, weights)

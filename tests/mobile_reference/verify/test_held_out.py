@@ -112,9 +112,9 @@ def test_shares_put_together_are_what_one_process_finds(fake: Any, stand_in: Any
         assert np.array_equal(one.worst, other.worst)
 
 
-def asked_of(bundle: Bundle, folder: Path, jobs: int) -> cli._Request:
+def asked_of(bundle: Bundle, folder: Path, jobs: int, every: int = 1) -> cli._Request:
     """Return a request for held-out inputs by some processes."""
-    return cli._Request(folder, None, None, 1, jobs, bundle.most_exact, layers=False, unit=cli.CPU)
+    return cli._Request(folder, every, None, None, 1, jobs, bundle.most_exact, layers=False, unit=cli.CPU)
 
 
 def test_two_processes_judge_as_one_does(fake: Any, stand_in: Any, monkeypatch: pytest.MonkeyPatch):
@@ -133,6 +133,28 @@ def test_two_processes_judge_as_one_does(fake: Any, stand_in: Any, monkeypatch: 
     shown = [[line for line in lines if line.startswith("input")] for lines in told]
     assert [len(lines) for lines in shown] == [5, 3]
     assert shown[1][1] == "input 3 of 5: face-2"
+
+
+@pytest.mark.parametrize("jobs", [1, 2])
+def test_one_in_so_many_inputs_is_judged(
+    fake: Any, stand_in: Any, monkeypatch: pytest.MonkeyPatch, jobs: int
+):
+    stand_in(faithful)
+    given = faces(8)
+    held_out = Mock(files=(), skipped=(), count=8, samples=lambda share: given[share])
+    pipeline = Mock(inputs=Mock(held_out=lambda pipeline, folder: held_out), metrics=METRICS)
+    monkeypatch.setattr(cli, "_opened", lambda bundle, source: pipeline)
+    monkeypatch.setattr(cli, "layer_errors", lambda bundle, exact, progress: ())
+    monkeypatch.setattr(cli, "repeats", lambda bundle, progress: ())
+    bundle, told = open_bundle(fake.path), list[str]()
+    found = cli._judge(bundle, asked_of(bundle, Path("photographs"), jobs, every=3), told.append)
+    assert found.held_out.faces == 3
+    assert "input 1 of 3: face-0" in told
+
+
+def test_every_without_held_out_inputs_is_refused(fake: Any):
+    with pytest.raises(UsageError, match="--every was given without --held-out"):
+        cli.verify.main([str(fake.path), "--every", "2"], standalone_mode=False)
 
 
 def test_a_share_that_fails_ends_all(fake: Any, stand_in: Any, monkeypatch: pytest.MonkeyPatch):

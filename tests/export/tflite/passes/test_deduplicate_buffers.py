@@ -4,13 +4,16 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from ai_edge_litert import schema_py_generated as schema
 
+from mien.export.tflite.edit import add_buffer
 from mien.export.tflite.interpreter import Runner
 from mien.export.tflite.passes.deduplicate_buffers import deduplicate_buffers
 from mien.export.tflite.quantise import quantise
 from mien.mobile_reference.bundle.reader import open_bundle
-from mien.mobile_reference.tflite.flatbuffer import constant_data, parse
+from mien.mobile_reference.tflite.flatbuffer import constant_data, parse, serialise
 from tests.export.small_models import Twice, converted, nhwc_input
+from tests.export.tflite.test_int8_regions import Net, drawn
 
 VARIANTS = ("tflite-fp32", "tflite-fp16", "tflite-int8")
 
@@ -37,6 +40,20 @@ def test_a_part_used_twice_is_stored_once(twice: bytes) -> None:
     assert len(after) < 0.6 * len(before)
     for one, other in zip(Runner(before).run([nhwc_input()]), Runner(after).run([nhwc_input()]), strict=True):
         np.testing.assert_array_equal(one, other)
+
+
+def test_what_no_tensor_has_is_not_stored() -> None:
+    build = Net()
+    before = build.build(build.convolve(build.given("x", (1, 6, 6, 4)), "y", drawn(8, 4), drawn(8)))
+    parsed = parse(before)
+    add_buffer(parsed, np.ones(5000, np.float32))
+    described = schema.MetadataT()
+    described.name, described.buffer = b"described", add_buffer(parsed, np.full(40, 7, np.uint8))
+    parsed.metadata = [*(parsed.metadata or []), described]
+    after = parse(deduplicate_buffers(serialise(parsed)))
+    stored = [bytes(buffer.data) for buffer in after.buffers if buffer.data is not None]
+    assert sum(map(len, stored)) < 5000
+    assert bytes([7] * 40) in stored
 
 
 def test_a_second_pass_changes_nothing(twice: bytes) -> None:
