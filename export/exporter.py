@@ -4,7 +4,6 @@ import os
 import shutil
 import time
 from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from hashlib import sha256
 from pathlib import Path
@@ -16,6 +15,7 @@ from mien.mobile_reference.bundle.app_bundle import BUNDLE
 from mien.mobile_reference.bundle.reader import open_bundle
 from mien.mobile_reference.files import default_cache
 from mien.mobile_reference.output.folder import OutputFolder
+from mien.mobile_reference.run.threads import side_by_side, usable_cores
 from mien.models.onnx_module import OnnxModule
 from mien.models.pipeline import Calibration, Gathered, Golden, Pipeline, Sample, to_module
 from mien.models.sources import Source, as_origin, open_pipeline
@@ -238,14 +238,9 @@ def _judged(
     broken = broken_promises(work, pipeline.spec, request.variants)
     write_faults(sorted(broken.values()), work / FAULTS / "variants.json")
     made = [name for name in request.variants if variant_named(name).bits is None and name not in broken]
-    pool = ThreadPoolExecutor(os.cpu_count())
-    try:
-        return list(
-            pool.map(lambda variant: judge(work, variant, pipeline.spec, samples, pipeline.metrics), made)
-        )
-    finally:
-        # An interrupt does not wait for a judgement.
-        pool.shutdown(wait=False, cancel_futures=True)
+    return side_by_side(
+        lambda variant: judge(work, variant, pipeline.spec, samples, pipeline.metrics), made, usable_cores()
+    )
 
 
 def _as_verified(

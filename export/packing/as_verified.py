@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from mien.mobile_reference.bundle.reader import Bundle
 from mien.mobile_reference.metrics import Metric
+from mien.mobile_reference.run.threads import usable_cores
 from mien.mobile_reference.verify.stages import PAIR, StageResult, Verification, verify
 from mien.mobile_reference.verify.stages_tables import failure_line
 from mien.mobile_reference.verify.weights import WeightsResult
@@ -18,7 +19,7 @@ def unfit(bundle: Bundle, metrics: Mapping[str, Metric]) -> dict[str, tuple[str,
 
     Of two variants that are too far apart the looser one is named, unless one of them is named already.
     """
-    found = verify(bundle, lambda _: None, metrics=metrics)
+    found = verify(bundle, lambda _: None, metrics=metrics, jobs=usable_cores())
     told: dict[str, tuple[str, ...]] = {}
     for name, reason in _failing(found):
         told[name] = (*told.get(name, ()), reason)

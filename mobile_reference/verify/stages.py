@@ -8,12 +8,13 @@ the pipeline with the float32 variant, which has the tightest limits of its own.
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from itertools import product
+from itertools import chain, product
+from threading import Lock
 from typing import Any
 
 from numpy.typing import NDArray
 
-from mien.mobile_reference.bundle.reader import Bundle, Golden
+from mien.mobile_reference.bundle.reader import Bundle, Golden, Variant
 from mien.mobile_reference.contract import LIKE_FP16, PSNR, GateSpec, PipelineSpec, StageSpec, TensorSpec
 from mien.mobile_reference.errors import BundleError
 from mien.mobile_reference.metrics import (
@@ -28,6 +29,7 @@ from mien.mobile_reference.metrics import (
 )
 from mien.mobile_reference.run.models import COREML, TFLITE
 from mien.mobile_reference.run.runner import BundleRunner, Load
+from mien.mobile_reference.run.threads import side_by_side
 from mien.mobile_reference.tflite.half import arithmetic
 
 from .weights import WeightsResult, weight_results
@@ -213,20 +215,30 @@ def verify(
     threads: int = 1,
     metrics: Mapping[str, Metric] = METRICS,
     load: Load | None = None,
+    jobs: int = 1,
 ) -> Verification:
     """Judge every variant by every gate, and the weights of float16 variants by those of float32.
 
     ``metrics`` judge; a gate whose metric is not among them, as a function of the user's, is not judged.
     The most exact variant finishes what others begin, on the CPU; ``load`` says what runs those.
+    ``jobs`` variants are judged at a time, and ``progress`` is told of one comparison at a time.
 
     Raises:
         BundleError: every gate holds, but a bit changes where stages are left out, against the manifest.
     """
-    found: dict[tuple[str, str], list[Deviation]] = {}
-    for variant in bundle.variants:
+    telling = Lock()
+
+    def judged(variant: Variant) -> list[Deviation]:
+        made = []
         for deviation in deviations(bundle, variant.name, threads, metrics, load):
-            found.setdefault((variant.name, deviation.stage), []).append(deviation)
-            progress(deviation)
+            made.append(deviation)
+            with telling:
+                progress(deviation)
+        return made
+
+    found: dict[tuple[str, str], list[Deviation]] = {}
+    for deviation in chain.from_iterable(side_by_side(judged, bundle.variants, jobs)):
+        found.setdefault((deviation.variant, deviation.stage), []).append(deviation)
     results = [result for group in found.values() for result in _results(bundle.spec, group, metrics)]
     served = bundle.spec.whole.name if bundle.spec.whole else CASCADE
     rated = {variant: group for (variant, stage), group in found.items() if stage == served}
