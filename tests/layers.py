@@ -123,7 +123,13 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         file = item.path.relative_to(TESTS).as_posix()
         item.add_marker(pytest.mark.xdist_group(layer if layer == "device" else file))
     if "PYTEST_XDIST_WORKER" in os.environ:
-        items.sort(key=lambda item: LONGEST_FIRST.index(layer_of(item.nodeid) or LONGEST_FIRST[-1]))
+        # While one worker exports the bundle that many tests need, the others do what needs none.
+        needing = {item.path for item in items if "exported" in getattr(item, "fixturenames", ())}
+        items.sort(key=lambda item: (_place(item), item.path in needing))
+
+
+def _place(item: pytest.Item) -> int:
+    return LONGEST_FIRST.index(layer_of(item.nodeid) or LONGEST_FIRST[-1])
 
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)
