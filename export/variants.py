@@ -53,7 +53,7 @@ VARIANTS: tuple[VariantSpec, ...] = (
     VariantSpec("coreml-fp16", "iOS16", 0.1),
     VariantSpec("coreml-int8w", "iOS16", 0.5),
     # The first system whose ML Programs have int8 activations.
-    VariantSpec(COREML_INT8, "iOS17", 2.0),
+    VariantSpec(COREML_INT8, "iOS17", 1.0),
     VariantSpec("coreml-pal6", "iOS16", 0.5, bits=6),
     VariantSpec("coreml-pal4", "iOS16", 0.5, bits=4),
 )

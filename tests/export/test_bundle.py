@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from mien.export.tflite.reach import read_reach
 from mien.mobile_reference.bundle.reader import Bundle, manifest_schema, open_bundle, sha256
 from mien.mobile_reference.front.photograph import read_photograph
 from mien.mobile_reference.run.child import Limits, in_child
@@ -16,6 +17,7 @@ from mien.mobile_reference.tflite.gpu import GPUModel, Placement
 from mien.mobile_reference.verify.on_gpu import UNITS
 from mien.mobile_reference.verify.stages import deviations, verify
 from mien.models.appraisal.appraiser import open_checkpoint
+from mien.models.appraisal.pipeline import REACH
 from tests.commands import run_mien
 from tests.export.components import with_larger_constant
 from tests.vulkan import with_swiftshader
@@ -51,9 +53,11 @@ def test_manifest_fits_its_schema_and_states_its_origin(bundle: Bundle) -> None:
     provenance = bundle.manifest["provenance"]
     assert len(provenance["checkpoint"]) == len(provenance["calibration"]["sha256"]) == 64
     assert {"torch", "onnx2tf", "ai-edge-quantizer", "coremltools"} <= provenance["versions"].keys()
-    # Twelve portraits, each as it is and with three drawn anomalies.
-    assert provenance["calibration"]["inputs"] == 48
-    assert len(provenance["calibration"]["images"]) == 12
+    # Twelve portraits, each as it is and with three drawn anomalies; and those whose ranges are stored.
+    reach = read_reach(REACH)
+    assert provenance["calibration"]["inputs"] == 48 + reach.inputs
+    assert len(provenance["calibration"]["images"]) == 12 + len(reach.files)
+    assert set(reach.files) < set(provenance["calibration"]["images"])
 
 
 def test_one_graph_models_are_small_enough_for_an_app(bundle: Bundle) -> None:
