@@ -41,8 +41,6 @@ MOST_CALIBRATION = 128
 """Of more inputs so many are taken, evenly: each keeps the tensors of every stage."""
 _MOST_GOLDEN = 8
 _PICTURES = "or pictures to an export with --front resize:HxW --mean ... --std ..., "
-# Of the largest value: a ten-thousandth of it, which gates allow float32, is eight of its steps there.
-_GRAIN = 0.01
 _LARGEST = 1 << 30
 """Bytes that one ``.npz`` file unpacks to, at most."""
 
@@ -243,11 +241,8 @@ def pipeline_inputs(stages: Sequence[Stage]) -> tuple[str, ...]:
 def with_spans(pipeline: Pipeline, samples: Sequence[Sample]) -> Pipeline:
     """Give tensors without a scale the span of their values over samples.
 
-    It is at least a hundredth of the largest value: beside a thousand float32 cannot tell a
-    ten-thousandth of less.
-
     Raises:
-        PipelineError: a tensor that is gated is 0 in all of them, so no error could be judged by it.
+        PipelineError: a tensor that is gated has one value in all of them, so no error could be judged by it.
     """
     gated = {gate.tensor for gate in pipeline.spec.gates}
     scale = dict(pipeline.scale)
@@ -255,11 +250,10 @@ def with_spans(pipeline: Pipeline, samples: Sequence[Sample]) -> Pipeline:
         if tensor.name in scale:
             continue
         values = [sample.tensors[tensor.name] for sample in samples]
-        least, most = min(float(v.min()) for v in values), max(float(v.max()) for v in values)
-        span = max(most - least, _GRAIN * max(abs(least), abs(most)))
+        span = max(float(v.max()) for v in values) - min(float(v.min()) for v in values)
         if not span and tensor.name in gated:
             raise PipelineError(
-                f"{tensor.name} is 0 for all {len(samples)} calibration inputs, so its errors "
+                f"{tensor.name} has the same value for all {len(samples)} calibration inputs, so its errors "
                 f"have no scale; give more inputs, or Pipeline(scale={{'{tensor.name}': ...}})"
             )
         scale[tensor.name] = span or 1.0

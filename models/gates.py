@@ -161,17 +161,13 @@ def default_gates(outputs: Sequence[TensorSpec]) -> tuple[GateSpec, ...]:
 
     The largest error over span is at most 1e-4 / 1e-2 / 5e-2 in float32 / float16 / int8, and the correlation
     of a tensor of several values at least 0.9999 / 0.999 / 0.99. Of several whole numbers, such as the class
-    of every pixel, the correlation alone is asked for, at least 0.999 / 0.99 / 0.95: how far two classes are
-    apart says nothing, and where two are as likely as each other the last bit decides.
+    of every pixel, the correlation alone is asked for: how far two classes are apart says nothing.
     """
     maps = [tensor for tensor in outputs if math.prod(tensor.shape) > 1]
     classes = [tensor for tensor in maps if tensor.dtype != "float32"]
     distances = [tensor for tensor in outputs if tensor not in classes]
     gates = [relative(tensor.name, fp32=1e-4, fp16=1e-2, int8=5e-2) for tensor in distances]
-    gates += [
-        correlation(tensor.name, fp32=1e-4, fp16=1e-3, int8=1e-2) for tensor in maps if tensor not in classes
-    ]
-    return (*gates, *(correlation(tensor.name, fp32=1e-3, fp16=1e-2, int8=5e-2) for tensor in classes))
+    return (*gates, *(correlation(tensor.name, fp32=1e-4, fp16=1e-3, int8=1e-2) for tensor in maps))
 
 
 def data_of(gates: Sequence[Gate]) -> tuple[GateSpec, ...]:
