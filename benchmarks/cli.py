@@ -33,7 +33,7 @@ from .estimates.evidence import claim_goals
 from .estimates.fit import fit_all
 from .phone.adb import choose_device, find_adb
 from .phone.phone import probe
-from .phone.runner_kit import open_kit
+from .phone.phone_runner import open_phone_runner
 from .phone.session import MODES, Session
 from .pipeline import Given, first_given, timed_variants
 from .reporting.tables import print_changes, print_estimates, print_profile, print_results
@@ -389,7 +389,7 @@ def _android_targets(options: Options, progress: Progress) -> list[Target]:
     session = Session(adb, phone, MODES[options["mode"]], progress)
     if program := options["benchmark_model"]:
         return [BenchmarkModelTarget(session, program, options["unit"])]
-    return [AndroidTarget(session, open_kit(cache, phone.abi))]
+    return [AndroidTarget(session, open_phone_runner(cache, phone.abi))]
 
 
 _TARGETS: dict[str, Callable[[Options, Progress], list[Target]]] = {

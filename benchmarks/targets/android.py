@@ -1,4 +1,4 @@
-"""The target ``android``: a phone, through adb and the runner kit, every block a process of its own."""
+"""The target ``android``: a phone, through adb and the phone runner, every block a process of its own."""
 
 import math
 import statistics
@@ -15,7 +15,7 @@ from PIL import Image
 
 from mien.benchmarks.errors import DeviceError
 from mien.benchmarks.model_names import check_names
-from mien.benchmarks.phone.runner_kit import LITERT, Kit
+from mien.benchmarks.phone.phone_runner import LITERT, PhoneRunner
 from mien.benchmarks.phone.session import FOLDER, Measured, PhoneCommand, Session, thermal_notes
 from mien.benchmarks.pipeline import Given, differences, judged_limits, models_behind
 from mien.benchmarks.programs import Answer
@@ -48,7 +48,7 @@ _PNG_DEPTH = 24
 """Where a PNG file says how many bits its values have (PNG, third edition, 11.2.1)."""
 _MOST_PIXELS = 50_000_000
 """What ``runner/decode.c`` reads; the reference runner decodes larger pictures at a reduced size."""
-_KIT, _INPUT = "kit", "input"
+_RUNNER, _INPUT = "runner", "input"
 # Fields of the rule by which the runner finds and frames a face, beside the template.
 _RULE = ("size", "detector_size", "score", "overlap", "second_look", "smallest", "sure")
 
@@ -56,9 +56,9 @@ _RULE = ("size", "detector_size", "score", "overlap", "second_look", "smallest",
 class AndroidTarget:
     """Measures on one phone's processor, from the encoded photograph, or tensors, to the outputs."""
 
-    def __init__(self, session: Session, kit: Kit) -> None:
+    def __init__(self, session: Session, runner: PhoneRunner) -> None:
         self._session = session
-        self._kit = kit
+        self._runner = runner
 
     def probe(self) -> Device:
         """Describe the phone."""
@@ -83,12 +83,12 @@ class AndroidTarget:
             check_names(variant, tried)
             names = dict.fromkeys(model.name for model in (*models, *tried))
             files = {
-                _KIT: [self._kit.folder / file for file in self._kit.hashes],
+                _RUNNER: [self._runner.folder / file for file in self._runner.hashes],
                 spec.variant: [variant.files[name] for name in names],
                 _INPUT: list(_input_files(spec.given, Path(name))),
             }
-            loader, *_, runner = self._kit.command
-            self._session.install(spec.variant, files, [f"{_KIT}/{loader}", f"{_KIT}/{runner}"])
+            loader, *_, runner = self._runner.command
+            self._session.install(spec.variant, files, [f"{_RUNNER}/{loader}", f"{_RUNNER}/{runner}"])
             job = self._job(spec, full_path(spec.bundle.spec, f"../{spec.variant}", variant))
             measured = self._session.measure([job] * spec.blocks, partial(self._read, spec, steps_of(spec)))
             result = self._result(spec, measured)
@@ -122,8 +122,8 @@ class AndroidTarget:
         return replace(result, parity=(*result.parity, *parity), notes=(*result.notes, note))
 
     def _job(self, spec: BenchSpec, models: Iterable[str]) -> PhoneCommand:
-        words = [*self._kit.command, *self._settings(spec, models)]
-        return PhoneCommand(spec.variant, f"{FOLDER}/{_KIT}", words)
+        words = [*self._runner.command, *self._settings(spec, models)]
+        return PhoneCommand(spec.variant, f"{FOLDER}/{_RUNNER}", words)
 
     def _result(self, spec: BenchSpec, measured: Measured[dict[str, Any]]) -> Result:
         answers = measured.answers
@@ -186,7 +186,7 @@ class AndroidTarget:
             raise DeviceError(f"the runner saw pages of {result['page_size']} bytes; report this phone")
         if len(result["steps"]) != len(steps):
             raise DeviceError(
-                f"{job.name}: the phone timed {len(result['steps'])} steps; set the kit up again"
+                f"{job.name}: the phone timed {len(result['steps'])} steps; set the phone runner up again"
             )
         given, pipeline = spec.given.golden, spec.bundle.spec
         tensors = {

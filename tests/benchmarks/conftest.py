@@ -15,7 +15,7 @@ def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Where the kit and the double's system lie; MIEN_TEST_CACHE names a folder that outlives the tests."""
+    """Where runner and system of the double lie; MIEN_TEST_CACHE names a folder that outlives the tests."""
     kept = os.environ.get("MIEN_TEST_CACHE")
     return Path(kept) if kept else tmp_path_factory.mktemp("android-cache")
 

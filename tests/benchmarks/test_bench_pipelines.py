@@ -12,7 +12,7 @@ from mien.benchmarks.apps import apple_package
 from mien.benchmarks.model_names import check_names
 from mien.benchmarks.phone.adb import Adb
 from mien.benchmarks.phone.phone import Phone
-from mien.benchmarks.phone.runner_kit import Kit
+from mien.benchmarks.phone.phone_runner import PhoneRunner
 from mien.benchmarks.phone.session import MODES, Session
 from mien.benchmarks.pipeline import first_given, judged_limits, unit_of
 from mien.benchmarks.results.records import BenchSpec, Device, read_report
@@ -171,7 +171,7 @@ def phone_words(opened: Bundle, variant: str) -> list[str]:
         Adb("adb", "none"), Phone(device, "arm64-v8a", 4096, ()), MODES["quick"], lambda _: None
     )
     models = full_path(opened.spec, f"../{variant}", opened.variant(variant))
-    return list(AndroidTarget(session, Kit(Path(), "arm64-v8a", {}))._settings(spec, models))
+    return list(AndroidTarget(session, PhoneRunner(Path(), "arm64-v8a", {}))._settings(spec, models))
 
 
 def test_the_runner_on_phones_is_told_the_contracts_names(mine: Path) -> None:

@@ -1,5 +1,5 @@
 /* From pixels to the aligned face, by the rule of the manifest. */
-#include "kit.h"
+#include "common.h"
 
 #include <math.h>
 #include <stdlib.h>

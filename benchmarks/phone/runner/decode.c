@@ -1,5 +1,5 @@
 /* Encoded photographs to pixels, by libjpeg-turbo and libpng. */
-#include "kit.h"
+#include "common.h"
 
 #include <stdlib.h>
 

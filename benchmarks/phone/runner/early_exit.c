@@ -1,5 +1,5 @@
 /* Stages that need not run: what their outputs are is known where a tensor before them is all zero. */
-#include "kit.h"
+#include "common.h"
 
 #include <string.h>
 
@@ -12,7 +12,7 @@ static const struct {
 Kind kind_named(const char *name) {
   for (size_t n = 0; n < sizeof kinds / sizeof *kinds; n++)
     if (!strcmp(kinds[n].name, name)) return kinds[n].kind;
-  die("%s is no type of a tensor; set the kit up again", name);
+  die("%s is no type of a tensor; set the phone runner up again", name);
 }
 
 /* What is not a number is not zero; a zero of either sign is. */

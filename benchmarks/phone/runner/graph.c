@@ -1,12 +1,12 @@
 /* One model in LiteRT, on the processor (XNNPACK). */
-#include "kit.h"
+#include "common.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 /* The few calls that are used, as LiteRT 2.3.0 has them; releases differ in some of them, so the
- * kit is built with this release alone (see runner_kit.py). Every call answers 0 when it went well. */
+ * runner is built with this release alone (see phone_runner.py). Every call answers 0 when it went well. */
 typedef void *Handle;
 int LiteRtCreateEnvironment(int, const void *, Handle *);
 int LiteRtCreateModelFromFile(Handle, const char *, Handle *);

@@ -2,7 +2,7 @@
 #ifndef MIEN_QUALITY_H
 #define MIEN_QUALITY_H
 
-#include "kit.h"
+#include "common.h"
 
 enum { KEYPOINTS = 6 };
 

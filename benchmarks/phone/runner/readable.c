@@ -1,6 +1,6 @@
 /* Which photographs the decoders read as the reference runner does. They know neither orientation nor transparency
  * nor colour profiles, apply a PNG's gAMA, and take 16 bits for linear light: such a file is refused. */
-#include "kit.h"
+#include "common.h"
 
 #include <string.h>
 

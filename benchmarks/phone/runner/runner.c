@@ -2,7 +2,7 @@
  * JSON with every time, in ms, of every run, and the tensors that are asked for. ``limit`` seconds after
  * its start the program ends itself, so that nothing goes on running when the cable is pulled. */
 #define _GNU_SOURCE
-#include "kit.h"
+#include "common.h"
 
 #include <sched.h>
 #include <stdio.h>
@@ -60,7 +60,7 @@ static void append(Names *names, const char *name) { names->all[names->count++] 
 static Names names_for(int count) { return (Names){allocate(sizeof(char *) * count), 0}; }
 
 static Model *last_model(const char *key) {
-  if (!settings.models_count) die("%s= stands before any model=; set the kit up again", key);
+  if (!settings.models_count) die("%s= stands before any model=; set the phone runner up again", key);
   return &settings.models[settings.models_count - 1];
 }
 
@@ -72,7 +72,7 @@ static Model *new_model(const char *file, int words) {
 
 static Fill *last_fill(const char *key) {
   Model *model = last_model(key);
-  if (!model->fills_count) die("%s= stands before any fill=; set the kit up again", key);
+  if (!model->fills_count) die("%s= stands before any fill=; set the phone runner up again", key);
   return &model->fills[model->fills_count - 1];
 }
 
@@ -140,17 +140,17 @@ static void read_settings(int count, char **words) {
   settings.inputs = names_for(count), settings.files = names_for(count), settings.keep = names_for(count);
   for (int n = 1; n < count; n++) {
     char *value = strchr(words[n], '=');
-    if (!value) die("%s is not among the runner's settings; set the kit up again", words[n]);
+    if (!value) die("%s is not among the runner's settings; set the phone runner up again", words[n]);
     *value++ = 0;
     if (!read_repeated(words[n], value, count) && !read_skip(words[n], value) && !read_single(words[n], value))
-      die("%s is not among the runner's settings; set the kit up again", words[n]);
+      die("%s is not among the runner's settings; set the phone runner up again", words[n]);
   }
   if (settings.runs < 1 || settings.runs > MOST_RUNS) die("runs is %d", settings.runs);
-  if (!settings.models_count) die("no model was given; set the kit up again");
+  if (!settings.models_count) die("no model was given; set the phone runner up again");
   if (settings.inputs.count != settings.files.count)
-    die("%zu inputs and %zu files were given; set the kit up again", settings.inputs.count, settings.files.count);
+    die("%zu inputs and %zu files were given; set the phone runner up again", settings.inputs.count, settings.files.count);
   if (settings.photo && !(settings.detector && settings.picture && settings.found && settings.face))
-    die("a photograph needs detector, picture, found and face; set the kit up again");
+    die("a photograph needs detector, picture, found and face; set the phone runner up again");
 }
 
 /* Ask for the processors ``cpus``; what the system granted is reported, whatever it was. */
@@ -217,7 +217,7 @@ static void check_order(void) {
 static void check_skips(void) {
   for (size_t m = 0; m < settings.models_count; m++) {
     const Model *model = &settings.models[m];
-    if (!*model->file && !(model->zero && settings.whole)) die("a model has no file; set the kit up again");
+    if (!*model->file && !(model->zero && settings.whole)) die("a model has no file; set the phone runner up again");
     if (model->zero && !(model->zero_kind && find_tensor(&state.tensors, model->zero)))
       die("nothing makes %s, by which a model is left out; export the bundle again", model->zero);
     for (size_t n = 0; n < model->fills_count; n++) {

@@ -1,5 +1,5 @@
 /* The tensors of a pipeline, by name. */
-#include "kit.h"
+#include "common.h"
 
 #include <stdlib.h>
 #include <string.h>

@@ -18,7 +18,7 @@ KINDS = ("uint8", "int32", "float32")
 
 
 class Tensor(ctypes.Structure):
-    """A tensor as ``kit.h`` has it."""
+    """A tensor as ``common.h`` has it."""
 
     _fields_ = (("name", ctypes.c_char_p), ("bytes", ctypes.c_size_t), ("values", ctypes.c_void_p))
 
@@ -33,7 +33,7 @@ def library(tmp_path_factory: pytest.TempPathFactory) -> Any:
     if not (compiler := shutil.which("gcc")):
         pytest.skip("there is no gcc to compile benchmarks/phone/runner/early_exit.c with")
     made = tmp_path_factory.mktemp("library") / "early_exit.so"
-    sources = [RUNNER / "early_exit.c", RUNNER / "kit.c"]
+    sources = [RUNNER / "early_exit.c", RUNNER / "common.c"]
     flags = ["-O2", "-std=c17", "-Wall", "-Wextra", "-Werror", "-shared", "-fPIC"]
     subprocess.run([compiler, *flags, *sources, "-o", made], check=True)
     loaded = ctypes.CDLL(str(made))

@@ -153,7 +153,7 @@ def test_the_runner_refuses_it_by_itself(unreadable: Any, tmp_path: Path, name: 
 
 
 CUT = """
-#include "kit.h"
+#include "common.h"
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>

@@ -21,7 +21,7 @@ from mien.benchmarks.errors import DeviceError, DeviceLost
 from mien.benchmarks.phone import session as session_module
 from mien.benchmarks.phone.adb import choose_device, find_adb
 from mien.benchmarks.phone.phone import probe, read_condition
-from mien.benchmarks.phone.runner_kit import Kit, set_up_kit
+from mien.benchmarks.phone.phone_runner import PhoneRunner, set_up_phone_runner
 from mien.benchmarks.phone.session import MODES, Mode, Session, thermal_notes
 from mien.benchmarks.pipeline import first_given
 from mien.benchmarks.results.records import BenchSpec, Result, read_report
@@ -57,8 +57,8 @@ Start = Callable[..., AbstractContextManager[str]]
 
 
 @pytest.fixture(scope="session")
-def kit(cache: Path) -> Kit:
-    return set_up_kit(cache, SHELL.abi, quiet)
+def runner(cache: Path) -> PhoneRunner:
+    return set_up_phone_runner(cache, SHELL.abi, quiet)
 
 
 @pytest.fixture(scope="module")
@@ -90,9 +90,11 @@ def spec_of(bundle: Path, mode: Mode = MODE) -> BenchSpec:
     return BenchSpec(opened, "tflite-int8", first_given(opened), 1, mode.warmup, mode.runs, mode.blocks)
 
 
-def measure(bundle: Path, kit: Kit, progress: Callable[[str], None] = quiet, mode: Mode = MODE) -> Result:
+def measure(
+    bundle: Path, runner: PhoneRunner, progress: Callable[[str], None] = quiet, mode: Mode = MODE
+) -> Result:
     adb = choose_device(find_adb(None), None)
-    return AndroidTarget(Session(adb, probe(adb), mode, progress), kit).run(spec_of(bundle, mode))
+    return AndroidTarget(Session(adb, probe(adb), mode, progress), runner).run(spec_of(bundle, mode))
 
 
 def call(*arguments: str | Path) -> int:
@@ -103,12 +105,18 @@ def call(*arguments: str | Path) -> int:
 
 @needs_double
 def test_the_command_measures_a_phone(
-    bundle: Path, kit: Kit, root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
+    bundle: Path,
+    runner: PhoneRunner,
+    root: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: Any,
 ) -> None:
     monkeypatch.setitem(MODES, "quick", MODE)
     report, page = tmp_path / "bench.json", tmp_path / "bench.html"
     with connected(root) as (serial, _):
-        options = ("--serial", serial, "--variant", "tflite-int8", "--cache", kit.folder.parent, "-o", report)
+        cache = runner.folder.parent
+        options = ("--serial", serial, "--variant", "tflite-int8", "--cache", cache, "-o", report)
         assert call("bench", bundle, "--target", "android", *options) == 0
     assert max(map(len, capsys.readouterr().out.splitlines())) <= 90
     (record,) = read_report(report)["results"]
@@ -134,7 +142,7 @@ def test_the_command_measures_a_phone(
 def test_a_plain_shell_stands_for_a_phone_where_the_kernel_allows_no_other(
     bundle: Path, cache: Path, server: None, tmp_path: Path
 ) -> None:
-    plain = set_up_kit(cache, PLAIN.abi, quiet)
+    plain = set_up_phone_runner(cache, PLAIN.abi, quiet)
     phone = make_phone(cache, tmp_path / "phone", PLAIN)
     with running(phone, PLAIN) as (port, _):
         subprocess.run(["adb", "connect", f"127.0.0.1:{port}"], capture_output=True, check=True, timeout=30)
@@ -147,13 +155,13 @@ def test_a_plain_shell_stands_for_a_phone_where_the_kernel_allows_no_other(
 @needs_double
 @pytest.mark.parametrize("pipeline", [GRADER, SENSORS, EDGES], ids=lambda spec: spec.name)
 def test_any_pipeline_is_measured_and_judged(
-    pipeline: PipelineSpec, kit: Kit, root: Path, tmp_path: Path
+    pipeline: PipelineSpec, runner: PhoneRunner, root: Path, tmp_path: Path
 ) -> None:
     opened = open_bundle(make_bundle(tmp_path / "bundle", pipeline))
     spec = BenchSpec(opened, "tflite-fp32", first_given(opened), 1, 0, 3, 2)
     with connected(root):
         adb = choose_device(find_adb(None), None)
-        result = AndroidTarget(Session(adb, probe(adb), MODE, quiet), kit).run(spec)
+        result = AndroidTarget(Session(adb, probe(adb), MODE, quiet), runner).run(spec)
     assert result.latency is not None
     assert [(stage.part, stage.name) for stage in result.latency.stages] == [
         *(("model", stage.name) for stage in pipeline.stages),
@@ -168,7 +176,7 @@ def test_any_pipeline_is_measured_and_judged(
 @needs_double
 @pytest.mark.parametrize(("brightest", "said"), [(0, "leaves early"), (255, "does not leave early")])
 def test_an_early_exit_is_measured_beside_the_full_path(
-    brightest: int, said: str, bundle: Path, kit: Kit, root: Path, tmp_path: Path
+    brightest: int, said: str, bundle: Path, runner: PhoneRunner, root: Path, tmp_path: Path
 ) -> None:
     photograph = tmp_path / "photograph.png"
     noise = np.random.default_rng(3).integers(0, brightest + 1, (300, 300, 3), np.uint8)
@@ -177,7 +185,7 @@ def test_an_early_exit_is_measured_beside_the_full_path(
     spec = BenchSpec(opened, "tflite-fp32", first_given(opened, photograph), 1, 0, 3, 2)
     with connected(root):
         adb = choose_device(find_adb(None), None)
-        result = AndroidTarget(Session(adb, probe(adb), MODE, quiet), kit).run(spec)
+        result = AndroidTarget(Session(adb, probe(adb), MODE, quiet), runner).run(spec)
     assert result.latency is not None
     # What is timed is the full path.
     assert [stage.name for stage in result.latency.stages] == ["decode", "front", "appraisal", "total"]
@@ -187,19 +195,21 @@ def test_an_early_exit_is_measured_beside_the_full_path(
 
 
 @needs_double
-def test_an_early_exit_of_other_bits_fails(bundle: Path, kit: Kit, root: Path, tmp_path: Path) -> None:
+def test_an_early_exit_of_other_bits_fails(
+    bundle: Path, runner: PhoneRunner, root: Path, tmp_path: Path
+) -> None:
     photograph = tmp_path / "black.png"
     Image.fromarray(np.zeros((300, 300, 3), np.uint8)).save(photograph)
     opened = open_bundle(leaving_bundle(bundle, tmp_path / "leaving", {"score": 1e-5, "heatmap": 0.0}))
     spec = BenchSpec(opened, "tflite-fp32", first_given(opened, photograph), 1, 0, 3, 1)
     with connected(root):
         adb = choose_device(find_adb(None), None)
-        result = AndroidTarget(Session(adb, probe(adb), MODE, quiet), kit).run(spec)
+        result = AndroidTarget(Session(adb, probe(adb), MODE, quiet), runner).run(spec)
     assert "score with the early exit" in " ".join(map(str, result.failures))
 
 
 def refused_by_the_runner(
-    bundle: Path, kit: Kit, monkeypatch: pytest.MonkeyPatch, old: str, new: str
+    bundle: Path, runner: PhoneRunner, monkeypatch: pytest.MonkeyPatch, old: str, new: str
 ) -> None:
     """Change one word that the runner is told, and measure."""
     given = AndroidTarget._settings
@@ -211,7 +221,7 @@ def refused_by_the_runner(
     opened = open_bundle(bundle)
     adb = choose_device(find_adb(None), None)
     spec = BenchSpec(opened, "tflite-fp32", first_given(opened), 1, 0, 1, 1)
-    AndroidTarget(Session(adb, probe(adb), MODE, quiet), kit).run(spec)
+    AndroidTarget(Session(adb, probe(adb), MODE, quiet), runner).run(spec)
 
 
 @needs_double
@@ -228,19 +238,25 @@ def refused_by_the_runner(
     ],
 )
 def test_the_runner_refuses_by_name(
-    kit: Kit, root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, old: str, new: str, message: str
+    runner: PhoneRunner,
+    root: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    old: str,
+    new: str,
+    message: str,
 ) -> None:
     bundle = make_bundle(tmp_path / "bundle", EDGES)
     with connected(root), pytest.raises(DeviceError, match=message):
-        refused_by_the_runner(bundle, kit, monkeypatch, old, new)
+        refused_by_the_runner(bundle, runner, monkeypatch, old, new)
 
 
 @needs_double
-def test_a_block_has_its_runs_and_its_seconds(bundle: Path, kit: Kit, root: Path) -> None:
+def test_a_block_has_its_runs_and_its_seconds(bundle: Path, runner: PhoneRunner, root: Path) -> None:
     with connected(root):
         begun: dict[str, float] = {}
         result = measure(
-            bundle, kit, lambda text: begun.update({text: time.monotonic()}), replace(MODE, seconds=1)
+            bundle, runner, lambda text: begun.update({text: time.monotonic()}), replace(MODE, seconds=1)
         )
         ended = time.monotonic()
     assert result.latency is not None
@@ -259,28 +275,32 @@ def may_be_pinned_to(processor: int) -> bool:
 
 
 @needs_double
-def test_pinning_is_to_the_big_processors_or_said_to_be_refused(bundle: Path, kit: Kit, root: Path) -> None:
+def test_pinning_is_to_the_big_processors_or_said_to_be_refused(
+    bundle: Path, runner: PhoneRunner, root: Path
+) -> None:
     if not may_be_pinned_to(1):
         pytest.skip("processor 1 is not ours: nothing to choose")
     with connected(root):
-        assert "pinned to the big processors 1" in measure(bundle, kit).notes
+        assert "pinned to the big processors 1" in measure(bundle, runner).notes
         for name in ("cpuinfo_max_freq", "scaling_max_freq"):
             file = root / "sys/devices/system/cpu/cpu900/cpufreq" / name
             file.parent.mkdir(parents=True, exist_ok=True)
             file.write_text("3300000\n")
-        assert any("refused to pin" in note for note in measure(bundle, kit).notes)
+        assert any("refused to pin" in note for note in measure(bundle, runner).notes)
 
 
 @needs_double
-def test_a_stale_model_of_equal_name_and_size_is_replaced(bundle: Path, kit: Kit, root: Path) -> None:
+def test_a_stale_model_of_equal_name_and_size_is_replaced(
+    bundle: Path, runner: PhoneRunner, root: Path
+) -> None:
     with connected(root):
-        measure(bundle, kit)
+        measure(bundle, runner)
         model = root / "data/local/tmp/mien/tflite-int8/appraisal.tflite"
         good = model.read_bytes()
         model.write_bytes(good[:-1] + bytes([good[-1] ^ 1]))
         photo = next((root / "data/local/tmp/mien/input").iterdir())
         untouched = photo.stat().st_mtime_ns
-        measure(bundle, kit)
+        measure(bundle, runner)
         assert model.read_bytes() == good
         assert photo.stat().st_mtime_ns == untouched
 
@@ -296,14 +316,14 @@ def test_the_double_gives_back_what_was_copied_to_it(root: Path, tmp_path: Path)
 
 
 @needs_double
-def test_an_unplugged_phone_leaves_its_finished_blocks(bundle: Path, kit: Kit, root: Path) -> None:
+def test_an_unplugged_phone_leaves_its_finished_blocks(bundle: Path, runner: PhoneRunner, root: Path) -> None:
     with connected(root) as (_, process):
 
         def unplug(text: str) -> None:
             if "block 2" in text:
                 subprocess.run(["kill", "-9", str(process)], check=True)
 
-        result = measure(bundle, kit, unplug)
+        result = measure(bundle, runner, unplug)
     assert result.latency is not None
     assert [len(stage.blocks) for stage in result.latency.stages] == [1] * 4
     assert "blocks missing: 2 of 2" in next(result.failures)
@@ -311,7 +331,12 @@ def test_an_unplugged_phone_leaves_its_finished_blocks(bundle: Path, kit: Kit, r
 
 @needs_double
 def test_the_command_says_what_an_unplugged_phone_left_out(
-    bundle: Path, kit: Kit, root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
+    bundle: Path,
+    runner: PhoneRunner,
+    root: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: Any,
 ) -> None:
     monkeypatch.setitem(MODES, "quick", MODE)
     given = AndroidTarget._read
@@ -322,7 +347,7 @@ def test_the_command_says_what_an_unplugged_phone_left_out(
             return given(target, spec, *rest)
 
         monkeypatch.setattr(AndroidTarget, "_read", unplug)
-        options = ("--cache", kit.folder.parent, "-o", tmp_path / "bench.json")
+        options = ("--cache", runner.folder.parent, "-o", tmp_path / "bench.json")
         assert call("bench", bundle, "--target", "android", *options) == 1
     messages = capsys.readouterr().err
     assert "blocks missing: 2 of 2" in messages
@@ -332,26 +357,26 @@ def test_the_command_says_what_an_unplugged_phone_left_out(
 
 
 @needs_double
-def test_a_phone_that_goes_at_once_is_an_error(bundle: Path, kit: Kit, root: Path) -> None:
+def test_a_phone_that_goes_at_once_is_an_error(bundle: Path, runner: PhoneRunner, root: Path) -> None:
     with connected(root) as (_, process), pytest.raises(DeviceLost, match="is gone"):
-        measure(bundle, kit, lambda _: subprocess.run(["kill", "-9", str(process)], check=True) and None)
+        measure(bundle, runner, lambda _: subprocess.run(["kill", "-9", str(process)], check=True) and None)
 
 
 @needs_double
 @needs_namespace
 @pytest.mark.parametrize("storage", ["size=1m", "ro"])
-def test_full_or_locked_storage(bundle: Path, kit: Kit, root: Path, storage: str) -> None:
+def test_full_or_locked_storage(bundle: Path, runner: PhoneRunner, root: Path, storage: str) -> None:
     with connected(root, storage=storage), pytest.raises(DeviceError, match="cannot write to"):
-        measure(bundle, kit)
+        measure(bundle, runner)
 
 
 @needs_double
 def test_a_runner_that_fails_is_reported_with_its_last_line(
-    bundle: Path, kit: Kit, root: Path, monkeypatch: pytest.MonkeyPatch
+    bundle: Path, runner: PhoneRunner, root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(AndroidTarget, "_settings", lambda *_: ["unknown=1"])
     with connected(root), pytest.raises(DeviceError, match=r"ended with 3 on the phone: .*settings"):
-        measure(bundle, kit)
+        measure(bundle, runner)
 
 
 @pytest.mark.parametrize("place", [0, 1, 2])
@@ -376,18 +401,18 @@ def job_ends(serial: str) -> bool:
 
 
 @needs_double
-def test_a_job_that_hangs_ends_itself(bundle: Path, kit: Kit, root: Path) -> None:
+def test_a_job_that_hangs_ends_itself(bundle: Path, runner: PhoneRunner, root: Path) -> None:
     with connected(root) as (serial, _):
         endless = replace(MODE, seconds=3000, limit=1)
         # Its own alarm, which would end it with the cable pulled too.
         with pytest.raises(DeviceError, match="took longer than 1 s and ended itself"):
-            measure(bundle, kit, mode=endless)
+            measure(bundle, runner, mode=endless)
         assert job_ends(serial)
 
 
 @needs_double
 def test_a_job_without_an_alarm_is_killed_by_the_host(
-    bundle: Path, kit: Kit, root: Path, monkeypatch: pytest.MonkeyPatch
+    bundle: Path, runner: PhoneRunner, root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     given = AndroidTarget._settings
 
@@ -398,12 +423,12 @@ def test_a_job_without_an_alarm_is_killed_by_the_host(
     monkeypatch.setattr(AndroidTarget, "_settings", endless)
     with connected(root) as (serial, _):
         with pytest.raises(DeviceError, match="the job was killed"):
-            measure(bundle, kit, mode=replace(MODE, seconds=3000, limit=-7))
+            measure(bundle, runner, mode=replace(MODE, seconds=3000, limit=-7))
         assert job_ends(serial)
 
 
 @needs_double
-def test_a_phone_that_throttles_is_noted(bundle: Path, kit: Kit, root: Path) -> None:
+def test_a_phone_that_throttles_is_noted(bundle: Path, runner: PhoneRunner, root: Path) -> None:
     def heat(text: str) -> None:
         if "block 2" in text:
             write_heat(root, 3, 48.0)
@@ -411,7 +436,7 @@ def test_a_phone_that_throttles_is_noted(bundle: Path, kit: Kit, root: Path) -> 
 
     with connected(root):
         # What is read after the second block is how the phone is before the third.
-        result = measure(bundle, kit, heat, replace(MODE, blocks=3))
+        result = measure(bundle, runner, heat, replace(MODE, blocks=3))
     assert any("thermal status 3" in note for note in result.notes)
     assert any("from 2.80 to 1.20 GHz" in note for note in result.notes)
     assert any("did not cool down" in note for note in result.notes)
@@ -419,32 +444,37 @@ def test_a_phone_that_throttles_is_noted(bundle: Path, kit: Kit, root: Path) -> 
 
 @needs_double
 def test_it_waits_for_a_hot_phone(
-    bundle: Path, kit: Kit, root: Path, monkeypatch: pytest.MonkeyPatch
+    bundle: Path, runner: PhoneRunner, root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(session_module, "_POLL_S", 0.1)
     write_heat(root, 2, 45.0)
     with connected(root):
         timer = threading.Timer(2.0, write_heat, (root, 0, 30.0))
         result = measure(
-            bundle, kit, lambda text: timer.start() if "block 1 of" in text else None, replace(MODE, cool=30)
+            bundle,
+            runner,
+            lambda text: timer.start() if "block 1 of" in text else None,
+            replace(MODE, cool=30),
         )
     assert [condition.thermal_status for condition in result.conditions] == [0] * 4
 
 
 @needs_double
 @needs_namespace
-def test_pages_of_16_kb(bundle: Path, kit: Kit, root: Path) -> None:
+def test_pages_of_16_kb(bundle: Path, runner: PhoneRunner, root: Path) -> None:
     with connected(root, page=16384):
-        result = measure(bundle, kit)
+        result = measure(bundle, runner)
     assert "16 KB pages" in result.device.system
     assert list(result.failures) == []
 
 
 @needs_double
-def test_an_emulator_is_labelled_and_never_judged_by_time(bundle: Path, kit: Kit, root: Path) -> None:
+def test_an_emulator_is_labelled_and_never_judged_by_time(
+    bundle: Path, runner: PhoneRunner, root: Path
+) -> None:
     write_properties(root, SHELL, **{"ro.kernel.qemu": "1"})
     with connected(root):
-        result = measure(bundle, kit)
+        result = measure(bundle, runner)
     assert result.device.kind == "android-emulator"
     assert result.p90_ms is not None
     assert result.verdict == "no evidence"
@@ -514,21 +544,21 @@ def test_what_a_phone_does_not_say_is_missing() -> None:
 
 
 @needs_double
-def test_the_kit_is_checked(kit_copy: Kit) -> None:
+def test_the_phone_runner_is_checked(runner_copy: PhoneRunner) -> None:
     from mien.benchmarks.errors import SetupError
-    from mien.benchmarks.phone.runner_kit import open_kit
+    from mien.benchmarks.phone.phone_runner import open_phone_runner
 
-    runner = kit_copy.folder / "runner"
-    runner.chmod(stat.S_IRWXU)
-    runner.write_bytes(b"another")
+    program = runner_copy.folder / "runner"
+    program.chmod(stat.S_IRWXU)
+    program.write_bytes(b"another")
     with pytest.raises(SetupError, match="was changed"):
-        open_kit(kit_copy.folder.parent, SHELL.abi)
+        open_phone_runner(runner_copy.folder.parent, SHELL.abi)
     with pytest.raises(SetupError, match="no runner for mips"):
-        open_kit(kit_copy.folder.parent, "mips")
+        open_phone_runner(runner_copy.folder.parent, "mips")
 
 
 @pytest.fixture
-def kit_copy(request: pytest.FixtureRequest, tmp_path: Path) -> Kit:
-    kit: Kit = request.getfixturevalue("kit")
-    shutil.copytree(kit.folder, tmp_path / kit.folder.name)
-    return replace(kit, folder=tmp_path / kit.folder.name)
+def runner_copy(request: pytest.FixtureRequest, tmp_path: Path) -> PhoneRunner:
+    runner: PhoneRunner = request.getfixturevalue("runner")
+    shutil.copytree(runner.folder, tmp_path / runner.folder.name)
+    return replace(runner, folder=tmp_path / runner.folder.name)

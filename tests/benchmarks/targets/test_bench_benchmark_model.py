@@ -24,10 +24,10 @@ from tests.benchmarks.targets.test_bench_android import (  # noqa: F401 - fixtur
     SHELL,
     call,
     connected,
-    kit,
     needs_double,
     quiet,
     root,
+    runner,
     server,
     spec_of,
 )

@@ -16,7 +16,7 @@ import click
 from mien.benchmarks.errors import SetupError
 from mien.benchmarks.phone.adb import Adb, choose_device, find_adb
 from mien.benchmarks.phone.phone import probe
-from mien.benchmarks.phone.runner_kit import Kit, set_up_kit
+from mien.benchmarks.phone.phone_runner import PhoneRunner, set_up_phone_runner
 from mien.benchmarks.phone.session import Mode, Session
 from mien.benchmarks.pipeline import first_given
 from mien.benchmarks.programs import Answer
@@ -76,23 +76,25 @@ def overheads(bundle: Bundle, cache: Path) -> Iterator[Overhead]:
     if MISSING:
         raise SetupError(f"the double needs {', '.join(MISSING)}; {INSTALL}")
     shell = best_shell()
-    kit = set_up_kit(cache, shell.abi, lambda _: None)
+    runner = set_up_phone_runner(cache, shell.abi, lambda _: None)
     with tempfile.TemporaryDirectory(dir=cache, prefix="phone-") as name, own_server(Path(name)):
         for blocks, runs in WAYS:
             root = Path(name) / f"{blocks}"
             with connected(make_phone(cache, root, shell), shell):
                 for copying in COPYING:
                     what = f"{blocks} x {runs} runs, {copying}"
-                    yield _overhead(bundle, kit, shell, what, blocks, runs)
+                    yield _overhead(bundle, runner, shell, what, blocks, runs)
             shutil.rmtree(root)
 
 
-def _overhead(bundle: Bundle, kit: Kit, shell: Shell, what: str, blocks: int, runs: int) -> Overhead:
+def _overhead(
+    bundle: Bundle, runner: PhoneRunner, shell: Shell, what: str, blocks: int, runs: int
+) -> Overhead:
     mode = Mode(blocks=blocks, warmup=0, runs=runs, seconds=0, limit=1200, cool=0)
     spec = BenchSpec(bundle, "tflite-int8", first_given(bundle), 1, 0, runs, blocks)
     CountingAdb.calls, start = 0, time.monotonic()
     adb = CountingAdb(**vars(choose_device(find_adb(None), None)))
-    latency = AndroidTarget(Session(adb, probe(adb), mode, lambda _: None), kit).run(spec).latency
+    latency = AndroidTarget(Session(adb, probe(adb), mode, lambda _: None), runner).run(spec).latency
     wall = time.monotonic() - start
     assert latency
     inside = sum(map(sum, latency.step("total").blocks)) + sum(latency.load_ms + latency.first_ms)
@@ -101,7 +103,9 @@ def _overhead(bundle: Bundle, kit: Kit, shell: Shell, what: str, blocks: int, ru
 
 @click.command()
 @click.argument("bundle", type=click.Path(path_type=Path))
-@click.option("--cache", type=click.Path(path_type=Path), help="Where the kit and the double's system lie.")
+@click.option(
+    "--cache", type=click.Path(path_type=Path), help="Where the runner and the double's system lie."
+)
 def main(bundle: Path, cache: Path | None) -> None:
     """Print what the harness adds to 50 runs of BUNDLE's int8 models."""
     for found in overheads(open_bundle(bundle), cache or default_cache()):

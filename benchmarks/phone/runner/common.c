@@ -1,5 +1,5 @@
 /* What every part needs: an end with a reason, and memory or that end. */
-#include "kit.h"
+#include "common.h"
 
 #include <stdarg.h>
 #include <stdio.h>

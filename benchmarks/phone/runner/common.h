@@ -5,8 +5,8 @@
  * coordinates are pixels, the first one's centre at (0, 0). Whatever fails ends the program with one line
  * on standard error: see die().
  */
-#ifndef MIEN_KIT_H
-#define MIEN_KIT_H
+#ifndef MIEN_COMMON_H
+#define MIEN_COMMON_H
 
 #include <stddef.h>
 #include <stdint.h>

@@ -1,6 +1,6 @@
-"""The runner kit: a program for a phone's processor with everything it needs, in one folder.
+"""The phone runner: a program for a phone's processor with everything it needs, in one folder.
 
-LiteRT ships no program for Android, and no package has Android's C library. So the kit brings glibc
+LiteRT ships no program for Android, and no package has Android's C library. So the runner brings glibc
 and its loader along, besides LiteRT's own Linux library of the wheel: it needs nothing of Android but
 the kernel. It is built on the user's machine; mien ships its source alone (``runner/``).
 """
@@ -24,7 +24,7 @@ from mien.mobile_reference.output.json_text import json_text
 RUNNER = "runner"
 LITERT = "2.3.0"
 """The release whose interface ``runner/graph.c`` speaks; it is not stable yet."""
-_READY = "kit.json"
+_READY = "runner.json"
 _PACKAGES = ("libstdc++6", "libgcc-s1", "libpng16-16", "libturbojpeg0", "zlib1g")
 _LINKED = ("libLiteRt.so", "libturbojpeg.so.0", "libpng16.so.16", "libz.so.1")
 _LIBRARIES = (*_LINKED[1:], "libstdc++.so.6", "libc.so.6", "libm.so.6", "libgcc_s.so.1")
@@ -55,8 +55,8 @@ ABIS: Mapping[str, Abi] = {
 
 
 @dataclass(frozen=True)
-class Kit:
-    """A built kit; ``hashes`` are those of its files by name."""
+class PhoneRunner:
+    """A built phone runner; ``hashes`` are those of its files by name."""
 
     folder: Path
     abi: str
@@ -64,7 +64,7 @@ class Kit:
 
     @property
     def command(self) -> tuple[str, ...]:
-        """How the runner is started from inside the folder, by the kit's own loader."""
+        """How the runner is started from inside the folder, by the runner's own loader."""
         return (f"./{ABIS[self.abi].loader}", "--library-path", ".", f"./{RUNNER}")
 
 
@@ -74,41 +74,41 @@ def _folder(cache: Path, abi: str) -> Path:
     return cache / f"android-{abi}-litert-{LITERT}-{hashlib.sha256(code).hexdigest()[:12]}"
 
 
-def is_kit_ready(cache: Path, abi: str) -> bool:
-    """Tell whether ``set_up_kit`` ended well in this folder."""
+def is_phone_runner_ready(cache: Path, abi: str) -> bool:
+    """Tell whether ``set_up_phone_runner`` ended well in this folder."""
     return (_folder(cache, abi) / _READY).is_file()
 
 
-def open_kit(cache: Path, abi: str) -> Kit:
-    """Find what ``set_up_kit`` made, and check its files.
+def open_phone_runner(cache: Path, abi: str) -> PhoneRunner:
+    """Find what ``set_up_phone_runner`` made, and check its files.
 
     Raises:
-        SetupError: there is no kit for the processor, it was not built, or it was changed.
+        SetupError: there is no runner for the processor, it was not built, or it was changed.
     """
     if abi not in ABIS:
         raise SetupError(f"there is no runner for {abi}, only for {' and '.join(ABIS)}; use another phone")
     folder = _folder(cache, abi)
-    if not is_kit_ready(cache, abi):
+    if not is_phone_runner_ready(cache, abi):
         raise SetupError(f"{folder} has not been set up; run 'mien setup android'")
-    kit = Kit(folder, abi, json.loads((folder / _READY).read_text()))
-    for name, known in kit.hashes.items():
+    runner = PhoneRunner(folder, abi, json.loads((folder / _READY).read_text()))
+    for name, known in runner.hashes.items():
         if not (folder / name).is_file() or sha256(folder / name) != known:
             raise SetupError(f"{folder / name} was changed; delete {folder} and set the target up again")
-    return kit
+    return runner
 
 
-def set_up_kit(cache: Path, abi: str, progress: Callable[[str], None]) -> Kit:
-    """Build the kit for one processor family, some 25 MB of downloads; does nothing when it is there.
+def set_up_phone_runner(cache: Path, abi: str, progress: Callable[[str], None]) -> PhoneRunner:
+    """Build the runner for one processor family, some 25 MB of downloads; does nothing when it is there.
 
     Raises:
         SetupError: a tool is missing, a download failed, or LiteRT is of another release.
     """
-    if is_kit_ready(cache, abi):
-        return open_kit(cache, abi)
+    if is_phone_runner_ready(cache, abi):
+        return open_phone_runner(cache, abi)
     _check_tools(ABIS[abi])
     cache.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=cache, prefix="setup-") as name:
-        part = Path(name) / "kit"
+        part = Path(name) / "runner"
         part.mkdir()
         _collect(ABIS[abi], part, Path(name), lambda text: progress(f"{abi}: {text}"))
         progress(f"{abi}: compiling the runner")
@@ -117,7 +117,7 @@ def set_up_kit(cache: Path, abi: str, progress: Callable[[str], None]) -> Kit:
         (part / _READY).write_text(json_text(hashes, indent=1))
         shutil.rmtree(_folder(cache, abi), ignore_errors=True)
         part.rename(_folder(cache, abi))
-    return open_kit(cache, abi)
+    return open_phone_runner(cache, abi)
 
 
 def _check_tools(abi: Abi) -> None:
@@ -151,7 +151,7 @@ def _compile(abi: Abi, part: Path) -> None:
     with as_file(files(__package__).joinpath("runner")) as sources:
         code = [str(path) for path in sorted(sources.glob("*.c"))]
         libraries = [str(part / name) for name in _LINKED]
-        # The libraries' own needs are met on the phone, by the kit's loader.
+        # The libraries' own needs are met on the phone, by the runner's loader.
         linking = ["-lm", f"-Wl,-rpath-link,{part}", "-Wl,--allow-shlib-undefined"]
         command = [abi.compiler, "-O2", "-std=c17", "-Wall", "-Wextra", "-s", "-o", str(part / RUNNER)]
         call_tool([*command, *code, *libraries, *linking])
