@@ -35,12 +35,12 @@ from .packing.variant_selection import (
     not_left_early,
 )
 from .plan import (
-    FAULTS,
+    WARNINGS,
     palette_job,
     plan,
-    read_faults,
+    read_warnings,
     round_weights,
-    write_faults,
+    write_warnings,
 )
 from .running.isolation import Limits
 from .running.jobs import REUSED, Job, Made, Progress, Ran, run_jobs
@@ -152,7 +152,7 @@ def make_bundle(request: ExportRequest, progress: Progress) -> ExportReport:
         failing = not_held(judged, pipeline.spec) + not_left_early(judged)
         pack(folder, work, pipeline, goldens, head, judged)
         watch.lap("packing")
-        warnings = calibration.warnings + not_known(pipeline) + read_faults(work) + failing
+        warnings = calibration.warnings + not_known(pipeline) + read_warnings(work) + failing
         if known and not lost:
             known.keep_bundle(folder, warnings)
     used = [*ran.used.values(), *tried.used.values()]
@@ -169,7 +169,7 @@ def _lost(
     if reasons:
         logs = keep_logs(request.output, [job.log for job in jobs if job.title in ran.lost])
         said = [f"{line}; logs lie in {logs}" for line in told(reasons, request.variants)]
-        write_faults(said, work / FAULTS / "conversions.json")
+        write_warnings(said, work / WARNINGS / "conversions.json")
     return tuple(name for name in request.variants if name in reasons)
 
 
@@ -236,7 +236,7 @@ def _judged(
 ) -> list[Judgement]:
     """Rate every variant that was made, but for palettes."""
     broken = broken_promises(work, pipeline.spec, request.variants)
-    write_faults(sorted(broken.values()), work / FAULTS / "variants.json")
+    write_warnings(sorted(broken.values()), work / WARNINGS / "variants.json")
     made = [name for name in request.variants if variant_named(name).bits is None and name not in broken]
     return side_by_side(
         lambda variant: judge(work, variant, pipeline.spec, samples, pipeline.metrics), made, usable_cores()
@@ -286,7 +286,7 @@ def _try_palettes(
             break  # it does not compute what the pipeline does
         lack = lacks(work, pipeline.spec, variant_named(variant))
         if lack is not None:
-            write_faults([f"{variant} is left out: {lack}"], work / FAULTS / f"{variant}.json")
+            write_warnings([f"{variant} is left out: {lack}"], work / WARNINGS / f"{variant}.json")
             break
         judged.append(judge(work, variant, pipeline.spec, samples, pipeline.metrics))
         if not judged[-1].passed:
@@ -301,7 +301,7 @@ def _joined(tried: Ran, ran: Ran, variant: str, work: Path) -> Ran:
     """Add what ran for a variant of palettes, and keep what is to be said of what was lost."""
     lost = dict.fromkeys([variant], *list(ran.lost.values())[:1]) if ran.lost else {}
     if lost:
-        write_faults(told(lost, [variant]), work / FAULTS / f"{variant}.lost.json")
+        write_warnings(told(lost, [variant]), work / WARNINGS / f"{variant}.lost.json")
     return Ran({**tried.used, **ran.used}, {**tried.lost, **lost})
 
 

@@ -33,7 +33,7 @@ from .variants import (
 
 Route = Callable[[str, Source, Path, Path], None]
 """Converts the model of a name: source, folder of traces, folder of results."""
-FAULTS = "faults"
+WARNINGS = "warnings"
 _PROPAGATED = "propagated"
 # Where in the folder of an export lies what conversions may leave, by route.
 _MAKES = {
@@ -43,21 +43,21 @@ _MAKES = {
         "rounded/{name}.safetensors",
         "ranges/{name}.json",
         "ranges/{name}.precision.json",
-        "faults/{name}.json",
+        "warnings/{name}.json",
         f"{_PROPAGATED}/{{name}}",
     ),
     TFLITE_DYNAMIC: (f"{TFLITE_DYNAMIC}/{{name}}.tflite",),
-    TFLITE_HALF: (f"{TFLITE_HALF}/{{name}}.tflite", f"faults/{{name}}.{TFLITE_HALF}.json"),
+    TFLITE_HALF: (f"{TFLITE_HALF}/{{name}}.tflite", f"warnings/{{name}}.{TFLITE_HALF}.json"),
     "coreml": (
         "coreml-fp32/{name}.mlpackage",
         "coreml-fp16/{name}.mlpackage",
         "coreml-int8w/{name}.mlpackage",
-        "faults/{name}.coreml.json",
+        "warnings/{name}.coreml.json",
     ),
     COREML_INT8: (
         f"{COREML_INT8}/{{name}}.mlpackage",
         "ranges/{name}.coreml.json",
-        f"faults/{{name}}.{COREML_INT8}.json",
+        f"warnings/{{name}}.{COREML_INT8}.json",
     ),
 }
 # In a folder of its own: beside the traces it would be taken for one.
@@ -178,10 +178,10 @@ def convert_tflite(precision: Path, name: str, source: Source, traces: Path, fol
     reach = reach_of_model(pipeline, name)
     ready, rounded = made_ready(one, model, eight or ALL_INT8, read_roundings(stored), samples, reach)
     downstream = received(pipeline.spec.before(name), samples, folder / _PROPAGATED)
-    faults: list[str] = []
+    warnings: list[str] = []
     chosen = bool(eight)
     if not chosen:
-        eight, faults = holding_assignment(one, ready, rounded, samples, downstream)
+        eight, warnings = holding_assignment(one, ready, rounded, samples, downstream)
         write_assignments({TFLITE_INT8: eight}, folder / "ranges" / f"{name}.precision.json")
     read = tflite.read_by_products(model.read_bytes())
     found = tflite.seen_by_converted(one, ready, eight, rounded, samples, downstream, read)
@@ -194,12 +194,12 @@ def convert_tflite(precision: Path, name: str, source: Source, traces: Path, fol
         TFLITE_INT8: tflite.quantise(ready, eight, found, rounded),
     }
     write_ranges(tflite.chosen_ranges(ready, eight, found), folder / "ranges" / f"{name}.json")
-    faults += tflite.int8_range_warnings(ready, eight, found)
-    faults += tflite.left_to_the_nearest(ready, eight, rounded, KINDS)
+    warnings += tflite.int8_range_warnings(ready, eight, found)
+    warnings += tflite.left_to_the_nearest(ready, eight, rounded, KINDS)
     whole = pipeline.end_to_end
     if eight and whole and name == whole.name:  # which has every block; the stages have some
-        faults += unmatched_blocks(find_blocks(model.read_bytes()), eight)
-    write_faults(faults, folder / FAULTS / f"{name}.json")
+        warnings += unmatched_blocks(find_blocks(model.read_bytes()), eight)
+    write_warnings(warnings, folder / WARNINGS / f"{name}.json")
     for variant, content in made.items():
         _write_tflite(one, folder / variant, content)
     if pipeline.spec.maker(one.outputs[0]) == name and pipeline.spec.after(name):
@@ -231,8 +231,8 @@ def convert_tflite_half(precision: Path, name: str, source: Source, traces: Path
 
     one = component(open_pipeline(source), name)
     stored = stored_assignment(TFLITE_FP16, precision)
-    content, faults = half_floats(one, float_file(folder, name), stored, load_samples(traces))
-    write_faults(faults, folder / FAULTS / f"{name}.{TFLITE_HALF}.json")
+    content, warnings = half_floats(one, float_file(folder, name), stored, load_samples(traces))
+    write_warnings(warnings, folder / WARNINGS / f"{name}.{TFLITE_HALF}.json")
     _write_tflite(one, folder / TFLITE_HALF, content)
 
 
@@ -245,16 +245,16 @@ def _write_tflite(one: Component, folder: Path, content: bytes) -> None:
     check_contract(one, target)
 
 
-def write_faults(faults: Sequence[str], file: Path) -> None:
+def write_warnings(warnings: Sequence[str], file: Path) -> None:
     """Write what is to be said of a graph's ranges."""
     file.parent.mkdir(exist_ok=True)
-    file.write_text(json_text(list(faults)))
+    file.write_text(json_text(list(warnings)))
 
 
-def read_faults(folder: Path) -> tuple[str, ...]:
+def read_warnings(folder: Path) -> tuple[str, ...]:
     """Read what the conversions had to say of ranges, graph by graph."""
-    files = sorted((folder / FAULTS).glob("*.json"))
-    return tuple(f"{file.stem}: {fault}" for file in files for fault in json.loads(file.read_text()))
+    files = sorted((folder / WARNINGS).glob("*.json"))
+    return tuple(f"{file.stem}: {warning}" for file in files for warning in json.loads(file.read_text()))
 
 
 def convert_coreml(name: str, source: Source, traces: Path, folder: Path) -> None:
@@ -264,8 +264,8 @@ def convert_coreml(name: str, source: Source, traces: Path, folder: Path) -> Non
 
     pipeline = open_pipeline(source)
     rounded = read_roundings(model_roundings(pipeline, traces, folder, name))
-    faults = to_coreml(component(pipeline, name), pipeline.coreml, rounded, load_samples(traces), folder)
-    write_faults(faults, folder / FAULTS / f"{name}.coreml.json")
+    warnings = to_coreml(component(pipeline, name), pipeline.coreml, rounded, load_samples(traces), folder)
+    write_warnings(warnings, folder / WARNINGS / f"{name}.coreml.json")
 
 
 def convert_coreml_int8(name: str, source: Source, traces: Path, folder: Path) -> None:
@@ -280,14 +280,14 @@ def convert_coreml_int8(name: str, source: Source, traces: Path, folder: Path) -
     known = weights_ranges(model, read_ranges(folder / "ranges" / f"{name}.json"))
     roundings = read_roundings(model_roundings(pipeline, traces, folder, name))
     one = component(pipeline, name)
-    faults = to_int8(one, pipeline.coreml, roundings, known, load_samples(traces), folder)
-    write_faults(faults, folder / FAULTS / f"{name}.{INT8}.json")
+    warnings = to_int8(one, pipeline.coreml, roundings, known, load_samples(traces), folder)
+    write_warnings(warnings, folder / WARNINGS / f"{name}.{INT8}.json")
 
 
 def palette_job(variant: str, name: str, source: Source, traces: Path, folder: Path) -> Job:
     """Return the conversion of one model to a variant whose weights are palettes."""
     work = partial(convert_palettes, variant, name, source, traces, folder)
-    makes = (f"{variant}/{name}.mlpackage", f"faults/{name}.{variant}.json")
+    makes = (f"{variant}/{name}.mlpackage", f"warnings/{name}.{variant}.json")
     return Job(f"{variant} {name}", folder / f"{variant}-{name}.log", work, makes=makes)
 
 
@@ -297,5 +297,5 @@ def convert_palettes(variant: str, name: str, source: Source, traces: Path, fold
 
     pipeline = open_pipeline(source)
     one = component(pipeline, name)
-    faults = to_palettes(one, pipeline.coreml, variant, load_samples(traces), folder)
-    write_faults(faults, folder / FAULTS / f"{name}.{variant}.json")
+    warnings = to_palettes(one, pipeline.coreml, variant, load_samples(traces), folder)
+    write_warnings(warnings, folder / WARNINGS / f"{name}.{variant}.json")

@@ -155,15 +155,15 @@ def to_palettes(
 
 def _unproven(component: Component, variants: Sequence[str], samples: Samples, folder: Path) -> Sequence[str]:
     """Remove the packages that do not compute what the module does, and say why."""
-    faults = []
+    left_out = []
     for variant in variants:
         package = package_of(folder, variant, component)
         try:
             prove(component, package, variant, samples)
         except ConversionError as error:
             shutil.rmtree(package)
-            faults.append(f"left out: {error}")
-    return faults
+            left_out.append(f"left out: {error}")
+    return left_out
 
 
 def _products(package: Path) -> Iterator[Product]:

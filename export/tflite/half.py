@@ -43,8 +43,8 @@ def half_floats(
     ready = model.with_name("half.tflite")
     ready.write_bytes(shift_first(centre_depthwise(content, channels)))
     varying = following_inputs(content)
-    faults = out_of_half({name: ends for name, ends in ranges.items() if name in varying})
-    return ask_for_half(quantise(ready, assignment, {}, {})), list(faults)
+    warnings = out_of_half({name: ends for name, ends in ranges.items() if name in varying})
+    return ask_for_half(quantise(ready, assignment, {}, {})), list(warnings)
 
 
 def out_of_half(ranges: Mapping[str, Range]) -> Iterator[str]:

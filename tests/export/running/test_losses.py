@@ -15,7 +15,7 @@ def jobs() -> list[Job]:
     """Return the conversions of one model, as the plan has them but for their work."""
     makes = {
         "tflite": ("work/a/a.tflite", "tflite-fp32/a.tflite", "tflite-fp16/a.tflite", "ranges/a.json"),
-        "coreml": ("coreml-fp32/a.mlpackage", "coreml-fp16/a.mlpackage", "faults/a.coreml.json"),
+        "coreml": ("coreml-fp32/a.mlpackage", "coreml-fp16/a.mlpackage", "warnings/a.coreml.json"),
         "coreml-w8a8": ("coreml-w8a8/a.mlpackage",),
     }
     return [

@@ -74,8 +74,8 @@ def test_weights_that_scaling_changed_are_rounded_anew(tmp_path: Path) -> None:
     known = round_graph(COMPONENT, before, samples_of())
     ready, rounded = made_ready(COMPONENT, file, ALL_INT8, known, samples_of())
     assert file.read_bytes() == before != ready.read_bytes()
-    (fault,) = left_to_the_nearest(ready, ALL_INT8, known, KINDS)
-    assert "of first are rounded to the nearest" in fault
+    (warning,) = left_to_the_nearest(ready, ALL_INT8, known, KINDS)
+    assert "of first are rounded to the nearest" in warning
     assert not left_to_the_nearest(ready, ALL_INT8, rounded, KINDS)
     assert all(rounded[name] is known[name] for name in known.keys() - {"first"})
 

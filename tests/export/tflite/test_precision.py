@@ -253,8 +253,8 @@ def test_weights_of_no_rounding_stay_as_they_are_and_are_named(graph: Path, roun
     others = {BLOCK: replace(one, source=one.source * np.float32(1.01))}
     assert with_rounded(content, block.outputs, others) == with_rounded(content, block.outputs, {})
     assert with_rounded(content, block.outputs, roundings) != with_rounded(content, block.outputs, {})
-    (fault,) = left_to_the_nearest(stage, {block.name: EIGHT}, others, {"CONV_2D"})
-    assert "nearest step" in fault
+    (warning,) = left_to_the_nearest(stage, {block.name: EIGHT}, others, {"CONV_2D"})
+    assert "nearest step" in warning
     assert not left_to_the_nearest(stage, {block.name: EIGHT}, roundings, {"CONV_2D"})
 
 

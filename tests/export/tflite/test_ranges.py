@@ -65,15 +65,15 @@ def test_a_constant_has_a_range() -> None:
 def test_a_tensor_that_never_left_zero_is_named() -> None:
     dead, alive = seen(np.zeros(100)), seen(np.linspace(0, 1, 100))
     found = {"dead": dead, "alive": alive}
-    (fault,) = range_warnings(found, ranges_by(Method.MIN_MAX, found))
-    assert fault.startswith("dead never left zero")
+    (warning,) = range_warnings(found, ranges_by(Method.MIN_MAX, found))
+    assert warning.startswith("dead never left zero")
 
 
 def test_a_tensor_that_its_range_cuts_off_is_named() -> None:
     found = {"x": seen(np.linspace(0, 1, 1000))}
     assert list(range_warnings(found, {"x": (0.0, 1.0)})) == []
-    (fault,) = range_warnings(found, {"x": (0.0, 0.5)})
-    assert fault.startswith("x has 50% of its values outside its range")
+    (warning,) = range_warnings(found, {"x": (0.0, 0.5)})
+    assert warning.startswith("x has 50% of its values outside its range")
 
 
 def test_the_fewer_values_were_seen_the_more_room_there_is(monkeypatch: pytest.MonkeyPatch) -> None:
