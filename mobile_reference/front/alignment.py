@@ -47,8 +47,8 @@ _SINGULAR = 1e-12
 class AlignmentRule:
     """How a face is found and framed; the fields are those of the manifest's ``alignment``.
 
-    A face whose score at the second look is at least ``sure`` stands upright; below it the photograph is also
-    looked at turned, and the surest face is taken. At 0 nothing is ever turned.
+    A face whose score at the second detection is at least ``sure`` stands upright; below it the photograph
+    is also turned, and the surest face is taken. At 0 nothing is ever turned.
     """
 
     size: int
@@ -65,8 +65,8 @@ class AlignmentRule:
 class AlignedFace:
     """The largest face of a photograph: ``pixels`` [size, size, 3], ``matrix`` [2, 3] to its pixels.
 
-    ``faces`` is how many the first look saw; ``score`` 0..1 the detector's at the second look, 0 where that
-    saw none; ``keypoints`` [6, 2] lie in pixels of the photograph, in the order of the manifest.
+    ``faces`` is how many the first detection saw; ``score`` 0..1 the detector's at the second one,
+    0 where that saw none; ``keypoints`` [6, 2] lie in pixels of the photograph, in the order of the manifest.
     """
 
     pixels: Pixels
@@ -99,8 +99,8 @@ class Square:
 def align(photograph: Pixels, detector: Detector, rule: AlignmentRule) -> AlignedFace:
     """Find the largest face and frame it.
 
-    The detector looks twice: at the whole photograph, then at a square about the largest face, where
-    its keypoints are finer. Where it is not sure, it looks at the photograph turned by quarters too.
+    The detector runs twice: at the whole photograph, then at a square about the largest face, where
+    its keypoints are finer. Where it is not sure, it runs on the photograph turned by quarters too.
 
     Raises:
         FaceError: there is no face, or it is smaller than the rule allows.
@@ -125,7 +125,7 @@ def align(photograph: Pixels, detector: Detector, rule: AlignmentRule) -> Aligne
 
 @dataclass(frozen=True)
 class _Sighting:
-    """The largest of ``faces`` as the first look saw it, and the second, if it saw it; both [17]."""
+    """The largest of ``faces`` as the first detection saw it, and the second, if it saw it; both [17]."""
 
     face: Floats
     closer: Floats | None
@@ -141,13 +141,13 @@ class _Sighting:
 
 
 def _sight(photograph: Pixels, detector: Detector, rule: AlignmentRule, turn: int = 0) -> _Sighting | None:
-    """Look twice at a photograph that is turned by so many quarters; none where no face is seen."""
+    """Detect twice in a photograph that is turned by so many quarters; none where no face is seen."""
     height, width = photograph.shape[:2]
-    found = look(photograph, whole(width, height), detector, rule, turn)
+    found = detections(photograph, whole(width, height), detector, rule, turn)
     if not len(found):
         return None
     face = _largest(found)
-    closer = look(photograph, about(face, rule), detector, rule, turn)
+    closer = detections(photograph, about(face, rule), detector, rule, turn)
     return _Sighting(face, _largest(closer) if len(closer) else None, len(found))
 
 
@@ -159,14 +159,14 @@ def _too_small(box: float, rule: AlignmentRule) -> FaceError:
 
 
 def _nothing_found(photograph: Pixels, detector: Detector, rule: AlignmentRule) -> FaceError:
-    """Say why the first look found nothing: there is no face, or it is lost in a large picture.
+    """Say why the first detection found nothing: there is no face, or it is lost in a large picture.
 
-    The detector misses a face of less than an eighth of its picture, so it looks at parts of the photograph.
+    The detector misses a face of less than an eighth of its picture, so it runs on parts of the photograph.
     What it finds there only chooses the words: it is not rated.
     """
     height, width = photograph.shape[:2]
     for part in parts(width, height, rule.smallest):
-        found = look(photograph, part, detector, rule)
+        found = detections(photograph, part, detector, rule)
         if len(found):
             box = _largest(found)[_BOX][2:].max()
             if box < rule.smallest:
@@ -196,12 +196,12 @@ def _centres(extent: int, side: float) -> list[float]:
 
 
 def whole(width: int, height: int) -> Square:
-    """Return the square of the first look."""
+    """Return the square of the first detection."""
     return Square(width / 2, height / 2, max(height, width))
 
 
 def about(face: Floats, rule: AlignmentRule) -> Square:
-    """Return the square of the second look about a face [17] of the first."""
+    """Return the square of the second detection about a face [17] of the first."""
     return Square(face[1] + 0.5, face[2] + 0.5, rule.second_look * face[_BOX][2:].max())
 
 
@@ -219,7 +219,7 @@ def _largest(faces: Floats) -> Floats:
     return np.asarray(faces[areas.argmax()])
 
 
-def look(
+def detections(
     photograph: Pixels, square: Square, detector: Detector, rule: AlignmentRule, turn: int = 0
 ) -> Floats:
     """Detect faces inside a square, [F, 17]: score, box and keypoints in pixels of the photograph.

@@ -3,7 +3,7 @@
     python -m mien.mobile_reference.front.vectors > mobile_reference/front/alignment_vectors.json
 
 An app's own alignment can be checked against the file without a model and without a photograph. Every case
-names the size of a photograph and one candidate of the detector for each look, and gives all that follows by
+names the size of a photograph and one candidate for either detection, and gives all that follows by
 docs/manifest.md: squares, sides of the box filters, the face and its keypoints before and after they are
 rounded to ``snap``, and the matrix. Numbers before rounding agree within 0.000001, matrices within 0.000001
 where a keypoint counts, and what is rounded agrees exactly.
@@ -46,7 +46,7 @@ RULE = AlignmentRule(
 """The rule of the checkpoint that ships with mien."""
 _SIZES = ((512, 512), (1024, 1024), (1000, 750), (749, 1333), (4032, 3024), (641, 480))
 _FACE = np.array([(0.38, 0.4), (0.62, 0.4), (0.5, 0.53), (0.5, 0.66), (0.3, 0.42), (0.7, 0.42)])
-"""Where the second look sees eyes, nose, mouth and ears of an upright face."""
+"""Where the second detection sees eyes, nose, mouth and ears of an upright face."""
 # Nearer than this to a step's border two ways of counting could round apart; exact ties are their own case.
 _NEAR = 1e-4
 _TURNS = (0.0, 0.3, -1.2)
@@ -96,7 +96,7 @@ def _border() -> tuple[NDArray[np.float32], NDArray[np.float32]]:
 
 
 def _ties() -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Sixteenths of a pixel, odd ones: the first look's square is 1024 pixels, the second's 512."""
+    """Sixteenths of a pixel, odd ones: the first detection's square is 1024 pixels, the second's 512."""
     first = _candidate(np.array([0.5, 0.5]) + 9 / 16 / 1024, 0.25, np.zeros((6, 2)))
     second = _candidate(np.full(2, 0.5), 0.5, np.round(_FACE * 512) / 512 + 3 / 16 / 512)
     return first, second

@@ -1,4 +1,4 @@
-"""From a photograph to the aligned face: two looks of the detector, then one similarity transform.
+"""From a photograph to the aligned face: two runs of the detector, then one similarity transform.
 
 Coordinates are pixels with the first pixel's centre at (0, 0), x to the right and y down.
 """
@@ -23,7 +23,7 @@ _HALF = 0.5 + _BIT
 # but for the one face in some hundreds where a bit decides between two steps.
 _STEPS = 8
 SURE = 0.75
-"""Score at the second look from which a face stands upright.
+"""Score at the second detection from which a face stands upright.
 
 Upright faces that are frontal have 0.69 (1st percentile) to 0.85, those upside down 0.5 to 0.65.
 """
@@ -34,7 +34,7 @@ class AlignmentRule:
     """How a face is found and framed.
 
     ``template`` holds where the right eye, left eye, nose tip and mouth of the detector shall lie in
-    the face of ``size`` x ``size`` pixels. ``second_look`` is the side of the second look's square in
+    the face of ``size`` x ``size`` pixels. ``second_look`` is the side of the second detection's square in
     units of the box found by the first. ``smallest`` is the least side of a usable box, in pixels.
     """
 
@@ -52,8 +52,8 @@ class AlignedFace:
 
     ``pixels``: uint8 [3, size, size]; ``matrix``: [2, 3], photograph pixels to face pixels, float64;
     ``faces``: how many faces the photograph shows, of which this is the largest; ``picture``: what the
-    detector saw at its second look, uint8 [3, 128, 128]; ``score``: what it gave the face there, 0 if it saw
-    none; ``keypoints``: [6, 2] in pixels of the photograph, float64.
+    detector saw in its second detection, uint8 [3, 128, 128]; ``score``: what it gave the face there, 0 if it
+    saw none; ``keypoints``: [6, 2] in pixels of the photograph, float64.
     """
 
     pixels: Tensor
@@ -67,8 +67,8 @@ class AlignedFace:
 def align(photo: Tensor, detector: BlazeFace, rule: AlignmentRule) -> AlignedFace:
     """Find the largest face of ``photo`` (uint8 [3, H, W]) and frame it.
 
-    Where the second look gives it less than ``SURE``, the photograph is looked at turned by quarters as well,
-    and the surest face is taken.
+    Where the second detection gives it less than ``SURE``, the photograph is turned by quarters as well, and
+    the surest face is taken.
 
     Raises:
         NoFaceError: there is no face, or it is smaller than the rule allows.
@@ -90,7 +90,7 @@ def align(photo: Tensor, detector: BlazeFace, rule: AlignmentRule) -> AlignedFac
 
 @dataclass(frozen=True)
 class _Sighting:
-    """What two looks saw of the largest face; ``box``, its longer side, is of the first."""
+    """What two detections saw of the largest face; ``box``, its longer side, is of the first."""
 
     box: float
     faces: int
@@ -100,26 +100,26 @@ class _Sighting:
 
 
 def _sight(photo: Tensor, detector: BlazeFace, rule: AlignmentRule, turn: int) -> _Sighting | None:
-    """Look twice at a photograph that is turned counter-clockwise by so many quarters."""
+    """Detect twice in a photograph that is turned counter-clockwise by so many quarters."""
     height, width = photo.shape[1:]
     square = Square(width / 2, height / 2, max(height, width))
-    found = _detect(_look(photo, square, turn), detector, rule)
+    found = _detect(_view(photo, square, turn), detector, rule)
     if not found:
         return None
     largest = max(found, key=_area)
     box = float(torch.maximum(largest.values[2], largest.values[3]))
     square = Square(float(largest.values[0]) + 0.5, float(largest.values[1]) + 0.5, rule.second_look * box)
-    look = _look(photo, square, turn)
-    closer = _detect(look, detector, rule)
+    view = _view(photo, square, turn)
+    closer = _detect(view, detector, rule)
     face = max(closer, key=_area) if closer else largest
     return _Sighting(
-        box, len(found), look.picture, face.score if closer else 0.0, face.values[4:].reshape(6, 2)
+        box, len(found), view.picture, face.score if closer else 0.0, face.values[4:].reshape(6, 2)
     )
 
 
 @dataclass(frozen=True)
 class _Face:
-    """What one look saw: ``values`` are x, y, width, height, six keypoints, in pixels of the photograph."""
+    """What it saw: ``values`` are x, y, width, height, six keypoints, in pixels of the photograph."""
 
     score: float
     values: Tensor
@@ -137,14 +137,14 @@ def _too_small(box: float, rule: AlignmentRule) -> NoFaceError:
 
 
 def _nothing_found(photo: Tensor, detector: BlazeFace, rule: AlignmentRule) -> NoFaceError:
-    """Say why the first look found nothing: there is no face, or it is lost in a large picture.
+    """Say why the first detection found nothing: there is no face, or it is lost in a large picture.
 
-    The detector misses a face of less than an eighth of its picture, so it looks at parts of the photograph.
+    The detector misses a face of less than an eighth of its picture, so it runs on parts of the photograph.
     What it finds there only chooses the words: it is not rated.
     """
     height, width = photo.shape[1:]
     for part in parts(width, height, rule.smallest):
-        found = _detect(_look_at_part(photo, Square(part.x, part.y, part.side)), detector, rule)
+        found = _detect(_view_of_part(photo, Square(part.x, part.y, part.side)), detector, rule)
         if found:
             largest = max(found, key=_area)
             box = float(torch.maximum(largest.values[2], largest.values[3]))
@@ -200,7 +200,7 @@ class Square:
 
 
 @dataclass(frozen=True)
-class Look:
+class View:
     """What the detector sees of a photograph: a ``picture``, uint8 [3, 128, 128], of a ``square`` in it.
 
     The square is turned counter-clockwise by ``turn`` quarters.
@@ -211,15 +211,15 @@ class Look:
     turn: int = 0
 
 
-def _look(photo: Tensor, square: Square, turn: int = 0) -> Look:
+def _view(photo: Tensor, square: Square, turn: int = 0) -> View:
     zoom = INPUT_SIZE / square.side
     x, y = ((0.5 - centre + square.side / 2) * zoom - 0.5 for centre in (square.x, square.y))
     matrix = torch.tensor([[zoom, 0, x], [0, zoom, y]], dtype=torch.float64)
-    return Look(torch.rot90(warp(photo, matrix, INPUT_SIZE), turn, (1, 2)), square, turn)
+    return View(torch.rot90(warp(photo, matrix, INPUT_SIZE), turn, (1, 2)), square, turn)
 
 
-def _look_at_part(photo: Tensor, square: Square) -> Look:
-    """Look at a small square without reducing the whole photograph; the detector sees the same pixels."""
+def _view_of_part(photo: Tensor, square: Square) -> View:
+    """View a small square without reducing the whole photograph; the detector sees the same pixels."""
     box = max(1, int(square.side / INPUT_SIZE + _BIT))
     # Whole boxes, and one more on every side, since sampling reaches half a box over the square.
     (left, right), (top, bottom) = (
@@ -230,17 +230,17 @@ def _look_at_part(photo: Tensor, square: Square) -> Look:
         for centre in (square.x, square.y)
     )
     part = photo[:, top:bottom, left:right]
-    picture = _look(part, Square(square.x - left, square.y - top, square.side)).picture
-    return Look(picture, square)
+    picture = _view(part, Square(square.x - left, square.y - top, square.side)).picture
+    return View(picture, square)
 
 
-def _detect(look: Look, detector: BlazeFace, rule: AlignmentRule) -> list[_Face]:
+def _detect(view: View, detector: BlazeFace, rule: AlignmentRule) -> list[_Face]:
     """Detect faces, in pixels of the photograph."""
     with torch.inference_mode():
-        candidates = detector(look.picture[None].float())[0].double()
+        candidates = detector(view.picture[None].float())[0].double()
     likely = candidates[candidates[:, 0] >= rule.score]
-    square = look.square
-    values = _upright(likely[:, 1:], look.turn) * square.side
+    square = view.square
+    values = _upright(likely[:, 1:], view.turn) * square.side
     corner = torch.tensor([square.x, square.y], dtype=torch.float64) - square.side / 2 - 0.5
     values[:, :2] += corner
     values[:, 4:] += corner.repeat(6)

@@ -17,7 +17,7 @@ from .checkpoint import Checkpoint
 class Trace:
     """The tensors of one photograph by name, as the contract has them, and the face that was found.
 
-    ``picture`` uint8 [1, 128, 128, 3] is what the detector sees at its second look, ``candidates`` its
+    ``picture`` uint8 [1, 128, 128, 3] is what the detector sees in its second detection, ``candidates`` its
     answer; ``face`` uint8 [1, 256, 256, 3]; ``heat`` [1, 64, 64, 1]; ``mask`` and ``heatmap``
     [1, 256, 256, 1]; ``normalised`` [1, 256, 256, 3] in 0..255; ``score`` [1].
     """

@@ -238,7 +238,7 @@ def test_what_an_emulator_is_given_is_what_the_host_ran(mine: Path) -> None:
     assert list(recorded.given) == list(recorded.made) == ["my-detector", "my-appraisal"]
     np.testing.assert_array_equal(recorded.given["my-appraisal"]["my-face"], golden.read("my-face"))
     np.testing.assert_array_equal(recorded.made["my-appraisal"]["my-score"], golden.read("my-score"))
-    # The first look: the whole photograph.
+    # The first detection: the whole photograph.
     runner = BundleRunner(opened, "tflite-fp32")
     again = runner.run(opened.spec.model("my-detector"), recorded.given["my-detector"])
     np.testing.assert_array_equal(again["my-candidates"], recorded.made["my-detector"]["my-candidates"])

@@ -165,7 +165,7 @@ static void turn_back(double *values, int turn) {
 
 /* Detect inside a square that is turned counter-clockwise by quarters; returns how many faces there are, and the
  * largest one in pixels. */
-static size_t look(const Picture *photograph, Square square, int turn, const Front *front, const Rule *rule,
+static size_t detections(const Picture *photograph, Square square, int turn, const Front *front, const Rule *rule,
                    Candidate *largest) {
   double zoom = rule->detector_size / square.side;
   double corner[2] = {square.x - square.side / 2, square.y - square.side / 2};
@@ -219,23 +219,23 @@ void check_front(const Front *front, const Rule *rule) {
     die("the front's tensors are not of the sizes of its rule; export the bundle again");
 }
 
-/* What two looks saw of the largest face. */
+/* What two detections saw of the largest face. */
 typedef struct {
   size_t faces;
   double score, side;
   Candidate closest;
 } Sighting;
 
-/* Look twice at a photograph that is turned by so many quarters. */
+/* Detect twice in a photograph that is turned by so many quarters. */
 static Sighting sight(const Picture *p, int turn, const Front *front, const Rule *rule) {
   Sighting seen = {0};
   Candidate face, closer;
   Square whole = {p->width / 2.0, p->height / 2.0, p->width > p->height ? p->width : p->height};
-  seen.faces = look(p, whole, turn, front, rule, &face);
+  seen.faces = detections(p, whole, turn, front, rule, &face);
   if (!seen.faces) return seen;
   seen.side = fmax(face.values[3], face.values[4]);
   Square about = {face.values[1] + 0.5, face.values[2] + 0.5, rule->second_look * seen.side};
-  int again = look(p, about, turn, front, rule, &closer) > 0;
+  int again = detections(p, about, turn, front, rule, &closer) > 0;
   seen.closest = again ? closer : face;
   seen.score = again ? closer.values[0] : 0;
   return seen;

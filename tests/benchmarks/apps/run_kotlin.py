@@ -55,15 +55,15 @@ SABOTAGES = (
     # Title, bundle by which it must be seen, file, what stands there, what stands there then.
     Sabotage("red and blue change places", FACES, "Photograph.kt", "16 - 8 * number", "8 * number"),
     Sabotage("half a pixel in resampling", FACES, "Photograph.kt", "/ side - 0.5)", "/ side)"),
-    Sabotage("half a pixel in the looks", FACES, "FaceFront.kt", "left) * zoom - 0.5", "left) * zoom"),
+    Sabotage("half a pixel in the detections", FACES, "FaceFront.kt", "left) * zoom - 0.5", "left) * zoom"),
     Sabotage("turned the other way", FACES, "FaceFront.kt", "Affine(a, -b,", "Affine(a, b,"),
     Sabotage(
         "places not rounded", FACES, "FaceFront.kt", "floor(values[it] / SNAP + 0.5) * SNAP", "values[it]"
     ),
     Sabotage("candidates not blended", FACES, "FaceFront.kt", "best.overlap(it) > limit", "false"),
     Sabotage("no box filter", FACES, "Photograph.kt", "min(zoom.toInt(), min(width, height))", "1"),
-    Sabotage("turned looks not undone", FACES, "FaceFront.kt", "1 - values[place + 1]", "values[place + 1]"),
-    Sabotage("no turned looks", FACES, "FaceFront.kt", "rule.sure > 0", "rule.sure < 0"),
+    Sabotage("turns not undone", FACES, "FaceFront.kt", "1 - values[place + 1]", "values[place + 1]"),
+    Sabotage("no turns", FACES, "FaceFront.kt", "rule.sure > 0", "rule.sure < 0"),
     Sabotage("another brightness", FACES, "Quality.kt", "* 0.587", "* 0.114"),
     Sabotage(
         "outputs of equal size change places",

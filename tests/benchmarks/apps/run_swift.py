@@ -61,7 +61,11 @@ SABOTAGES = (
     ),
     Sabotage("places not rounded", FACES, "FaceFront.swift", ".rounded(.down) * Self.snap", " * Self.snap"),
     Sabotage(
-        "turned looks not undone", FACES, "FaceFront.swift", ": 1 - values[place + 1]", ": values[place + 1]"
+        "turns not undone",
+        FACES,
+        "FaceFront.swift",
+        ": 1 - values[place + 1]",
+        ": values[place + 1]",
     ),
     Sabotage(
         "strides of a model's array not heeded", FACES, "Value.swift", "start + $0 * stride", "start + $0"

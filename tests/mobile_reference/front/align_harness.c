@@ -66,8 +66,8 @@ int main(int count, char **words) {
     return 0;
   }
   Candidate first, second;
-  look(&picture, squares[0], 0, &front, &rule, &first);
-  look(&picture, squares[1], 0, &front, &rule, &second);
+  detections(&picture, squares[0], 0, &front, &rule, &first);
+  detections(&picture, squares[1], 0, &front, &rule, &second);
   Map matrix = similarity(second.values + 5, rule.template_);
   fwrite(first.values + 1, sizeof(double), 4, stdout);
   fwrite(second.values + 5, sizeof(double), 8, stdout);

@@ -12,7 +12,7 @@ from mien.mobile_reference.front.alignment import (
     AlignmentRule,
     Square,
     align,
-    look,
+    detections,
     merge,
     similarity,
     turned_back,
@@ -44,7 +44,7 @@ def candidate(
 
 
 def answers(*looks: list[list[float]]) -> Callable[[NDArray[np.uint8]], Candidates]:
-    """Answer the first look, then the second, and find nothing in any further one."""
+    """Answer the first detection, then the second, and find nothing in any further one."""
     rest = iter(looks)
     return lambda picture: np.array(next(rest, []), np.float32).reshape(-1, 17)
 
@@ -61,7 +61,9 @@ def test_a_square_is_counted_by_the_edges_of_pixels() -> None:
 
 
 def test_whole_photographs_are_found_in_their_own_pixels() -> None:
-    found = look(photograph(), Square(32, 32, 64), answers([candidate(0.9, x=0.25, y=0.75, width=0.5)]), RULE)
+    found = detections(
+        photograph(), Square(32, 32, 64), answers([candidate(0.9, x=0.25, y=0.75, width=0.5)]), RULE
+    )
     assert found.shape == (1, 17)
     assert found[0, 0] == pytest.approx(0.9)
     # Half a pixel less: 0 is the centre of the first pixel, not its edge. Then rounded to eighths.
@@ -71,14 +73,14 @@ def test_whole_photographs_are_found_in_their_own_pixels() -> None:
 
 
 def test_a_part_of_a_photograph_is_found_where_it_lies() -> None:
-    found = look(photograph(), Square(40, 20, 16), answers([candidate(0.9)]), RULE)
+    found = detections(photograph(), Square(40, 20, 16), answers([candidate(0.9)]), RULE)
     assert found[0, 1:5].tolist() == [39.5, 19.5, 4.0, 4.0]
     assert found[0, 9:11].tolist() == [39.5, 19.5]
 
 
 @pytest.mark.parametrize(("score", "faces"), [(0.5, 1), (0.49, 0), (0.51, 1), (float("nan"), 0)])
 def test_a_candidate_counts_from_the_score_of_the_rule(score: float, faces: int) -> None:
-    assert len(look(photograph(), Square(32, 32, 64), answers([candidate(score)]), RULE)) == faces
+    assert len(detections(photograph(), Square(32, 32, 64), answers([candidate(score)]), RULE)) == faces
 
 
 def test_overlapping_candidates_are_blended_by_their_scores() -> None:
@@ -149,7 +151,7 @@ def test_the_largest_face_is_framed_and_all_are_counted() -> None:
     pixels = photograph()
     face = align(pixels, detector, RULE)
     assert face.faces == 2
-    # The second look is twice the box of 16 wide, about the large face at 0.7 of 64.
+    # The second detection is twice the box of 16 wide, about the large face at 0.7 of 64.
     assert np.array_equal(seen[0], warp(pixels, Square(32, 32, 64).matrix(32), 32))
     centre = np.floor((0.7 * 64 - 0.5) * 8 + 0.5) / 8 + 0.5
     assert np.array_equal(seen[1], warp(pixels, Square(centre, centre, 32).matrix(32), 32))
@@ -199,7 +201,7 @@ def turned_detector(scores: dict[int, float]) -> Callable[[NDArray[np.uint8]], C
     def detect(picture: NDArray[np.uint8]) -> Candidates:
         corners = [picture[0, 0, 0], picture[-1, 0, 0], picture[-1, -1, 0], picture[0, -1, 0]]
         score = scores.get(int(np.argmax(corners)), 0.0)
-        # The second look sees a face whose score differs.
+        # The second detection sees a face whose score differs.
         return np.array([candidate(score)] if score else [], np.float32).reshape(-1, 17)
 
     return detect

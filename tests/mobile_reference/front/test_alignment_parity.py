@@ -114,7 +114,7 @@ def test_both_sides_turn_a_photograph_that_is_not_upright_alike(
     roll = np.degrees(np.arctan2(theirs.matrix[1, 0], theirs.matrix[0, 0]))
     assert abs((roll - 90 * quarters + 180) % 360 - 180) < 10
     assert ours.score > torch_side.SURE
-    # The first look frames the turned square as it did the upright one, but for the border of its box filter.
+    # The first detection frames the turned square as it did the upright one, but for its box filter's border.
     assert ours.score == pytest.approx(upright.score, abs=0.02)
 
 
@@ -171,7 +171,7 @@ def test_a_part_is_seen_as_in_the_whole_photograph(height: int, width: int):
     for part in numpy_side.parts(width, height, 64):
         theirs = numpy_side.warp(photo, part.matrix(INPUT_SIZE), INPUT_SIZE)
         square = torch_side.Square(part.x, part.y, part.side)
-        ours = torch_side._look_at_part(torch.from_numpy(photo).permute(2, 0, 1), square).picture
+        ours = torch_side._view_of_part(torch.from_numpy(photo).permute(2, 0, 1), square).picture
         assert np.abs(theirs.astype(int) - pixels_last(ours).astype(int)).max() <= 1
         assert (theirs != pixels_last(ours)).mean() < 1e-3
 

@@ -31,7 +31,7 @@ def photograph(case: dict[str, Any]) -> NDArray[np.uint8]:
 
 
 def answers(case: dict[str, Any]) -> list[NDArray[np.float32]]:
-    """What the detector says at either look."""
+    """What the detector says at either detection."""
     return [np.array([case[look]["candidate"]], np.float32) for look in ("first_look", "second_look")]
 
 

@@ -72,7 +72,7 @@ def test_the_larger_of_two_faces_is_framed(portrait: Tensor, checkpoint: Checkpo
         alone = framed(portrait, checkpoint)
         eyes = torch.linalg.inv(alone[:, :2]) @ (torch.tensor(TEMPLATE[:2]).double().T - alone[:, 2:])
         found = moved(eyes.T + torch.tensor([shift, 0]), face.matrix)
-        # The second look starts from another first look, so keypoints differ by some pixels of 256.
+        # The second detection starts from another first detection, so keypoints differ by some pixels of 256.
         assert (found - torch.tensor(TEMPLATE[:2]).double()).abs().max() < 8
 
 
@@ -80,7 +80,7 @@ def test_a_shifted_photograph_gives_a_shifted_frame(portrait: Tensor, checkpoint
     wide = torch.nn.functional.pad(portrait, (70, 0, 40, 0), value=90)
     here, there = framed(portrait, checkpoint), framed(wide, checkpoint)
     points = torch.tensor([[180.0, 200.0], [330.0, 200.0], [256.0, 350.0]])
-    # As above: another first look.
+    # As above: another first detection.
     shift = moved(points, here) - moved(points + torch.tensor([70.0, 40.0]), there)
     assert shift.abs().max() < 8
 

@@ -13,7 +13,7 @@ public struct AlignmentRule: Decodable {
     let template: [[Double]]
 }
 
-/// A face that was found: how many the first look saw, and the score of the second, 0 where it saw none.
+/// A face that was found: how many the first detection saw, and the score of the second, 0 where it saw none.
 public struct AlignedFace {
     public let pixels: Photograph
     public let faces: Int
@@ -139,7 +139,7 @@ struct FaceFront {
     /// A transform that shrinks areas more than this cannot be turned round.
     private static let singular = 1e-12
 
-    /// What two looks saw of the largest face.
+    /// What two detections saw of the largest face.
     private struct Sighting {
         let face: Candidate
         let closer: Candidate?
@@ -149,7 +149,7 @@ struct FaceFront {
 
     /// Find and frame the largest face; throws where there is none, or it is smaller than the rule allows.
     ///
-    /// The detector looks twice, and at the turned photograph where it is not sure.
+    /// The detector runs twice, and on the turned photograph where it is not sure.
     func align(_ photograph: Photograph) throws -> AlignedFace {
         var best = try sight(photograph, 0)
         if let sure = rule.sure, sure > 0, (best?.score ?? -1) < sure {
@@ -174,15 +174,15 @@ struct FaceFront {
 
     private func sight(_ photograph: Photograph, _ turn: Int) throws -> Sighting? {
         let width = Double(photograph.width), height = Double(photograph.height)
-        let found = try look(photograph, Square(width / 2, height / 2, max(width, height)), turn)
+        let found = try detections(photograph, Square(width / 2, height / 2, max(width, height)), turn)
         guard let face = greatest(found, { $0.area }) else { return nil }
         let about = Square(face.values[1] + 0.5, face.values[2] + 0.5, rule.second_look * face.side)
-        let closer = greatest(try look(photograph, about, turn)) { $0.area }
+        let closer = greatest(try detections(photograph, about, turn)) { $0.area }
         return Sighting(face: face, closer: closer, faces: found.count)
     }
 
     /// Detect faces in a square that is turned counter-clockwise by quarters; in pixels of the photograph.
-    private func look(_ photograph: Photograph, _ square: Square, _ turn: Int) throws -> [Candidate] {
+    private func detections(_ photograph: Photograph, _ square: Square, _ turn: Int) throws -> [Candidate] {
         var picture = photograph.cut(square.matrix(rule.detector_size), rule.detector_size)
         for _ in 0..<turn { picture = picture.turned() }
         let numbers = try detect(picture)

@@ -29,8 +29,8 @@ internal class AlignmentRule(json: JSONObject) {
  * A face that was found.
  *
  * @param pixels the aligned face
- * @param faces how many the first look saw
- * @param score 0..1, of the second look; 0 where it saw none
+ * @param faces how many the first detection saw
+ * @param score 0..1, of the second detection; 0 where it saw none
  */
 class AlignedFace internal constructor(
     val pixels: Photograph,
@@ -147,13 +147,13 @@ internal fun similarity(points: DoubleArray, template: DoubleArray): Affine {
  * @param detect maps a picture of detector_size pixels a side to candidates, 17 numbers each, in shares of the picture
  */
 internal class FaceFront(private val rule: AlignmentRule, private val detect: (Photograph) -> DoubleArray) {
-    /** What two looks saw of the largest face. */
+    /** What two detections saw of the largest face. */
     private class Sighting(val face: Candidate, val closer: Candidate?, val faces: Int) {
         val score = closer?.score ?: 0.0
     }
 
     /**
-     * Find and frame the largest face. The detector looks twice, and at the turned photograph where it is not sure.
+     * Find and frame the largest face. The detector runs twice, and on the turned photograph where it is not sure.
      *
      * @throws FaceException there is none, or it is smaller than the rule allows
      */
@@ -174,15 +174,15 @@ internal class FaceFront(private val rule: AlignmentRule, private val detect: (P
 
     private fun sight(photograph: Photograph, turn: Int): Sighting? {
         val (width, height) = photograph.width.toDouble() to photograph.height.toDouble()
-        val found = look(photograph, Square(width / 2, height / 2, max(width, height)), turn)
+        val found = detections(photograph, Square(width / 2, height / 2, max(width, height)), turn)
         if (found.isEmpty()) return null
         val face = found.maxBy { it.area }
         val about = Square(face.x + 0.5, face.y + 0.5, rule.secondLook * face.side)
-        return Sighting(face, look(photograph, about, turn).maxByOrNull { it.area }, found.size)
+        return Sighting(face, detections(photograph, about, turn).maxByOrNull { it.area }, found.size)
     }
 
     /** Detect faces in a square that is turned counter-clockwise by quarters; in pixels of the photograph. */
-    private fun look(photograph: Photograph, square: Square, turn: Int): List<Candidate> {
+    private fun detections(photograph: Photograph, square: Square, turn: Int): List<Candidate> {
         var picture = photograph.cut(square.matrix(rule.detectorSize), rule.detectorSize)
         repeat(turn) { picture = picture.turned() }
         val numbers = detect(picture)
