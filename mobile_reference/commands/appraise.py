@@ -273,9 +273,9 @@ def _written_on_ray(
     folder: ShardFolder,
 ) -> Iterator[Written]:
     """Rate on a Ray cluster, whose actors write the shards."""
-    from mien.mobile_reference.rating.on_ray import Job, written_on_ray
+    from mien.mobile_reference.rating.on_ray import ActorJob, written_on_ray
 
-    job = Job(open_rater, _row_for(folder), folder, Path.cwd(), folder.settings(), versions())
+    job = ActorJob(open_rater, _row_for(folder), folder, Path.cwd(), folder.settings(), versions())
     return written_on_ray(address, bundle, job, units, jobs)
 
 

@@ -31,7 +31,7 @@ _SECONDS = 8
 
 
 @dataclass(frozen=True)
-class Job:
+class ActorJob:
     """What every actor does: rate with a bundle, whose folder ``open_rater`` is given, and write shards.
 
     ``here`` is where relative paths begin, ``settings`` what the folder of shards says of its rows, and
@@ -47,7 +47,7 @@ class Job:
 
 
 def written_on_ray(
-    address: str, bundle: Path, job: Job, units: Sequence[Unit], actors: int | None
+    address: str, bundle: Path, job: ActorJob, units: Sequence[Unit], actors: int | None
 ) -> Iterator[Written]:
     """Rate units on a cluster, and yield what was written as it comes, in any order.
 
@@ -90,7 +90,7 @@ def written_on_ray(
 class _Actor:
     """Holds the bundle, which Ray has put into the working directory of its process."""
 
-    def __init__(self, job: Job) -> None:
+    def __init__(self, job: ActorJob) -> None:
         self._job = job
         self._open_rater = partial(job.open_rater, Path.cwd())
         if job.here.is_dir():

@@ -14,7 +14,7 @@ import pytest
 
 from mien.mobile_reference.commands.appraise import _rater, _row_for
 from mien.mobile_reference.errors import UsageError
-from mien.mobile_reference.rating.on_ray import Job, _Actor, _knock
+from mien.mobile_reference.rating.on_ray import ActorJob, _Actor, _knock
 from mien.mobile_reference.rating.photographs import units_of
 from mien.mobile_reference.rating.places import LocalFile
 from mien.mobile_reference.rating.shards import JSON_LINES, ShardFolder, versions
@@ -24,7 +24,7 @@ Jpegs = Sequence[bytes]
 
 
 @pytest.fixture
-def job(call: Call, tiny: Path, jpegs: Jpegs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Job:
+def job(call: Call, tiny: Path, jpegs: Jpegs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ActorJob:
     """Three photographs in two units, whose rows are in ``alone``; the working directory is the bundle."""
     for number in range(3):
         (tmp_path / f"{number}.jpg").write_bytes(jpegs[number])
@@ -35,16 +35,16 @@ def job(call: Call, tiny: Path, jpegs: Jpegs, tmp_path: Path, monkeypatch: pytes
     folder = ShardFolder(LocalFile(tmp_path / "rows"), JSON_LINES)
     monkeypatch.chdir(tiny)
     open_rater = partial(_rater, None, None, 1, False, False)  # noqa: FBT003 - as click passes flags
-    return Job(open_rater, _row_for(folder), folder, tmp_path, folder.settings(), versions())
+    return ActorJob(open_rater, _row_for(folder), folder, tmp_path, folder.settings(), versions())
 
 
-def _rate(job: Job) -> list[dict[str, object]]:
+def _rate(job: ActorJob) -> list[dict[str, object]]:
     actor = pickle.loads(pickle.dumps(partial(_Actor, job)))()  # noqa: S301
     units = units_of([LocalFile(Path(f"{number}.jpg")) for number in range(3)], "image", 2)
     return [actor({"item": pickle.dumps(unit)}) for unit in units]
 
 
-def test_an_actor_writes_the_shards_of_a_run_here(job: Job, tmp_path: Path) -> None:
+def test_an_actor_writes_the_shards_of_a_run_here(job: ActorJob, tmp_path: Path) -> None:
     assert _rate(job) == [{"rows": 2, "failed": 0, "error": ""}, {"rows": 1, "failed": 0, "error": ""}]
     one, other = ({f.name: f.read_bytes() for f in (tmp_path / n).iterdir()} for n in ("rows", "alone"))
     assert one == other
@@ -58,7 +58,7 @@ def test_an_actor_writes_the_shards_of_a_run_here(job: Job, tmp_path: Path) -> N
     ],
 )
 def test_a_machine_that_differs_writes_nothing_and_says_so(
-    job: Job, tmp_path: Path, change: dict[str, object], part: str
+    job: ActorJob, tmp_path: Path, change: dict[str, object], part: str
 ) -> None:
     told = _rate(replace(job, **change))  # type: ignore[arg-type]
     assert all(part in str(one["error"]) for one in told)
