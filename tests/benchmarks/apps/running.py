@@ -81,6 +81,12 @@ def _other_format(bundle: Path) -> None:
     (bundle / MANIFEST).write_text(json.dumps(manifest | {"format": 3}))
 
 
+def _unknown_key(bundle: Path) -> None:
+    manifest = json.loads((bundle / MANIFEST).read_text())
+    manifest["stages"][0]["repeat"] = 2
+    (bundle / MANIFEST).write_text(json.dumps(manifest))
+
+
 def _models(bundle: Path) -> list[str]:
     manifest = json.loads((bundle / MANIFEST).read_text())
     return [path for variant in manifest["variants"] for path in variant["files"].values()]
@@ -103,6 +109,7 @@ def _other_byte(bundle: Path) -> None:
 
 DAMAGES = (
     Damage("a manifest of another format", "has format 3, expected 2", _other_format),
+    Damage("a key that nobody knows", "has the unknown key /stages/*/repeat", _unknown_key),
     Damage("a path that leaves the bundle", "leaves the bundle", _outer_path),
     Damage("models of other bytes", "is not the file that was exported", _other_byte),
 )

@@ -104,12 +104,16 @@ public struct PipelineBundle {
     public let inputs: [String]
     private let tensors: [String: Manifest.Tensor]
 
-    /// Read the manifest; throws where it is of another format, or lacks what is read here. Other keys are not looked at.
+    /// Read the manifest; throws where it is of another format, lacks what is read here, or has a key that is not known.
     public init(_ folder: URL) throws {
         struct Format: Decodable { let format: Int }
         let data = try Data(contentsOf: folder.appendingPathComponent("manifest.json"))
         let format = try JSONDecoder().decode(Format.self, from: data).format
         guard format == 2 else { throw PipelineError("manifest.json has format \(format), expected 2; export again") }
+        let found = try JSONSerialization.jsonObject(with: data) as? [String: Any] ?? [:]
+        try refuseUnknownKeys(found)
+        let front = found["front"] as? [String: Any]
+        try refuseUnknownKeys(front?["rule"], front?["kind"] as? String ?? "")
         manifest = try JSONDecoder().decode(Manifest.self, from: data)
         self.folder = folder
         served = manifest.whole.map { [$0] } ?? manifest.stages

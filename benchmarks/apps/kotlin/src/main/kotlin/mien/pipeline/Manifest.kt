@@ -92,8 +92,8 @@ class Variant(val name: String, val platform: String, val files: Map<String, Str
  * A bundle by its manifest.
  *
  * @param open opens a file of the bundle by its path in it, such as an asset
- * @throws BundleException the manifest is not JSON, or of another format
- * @throws JSONException the manifest lacks a key that is read here; others are not looked at
+ * @throws BundleException the manifest is not JSON, of another format, or has a key that is not known
+ * @throws JSONException the manifest lacks a key that is read here
  */
 class Bundle(private val open: (String) -> InputStream) {
     private val json = parse(String(read(MANIFEST)))
@@ -149,6 +149,8 @@ class Bundle(private val open: (String) -> InputStream) {
             }
         val format = found.opt("format")
         if (format != FORMAT) throw BundleException("$MANIFEST has format $format, expected $FORMAT; export again")
+        refuseUnknownKeys(found)
+        found.optJSONObject("front")?.let { refuseUnknownKeys(it.opt("rule"), it.optString("kind")) }
         return found
     }
 
