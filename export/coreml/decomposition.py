@@ -1,5 +1,6 @@
 """Operations that Core ML's converter does not know, as others that it knows."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -21,6 +22,22 @@ def decomposed(module: nn.Module, examples: tuple[Tensor, ...]) -> nn.Module:
         for operation, simpler in decompositions.items()
         if operation.name().partition("::")[2].partition(".")[0] not in known
     }
+    table[torch.ops.aten.pad.default] = _wrapped
     # What PyTorch makes of a batch normalisation is not known either.
     program = torch.export.export(fold_batch_norm(module, examples), examples, strict=False)
     return ProgramModule(program.run_decompositions(table)).eval()
+
+
+def _wrapped(x: Tensor, pad: Sequence[int], mode: str = "constant", value: float | None = None) -> Tensor:
+    """Join a border that goes on at the other end from the map's own; leave other borders as they are.
+
+    The converter knows those, and PyTorch has no simpler operations for this one but writing into a map.
+    """
+    if mode != "circular" or min(pad) < 0:
+        return NotImplemented
+    for place, (before, after) in enumerate(zip(pad[::2], pad[1::2], strict=True)):
+        axis = x.ndim - 1 - place
+        last = x.narrow(axis, x.shape[axis] - before, before)
+        parts = [last, x, x.narrow(axis, 0, after)]
+        x = torch.cat([part for part in parts if part.shape[axis]], axis)
+    return x

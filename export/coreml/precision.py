@@ -2,7 +2,8 @@
 
 Those that the pipeline names, and those that make an output for whose values float16 has too few numbers.
 Between 56.3 and 56.9 there are 18 of them, so that a grade that varies no more is off by 0.03 of its span
-each time it is rounded.
+each time it is rounded. And those that decide by inputs, such as a threshold: a rounded input may lie on its
+other side, and what was 1 is 0. Behind a product everything is rounded already.
 """
 
 import math
@@ -24,6 +25,23 @@ Samples = Sequence[Mapping[str, NDArray[Any]]]
 # The largest step between float16 numbers where an output lies, in shares of what it spans: a quarter of what
 # gates that state no limit allow float16. It is rounded more than once behind the last product.
 _COARSE = 0.0025
+# What makes a step of a value, however little it changes.
+_DECISIONS = frozenset(
+    [
+        "greater",
+        "greater_equal",
+        "less",
+        "less_equal",
+        "equal",
+        "not_equal",
+        "ceil",
+        "floor",
+        "floor_div",
+        "mod",
+        "round",
+        "sign",
+    ]
+)
 
 
 def mostly_float16(component: Component, choices: CoreMLChoices, samples: Samples) -> Any:
@@ -38,7 +56,7 @@ def mostly_float16(component: Component, choices: CoreMLChoices, samples: Sample
 
     @cache
     def kept(block: Any) -> Collection[Any]:
-        return _makers([block.outputs[place] for place in fine])
+        return _makers([block.outputs[place] for place in fine]) | _deciding_by_inputs(block)
 
     def fits(operation: Any) -> bool:
         function = _function_of(operation.enclosing_block)
@@ -70,6 +88,12 @@ def _makers(outputs: Sequence[Any]) -> frozenset[Any]:
         if operation.op_type not in KINDS:
             waiting += [one.op for given in operation.inputs.values() for one in _as_list(given)]
     return frozenset(found)
+
+
+def _deciding_by_inputs(block: Any) -> frozenset[Any]:
+    """Return the operations that decide by a function's inputs, and all between, where no product lies."""
+    chains = [_makers(one.outputs) for one in block.operations if one.op_type in _DECISIONS]
+    return frozenset().union(*(one for one in chains if KINDS.isdisjoint(made.op_type for made in one)))
 
 
 def _as_list(given: Any) -> Sequence[Any]:

@@ -113,6 +113,36 @@ def test_an_output_that_float16_has_too_few_numbers_for_is_made_in_float32(tmp_p
     )
 
 
+class Masked(nn.Module):
+    """Keeps what lies above a threshold: of inputs that float16 cannot tell from it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.body = nn.Conv2d(1, 4, 3, padding=1)
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        mask = (0.5 + x / 1000 > 0.5005).float()
+        made = torch.relu(self.body(x)) * mask
+        return made, (made > 0.1).float()
+
+
+def test_what_decides_by_inputs_is_of_float32(tmp_path):
+    networks = {"masked": Network(Masked, {"image": Input((1, 16, 16, 1))})}
+    component = component_of("masked", networks)
+    samples = samples_of(component, 4, 7, networks)
+    assert not to_coreml(component, CHOICES, {}, samples, tmp_path)
+    package = package_of(tmp_path, FP16, component)
+    inputs, outputs = component.specs(component.inputs), component.specs(component.outputs)
+    model = CoreMLModel(package, inputs, outputs, threads=1)
+    for one in samples:
+        np.testing.assert_allclose(model({"image": one["image"]})["out0"], one["out0"], atol=0.01)
+    # What decides by a product decides by what is rounded already, and need not be slower for it.
+    operations = function(package).body.operations
+    read = [one.arguments["x"][0].name for one in operations if one.type == "greater"]
+    kinds = {made.name: made.type.kind.name for one in operations for made in one.outputs}
+    assert [kinds[name] for name in read] == ["fp32", "fp16"]
+
+
 def test_every_kind_of_convolution_is_a_product(made):
     component, folder = made("disordered")
     kinds = [one.operation.type for one in with_weights(package_of(folder, FP16, component))]

@@ -37,7 +37,22 @@ class Moved(nn.Module):
         return F.relu(self.norm(self.body(x)))
 
 
+class Around(nn.Module):
+    """A border that goes on at the other end: of both axes, of one, and at one side."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.both = nn.Conv2d(3, 4, 3, padding=1, padding_mode="circular")
+        self.one = nn.Conv2d(4, 4, (1, 5), padding=(0, 2), padding_mode="circular")
+        self.side = nn.Conv2d(4, 2, (2, 1))
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = F.relu(self.one(F.relu(self.both(x))))
+        return torch.as_tensor(self.side(F.pad(x, (0, 0, 1, 0), mode="circular")))
+
+
 UNKNOWN = {
+    Around: Input((1, 8, 12, 3)),
     Located: Input((1, 16, 16, 3)),
     Moved: Input((1, 2, 4, 6, 6)),
 }
