@@ -136,7 +136,8 @@ def _unlike(shift: Shift) -> str:
 def _print(changes: Sequence[VariantChange], threshold: float | None, times: Sequence[Change]) -> None:
     Console().print(table(changes, threshold))
     for change in changes:
-        click.echo(f"{change.variant}: {shown(change.largest.input)} moves most")
+        if change.largest.shift:
+            click.echo(f"{change.variant}: {shown(change.largest.input)} moves most")
         for line in filter(None, map(_unlike, change.shifts)):
             click.echo(f"{change.variant}: {shown(line)}")
     if times:

@@ -39,6 +39,7 @@ _MEANINGS = {
         "The smallest time that 50, 90, 99 per cent of the runs did not exceed. The verdict is that"
         " of the p90."
     ),
+    "MAD": "The median distance from the p50: half of the runs are nearer to it than that.",
     "claim": (
         "Three times an estimate. Met means that it is under the budget; not met, that the estimate "
         "itself is over it; no evidence is anything else."
@@ -123,7 +124,8 @@ def _result(result: Result) -> Section:
     blocks = [
         Text(about),
         Text(verdict_line(result), "strong"),
-        *map(Text, (*result.failures, *result.notes)),
+        *(Text(failure, "note") for failure in result.failures),
+        *map(Text, result.notes),
         *_latency(result),
         *([_reported(result.reported)] if result.reported else []),
         *(_trace(result.conditions) if result.conditions else []),

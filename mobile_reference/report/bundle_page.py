@@ -67,7 +67,10 @@ def _blocks(bundle: Bundle) -> Iterator[Section]:
         raise BundleError(f"{bundle.path / _PRECISION} is not a table of precisions; export the bundle again")
     names = dict.fromkeys(block for one in chosen.values() for block in one)
     rows = [(name, *(str(one.get(name, "")) for one in chosen.values())) for name in names]
-    yield Section("Precision by block", [Table("in the order of the network", ("block", *chosen), rows)])
+    yield Section(
+        "Precision by block",
+        [Table("as the bundle states it; * is every other block", ("block", *chosen), rows)],
+    )
 
 
 def _gates(spec: PipelineSpec) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:

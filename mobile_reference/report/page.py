@@ -24,6 +24,10 @@ from mien.mobile_reference.output.text import shown
 
 from .charts import Chart
 
+_BRIEF = 24
+"""Letters of a cell that stays on one line: a name that is broken at its hyphens is hard to read."""
+_SMALL, _MEDIUM = 192, 320
+"""Pixels: two small pictures stand side by side on a phone; a large one has a face beside its heat."""
 _NUMBER = re.compile(r"[-+]?[\d,]*\.?\d+(e[-+]?\d+)?( ?\S{1,3})?|-|unknown|exact|nan|", re.IGNORECASE)
 
 
@@ -46,8 +50,16 @@ class Table:
     @property
     def numeric(self) -> tuple[bool, ...]:
         """Tell of each column whether all its cells are numbers, which stand to the right."""
-        columns = zip(*self.rows, strict=True) if self.rows else ((),) * len(self.headings)
-        return tuple(any(column) and all(map(_NUMBER.fullmatch, column)) for column in columns)
+        return tuple(any(column) and all(map(_NUMBER.fullmatch, column)) for column in self._columns)
+
+    @property
+    def brief(self) -> tuple[bool, ...]:
+        """Tell of each column whether all its cells are short, and so stay on one line."""
+        return tuple(all(len(cell) <= _BRIEF for cell in column) for column in self._columns)
+
+    @property
+    def _columns(self) -> list[tuple[str, ...]]:
+        return list(zip(*self.rows, strict=True)) if self.rows else [()] * len(self.headings)
 
 
 @dataclass(frozen=True)
@@ -66,6 +78,12 @@ class Gallery:
     """Pictures side by side; those out of sight cost a browser next to nothing."""
 
     pictures: Sequence[Picture]
+
+    @property
+    def size(self) -> str:
+        """How wide a column is at least: ``small``, ``medium`` or ``large``, by the widest picture."""
+        widest = max((picture.width for picture in self.pictures), default=0)
+        return "small" if widest <= _SMALL else "medium" if widest <= _MEDIUM else "large"
 
 
 @dataclass(frozen=True)

@@ -26,10 +26,11 @@ from .look import Look, sections
 LARGEST = 32 << 20
 """Bytes of a request; more is refused before it is read."""
 HOSTS = ["127.0.0.1", "localhost"]
+# With "no-referrer" a browser would say that the page's own form comes from the origin "null".
 _HEADERS = {
     "Cache-Control": "no-store",
     "Content-Security-Policy": "frame-ancestors 'none'; form-action 'self'",
-    "Referrer-Policy": "no-referrer",
+    "Referrer-Policy": "same-origin",
     "X-Content-Type-Options": "nosniff",
 }
 Rate = Callable[[Path], Look]

@@ -2,21 +2,26 @@
 
 import os
 import shutil
+import socket
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+import uvicorn
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, Page, sync_playwright
 
 from mien.mobile_reference.bundle.reader import open_bundle
 from mien.mobile_reference.bundle.shipped import shipped_bundle
 from mien.mobile_reference.report.bundle_page import bundle_page
-from mien.mobile_reference.report.page import write_page
+from mien.mobile_reference.report.page import jpeg, write_page
+from mien.mobile_reference.serving.app import make_app
+from mien.mobile_reference.serving.look import Look
 from tests.commands import run_mien
 
-from .pages import page_of
+from .pages import GREY, page_of
 
 CHROMIUM = shutil.which("chromium")
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no chromium here; .ci/run installs Debian's")
@@ -86,6 +91,39 @@ def test_a_table_is_sorted_by_keyboard(browser: Browser, pages: dict[str, Path])
     assert page.evaluate("document.activeElement.parentNode.ariaSort") == "ascending"
     page.keyboard.press("Enter")
     assert page.evaluate(column) == ["10", "2", "-"]
+    page.close()
+
+
+@pytest.fixture
+def served() -> Iterator[str]:
+    """The address of a page that takes photographs, and gives each of them the same score."""
+    look = Look(24.0, "100 is typical", (jpeg(GREY, "a face", "input"),) * 4, {"run the models": 1.0})
+    server = uvicorn.Server(uvicorn.Config(make_app("a bundle", lambda file: look), log_level="critical"))
+    listening = socket.create_server(("127.0.0.1", 0))
+    thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]})
+    thread.start()
+    yield f"http://127.0.0.1:{listening.getsockname()[1]}/"
+    server.should_exit = True
+    thread.join()
+    listening.close()
+
+
+@pytest.mark.parametrize(("width", "scheme"), [(390, "dark"), (1280, "light")])
+def test_a_browser_sends_a_photograph_to_the_page_of_serve(
+    width: int, scheme: Any, served: str, browser: Browser
+):
+    page = browser.new_page(viewport={"width": width, "height": 800}, color_scheme=scheme)
+    page.set_default_timeout(300_000)
+    page.goto(served)
+    page.get_by_label("photograph").set_input_files(
+        {"name": "a face.jpg", "mimeType": "image/jpeg", "buffer": b"x"}
+    )
+    page.get_by_role("button", name="Rate it").click()
+    page.get_by_role("heading", name="a face.jpg").wait_for()
+    assert page.get_by_text("24.0 (100 is typical)").is_visible()
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
+    found = Axe().run(page).response["violations"]
+    assert [one["id"] for one in found if one["impact"] in ("serious", "critical")] == []
     page.close()
 
 

@@ -15,7 +15,7 @@ from mien.mobile_reference.errors import BundleError
 from mien.mobile_reference.report.bundle_page import bundle_page
 from mien.mobile_reference.report.charts import Dots, Graph, Node, Waterfall, cut
 from mien.mobile_reference.report.contact_sheet import Rated, contact_sheet
-from mien.mobile_reference.report.page import Page, Section, Table, Text, write_page
+from mien.mobile_reference.report.page import Gallery, Page, Picture, Section, Table, Text, write_page
 from tests.commands import run_mien
 
 from .pages import EVIL, page_of
@@ -76,6 +76,22 @@ def test_a_column_of_numbers_stands_to_the_right():
     table = Table("", ("a", "b", "c", "d"), [("1", "x", "1,234", ""), ("-", "2", "5.1 %", "")])
     assert table.numeric == (True, False, True, False)
     assert Table("", ("a", "b"), []).numeric == (False, False)
+
+
+def test_a_column_of_names_stays_on_one_line_and_one_of_sentences_does_not():
+    sentence = "a reason of so many words that a phone has no room for them"
+    table = Table("", ("variant", "why"), [("coreml-int8w", sentence), ("tflite-fp16", "")])
+    assert table.brief == (True, False)
+    page = write_page(Page("mien verify", "a", [], [Section("b", [table])]))
+    assert '<td class="b">coreml-int8w</td>' in page
+    assert f"<td>{sentence}</td>" in page
+
+
+@pytest.mark.parametrize(("widths", "size"), [((192, 96), "small"), ((256,), "medium"), ((768, 96), "large")])
+def test_columns_of_a_gallery_are_as_wide_as_its_pictures(widths: tuple[int, ...], size: str):
+    gallery = Gallery([Picture("data:", width, 96, "a face") for width in widths])
+    assert gallery.size == size
+    assert f'class="gallery {size}"' in write_page(Page("mien appraise", "a", [gallery], []))
 
 
 def test_a_waterfall_begins_each_step_where_the_last_one_ended():
