@@ -145,7 +145,7 @@ def test_a_plain_shell_stands_for_a_phone_where_the_kernel_allows_no_other(
     plain = set_up_phone_runner(cache, PLAIN.abi, quiet)
     phone = make_phone(cache, tmp_path / "phone", PLAIN)
     with running(phone, PLAIN) as (port, _):
-        subprocess.run(["adb", "connect", f"127.0.0.1:{port}"], capture_output=True, check=True, timeout=30)
+        subprocess.run(["adb", "connect", f"127.0.0.1:{port}"], capture_output=True, check=True, timeout=300)
         result = measure(bundle, plain)
         subprocess.run(["adb", "disconnect"], capture_output=True, check=False)
     assert result.device.isa == "x86_64"
@@ -311,7 +311,7 @@ def test_the_double_gives_back_what_was_copied_to_it(root: Path, tmp_path: Path)
     sent.write_bytes(bytes(range(256)) * 1000)
     with connected(root) as (serial, _):
         for words in (["push", sent, "/data/local/tmp/"], ["pull", "/data/local/tmp/sent", got]):
-            subprocess.run(["adb", "-s", serial, *words], capture_output=True, check=True, timeout=60)
+            subprocess.run(["adb", "-s", serial, *words], capture_output=True, check=True, timeout=300)
     assert got.read_bytes() == sent.read_bytes()
 
 
@@ -393,7 +393,7 @@ def test_a_score_that_is_no_number_fails(bundle: Path, place: int) -> None:
 def job_ends(serial: str) -> bool:
     """Tell whether the job on the phone is gone, or soon will be."""
     adb = choose_device(find_adb(None), serial)
-    for _ in range(300):
+    for _ in range(3000):
         if adb.shell("kill -0 $(cat /data/local/tmp/mien/pid)").code:
             return True
         time.sleep(0.1)
@@ -482,7 +482,7 @@ def test_an_emulator_is_labelled_and_never_judged_by_time(
 
 def _wait_until(state: str) -> None:
     """adb tries its keys one after the other before it gives up."""
-    for _ in range(300):
+    for _ in range(3000):
         listed = subprocess.run(["adb", "devices"], capture_output=True, text=True, check=True).stdout
         if f"\t{state}" in listed:
             return
@@ -493,7 +493,7 @@ def _wait_until(state: str) -> None:
 def test_an_unauthorised_phone(root: Path) -> None:
     with running(root, SHELL, auth="deny") as (port, _):
         serial = f"127.0.0.1:{port}"
-        subprocess.run(["adb", "connect", serial], capture_output=True, check=False, timeout=30)
+        subprocess.run(["adb", "connect", serial], capture_output=True, check=False, timeout=300)
         try:
             _wait_until("unauthorized")
             # adb tries again by itself, and says so for a moment.
@@ -508,7 +508,7 @@ def test_two_phones_need_a_choice(root: Path) -> None:
     with connected(root) as (first, _):
         # A second connection to the same double is a second device for adb.
         second = first.replace("127.0.0.1", "localhost")
-        subprocess.run(["adb", "connect", second], capture_output=True, check=True, timeout=30)
+        subprocess.run(["adb", "connect", second], capture_output=True, check=True, timeout=300)
         with pytest.raises(DeviceError, match=r"2 devices: .*--serial"):
             choose_device(find_adb(None), None)
         assert choose_device(find_adb(None), second).serial == second

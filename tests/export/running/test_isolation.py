@@ -221,7 +221,7 @@ def test_an_interrupted_export_ends_what_runs_and_begins_nothing(tmp_path: Path,
         time.sleep(0.1)
     export.send_signal(number)
     # The pipe is open for as long as anybody whom the export started has it.
-    _, said = export.communicate(timeout=60)
+    _, said = export.communicate(timeout=300)
     left = sorted(path.name for path in (tmp_path / "place").iterdir())
     if number == signal.SIGKILL:
         assert export.returncode == -signal.SIGKILL

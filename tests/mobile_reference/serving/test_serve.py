@@ -26,7 +26,7 @@ def port(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
     assert found, said
     yield int(found[1])
     server.send_signal(signal.SIGINT)
-    _, errors = server.communicate(timeout=60)
+    _, errors = server.communicate(timeout=300)
     assert server.returncode == 130
     assert errors.strip() == "mien: interrupted"
 

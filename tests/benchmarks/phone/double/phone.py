@@ -149,7 +149,7 @@ def connected(root: Path, shell: Shell, **settings: Any) -> Iterator[tuple[str, 
     """Start the double and let adb find it; gives serial number and process."""
     with running(root, shell, **settings) as (port, process):
         serial = f"127.0.0.1:{port}"
-        subprocess.run(["adb", "connect", serial], capture_output=True, check=True, timeout=30)
+        subprocess.run(["adb", "connect", serial], capture_output=True, check=True, timeout=300)
         try:
             yield serial, process
         finally:
