@@ -53,9 +53,9 @@ def palette(weight: NDArray[Any], size: int) -> Palette:
     filled_evenly = values[(np.arange(size) * 2 + 1) * values.size // (2 * size)]
     centres = (filled_evenly + np.linspace(values[0], values[-1], size)) / 2
     for _ in range(_TURNS):
-        cells = np.searchsorted(_borders(centres), values)
-        filled = np.bincount(cells, minlength=size)
-        sums = np.bincount(cells, weights=values, minlength=size)
+        ends = np.searchsorted(values, _borders(centres), side="right")  # of cells: they lie in a row
+        filled = np.diff(ends, prepend=0, append=values.size)
+        sums = np.bincount(np.repeat(np.arange(size), filled), weights=values, minlength=size)
         moved = np.where(filled, sums / np.maximum(filled, 1), centres)
         if np.array_equal(moved, centres):
             break
