@@ -29,6 +29,7 @@ LAYER_OF: Mapping[str, str] = {
     "tests/benchmarks/emulation": "device",
     "tests/benchmarks/estimates": "device",
     "tests/benchmarks/experiments": "unit",
+    "tests/benchmarks/experiments/test_bench_baseline.py": "device",
     "tests/benchmarks/phone": "unit",
     "tests/benchmarks/reporting": "unit",
     "tests/benchmarks/reporting/test_bench_summary.py": "converters",

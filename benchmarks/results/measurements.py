@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from mien.benchmarks.errors import ReportError
-from mien.mobile_reference.strict_json import parse_json
+from mien.mobile_reference.output.json_text import parse_json
 
 from .records import check_report
 

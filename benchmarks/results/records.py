@@ -18,9 +18,8 @@ from mien.benchmarks.errors import ReportError
 from mien.benchmarks.pipeline import Given
 from mien.mobile_reference.bundle.reader import MANIFEST, Bundle, sha256
 from mien.mobile_reference.contract import PipelineSpec
-from mien.mobile_reference.output.json_text import json_text
+from mien.mobile_reference.output.json_text import json_text, parse_json
 from mien.mobile_reference.schema import Schema
-from mien.mobile_reference.strict_json import parse_json
 
 from .stats import Blocks, Summary, block_spread, summarise
 

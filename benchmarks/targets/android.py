@@ -38,8 +38,8 @@ from mien.mobile_reference.bundle.reader import Bundle, Variant, alignment_rule,
 from mien.mobile_reference.contract import PipelineSpec, SkipSpec, StageSpec, TensorSpec
 from mien.mobile_reference.front.formats import SIGNATURE_BYTES, format_name
 from mien.mobile_reference.front.photograph import FORMATS, read_photograph
+from mien.mobile_reference.output.json_text import parse_json
 from mien.mobile_reference.run.models import TFLITE
-from mien.mobile_reference.strict_json import parse_json
 
 from .host import gate_parity, unjudged_notes
 

@@ -15,10 +15,9 @@ from typing import Any
 
 from mien.mobile_reference.bundle.reader import sha256, size_of
 from mien.mobile_reference.files import default_cache
-from mien.mobile_reference.output.json_text import json_text
+from mien.mobile_reference.output.json_text import json_text, parse_json
 from mien.mobile_reference.output.text import say
 from mien.mobile_reference.output.unfinished import remove, unfinished
-from mien.mobile_reference.strict_json import parse_json
 
 PLACE = "MIEN_CACHE"
 """Environment variable that names the folder, or says ``off``."""

@@ -11,8 +11,7 @@ from pathlib import Path
 
 from mien.export.errors import ExportError
 from mien.mobile_reference.files import check_size
-from mien.mobile_reference.output.json_text import json_text
-from mien.mobile_reference.strict_json import parse_json
+from mien.mobile_reference.output.json_text import json_text, parse_json
 
 from .blocks import Block
 from .ranges import Histograms, Method, Range, ranges_by

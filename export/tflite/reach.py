@@ -16,8 +16,7 @@ from numpy.typing import NDArray
 from mien.export.component import Component
 from mien.export.errors import ExportError
 from mien.mobile_reference.files import check_size
-from mien.mobile_reference.output.json_text import json_text
-from mien.mobile_reference.strict_json import parse_json
+from mien.mobile_reference.output.json_text import json_text, parse_json
 from mien.mobile_reference.tflite.flatbuffer import activation_ranks
 from mien.mobile_reference.tflite.litert import Kernels
 from mien.models.pipeline import Pipeline

@@ -21,9 +21,9 @@ from mien.mobile_reference.front.alignment import AlignmentRule
 from mien.mobile_reference.front.photograph import Pixels, read_photograph
 from mien.mobile_reference.front.resize import RESIZE, rule_problem
 from mien.mobile_reference.metrics import allowed, error_of
+from mien.mobile_reference.output.json_text import parse_json
 from mien.mobile_reference.output.text import nearest, shown
 from mien.mobile_reference.schema import Schema
-from mien.mobile_reference.strict_json import parse_json
 
 MANIFEST = "manifest.json"
 FORMAT = 2

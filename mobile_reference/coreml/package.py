@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from mien.mobile_reference.errors import PackageError
-from mien.mobile_reference.strict_json import parse_json
+from mien.mobile_reference.output.json_text import parse_json
 
 from .blob import BlobFile
 from .parse import parse_model

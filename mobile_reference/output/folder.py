@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from mien.mobile_reference.errors import UsageError
-from mien.mobile_reference.strict_json import parse_json
+from mien.mobile_reference.output.json_text import parse_json
 
 from .file import OutputFile, check_outside
 from .json_text import json_text

@@ -16,8 +16,7 @@ from typing import Any, NamedTuple
 
 from mien.mobile_reference.errors import PhotographError, UsageError
 from mien.mobile_reference.output.file import OutputFile
-from mien.mobile_reference.output.json_text import json_text
-from mien.mobile_reference.strict_json import parse_json
+from mien.mobile_reference.output.json_text import json_text, parse_json
 
 from .photographs import Photograph
 from .places import LocalFile, RemoteFile, filesystem

@@ -7,7 +7,7 @@ from mien.mobile_reference.bundle.reader import Bundle
 from mien.mobile_reference.contract import PipelineSpec
 from mien.mobile_reference.errors import BundleError
 from mien.mobile_reference.metrics import METRICS, allowed
-from mien.mobile_reference.strict_json import parse_json
+from mien.mobile_reference.output.json_text import parse_json
 
 from .page import Page, Section, Table, Text, write_page
 from .pipeline_graph import pipeline_graph

@@ -14,9 +14,8 @@ from torch import Tensor, nn
 
 from mien.mobile_reference.bundle.reader import rule_problems
 from mien.mobile_reference.output.folder import Kind
-from mien.mobile_reference.output.json_text import json_text
+from mien.mobile_reference.output.json_text import json_text, parse_json
 from mien.mobile_reference.output.text import shown
-from mien.mobile_reference.strict_json import parse_json
 from mien.models.errors import CheckpointError
 from mien.models.stored_tensors import MAX_WEIGHTS_BYTES, StoredTensors, read_pt, read_safetensors
 

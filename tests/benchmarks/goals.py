@@ -11,9 +11,9 @@ from pathlib import Path
 
 import click
 
-from mien.benchmarks.emulation import baseline
 from mien.benchmarks.estimates.estimate import chosen_variants, estimates, make_estimate_report
 from mien.benchmarks.estimates.evidence import claim_goals
+from mien.benchmarks.experiments import baseline
 from mien.benchmarks.results.targets_met import MISSED, Goal, print_goals
 from mien.mobile_reference.bundle.reader import Bundle, open_bundle
 from mien.mobile_reference.files import default_cache

@@ -15,7 +15,7 @@ LARGEST = 20
 _APPRAISAL = ROOT / "models" / "appraisal"
 _HOMOGRAPHS = {
     ("benchmarks/cli.py", "compare"): "a command",
-    ("benchmarks/emulation/baseline.py", "change"): "a heading",
+    ("benchmarks/experiments/baseline.py", "change"): "a heading",
     ("benchmarks/reporting/summary.py", "score"): "of a record of mien appraise",
     ("benchmarks/targets/android.py", "detector"): "a setting of the phone runner, as the next three",
     ("benchmarks/targets/android.py", "face"): "",
@@ -54,8 +54,13 @@ def test_imports_are_counted_as_they_are_written() -> None:
     assert 1 <= imports.floors("calibration") <= imports.floors("export")
 
 
-def test_files_and_folders_of_export_stand_on_few_floors_without_a_circle() -> None:
+def test_files_and_folders_of_export_stand_on_few_floors() -> None:
     assert 1 < Imports().folder_floors("export") <= 8
+
+
+@pytest.mark.parametrize("room", ROOMS)
+def test_files_and_folders_of_a_room_import_each_other_in_no_circle(room: str) -> None:
+    assert Imports().folder_floors(room) >= 1
 
 
 def test_folders_that_import_each_other_have_no_floors() -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from mien.benchmarks.emulation import baseline
+from mien.benchmarks.experiments import baseline
 from mien.benchmarks.results.targets_met import Goal
 from tests.benchmarks import goals
 from tests.benchmarks.phone.double import overhead

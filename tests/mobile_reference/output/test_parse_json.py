@@ -2,7 +2,7 @@
 
 import pytest
 
-from mien.mobile_reference.strict_json import parse_json
+from mien.mobile_reference.output.json_text import parse_json
 
 
 def test_a_byte_order_mark_is_passed_over():

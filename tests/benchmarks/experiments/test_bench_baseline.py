@@ -8,9 +8,9 @@ from typing import Any
 import click
 import pytest
 
-from mien.benchmarks.emulation import baseline
 from mien.benchmarks.emulation.profile import by_kind, dearest, products_by_kind
 from mien.benchmarks.emulation.sysroot import Sysroot
+from mien.benchmarks.experiments import baseline
 from mien.benchmarks.results.records import Work
 from mien.mobile_reference.bundle.reader import open_bundle
 from mien.mobile_reference.tflite.model_file import Operator, TensorOf, TFLiteFile
@@ -32,11 +32,11 @@ def test_the_work_of_an_appraisal_has_not_grown(
             click.echo(f"note: {change}")
         if baseline.growth(stored, found) < -baseline.TOLERANCE:
             click.echo(
-                "note: far less than stored: python -m mien.benchmarks.emulation.baseline BUNDLE --update"
+                "note: far less than stored: python -m mien.benchmarks.experiments.baseline BUNDLE --update"
             )
     assert list(results[0].failures) == []
     # Weights move the count by less than 0.1 %, operators and kernels by more. A deliberate change is
-    # stored by: python -m mien.benchmarks.emulation.baseline BUNDLE --update
+    # stored by: python -m mien.benchmarks.experiments.baseline BUNDLE --update
     assert baseline.growth(stored, found) <= baseline.TOLERANCE, baseline.changes(stored, found)
 
 

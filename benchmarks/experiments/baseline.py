@@ -1,6 +1,6 @@
 """The stored instruction counts of a whole int8 appraisal, and whether a bundle needs more.
 
-``python -m mien.benchmarks.emulation.baseline BUNDLE`` counts on emulated processors, prints both, says
+``python -m mien.benchmarks.experiments.baseline BUNDLE`` counts on emulated processors, prints both, says
 which kinds of kernels need them and what dot products save, and exits with 1 when the typical processor
 needs more than the stored count and two per cent; ``--update`` stores the new counts. It sets the emulation
 up when that was not done (``mien setup arm64``).
@@ -18,6 +18,9 @@ import click
 from rich.console import Console
 from rich.table import Table
 
+from mien.benchmarks.emulation.emulator import DEFAULT_PRESET
+from mien.benchmarks.emulation.profile import DENSE_FLOAT, DENSE_INT8, by_kind
+from mien.benchmarks.emulation.sysroot import set_up
 from mien.benchmarks.estimates.estimate import times_of_front
 from mien.benchmarks.pipeline import first_given, models_of_app
 from mien.benchmarks.results.records import BenchSpec, Result, Work
@@ -30,10 +33,6 @@ from mien.mobile_reference.files import default_cache
 from mien.mobile_reference.output.file import OutputFile
 from mien.mobile_reference.output.json_text import json_text
 from mien.mobile_reference.tflite.model_file import DEPTHWISE, TFLiteFile, read_tflite
-
-from .emulator import DEFAULT_PRESET
-from .profile import DENSE_FLOAT, DENSE_INT8, by_kind
-from .sysroot import set_up
 
 VARIANT = "tflite-int8"
 PRESETS = ("baseline", DEFAULT_PRESET)
