@@ -13,6 +13,8 @@ import click
 import numpy as np
 
 from mien.mobile_reference.commands.console import run
+from mien.mobile_reference.output.file import OutputFile
+from mien.mobile_reference.output.text import tell
 from mien.models.pipeline import Arrays, Pipeline
 from mien.models.sources import as_origin, open_pipeline
 
@@ -35,12 +37,11 @@ _PATH = click.Path(path_type=Path)
 @click.option("-o", "--output", required=True, type=_PATH, help="The file that is written.")
 def main(source: Path | None, calibration: Sequence[Path], output: Path) -> None:
     """Write down how far the tensors of SOURCE (default: what ships) reach on inputs that are not kept."""
+    file = OutputFile.at(output)
     with one_thread():
         found = reach_of(source, open_pipeline(source), calibration)
-    write_reach(found, output)
-    click.echo(
-        f"{output}: {found.inputs} inputs, {sum(len(one.ranges) for one in found.models.values())} tensors"
-    )
+    write_reach(found, file)
+    tell(f"{output}: {found.inputs} inputs, {sum(len(one.ranges) for one in found.models.values())} tensors")
 
 
 def reach_of(source: Path | None, pipeline: Pipeline, folders: Sequence[Path]) -> KnownReach:

@@ -1,5 +1,6 @@
 """Files of this user: where programs keep what they can make again, and reading what may be anything."""
 
+import codecs
 import os
 import re
 import sys
@@ -40,7 +41,7 @@ def path_or_address(text: str) -> Path | str:
 def listed_paths(place: Path) -> tuple[Path | str, ...]:
     """Read the paths or addresses of photographs that a file lists, or standard input for ``-``.
 
-    Empty lines name nothing.
+    Empty lines name nothing; a byte order mark, which some editors write, is passed over.
 
     Raises:
         UsageError: it cannot be read, is too long, or names nothing.
@@ -55,7 +56,7 @@ def listed_paths(place: Path) -> tuple[Path | str, ...]:
             f"{place} is not a list of photographs; give a text file of one path a line, up to "
             f"{_LONGEST_LIST >> 20} MiB"
         )
-    lines = [line for line in listed.splitlines() if line.strip()]
+    lines = [line for line in listed.removeprefix(codecs.BOM_UTF8).splitlines() if line.strip()]
     if not lines:
         raise UsageError(f"{place} lists no photographs; write one path a line")
     return tuple(path_or_address(os.fsdecode(line)) for line in lines)

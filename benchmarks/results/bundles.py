@@ -16,6 +16,7 @@ from mien.mobile_reference.errors import MienError, UsageError
 from mien.mobile_reference.front.photograph import read_photograph
 from mien.mobile_reference.metrics import error_of
 from mien.mobile_reference.output.json_text import finite_or_none
+from mien.mobile_reference.output.text import path_text, shown
 from mien.mobile_reference.run.runner import BundleRunner
 
 Tensors = Mapping[str, NDArray[Any]]
@@ -104,7 +105,7 @@ def inputs_of(old: Bundle, new: Bundle, photographs: Sequence[Path]) -> dict[str
     if photographs:
         for bundle in (old, new):
             face_front(bundle.spec)
-        return {str(path): partial(_rate_photograph, path) for path in photographs}
+        return {path_text(path): partial(_rate_photograph, path) for path in photographs}
     if old.spec.tensors_of(old.spec.inputs) != new.spec.tensors_of(new.spec.inputs):
         raise UsageError(
             f"{new.path} takes other inputs than {old.path}; name photographs, if both take some"
@@ -147,7 +148,7 @@ def _shift(name: str, ask: Ask, old: BundleRunner, new: BundleRunner) -> Shift:
     one, other = answers
     if one is not None and other is not None:
         return Shift(name, first, second, _apart(old.spec, one, other))
-    return Shift(name, first, second, math.nan if one is other else math.inf, problems[0])
+    return Shift(name, first, second, math.nan if one is other else math.inf, shown(problems[0]))
 
 
 def _apart(spec: PipelineSpec, one: Tensors, other: Tensors) -> float:

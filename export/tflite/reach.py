@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from mien.export.component import Component
 from mien.export.errors import ExportError
 from mien.mobile_reference.files import check_size
+from mien.mobile_reference.output.file import OutputFile
 from mien.mobile_reference.output.json_text import json_text, parse_json
 from mien.mobile_reference.tflite.flatbuffer import activation_ranks
 from mien.mobile_reference.tflite.litert import Kernels
@@ -121,8 +122,8 @@ def read_reach(file: Path) -> KnownReach:
         stored = parse_json(file.read_bytes())
         models = {
             name: Reach(
-                {tensor: (float(low), float(high)) for tensor, (low, high) in one["ranges"].items()},
-                {tensor: np.array(ends, np.float64) for tensor, ends in one["channels"].items()},
+                {tensor: _range(ends) for tensor, ends in one["ranges"].items()},
+                {tensor: _magnitudes(ends) for tensor, ends in one["channels"].items()},
             )
             for name, one in stored["models"].items()
         }
@@ -136,7 +137,28 @@ def read_reach(file: Path) -> KnownReach:
         ) from error
 
 
-def write_reach(known: KnownReach, file: Path) -> None:
+def _range(ends: Sequence[float]) -> Range:
+    low, high = map(_number, ends)
+    if low > high:
+        raise ValueError(f"a range from {low} to {high}")
+    return low, high
+
+
+def _magnitudes(ends: Sequence[float]) -> NDArray[np.float64]:
+    found = np.array([_number(end) for end in ends])
+    if not found.size or found.min() < 0:
+        raise ValueError("magnitudes of channels that are none, or below 0")
+    return found
+
+
+def _number(value: object) -> float:
+    """Return a number; of a text ``float`` would make one too, and of "nan" none that can be compared."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise TypeError(f"{value!r:.40} is not a number")
+    return float(value)
+
+
+def write_reach(known: KnownReach, output: OutputFile) -> None:
     """Write it as JSON, numbers with six digits: a range moves by less than a thousandth of a step."""
     models = {
         name: {
@@ -146,7 +168,7 @@ def write_reach(known: KnownReach, file: Path) -> None:
         for name, one in known.models.items()
     }
     plain = {"weights": known.weights, "inputs": known.inputs, "files": list(known.files), "models": models}
-    file.write_text(json_text(plain, indent=0) + "\n", encoding="utf-8")
+    output.write(json_text(plain, indent=0) + "\n")
 
 
 def _short(values: Sequence[float] | NDArray[np.float64]) -> list[float]:

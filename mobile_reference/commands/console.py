@@ -166,7 +166,7 @@ _ADVICE = (
     ((errno.ENOSPC, errno.EDQUOT), "free some space, or write elsewhere"),
     ((errno.EACCES, errno.EPERM, errno.EROFS), "change its permissions, or use another place"),
     ((errno.ENAMETOOLONG,), "use a shorter path"),
-    ((errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.ELOOP), "give another path"),
+    ((errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.ELOOP, errno.EEXIST), "give another path"),
 )
 """What to do about what a system refuses."""
 

@@ -33,9 +33,10 @@ class OutputFile:
         Raises:
             UsageError: the path is a folder, a device or a FIFO (but ``/dev/stdout``), lies in no folder, in
                 one that cannot be written to, or in a bundle that the same command was given; or it is
-                another file that the command was given.
+                another file that the command was given, or standard output where JSON goes there too.
         """
         if path == STDOUT:
+            _check_alone(path)
             return cls(None)
         # Not Path.resolve, which raises where links go in a circle.
         place = Path(os.path.realpath(path))
@@ -81,6 +82,15 @@ def _check(typed: Path, place: Path) -> None:
         raise UsageError(f"{typed.parent} is not a folder; make it first, or give a file elsewhere")
     if not os.access(place.parent, os.W_OK | os.X_OK):
         raise UsageError(f"{typed.parent} cannot be written to; give a file elsewhere")
+
+
+def _check_alone(typed: Path) -> None:
+    """Refuse to write to standard output what would stand among other things that a program reads."""
+    command = click.get_current_context(silent=True)
+    if command and command.params.get("as_json"):
+        raise UsageError(f"{typed} was given with --json, which is printed there; give the name of a file")
+    if any(other is not typed and other == STDOUT for other in _given()):
+        raise UsageError(f"{typed} was given twice, so both would be mixed; give the name of a file")
 
 
 def _check_others(typed: Path, place: Path) -> None:

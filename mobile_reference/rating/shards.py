@@ -11,6 +11,7 @@ from functools import lru_cache
 from importlib.metadata import version
 from io import BytesIO
 from itertools import groupby
+from pathlib import Path
 from tarfile import TarError
 from typing import Any, NamedTuple
 
@@ -20,7 +21,7 @@ from mien.mobile_reference.output.json_text import json_text, parse_json
 
 from .photographs import Photograph
 from .places import LocalFile, RemoteFile, filesystem
-from .rows import Position, Rater, Row
+from .rows import Position, Rater, Row, record_of
 
 SETTINGS = "shards.json"
 """What the rows of a folder depend on beside the photographs."""
@@ -28,6 +29,7 @@ DIGEST = "sha256"
 SHARD_ROWS = 1000
 """Of photographs in files of their own; some half a minute of one core."""
 Record = Mapping[str, Any]
+_KEYS = {*record_of("", ""), DIGEST}
 
 
 def versions() -> Mapping[str, str]:
@@ -107,7 +109,9 @@ class ShardFolder:
         if data is None:
             return []
         try:
-            return FORMS[self.form].read(data)
+            records = FORMS[self.form].read(data)
+            _check_rows(records)
+            return records
         except (ValueError, KeyError, OSError) as error:
             raise UsageError(
                 f"{self.place.name}/{self.name(number)} is damaged ({error}); remove it and go on by --resume"
@@ -194,7 +198,7 @@ def _read(place: LocalFile | RemoteFile, name: str) -> bytes | None:
     """Return what a file of a folder holds, none where it is not there."""
     try:
         if isinstance(place, LocalFile):
-            return (place.path / name).read_bytes()
+            return _own_file(place, name).read_bytes()
         system, path = filesystem(place.url)
         data: bytes = system.cat_file(f"{path.rstrip('/')}/{name}")
         return data
@@ -206,12 +210,35 @@ def _write(place: LocalFile | RemoteFile, name: str, data: bytes) -> None:
     """Write a file of a folder, whole or not at all."""
     if isinstance(place, LocalFile):
         place.path.mkdir(parents=True, exist_ok=True)
-        OutputFile.at(place.path / name).write(data)
+        OutputFile.at(_own_file(place, name)).write(data)
         return
     system, path = filesystem(place.url)
     system.makedirs(path, exist_ok=True)
     with system.transaction, system.open(f"{path.rstrip('/')}/{name}", "wb") as stream:
         stream.write(data)
+
+
+def _own_file(place: LocalFile, name: str) -> Path:
+    """Return a file of a folder, whether it is there or not.
+
+    Raises:
+        UsageError: something else is there: a link, which is not followed, a folder, a pipe or a device.
+    """
+    file = place.path / name
+    if file.is_symlink() or (file.exists() and not file.is_file()):
+        raise UsageError(f"{place.name}/{name} is a link, or no file; give a new folder")
+    return file
+
+
+def _check_rows(records: Sequence[Any]) -> None:
+    """Refuse records that are no rows: each has the same keys, and a score and a digest, or an error."""
+    for number, record in enumerate(records, 1):
+        if not isinstance(record, dict) or record.keys() != _KEYS:
+            raise ValueError(f"line {number} has not the keys of a row")
+        score, error, digest = record["score"], record["error"], record[DIGEST]
+        rated = error is None and isinstance(score, float | int) and isinstance(digest, str)
+        if not rated and (score is not None or not isinstance(error, str)):
+            raise ValueError(f"line {number} has neither a score nor an error")
 
 
 def _write_lines(records: Sequence[Record]) -> bytes:

@@ -2,6 +2,7 @@
 
 import json
 import math
+import os
 import re
 import shutil
 from collections.abc import Callable
@@ -90,6 +91,19 @@ def test_photographs_are_put_to_both_and_one_that_neither_rates_is_said(
     code, _, err = compare(bundle, changed, tmp_path / "nowhere.png")
     assert code == 2
     assert err.startswith("mien: nothing was compared, for neither bundle rates an input; ")
+
+
+def test_names_that_are_no_utf8_are_escaped_in_json(
+    bundle: Path, changed: Path, compare: Compare, tmp_path: Path
+) -> None:
+    photo = shutil.copy(bundle / "noise.png", tmp_path / os.fsdecode(b"n\xff.png"))
+    broken = tmp_path / os.fsdecode(b"b\xff.png")
+    broken.write_bytes(b"no picture")
+    code, out, err = compare(bundle, changed, photo, broken, "--json")
+    assert (code, err) == (0, "")
+    one, other = json.loads(out)["variants"][0]["inputs"]
+    assert one["input"] == rf"{tmp_path}/n\xff.png"
+    assert other["problem"].startswith(rf"{tmp_path}/b\xff.png ")
 
 
 def test_markdown_is_a_table_in_which_names_are_text(

@@ -1,5 +1,6 @@
 """Ranges hold what tensors reached on inputs that are not there any more, for the same weights alone."""
 
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -7,6 +8,7 @@ import numpy as np
 import pytest
 
 from mien.export.errors import ExportError
+from mien.export.reach import main
 from mien.export.tflite.channels import with_scaled_inputs
 from mien.export.tflite.passes.scale_inputs import scaled_inputs
 from mien.export.tflite.precision import ALL_INT8
@@ -23,6 +25,8 @@ from mien.export.tflite.reach import (
     read_reach,
     write_reach,
 )
+from mien.mobile_reference.commands.console import run
+from mien.mobile_reference.output.file import OutputFile
 from mien.models.pipeline import Pipeline
 from mien.models.sources import open_pipeline
 
@@ -38,7 +42,7 @@ def pipeline(weights: str, file: Path | None) -> Pipeline:
 
 
 def test_what_is_written_is_read_back(tmp_path: Path) -> None:
-    write_reach(KNOWN, tmp_path / "reach.json")
+    write_reach(KNOWN, OutputFile.at(tmp_path / "reach.json"))
     found = read_reach(tmp_path / "reach.json")
     assert (found.weights, found.inputs, found.files) == ("abc", 12, ("01", "02"))
     assert found.models["appraisal"].ranges == REACH.ranges
@@ -47,7 +51,7 @@ def test_what_is_written_is_read_back(tmp_path: Path) -> None:
 
 def test_it_holds_for_the_weights_that_it_was_found_with(tmp_path: Path) -> None:
     file = tmp_path / "reach.json"
-    write_reach(KNOWN, file)
+    write_reach(KNOWN, OutputFile.at(file))
     same, other = pipeline("abc", file), pipeline("0123456789abcdef", file)
     assert reach_of_model(same, "appraisal").ranges == REACH.ranges
     assert reach_of_model(same, "inpaint") is NOTHING
@@ -58,14 +62,42 @@ def test_it_holds_for_the_weights_that_it_was_found_with(tmp_path: Path) -> None
     assert "--calibration" in line
 
 
+NO_REACH = '{"weights": "a", "inputs": 1, "files": [], "models": {"m": {"ranges": %s, "channels": %s}}}'
+
+
 @pytest.mark.parametrize(
-    "text", ["", "[]", "{}", '{"weights": "a", "inputs": 1, "files": [], "models": [1]}']
+    "text",
+    [
+        "",
+        "[]",
+        "{}",
+        '{"weights": "a", "inputs": 1, "files": [], "models": [1]}',
+        NO_REACH % ('{"y": ["nan", "nan"]}', "{}"),
+        NO_REACH % ('{"y": [1, -1]}', "{}"),
+        NO_REACH % ('{"y": [false, true]}', "{}"),
+        NO_REACH % ("{}", '{"fed": ["inf"]}'),
+        NO_REACH % ("{}", '{"fed": [-1]}'),
+        NO_REACH % ("{}", '{"fed": []}'),
+        NO_REACH % ("{}", '{"fed": 3}'),
+    ],
 )
 def test_a_file_of_something_else_is_refused(tmp_path: Path, text: str) -> None:
     file = tmp_path / "reach.json"
     file.write_text(text)
     with pytest.raises(ExportError, match=r"reach\.json says of no tensor .*; write it with python -m"):
         read_reach(file)
+
+
+def test_a_place_that_cannot_be_written_is_refused_before_anything_runs(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("mien.export.reach.open_pipeline", lambda _: pytest.fail("it was opened"))
+    (tmp_path / "folder").mkdir()
+    for place in (tmp_path / "folder", Path("/dev/null"), tmp_path / "nowhere" / "reach.json"):
+        with pytest.raises(SystemExit) as ended:
+            run(main, ["--calibration", str(tmp_path), "-o", str(place)])
+        assert ended.value.code == 2
+        assert re.fullmatch(r"mien: .*; (give|make) .*\n", capsys.readouterr().err)
 
 
 def test_what_ships_is_of_the_weights_that_ship() -> None:

@@ -5,6 +5,7 @@ import os
 import shutil
 import subprocess
 import sys
+from contextlib import nullcontext
 from pathlib import Path
 
 import click
@@ -97,6 +98,29 @@ def test_standard_output_is_written_to():
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, check=True)
     assert done.stdout == "before\né\n".encode()
+
+
+@pytest.mark.parametrize(
+    ("given", "part"),
+    [
+        (["--json", "-o", "/dev/stdout"], "was given with --json"),
+        (["-o", "/dev/stdout", "--page", "/dev/stdout"], "was given twice"),
+        (["-o", "/dev/stdout"], ""),
+    ],
+)
+def test_standard_output_takes_one_thing(given: list[str], part: str):
+    place = click.Path(path_type=Path)
+
+    @click.command()
+    @click.option("--json", "as_json", is_flag=True)
+    @click.option("-o", "--output", type=place)
+    @click.option("--page", type=place)
+    def command(output: Path, **_: object) -> None:
+        OutputFile.at(output)
+
+    context = pytest.raises(UsageError, match=part) if part else nullcontext()
+    with context:
+        command(given, standalone_mode=False)
 
 
 def test_what_a_killed_process_left_is_swept_and_what_a_living_one_writes_is_not(tmp_path: Path):

@@ -34,6 +34,13 @@ def test_a_name_that_is_too_long_is_a_row_among_others(call: Call, tiny: Path, j
     assert all("File name too long" in error for error in said.errors)
 
 
+def test_a_list_with_a_byte_order_mark_is_read(call: Call, tiny: Path, jpegs: Jpegs, tmp_path: Path):
+    (tmp_path / "a.jpg").write_bytes(jpegs[0])
+    (tmp_path / "list").write_bytes(b"\xef\xbb\xbfa.jpg\r\n")
+    said = call("--from", "list", "--bundle", tiny, "--json")
+    assert (said.code, said.photographs) == (0, ["a.jpg"])
+
+
 def test_an_empty_folder_is_a_row(call: Call, tiny: Path, tmp_path: Path):
     (tmp_path / "empty").mkdir()
     said = call("empty", "--bundle", tiny, "--json")

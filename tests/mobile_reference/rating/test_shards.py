@@ -1,6 +1,7 @@
 """Rows in shards: equal to those that are printed, whole or not there, and gone on with by content."""
 
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -134,8 +135,54 @@ def test_a_damaged_shard_is_said(call: Call, tiny: Path, given: Path, tmp_path: 
     said = call(*options, "--resume")
     assert (said.code, said.out) == (2, "")
     assert "part-0000001.jsonl is damaged" in said.err
+    for line in ("[]", "3", "null", "{}", '{"error": null}', '{"error": null, "sha256": [1]}'):
+        (tmp_path / "rows" / "part-0000001.jsonl").write_text(f"{line}\n")
+        said = call(*options, "--resume")
+        assert (said.code, said.err.count("\n")) == (2, 1)
+        assert "part-0000001.jsonl is damaged (line 1 has not the keys of a row)" in said.err
     (tmp_path / "rows" / "shards.json").write_text("[]")
     assert "shards.json is damaged" in call(*options, "--resume").err
+
+
+@pytest.mark.parametrize(
+    ("change", "what"),
+    [
+        ({"error": None, "score": None}, "neither a score nor an error"),
+        ({"score": "99"}, "neither a score nor an error"),
+        ({"sha256": 3}, "neither a score nor an error"),
+        ({"error": "no face"}, "neither a score nor an error"),
+    ],
+)
+def test_a_row_without_a_score_or_an_error_is_said(
+    call: Call, tiny: Path, given: Path, tmp_path: Path, change: dict[str, object], what: str
+):
+    options = (given / "8.jpg", "--bundle", tiny, "--shards", "rows")
+    call(*options)
+    shard = tmp_path / "rows" / "part-0000000.jsonl"
+    shard.write_text(json.dumps(json.loads(shard.read_text()) | change) + "\n")
+    said = call(*options, "--resume")
+    assert (said.code, said.err.count("\n")) == (2, 1)
+    assert what in said.err
+
+
+def test_links_and_pipes_among_the_rows_are_neither_read_nor_written(
+    call: Call, tiny: Path, given: Path, tmp_path: Path
+):
+    options = (given / "8.jpg", "--bundle", tiny, "--shards", "rows")
+    call(*options)
+    shard, settings = (tmp_path / "rows" / name for name in ("part-0000000.jsonl", "shards.json"))
+    kept = settings.read_bytes()
+    (tmp_path / "thesis").write_text("")
+    for file in (shard, settings):
+        file.unlink()
+        file.symlink_to(tmp_path / "thesis")
+        assert "is a link, or no file" in call(*options, "--resume").err
+        file.unlink()
+        os.mkfifo(file)
+        assert "is a link, or no file" in call(*options, "--resume").err
+        file.unlink()
+        settings.write_bytes(kept)
+    assert (tmp_path / "thesis").read_text() == ""
 
 
 def test_a_folder_of_something_else_is_left_alone(call: Call, tiny: Path, given: Path, tmp_path: Path):
