@@ -19,6 +19,7 @@ from mien.mobile_reference.front.resize import ResizeRule
 from mien.mobile_reference.labels import parsed, read_labels
 
 from .errors import InputError, PipelineError
+from .label_metrics import metric_of_labels
 from .pipeline import (
     LONGEST_AXIS,
     MOST_AXES,
@@ -120,14 +121,15 @@ class FileInputs(Inputs):
             InputError: the pipeline has no metric, or a file cannot be prepared or holds several inputs.
             UsageError: the file or a label cannot be used.
         """
-        metric = pipeline.metric
-        if metric is None:
+        if pipeline.metric is None and self.source is not None:
             raise InputError(
                 f"pipeline {pipeline.name} says nothing of labels; give Pipeline(metric=mien.accuracy(...)), "
                 "or mean_iou or scored_by, in a file of Python"
             )
         rows = read_labels(file)
         settled = self._opened(pipeline, self._single(pipeline, rows[0].file))
+        outputs = [settled.spec.tensor(name) for name in settled.stages[-1].outputs]
+        metric = pipeline.metric or metric_of_labels(file, rows, outputs)
         labels = parsed(rows, file, metric, settled.spec.tensor(metric.tensor))
 
         def samples() -> Iterator[Sample]:

@@ -1,10 +1,11 @@
 """What a pipeline is worth by labels: metrics that a file of Python gives, ``Pipeline(metric=...)``.
 
+Of a ``.pt2`` or ``.onnx`` file the labels themselves say which.
 The labels stand in a CSV file, ``mien verify --labels``; ``mobile_reference.verify.labels`` judges by them.
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +14,9 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from mien.mobile_reference.contract import PICTURE, TensorSpec
+from mien.mobile_reference.errors import UsageError
 from mien.mobile_reference.files import check_size
-from mien.mobile_reference.labels import LabelMetric, Values
+from mien.mobile_reference.labels import LabelMetric, Row, Values
 
 from .errors import PipelineError
 
@@ -80,17 +82,50 @@ def scored_by(tensor: str, function: Callable[[NDArray[Any], str], float]) -> La
     return LabelMetric(name, tensor, lambda text, *_: text, score, _mean)
 
 
+def metric_of_labels(file: Path, rows: Sequence[Row], outputs: Sequence[TensorSpec]) -> LabelMetric:
+    """Return the metric that labels are for, where nothing says it: of classes or of maps of them.
+
+    Raises:
+        UsageError: no output, or more than one, can be judged so.
+    """
+    maps = all(row.label.lower().endswith(".png") for row in rows)
+    check = _map_of if maps else _check_class
+    fitting = [one for one in outputs if _accepts(check, one)]
+    if len(fitting) == 1:
+        return (mean_iou if maps else accuracy)(fitting[0].name)
+    what = "maps of classes [1, K, H, W] or [1, H, W]" if maps else "values of classes [1, K] or one class"
+    found = ", ".join(f"{one.name} {list(one.shape)} of {one.dtype}" for one in fitting or outputs)
+    raise UsageError(
+        f"{file} is for {what}, and {'more than one output' if fitting else 'no output'} is that "
+        f"({found:.200}); say what is judged in a file of Python: Pipeline(metric=...)"
+    )
+
+
+def _accepts(check: Callable[[TensorSpec], object], tensor: TensorSpec) -> bool:
+    try:
+        check(tensor)
+    except ValueError:
+        return False
+    return True
+
+
 def _mean(sums: Values, count: int) -> Values:
     return np.asarray(sums[..., 0] / count)
 
 
-def _read_class(text: str, _: Path, tensor: TensorSpec) -> int:
+def _check_class(tensor: TensorSpec) -> bool:
+    """Tell whether a tensor is a class itself, and refuse one that has none."""
     whole = tensor.dtype != "float32"
     if whole != (tensor.values == 1) or max(tensor.shape) != tensor.values:
         raise ValueError(
             f"accuracy judges values of classes [1, K], or one whole number, {tensor.name} is "
             f"{list(tensor.shape)} of {tensor.dtype}; give another metric"
         )
+    return whole
+
+
+def _read_class(text: str, _: Path, tensor: TensorSpec) -> int:
+    whole = _check_class(tensor)
     classes = math.inf if whole else tensor.values
     if not (text.isdecimal() and text.isascii() and int(text) < classes):
         expected = "a whole number from 0" if whole else f"a class of {tensor.name}, 0..{tensor.values - 1}"

@@ -1,5 +1,6 @@
 """A module that runs an ONNX file by onnxruntime. The file is data: nothing in it is executed."""
 
+from collections.abc import Iterable, Iterator, Mapping
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,8 @@ _LARGEST = 2 << 30
 _OWN_DOMAINS = frozenset(["", "ai.onnx"])
 _TYPES = {1: "float32", 2: "uint8", 6: "int32", 7: "int64"}
 """Types of tensors by their numbers in ONNX. Those of int64 are int32 outside of the file."""
+_MADE_TYPES = {**_TYPES, 9: "bool"}
+"""Of outputs also true and false, which are int32 outside of the file as well."""
 
 
 class OnnxModule(nn.Module):
@@ -73,21 +76,28 @@ def _tensors(file: Path) -> tuple[Taken, Made]:
     _check_operations(file, model)
     stored = {tensor.name for tensor in graph.initializer}
     inputs = tuple(
-        (value.name, _shape(file, value), _type(file, value))
+        (value.name, _shape(file, value), _type(file, value, _TYPES))
         for value in graph.input
         if value.name not in stored
     )
     # Their shapes are seen once they are made: PyTorch leaves them open behind some operations.
-    outputs = tuple((value.name, _type(file, value)) for value in graph.output)
+    outputs = tuple((value.name, _type(file, value, _MADE_TYPES)) for value in graph.output)
     if not inputs or not outputs:
         raise PipelineError(f"{file} has no inputs or no outputs; export the model again")
+    names = [name for name, *_ in (*inputs, *outputs)]
+    twice = next((name for name in names if names.count(name) > 1), None)
+    if twice is not None:
+        raise PipelineError(
+            f"{file} gives out {twice}, which is an input or another output as it is; leave it out of the "
+            "outputs, an app has it already"
+        )
     return inputs, outputs
 
 
 def _check_operations(file: Path, model: Any) -> None:
     functions = {(function.domain, function.name) for function in model.functions}
     bodies = [*model.graph.node, *(node for function in model.functions for node in function.node)]
-    for node in bodies:
+    for node in _with_inner(bodies):
         if node.domain not in _OWN_DOMAINS and (node.domain, node.op_type) not in functions:
             raise PipelineError(
                 f"{file} has the operation {node.op_type} of domain {node.domain}, which only its runtime "
@@ -98,6 +108,15 @@ def _check_operations(file: Path, model: Any) -> None:
             raise PipelineError(
                 f"{file} has a {node.op_type} in training mode; call .eval() on the module and export again"
             )
+
+
+def _with_inner(nodes: Iterable[Any]) -> Iterator[Any]:
+    """Yield nodes, and those of the graphs that they choose from or repeat."""
+    for node in nodes:
+        yield node
+        for attribute in node.attribute:
+            for graph in (attribute.g, *attribute.graphs):
+                yield from _with_inner(graph.node)
 
 
 def _shape(file: Path, value: Any) -> tuple[int, ...]:
@@ -111,13 +130,13 @@ def _shape(file: Path, value: Any) -> tuple[int, ...]:
     return tuple(axis.dim_value for axis in axes)
 
 
-def _type(file: Path, value: Any) -> str:
+def _type(file: Path, value: Any, types: Mapping[int, str]) -> str:
     kind = value.type.tensor_type.elem_type
-    if kind not in _TYPES:
+    if kind not in types:
         raise PipelineError(
-            f"{file}: {value.name} is of ONNX type {kind}, expected {', '.join(_TYPES.values())}; cast it"
+            f"{file}: {value.name} is of ONNX type {kind}, expected {', '.join(types.values())}; cast it"
         )
-    return _TYPES[kind]
+    return types[kind]
 
 
 def _content(file: Path) -> Tensor:

@@ -20,7 +20,7 @@ from .model_files import SUFFIXES, FileModule, open_model_file
 from .modules import check_module, weights_hash
 from .onnx_module import OnnxModule
 from .pipeline import Front, Inputs, Pipeline, Stage
-from .structure import check_structure, identifier
+from .structure import check_structure, identifier, identifiers
 from .user_file import read_user_file
 
 PIPELINES = "mien.pipelines"
@@ -128,11 +128,13 @@ def _of_model_file(source: Origin) -> Pipeline:
     """Make a pipeline of one component of a model file, which says what it takes and makes."""
     assert source.path is not None  # noqa: S101
     module = _file_module(source, source.path)
-    taken = {identifier(name): shape for name, shape, _ in module.inputs}
     if isinstance(module, OnnxModule):
-        made = [identifier(name) for name, _ in module.outputs]
+        made = [name for name, _ in module.outputs]
     else:
         made = ["output"] if module.outputs == 1 else [f"output_{n}" for n in range(module.outputs)]
+    names = identifiers([*(name for name, _, _ in module.inputs), *made])
+    taken = {name: shape for name, (_, shape, _) in zip(names, module.inputs, strict=False)}
+    made = names[len(taken) :]
     name = identifier(source.path.stem)
     rule = None if source.front is None else _fitting(source.front, source.path, module.inputs)
     pipeline = Pipeline(name, (Stage(name, module, tuple(taken), made),))

@@ -2,8 +2,8 @@
 
 import math
 import re
-from collections.abc import Iterator, Sequence
-from itertools import chain
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import chain, count
 
 from mien.mobile_reference.contract import AS_IT_IS, PICTURE, GateSpec
 from mien.mobile_reference.labels import LabelMetric
@@ -20,6 +20,16 @@ def identifier(name: str) -> str:
     """Turn a name of a file or of a graph into one that every platform takes."""
     found = re.sub(r"\W", "_", name, flags=re.ASCII).lstrip("_")[:99]
     return found if found[:1].isalpha() else f"t_{found}"
+
+
+def identifiers(names: Iterable[str]) -> list[str]:
+    """Turn names of one graph into ones that every platform takes, each another: a.b and a_b are two."""
+    found: list[str] = []
+    for name in names:
+        plain = identifier(name)
+        others = (f"{plain[:90]}_{number}" for number in count(2))
+        found.append(next(one for one in chain([plain], others) if one not in found))
+    return found
 
 
 def check_structure(pipeline: Pipeline) -> None:

@@ -1,6 +1,7 @@
 """Operations that Core ML's converter does not know, as others that it knows."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import torch
@@ -9,6 +10,9 @@ from torch.export import default_decompositions
 
 from mien.export.weights.fold_batch_norm import fold_batch_norm
 from mien.models.exported_program import ProgramModule
+
+# Of what is normalised: the first of a map, and with how many axes the converter does it.
+_AXES, _MOST_AXES = 2, 4
 
 
 def decomposed(module: nn.Module, examples: tuple[Tensor, ...]) -> nn.Module:
@@ -22,7 +26,10 @@ def decomposed(module: nn.Module, examples: tuple[Tensor, ...]) -> nn.Module:
         for operation, simpler in decompositions.items()
         if operation.name().partition("::")[2].partition(".")[0] not in known
     }
-    table[torch.ops.aten.pad.default] = _wrapped
+    aten = torch.ops.aten
+    table[aten.pad.default] = _wrapped
+    for operation in (aten.group_norm.default, aten.instance_norm.default):
+        table[operation] = partial(_flattened, operation)
     # What PyTorch makes of a batch normalisation is not known either.
     program = torch.export.export(fold_batch_norm(module, examples), examples, strict=False)
     return ProgramModule(program.run_decompositions(table)).eval()
@@ -41,3 +48,10 @@ def _wrapped(x: Tensor, pad: Sequence[int], mode: str = "constant", value: float
         parts = [last, x, x.narrow(axis, 0, after)]
         x = torch.cat([part for part in parts if part.shape[axis]], axis)
     return x
+
+
+def _flattened(normalise: Callable[..., Tensor], x: Tensor, *given: Any, **named: Any) -> Tensor:
+    """Normalise maps of three axes as ones of one: the converter would give them an axis more than it may."""
+    if x.ndim <= _MOST_AXES:
+        return NotImplemented
+    return normalise(x.flatten(_AXES), *given, **named).reshape(x.shape)

@@ -4,13 +4,16 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from numpy.typing import NDArray
 from PIL import Image
 
 from mien.mobile_reference.contract import PICTURE, TensorSpec
-from mien.mobile_reference.labels import LabelMetric
-from mien.models.errors import PipelineError
-from mien.models.label_metrics import accuracy, mean_iou, scored_by
+from mien.mobile_reference.errors import UsageError
+from mien.mobile_reference.labels import LabelMetric, Row
+from mien.models.errors import InputError, PipelineError
+from mien.models.label_metrics import accuracy, mean_iou, metric_of_labels, scored_by
+from mien.models.sources import open_pipeline
 
 NAN = float("nan")
 
@@ -109,3 +112,63 @@ def test_a_function_is_given_the_label_as_it_stands() -> None:
     assert figure(metric, tensor(1), [np.float32([1]), np.float32([3])], labels) == 0.75
     with pytest.raises(PipelineError, match="give a function that has a name"):
         scored_by("made", lambda *_: 0.0)
+
+
+def rows(*labels: str) -> list[Row]:
+    return [Row(line, Path("input.npz"), label) for line, label in enumerate(labels, 2)]
+
+
+@pytest.mark.parametrize(
+    ("labels", "outputs", "title"),
+    [
+        (("1", "0"), [tensor(1, 3, 5, 4), tensor(1, 3)], "accuracy of made"),
+        (("a.png", "b.PNG"), [tensor(1, 3, 5, 4)], "mean IoU of made"),
+        # What stands there may be wrong, and is told where it is read.
+        (("1", "cat"), [tensor(1, dtype="int32")], "accuracy of made"),
+    ],
+)
+def test_labels_say_what_they_are_for(labels: tuple[str, ...], outputs: list[TensorSpec], title: str) -> None:
+    assert metric_of_labels(Path("labels.csv"), rows(*labels), outputs).title == title
+
+
+@pytest.mark.parametrize(
+    ("labels", "outputs", "said"),
+    [
+        (("1", "0"), [tensor(1, 3, 4)], "one class, and no output is that"),
+        (("a.png", "b.png"), [tensor(1, 3)], r"\[1, H, W\], and no output is that"),
+        (
+            ("1", "0"),
+            [tensor(1, 3), tensor(1, 5)],
+            r"more than one output is that .*Pipeline\(metric=\.\.\.\)",
+        ),
+    ],
+)
+def test_labels_for_no_output_or_several_are_refused(
+    labels: tuple[str, ...], outputs: list[TensorSpec], said: str
+) -> None:
+    with pytest.raises(UsageError, match=said):
+        metric_of_labels(Path("labels.csv"), rows(*labels), outputs)
+
+
+def test_a_model_file_is_judged_by_labels_without_a_file_of_python(tmp_path: Path) -> None:
+    module = torch.nn.Sequential(torch.nn.Linear(4, 3)).eval()
+    file, labels = tmp_path / "model.pt2", tmp_path / "labels.csv"
+    torch.export.save(torch.export.export(module, (torch.zeros(1, 4),)), file)
+    for number in range(2):
+        np.savez(tmp_path / f"{number}.npz", input=np.full((1, 4), number, np.float32))
+    labels.write_text("file,label\n0.npz,2\n1.npz,0\n")
+    pipeline = open_pipeline(file)
+    found = pipeline.inputs.labelled(pipeline, labels)
+    assert (found.metric.title, found.labels) == ("accuracy of output", (2, 0))
+    assert [sample.tensors["output"].shape for sample in found.samples()] == [(1, 3), (1, 3)]
+
+
+def test_a_file_of_python_says_its_metric_itself(tmp_path: Path) -> None:
+    file, labels = tmp_path / "own.py", tmp_path / "labels.csv"
+    file.write_text(
+        "import mien, torch\n"
+        "pipeline = mien.Pipeline('own', [mien.Stage('one', torch.nn.Linear(4, 3), ['x'], ['y'])])"
+    )
+    pipeline = open_pipeline(file)
+    with pytest.raises(InputError, match=r"Pipeline\(metric="):
+        pipeline.inputs.labelled(pipeline, labels)

@@ -5,7 +5,7 @@ import json
 import os
 import pickle
 import zipfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -462,3 +462,54 @@ def test_an_onnx_file_whose_output_has_a_loose_axis_is_opened(tmp_path: Path) ->
     model.graph.output[0].type.tensor_type.shape.dim[0].dim_param = "Linear_dim_0"
     onnx.save(model, str(tmp_path / "net.onnx"))
     assert open_pipeline(tmp_path / "net.onnx").stages[0].inputs == ("image", "shift")
+
+
+FLOAT = onnx.TensorProto.FLOAT
+
+
+def own_onnx(file: Path, inputs: Sequence[str], nodes: Sequence[onnx.NodeProto], **outputs: int) -> Path:
+    """Write an ONNX file whose ends are all [1, 4], with outputs of the types given by name."""
+
+    def ends(names: Mapping[str, int]) -> list[onnx.ValueInfoProto]:
+        return [onnx.helper.make_tensor_value_info(name, kind, [1, 4]) for name, kind in names.items()]
+
+    graph = onnx.helper.make_graph(nodes, "own", ends(dict.fromkeys(inputs, FLOAT)), ends(outputs))
+    made = onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 17)], ir_version=8)
+    onnx.save(made, str(file))
+    return file
+
+
+def test_names_of_an_onnx_file_that_differ_in_signs_alone_stay_apart(tmp_path: Path) -> None:
+    nodes = [onnx.helper.make_node("Sub", ["a.b", "a_b"], ["a/b"])]
+    (stage,) = open_pipeline(own_onnx(tmp_path / "net.onnx", ["a.b", "a_b"], nodes, **{"a/b": FLOAT})).stages
+    assert (list(stage.inputs), list(stage.outputs)) == (["a_b", "a_b_2"], ["a_b_3"])
+
+
+def test_an_onnx_file_that_makes_true_and_false_is_stated_for_an_app(tmp_path: Path) -> None:
+    nodes = [onnx.helper.make_node("Greater", ["x", "y"], ["more"])]
+    module = open_onnx(own_onnx(tmp_path / "net.onnx", ["x", "y"], nodes, more=onnx.TensorProto.BOOL))
+    (made,) = module(torch.tensor([[0.0, 1, 2, 3]]), torch.ones(1, 4))
+    assert (made.dtype, made.tolist()) == (torch.int32, [[0, 0, 1, 1]])
+
+
+def test_an_onnx_file_that_gives_an_input_out_is_refused(tmp_path: Path) -> None:
+    nodes = [onnx.helper.make_node("Relu", ["x"], ["y"])]
+    with pytest.raises(PipelineError, match="gives out x, which is an input or another output as it is"):
+        open_onnx(own_onnx(tmp_path / "net.onnx", ["x"], nodes, y=FLOAT, x=FLOAT))
+
+
+def test_a_foreign_operation_that_an_onnx_file_may_choose_is_refused(tmp_path: Path) -> None:
+    made = onnx.helper.make_tensor_value_info("made", FLOAT, [1, 4])
+    ways = [
+        onnx.helper.make_graph(
+            [onnx.helper.make_node(operation, ["x"], ["made"], domain=domain)], "way", [], [made]
+        )
+        for operation, domain in (("Relu", ""), ("Gelu", "com.microsoft"))
+    ]
+    nodes = [
+        onnx.helper.make_node("ReduceSum", ["x"], ["sum"], keepdims=0),
+        onnx.helper.make_node("Cast", ["sum"], ["is"], to=onnx.TensorProto.BOOL),
+        onnx.helper.make_node("If", ["is"], ["y"], then_branch=ways[0], else_branch=ways[1]),
+    ]
+    with pytest.raises(PipelineError, match=r"operation Gelu of domain com\.microsoft"):
+        open_onnx(own_onnx(tmp_path / "net.onnx", ["x"], nodes, y=FLOAT))

@@ -1,6 +1,7 @@
 """PyTorch -> ONNX, with the contract's names and axes."""
 
 import warnings
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
@@ -61,10 +62,11 @@ def _export(component: Component, module: Any, file: Path, **options: Any) -> No
 def _with_ends(component: Component, model: onnx.ModelProto) -> onnx.ModelProto:
     """Give the ends of a user's graph the contract's names, types and shapes."""
     graph = model.graph
+    _free(graph, {*component.inputs, *component.outputs})
     stored = {tensor.name for tensor in graph.initializer}
     inputs = [value for value in graph.input if value.name not in stored]
     takes, makes = component.specs(component.inputs), component.specs(component.outputs)
-    before = [node for value, spec in zip(inputs, takes, strict=True) for node in _taken(graph, value, spec)]
+    before = [node for value, spec in zip(inputs, takes, strict=True) for node in _taken(value, spec)]
     after = [
         node for value, spec in zip(graph.output, makes, strict=True) for node in _made(graph, value, spec)
     ]
@@ -74,19 +76,34 @@ def _with_ends(component: Component, model: onnx.ModelProto) -> onnx.ModelProto:
     return model
 
 
-def _taken(graph: onnx.GraphProto, value: onnx.ValueInfoProto, spec: TensorSpec) -> list[onnx.NodeProto]:
+def _free(graph: onnx.GraphProto, names: Collection[str]) -> None:
+    """Call tensors of a graph something else that have the contract's names, which may mean others."""
+    tensors = [*graph.input, *graph.output, *graph.value_info, *graph.initializer]
+    for one in tensors:
+        one.name = _freed(one.name, names)
+    for node in graph.node:
+        for given in (node.input, node.output):
+            given[:] = [_freed(name, names) for name in given]
+        for attribute in node.attribute:
+            for inner in (attribute.g, *attribute.graphs):
+                _free(inner, names)
+
+
+def _freed(name: str, names: Collection[str]) -> str:
+    return f"{name}/own" if name in names else name
+
+
+def _taken(value: onnx.ValueInfoProto, spec: TensorSpec) -> list[onnx.NodeProto]:
     """State an input as the contract does, and return what makes the graph's own of it."""
-    kind = value.type.tensor_type.elem_type
-    was = _stated(graph, value, spec)
-    return [] if was == spec.name else [_converted(spec.name, was, _kind(spec), kind)]
+    was, kind = value.name, value.type.tensor_type.elem_type
+    _state(value, spec)
+    return [_converted(spec.name, was, _kind(spec), kind)]
 
 
 def _made(graph: onnx.GraphProto, value: onnx.ValueInfoProto, spec: TensorSpec) -> list[onnx.NodeProto]:
     """State an output as the contract does, and return what makes it of the graph's own."""
-    kind, single = value.type.tensor_type.elem_type, _is_single(value)
-    was = _stated(graph, value, spec)
-    if was == spec.name:
-        return []
+    was, kind, single = value.name, value.type.tensor_type.elem_type, _is_single(value)
+    _state(value, spec)
     if not single:
         return [_converted(was, spec.name, kind, _kind(spec))]
     shape, flat = f"{was}/shape", f"{was}/flat"
@@ -95,16 +112,8 @@ def _made(graph: onnx.GraphProto, value: onnx.ValueInfoProto, spec: TensorSpec) 
     return [reshaped, _converted(flat, spec.name, kind, _kind(spec))]
 
 
-def _stated(graph: onnx.GraphProto, value: onnx.ValueInfoProto, spec: TensorSpec) -> str:
-    """State an end in place as the contract does; returns what it is called inside of the graph."""
-    was = value.name
-    if value.type.tensor_type.elem_type != _kind(spec) or _is_single(value):
-        was = f"{value.name}/inside"
-        for node in graph.node:
-            for names in (node.input, node.output):
-                names[:] = [was if name == value.name else name for name in names]
+def _state(value: onnx.ValueInfoProto, spec: TensorSpec) -> None:
     value.CopyFrom(onnx.helper.make_tensor_value_info(spec.name, _kind(spec), spec.channels_second))
-    return was
 
 
 def _is_single(value: onnx.ValueInfoProto) -> bool:

@@ -24,6 +24,7 @@ from unittest import mock
 
 import onnx
 
+from .forms import join_borders, lift_groups
 from .repairs import count_inside, normalise_by_channels, shield_shared, take_last_steps
 from .unroll_lstm import unroll_lstms
 
@@ -70,6 +71,8 @@ def _repaired(model: onnx.ModelProto) -> onnx.ModelProto:
         unroll_lstms(model)
         if _has_lstm(model):
             raise UnsupportedError("not supported by onnx2tf: LSTM")
+    join_borders(model)
+    lift_groups(model)
     take_last_steps(model)
     count_inside(model)
     normalise_by_channels(model)

@@ -51,7 +51,20 @@ class Around(nn.Module):
         return torch.as_tensor(self.side(F.pad(x, (0, 0, 1, 0), mode="circular")))
 
 
+class Scanned(nn.Module):
+    """A volume, normalised in groups of channels and one by one."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.body, self.groups = nn.Conv3d(1, 4, 3, padding=1), nn.GroupNorm(2, 4)
+        self.alone = nn.InstanceNorm3d(4, affine=True)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.as_tensor(self.alone(F.relu(self.groups(self.body(x)))))
+
+
 UNKNOWN = {
+    Scanned: Input((1, 1, 4, 6, 6)),
     Around: Input((1, 8, 12, 3)),
     Located: Input((1, 16, 16, 3)),
     Moved: Input((1, 2, 4, 6, 6)),
