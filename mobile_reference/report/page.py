@@ -24,7 +24,7 @@ from mien.mobile_reference.output.text import shown
 
 from .charts import Chart
 
-_BRIEF = 24
+_BRIEF = 40
 """Letters of a cell that stays on one line: a name that is broken at its hyphens is hard to read."""
 _SMALL, _MEDIUM = 192, 320
 """Pixels: two small pictures stand side by side on a phone; a large one has a face beside its heat."""
