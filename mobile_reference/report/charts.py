@@ -76,7 +76,7 @@ class Waterfall:
         before = 0.0
         for row, (name, after) in enumerate(self.values.items()):
             ends = sorted((self._x(before), self._x(after)))
-            text = f"{after - before:+.3f}, sum {after:.3f}"
+            text = f"{after - before:+.3g}, sum {after:.3g}"
             yield Step(
                 cut(name, 22), ends[0], max(ends[1] - ends[0], 1.0), row * ROW + 4, after >= before, text
             )

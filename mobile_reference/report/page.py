@@ -24,8 +24,8 @@ from mien.mobile_reference.output.text import shown
 
 from .charts import Chart
 
-_BRIEF = 24
-"""Letters of a cell that stays on one line: a name that is broken at its hyphens is hard to read."""
+_BRIEF = 48
+"""Letters of a cell that a phone shows on one line: a name broken at its hyphens is hard to read."""
 _SMALL, _MEDIUM = 192, 320
 """Pixels: two small pictures stand side by side on a phone; a large one has a face beside its heat."""
 _NUMBER = re.compile(r"[-+]?[\d,]*\.?\d+(e[-+]?\d+)?( ?\S{1,3})?|-|unknown|exact|nan|", re.IGNORECASE)
@@ -54,7 +54,7 @@ class Table:
 
     @property
     def brief(self) -> tuple[bool, ...]:
-        """Tell of each column whether all its cells are short, and so stay on one line."""
+        """Tell of each column whether all its cells are short, and so stay on one line on a phone."""
         return tuple(all(len(cell) <= _BRIEF for cell in column) for column in self._columns)
 
     @property

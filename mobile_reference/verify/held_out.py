@@ -82,8 +82,8 @@ class StageErrors:
 class VariantHeldOut:
     """All inputs of one variant.
 
-    ``worst`` shows the input with the largest error of the rating, [H, W, 3]: the picture that went in, and
-    its gated views in float and in the variant.
+    ``worst`` shows the input with the largest error of the rating, [H, W, 3]: the picture that went in and
+    its views, above in float and below in the variant.
     """
 
     variant: str
@@ -207,7 +207,7 @@ def worst_of(likeness: Sequence[Likeness]) -> Likeness:
 
 
 def _side_by_side(spec: PipelineSpec, float_: Arrays, outputs: Arrays) -> Pixels:
-    """Show the input, and the views that have gates, each in float and in the variant.
+    """Show the input and its views, above in float and below in the variant.
 
     Nothing, [0, 0, 3], is shown of a pipeline that takes no RGB picture.
     """
@@ -215,10 +215,10 @@ def _side_by_side(spec: PipelineSpec, float_: Arrays, outputs: Arrays) -> Pixels
     if not pictures:
         return np.zeros((0, 0, 3), np.uint8)
     picture = float_[pictures[0]][0]
-    gated = {gate.tensor for gate in spec.gates}
-    shown = replace(spec, views=tuple(view for view in spec.views if view.tensor in gated))
-    drawn = [views(shown, picture, one) for one in (float_, outputs)]
-    return side_by_side([picture, *(one[name] for name in drawn[0] for one in drawn)])
+    known = float_.keys() & outputs.keys()
+    shown = replace(spec, views=tuple(view for view in spec.views if view.tensor in known))
+    rows = [side_by_side([picture, *views(shown, picture, one).values()]) for one in (float_, outputs)]
+    return np.concatenate(rows)
 
 
 def _crossings(name: str, float_: Arrays, mask: NDArray[Any], exact: BundleRunner) -> Crossings:

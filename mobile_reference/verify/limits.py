@@ -216,7 +216,7 @@ def held_out_record(found: Sequence[JudgedFigure], faces: int) -> dict[str, Any]
 
 def cells(figure: JudgedFigure) -> tuple[str, ...]:
     """Return a figure's row under ``HEADINGS``."""
-    value = "-" if math.isnan(figure.value) else f"{figure.value:.4f}".rstrip("0").rstrip(".")
+    value = "-" if math.isnan(figure.value) else f"{figure.value:.4g}"
     limit = "" if figure.limit is None else f"{figure.limit:g}"
     verdict = {None: "", True: "passed", False: "FAILED"}[figure.passed]
     return figure.variant, figure.name, value, limit, verdict, figure.face

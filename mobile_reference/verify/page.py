@@ -14,6 +14,8 @@ from .limits import CAVEAT, HEADINGS, JudgedFigure, cells, choice_lines, failure
 from .stages import Verification
 from .stages_tables import STAGE_HEADINGS, failure_line, remarks, stage_rows
 
+_VIEWS = "What went in, and each view of it: above in float, below in the variant."
+
 
 def verify_page(
     bundle: Bundle, found: Verification, held_out: HeldOut, judged: Sequence[JudgedFigure]
@@ -46,7 +48,7 @@ def held_out_sections(
     worst = [block for one in held_out.variants for block in _worst(one)]
     waterfalls = list(_waterfalls(held_out, stages))
     return [
-        Section("Worst inputs", [Text("What went in, and each view in float and in the variant."), *worst]),
+        Section("Worst inputs", [Text(_VIEWS), *worst]),
         *([Section("Error by stage", waterfalls)] if waterfalls else []),
         Section(
             "Held-out inputs",
@@ -58,11 +60,11 @@ def held_out_sections(
 def _worst(found: VariantHeldOut) -> Iterator[Block]:
     """Name the worst input of a variant and show it, where the pipeline takes a picture."""
     worst = worst_of(found.likeness)
-    caption = f"{found.variant}: worst input, {worst.face}, error {worst.error:.3f}"
+    caption = f"{found.variant}: worst input, {worst.face}, error {worst.error:.3g}"
     if not found.worst.size:
         yield Text(caption)
         return
-    yield png(found.worst, "what went in, and each view in float and in the variant", caption)
+    yield png(found.worst, _VIEWS, caption)
 
 
 def _waterfalls(held_out: HeldOut, stages: Sequence[str]) -> Iterator[Waterfall]:

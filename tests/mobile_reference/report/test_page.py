@@ -101,7 +101,8 @@ def test_a_waterfall_begins_each_step_where_the_last_one_ended():
     assert second.x + second.width == pytest.approx(first.x + first.width)
     assert third.x == pytest.approx(second.x)
     assert [step.grows for step in (first, second, third)] == [True, False, True]
-    assert second.text == "-0.750, sum -0.250"
+    assert second.text == "-0.75, sum -0.25"
+    assert [step.text for step in Waterfall("", {"a": 3.8e-6}).steps] == ["+3.8e-06, sum 3.8e-06"]
 
 
 def test_labels_of_a_plot_do_not_lie_on_each_other():

@@ -273,7 +273,7 @@ def test_record_is_json_and_page_shows_every_worst_face(disturbed: Any):
     assert page.count("what each stage adds to it</figcaption>") == 3
     assert "<name>" not in page
     assert "&lt;name&gt;" in page
-    assert {one.worst.shape for one in found.variants} == {(256, 1280, 3)}
+    assert {one.worst.shape for one in found.variants} == {(512, 1024, 3)}
 
 
 def test_the_tables_fit_a_terminal_and_mark_what_fails(disturbed: Any):

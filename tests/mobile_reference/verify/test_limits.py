@@ -135,3 +135,10 @@ def test_repeats_are_judged_by_the_greatest_difference(
 @pytest.mark.parametrize("other", [[NAN, 7.0, 2.0], [1.0, NAN, 2.0], [1.0, 7.0, NAN]])
 def test_a_repeat_that_is_not_a_number_is_the_greatest_difference(other: list[float]) -> None:
     assert math.isnan(repeatability._apart(SPEC, _arrays([1.0, 5.0, 2.0]), _arrays(other)))
+
+
+@pytest.mark.parametrize(
+    ("value", "shown"), [(153.8122, "153.8"), (3.8e-6, "3.8e-06"), (0.0, "0"), (INF, "inf"), (NAN, "-")]
+)
+def test_a_page_shows_four_digits_of_a_figure(value: float, shown: str) -> None:
+    assert limits.cells(JudgedFigure("v", "error", value, None, None, ""))[2] == shown
