@@ -35,7 +35,7 @@ def decomposed(module: nn.Module, examples: tuple[Tensor, ...]) -> nn.Module:
     return ProgramModule(program.run_decompositions(table)).eval()
 
 
-def _wrapped(x: Tensor, pad: Sequence[int], mode: str = "constant", value: float | None = None) -> Tensor:
+def _wrapped(x: Tensor, pad: Sequence[int], mode: str = "constant", value: float | None = None) -> Any:
     """Join a border that goes on at the other end from the map's own; leave other borders as they are.
 
     The converter knows those, and PyTorch has no simpler operations for this one but writing into a map.
@@ -50,7 +50,7 @@ def _wrapped(x: Tensor, pad: Sequence[int], mode: str = "constant", value: float
     return x
 
 
-def _flattened(normalise: Callable[..., Tensor], x: Tensor, *given: Any, **named: Any) -> Tensor:
+def _flattened(normalise: Callable[..., Tensor], x: Tensor, *given: Any, **named: Any) -> Any:
     """Normalise maps of three axes as ones of one: the converter would give them an axis more than it may."""
     if x.ndim <= _MOST_AXES:
         return NotImplemented

@@ -186,7 +186,7 @@ def _files(place: LocalFile | RemoteFile) -> set[str]:
     """Name what lies in a folder, nothing where there is none."""
     if isinstance(place, LocalFile):
         if place.path.exists() and not place.path.is_dir():
-            raise UsageError(f"{place.name} is not a folder; give a folder for the shards")
+            raise UsageError(f"{place.name} is a file, and shards lie in a folder; give one")
         return {file.name for file in place.path.glob("[!.]*")} if place.path.exists() else set()
     system, path = filesystem(place.url)
     return (
