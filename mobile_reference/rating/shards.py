@@ -231,7 +231,7 @@ def _own_file(place: LocalFile, name: str) -> Path:
 
 
 def _check_rows(records: Sequence[Any]) -> None:
-    """Refuse records that are no rows: each has the same keys, and a score and a digest, or an error."""
+    """Refuse records that no run wrote: each has the same keys, and a score and a digest, or an error."""
     for number, record in enumerate(records, 1):
         if not isinstance(record, dict) or record.keys() != _KEYS:
             raise ValueError(f"line {number} has not the keys of a row")

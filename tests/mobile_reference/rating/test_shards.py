@@ -192,7 +192,9 @@ def test_a_folder_of_something_else_is_left_alone(call: Call, tiny: Path, given:
     for inside in (given, given / "rows"):
         said = call(given, "--bundle", tiny, "--shards", inside)
         assert said.err == f"mien: --shards lies in {given}, which is rated; give a folder elsewhere\n"
-    assert "shards lie in a folder" in call(given / "9.jpg", "--bundle", tiny, "--shards", given / "8.jpg").err
+    assert (
+        "shards lie in a folder" in call(given / "9.jpg", "--bundle", tiny, "--shards", given / "8.jpg").err
+    )
 
 
 @pytest.mark.parametrize(
