@@ -17,10 +17,10 @@ _END = np.iinfo(np.int64).max
 
 def join_borders(model: onnx.ModelProto) -> None:
     """Let borders that go on at the other end be parts of the map, in place; their widths must be stored."""
-    stored = _stored(model.graph)
+    stored = stored_in(model.graph)
     nodes: list[onnx.NodeProto] = []
     for node in model.graph.node:
-        around = node.op_type == "Pad" and _attributes(node).get("mode") == b"wrap"
+        around = node.op_type == "Pad" and attributes_of(node).get("mode") == b"wrap"
         widths = stored.get(node.input[1]) if around else None
         if widths is None or widths.min() < 0:
             nodes.append(node)
@@ -37,12 +37,12 @@ def lift_groups(model: onnx.ModelProto) -> None:
 
     Those of one channel each are left alone, and those whose weights are computed.
     """
-    stored = _stored(model.graph)
+    stored = stored_in(model.graph)
     nodes: list[onnx.NodeProto] = []
     for node in model.graph.node:
         weights = stored.get(node.input[1]) if node.op_type == "Conv" else None
         grouped = weights is not None and weights.ndim == 3 and weights.shape[1] > 1
-        if weights is not None and grouped and _attributes(node).get("group", 1) > 1:
+        if weights is not None and grouped and attributes_of(node).get("group", 1) > 1:
             nodes += _lifted(model.graph, node, weights)
         else:
             nodes.append(node)
@@ -77,13 +77,13 @@ def _sliced(
     target: str,
 ) -> str:
     numbers = zip(("start", "end", "axis"), (*bounds, axis), strict=True)
-    names = [_store(graph, f"{target}_{name}", [number]) for name, number in numbers]
+    names = [store(graph, f"{target}_{name}", [number]) for name, number in numbers]
     made.append(onnx.helper.make_node("Slice", [source, *names], [target]))
     return target
 
 
 def _lifted(graph: onnx.GraphProto, node: onnx.NodeProto, weights: NDArray[Any]) -> list[onnx.NodeProto]:
-    source, target, attributes = node.input[0], node.output[0], _attributes(node)
+    source, target, attributes = node.input[0], node.output[0], attributes_of(node)
     for name, row in (("kernel_shape", 1), ("strides", 1), ("dilations", 1)):
         if name in attributes:
             attributes[name] = [row, *attributes[name]]
@@ -91,8 +91,8 @@ def _lifted(graph: onnx.GraphProto, node: onnx.NodeProto, weights: NDArray[Any])
         before, after = attributes["pads"]
         attributes["pads"] = [0, before, 0, after]
     lifted, made = f"{target}_source_row", f"{target}_row"
-    to_row = _store(graph, f"{lifted}_shape", [0, 0, 1, -1])
-    from_row = _store(graph, f"{made}_shape", [0, 0, -1])
+    to_row = store(graph, f"{lifted}_shape", [0, 0, 1, -1])
+    from_row = store(graph, f"{made}_shape", [0, 0, -1])
     graph.initializer.append(onnx.numpy_helper.from_array(weights[:, :, None], f"{made}_weights"))
     read = [lifted, f"{made}_weights", *node.input[2:]]
     return [
@@ -102,20 +102,22 @@ def _lifted(graph: onnx.GraphProto, node: onnx.NodeProto, weights: NDArray[Any])
     ]
 
 
-def _store(graph: onnx.GraphProto, name: str, numbers: Sequence[int]) -> str:
+def store(graph: onnx.GraphProto, name: str, numbers: Sequence[int]) -> str:
+    """Store whole numbers in a graph; returns their name."""
     graph.initializer.append(onnx.numpy_helper.from_array(np.array(numbers, np.int64), name))
     return name
 
 
-def _stored(graph: onnx.GraphProto) -> dict[str, NDArray[Any]]:
+def stored_in(graph: onnx.GraphProto) -> dict[str, NDArray[Any]]:
     """Return the constants of a graph by name, however it holds them."""
     found = {one.name: onnx.numpy_helper.to_array(one) for one in graph.initializer}
     for node in (one for one in graph.node if one.op_type == "Constant"):
-        value = _attributes(node).get("value")
+        value = attributes_of(node).get("value")
         if value is not None:
             found[node.output[0]] = onnx.numpy_helper.to_array(value)
     return found
 
 
-def _attributes(node: onnx.NodeProto) -> dict[str, Any]:
+def attributes_of(node: onnx.NodeProto) -> dict[str, Any]:
+    """Return the attributes of a node by name."""
     return {one.name: onnx.helper.get_attribute_value(one) for one in node.attribute}

@@ -1,0 +1,108 @@
+"""Convolutions of volumes as ones of maps, which every quantiser and every runtime has.
+
+LiteRT has a plain loop for a convolution along three axes, and nothing stores its weights in fewer bits. One
+of maps, a map for each place along the first axis, reads what its taps there read as channels: C x taps of
+them, in the order in which the weights lie already.
+"""
+
+from collections.abc import Mapping, Sequence
+from math import prod
+from typing import Any
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+
+from .forms import attributes_of, store, stored_in
+
+
+def flatten_volumes(model: onnx.ModelProto) -> None:
+    """Let convolutions of one volume be ones of maps, in place; weights must be stored, and lengths known."""
+    graph = model.graph
+    known = (*onnx.shape_inference.infer_shapes(model).graph.value_info, *graph.input, *graph.output)
+    shapes = {value.name: [axis.dim_value for axis in value.type.tensor_type.shape.dim] for value in known}
+    stored = stored_in(graph)
+    nodes: list[onnx.NodeProto] = []
+    for node in graph.node:
+        weights = stored.get(node.input[1]) if node.op_type == "Conv" else None
+        ends = [shapes.get(name, []) for name in (node.input[:1] + node.output[:1])]
+        single = all(len(one) == 5 and one[0] == 1 and all(one) for one in ends)
+        automatic = attributes_of(node).get("auto_pad", b"NOTSET") != b"NOTSET"
+        if weights is not None and weights.ndim == 5 and single and not automatic:
+            nodes += _flattened(graph, node, weights, ends)
+        else:
+            nodes.append(node)
+    del graph.node[:]
+    graph.node.extend(nodes)
+
+
+def _flattened(
+    graph: onnx.GraphProto, node: onnx.NodeProto, weights: NDArray[Any], ends: Sequence[Sequence[int]]
+) -> list[onnx.NodeProto]:
+    (_, channels, _, *size), (_, made, places, *made_size) = ends
+    target, attributes = node.output[0], _by_axis(attributes_of(node))
+    step, spread, before, after = (attributes.pop(name) for name in ("step", "spread", "before", "after"))
+    taps = weights.shape[2]
+    nodes: list[onnx.NodeProto] = []
+
+    def add(kind: str, inputs: Sequence[str], name: str, **more: Any) -> str:
+        nodes.append(onnx.helper.make_node(kind, inputs, [name], **more))
+        return name
+
+    def reshaped(source: str, shape: Sequence[int], name: str) -> str:
+        return add("Reshape", [source, store(graph, f"{name}_shape", shape)], name)
+
+    read = reshaped(node.input[0], [channels, -1, prod(size)], f"{target}_rows")
+    if before or after:
+        parts = [
+            *_zeros(graph, f"{target}_before", (channels, before, prod(size)), weights.dtype),
+            read,
+            *_zeros(graph, f"{target}_after", (channels, after, prod(size)), weights.dtype),
+        ]
+        read = add("Concat", parts, f"{target}_bordered", axis=1)
+    slices = []
+    for tap in range(taps):
+        start = tap * spread
+        bounds = {"start": start, "end": start + (places - 1) * step + 1, "axis": 1, "step": step}
+        name = f"{target}_tap{tap}"
+        names = [store(graph, f"{name}_{key}", [value]) for key, value in bounds.items()]
+        slices.append(add("Slice", [read, *names], name))
+    if taps > 1:
+        slices = [add("Concat", slices, f"{target}_taps", axis=1)]
+    maps = reshaped(slices[0], [channels * taps, places, prod(size)], f"{target}_channels")
+    maps = add("Transpose", [maps], f"{target}_turned", perm=[1, 0, 2])
+    maps = reshaped(maps, [places, channels * taps, *size], f"{target}_maps")
+    flat = weights.reshape(len(weights), -1, *weights.shape[3:])
+    graph.initializer.append(onnx.numpy_helper.from_array(flat, f"{target}_weights"))
+    maps = add("Conv", [maps, f"{target}_weights", *node.input[2:]], f"{target}_made", **attributes)
+    # The first axes are at last those of the volume: onnxsim makes one of two reshapings, and takes a 0 in
+    # the second for an axis of what the first was given.
+    maps = reshaped(maps, [1, places, made, prod(made_size)], f"{target}_made_rows")
+    maps = add("Transpose", [maps], f"{target}_back", perm=[0, 2, 1, 3])
+    reshaped(maps, [1, made, places, *made_size], target)
+    return nodes
+
+
+def _by_axis(attributes: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the attributes of the other two axes, and what is asked along the first by names of its own."""
+    step, *strides = attributes.get("strides", [1, 1, 1])
+    spread, *dilations = attributes.get("dilations", [1, 1, 1])
+    before, *first, after, last_rows, last_columns = attributes.get("pads", [0] * 6)
+    return {
+        "group": attributes.get("group", 1),
+        "strides": strides,
+        "dilations": dilations,
+        "pads": [*first, last_rows, last_columns],
+        "step": step,
+        "spread": spread,
+        "before": before,
+        "after": after,
+    }
+
+
+def _zeros(graph: onnx.GraphProto, name: str, shape: tuple[int, ...], kind: np.dtype[Any]) -> list[str]:
+    """Store zeros, if there are any."""
+    if not prod(shape):
+        return []
+    graph.initializer.append(onnx.numpy_helper.from_array(np.zeros(shape, kind), name))
+    return [name]
