@@ -27,7 +27,7 @@ import onnx
 from .forms import join_borders, lift_groups
 from .repairs import count_inside, normalise_by_channels, shield_shared, take_last_steps
 from .unroll_lstm import unroll_lstms
-from .volumes import flatten_volumes
+from .volumes import flatten_volumes, has_volumes
 
 _TIMES = 3
 _PACKAGE = "onnx2tf.tflite_builder"
@@ -74,7 +74,10 @@ def _repaired(model: onnx.ModelProto) -> onnx.ModelProto:
             raise UnsupportedError("not supported by onnx2tf: LSTM")
     join_borders(model)
     lift_groups(model)
-    flatten_volumes(model)
+    if has_volumes(model):
+        # Of a graph that was not simplified lengths may not be known.
+        model = _simplified(model)
+        flatten_volumes(model)
     take_last_steps(model)
     count_inside(model)
     normalise_by_channels(model)

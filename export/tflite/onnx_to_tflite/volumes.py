@@ -15,6 +15,14 @@ from numpy.typing import NDArray
 
 from .forms import attributes_of, store, stored_in
 
+_DIRECTIONS = 3
+
+
+def has_volumes(model: onnx.ModelProto) -> bool:
+    """Tell whether a graph has convolutions along three axes."""
+    convolutions = (node for node in model.graph.node if node.op_type == "Conv")
+    return any(len(attributes_of(node).get("kernel_shape", ())) == _DIRECTIONS for node in convolutions)
+
 
 def flatten_volumes(model: onnx.ModelProto) -> None:
     """Let convolutions of one volume be ones of maps, in place; weights must be stored, and lengths known."""
