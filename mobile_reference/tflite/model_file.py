@@ -105,6 +105,16 @@ def _transposed_macs(operator: Operator) -> int:
     return operator.inputs[2].elements * math.prod(operator.inputs[1].shape[:3])
 
 
+def _volume_macs(operator: Operator) -> int:
+    # Weights are [depth, height, width, in, out]; with groups, in is that of one group.
+    return operator.outputs[0].elements * math.prod(operator.inputs[1].shape[:4])
+
+
+def _transposed_volume_macs(operator: Operator) -> int:
+    # Inputs are the output's shape, the weights [depth, height, width, out, in], the volume.
+    return operator.inputs[2].elements * math.prod(operator.inputs[1].shape[:4])
+
+
 def _product_macs(operator: Operator) -> int:
     # Matrices [.., rows, inner] and [.., inner, columns], or turned: the inner length follows from the sizes.
     rows, columns = operator.outputs[0].shape[-2:]
@@ -115,6 +125,8 @@ def _product_macs(operator: Operator) -> int:
 _MACS: Mapping[str, Callable[[Operator], int]] = {
     "BATCH_MATMUL": _product_macs,
     "CONV_2D": _convolution_macs,
+    "CONV_3D": _volume_macs,
+    "CONV_3D_TRANSPOSE": _transposed_volume_macs,
     "FULLY_CONNECTED": _convolution_macs,
     DEPTHWISE: _depthwise_macs,
     _TRANSPOSED: _transposed_macs,

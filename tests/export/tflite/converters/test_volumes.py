@@ -18,6 +18,7 @@ from mien.export.tflite.precision import ALL_INT8
 from mien.export.tflite.products import products
 from mien.export.tflite.quantise import quantise, seen_by_converted
 from mien.mobile_reference.tflite.flatbuffer import parse
+from mien.mobile_reference.tflite.model_file import read_tflite
 from tests.networks import Input, Network, component_of, samples_of
 
 
@@ -81,5 +82,8 @@ def test_a_network_of_volumes_has_int8(tmp_path: Path) -> None:
     samples = samples_of(one, 4, 1, networks)
     model = convert_float(WAYS[0], one, None, samples, tmp_path)
     assert len(list(products(parse(model.read_bytes())))) == 3
+    # What stays a transposed convolution of a volume counts, and is float.
+    convolved = 192 * 8 * 27 + 24 * 8 * 4 * 27 + 192 * 2 * 16
+    assert read_tflite(model).macs.total() == convolved + 24 * 8 * 8 * 8
     found = seen_by_converted(one, model, ALL_INT8, {}, samples, samples)
     assert not list(products(parse(quantise(model, ALL_INT8, found, {}))))
