@@ -19,7 +19,7 @@ from .unsupported import naming_operations
 _OPSET = 17
 # ONNX has it, and onnx2tf converts few of its forms.
 _SIMPLER = frozenset(["aten::einsum"])
-_UNKNOWN = r"(?:operator '|unrecognized namespace )([\w:]+)"
+_UNKNOWN = r"(?:operator '|export of operator |unrecognized namespace )([\w:]+)"
 
 
 def to_onnx(component: Component, file: Path) -> None:

@@ -15,6 +15,7 @@ _INSTEAD: tuple[tuple[str, str], ...] = (
     (r"fft|stft|complex", "a convolution with fixed weights"),
     (r"linalg|det\b|inverse|svd|eig|qr\b|cholesky", "matrix products, or compute it before the export"),
     (r"sort|topk|unique|nonzero|median|kth", "a maximum, or a pooling of a fixed window"),
+    (r"adaptive_max", "a maximum over the map, or a pooling of a fixed window"),
     (r"quantized", "the float module, which is quantised here"),
     (r"unpool", "nn.Upsample or a transposed convolution"),
     (r"deform", "a convolution, dilated where it must reach further"),

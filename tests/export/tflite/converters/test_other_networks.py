@@ -155,3 +155,15 @@ def test_weights_that_were_replaced_are_not_stored(tmp_path: Path) -> None:
     assert len(shipped) < len(model) - 8 * 24 * 4
     given = [samples[0]["x"]]
     np.testing.assert_array_equal(Runner(shipped).run(given)[0], Runner(model).run(given)[0])
+
+
+def test_an_operation_that_pytorch_cannot_write_as_onnx_is_named(tmp_path: Path) -> None:
+    networks = {
+        "widest": Network(
+            lambda: nn.Sequential(nn.Conv2d(3, 4, 3), nn.AdaptiveMaxPool2d((2, 3))),
+            {"x": Input((1, 13, 15, 3))},
+        )
+    }
+    one = component_of("widest", networks)
+    with pytest.raises(ConversionError, match="does not convert adaptive_max_pool2d; use a maximum over"):
+        convert_proven(WAYS, one, None, samples_of(one, 2, 1, networks), tmp_path)
