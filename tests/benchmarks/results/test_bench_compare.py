@@ -16,6 +16,7 @@ from mien.benchmarks.results.records import Device, Latency, Reported, Result, S
 from mien.benchmarks.results.stats import Blocks
 from mien.mobile_reference.bundle.reader import open_bundle
 from mien.mobile_reference.commands.console import main
+from tests.schemas import schema
 
 HOST = Device("host", "processor", "x86_64", 2, "Linux", "ai-edge-litert")
 EMULATED = Device("arm64-emulation", "cortex-a76", "aarch64", 1, "Linux", "ai-edge-litert")
@@ -113,6 +114,7 @@ def test_a_report_compared_with_itself_is_well(
     records = json.loads(capsys.readouterr().out)
     assert [record["ratio"]["estimate"] for record in records] == [1, 1]
     assert not any(record["regressed"] for record in records)
+    assert schema("bench-compare").problems(records) == []
 
 
 def test_times_stand_in_a_comparison_of_bundles(

@@ -19,6 +19,7 @@ from mien.export.tflite.converters import CONVERTERS, DEFAULT, Convert, Converte
 from mien.models.appraisal.checkpoint import REFERENCE
 from tests.commands import call_mien, run_mien
 from tests.export.components import shipped, with_larger_constant
+from tests.schemas import schema
 
 MASK = shipped("mask")
 
@@ -116,9 +117,11 @@ def test_table_and_json_hold_every_converter(
     found = list(attempts.values())
     assert converter_table(found).row_count == len(found)
     show_json(Comparison(lambda *_: found, converter_table), found)
-    assert {one["converter"]: one["state"] for one in json.loads(capsys.readouterr().out)} == {
+    printed = json.loads(capsys.readouterr().out)
+    assert {one["converter"]: one["state"] for one in printed} == {
         name: attempt.state for name, attempt in attempts.items()
     }
+    assert schema("export-compare-converters").problems(printed) == []
 
 
 def test_the_command_reports_each_converter_and_writes_nothing(tmp_path: Path) -> None:

@@ -1,13 +1,15 @@
 """What the comparison of quantisers shows of the ARM64 instructions."""
 
-from dataclasses import asdict
+import json
 
+import pytest
 from rich.console import Console
 
-from mien.export.compare.command import quantiser_table
+from mien.export.compare.command import Comparison, quantiser_table, show_json
 from mien.export.compare.converters import FAILED, WORKS
 from mien.export.compare.instructions import Instructions
 from mien.export.compare.quantisers import Cost, Quantised
+from tests.schemas import schema
 
 HOW = "nothing was set up; run 'mien setup arm64'"
 
@@ -48,6 +50,10 @@ def test_one_model_that_was_not_counted_does_not_hide_the_other() -> None:
     assert "not counted: it ended with 1" in shown
 
 
-def test_json_tells_a_missing_count_from_none_needed() -> None:
+def test_json_tells_a_missing_count_from_none_needed(capsys: pytest.CaptureFixture[str]) -> None:
     cost = Cost(36, 0.1, 0.2, 0.3, 3_000_000, 40.5, Instructions(None, HOW))
-    assert asdict(Quantised("mien", WORKS, cost=cost))["cost"]["arm64"] == {"count": None, "reason": HOW}
+    found = [Quantised("mien", WORKS, cost=cost), Quantised("broken", FAILED, "it divides by zero")]
+    show_json(Comparison(lambda *_: found, quantiser_table), found)
+    printed = json.loads(capsys.readouterr().out)
+    assert printed[0]["cost"]["arm64"] == {"count": None, "reason": HOW}
+    assert schema("export-compare-quantisers").problems(printed) == []

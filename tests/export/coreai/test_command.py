@@ -16,6 +16,7 @@ from mien.mobile_reference.files import default_cache
 from mien.mobile_reference.metrics import METRICS
 from mien.models import sources
 from tests.benchmarks.emulation.test_verify_on_gpu import SPEC, activations, bundle_of, scaled_mean
+from tests.schemas import schema
 
 
 class First(nn.Module):
@@ -64,6 +65,7 @@ def test_packages_are_judged_and_written_where_every_gate_holds(
     pipeline.models[1].module = Last(factor)
     done = CliRunner().invoke(coreai, [str(bundle), "-o", str(tmp_path / "packages"), "--json"])
     report = json.loads(done.stdout)
+    assert schema("coreai").problems(report) == []
     failed = {row["variant"] for row in report["results"] if not row["passed"]}
     assert {row["variant"] for row in report["results"]} == {"tflite-fp32", "coreai-fp32"}
     assert (done.exit_code, report["passed"], failed) == (

@@ -20,6 +20,7 @@ from mien.mobile_reference.coreml.parity import difference
 from mien.mobile_reference.coreml.sources import SourceModel
 from mien.mobile_reference.errors import PhotographError
 from tests.commands import run_mien
+from tests.schemas import schema
 
 
 def invoke(*arguments):
@@ -43,6 +44,7 @@ def test_a_float32_package_is_judged(small, source):
     assert result.exit_code == 0
     assert report["verdict"] == "passed"
     assert report["note"] == NOT_VALIDATED
+    assert schema("coreml-check").problems(report) == []
     assert 0 < report["outputs"]["y"]["relative"] <= 1e-5
 
 
@@ -74,6 +76,8 @@ def test_run_writes_outputs_and_a_table(small, tmp_path):
     assert NOT_VALIDATED in result.output
     saved = np.load(tmp_path / "out" / "0-y.npy")
     assert difference("y", saved, small.expected).relative <= 1e-5
+    report = json.loads(invoke("run", small.single, "--input", tmp_path / "x.npy", "--json").stdout)
+    assert schema("coreml-run").problems(report) == []
 
 
 def test_run_does_not_overwrite(small, tmp_path):

@@ -28,6 +28,7 @@ from mien.models.appraisal.evaluation.evaluation import (
 from mien.models.appraisal.evaluation.peers import FACES, HEATMAPS, SCORES
 from mien.models.appraisal.evaluation.raters import HEAT_ALONE, HEAT_AND_COMPARISON, PipelineRater
 from mien.models.appraisal.portraits import FaceSet, Portrait, read_portraits
+from tests.schemas import schema
 
 PER_PORTRAIT = 1 + len(KINDS) * len(SEVERITIES)
 
@@ -147,6 +148,7 @@ def test_a_report_says_what_was_measured(evaluated: SimpleNamespace):
     record = evaluated.record
     assert evaluated.code == 0
     assert (record["schema"], record["version"]) == ("mien.evaluation", 1)
+    assert schema("evaluate").problems(record) == []
     assert record["faces"]["portraits"] == record["faces"]["identities"] == 2
     assert record["subject"]["noise"] == 0
     assert record["faces"]["skipped"][0].startswith("broken.jpg: ")

@@ -13,6 +13,7 @@ from mien.models.appraisal.evaluation import statistics
 from mien.models.appraisal.evaluation.everyday import read_everyday, trait_groups, untouched_figures
 from mien.models.appraisal.evaluation.figures import EVERYONE, Key
 from mien.models.appraisal.portraits import Portrait
+from tests.schemas import schema
 
 HEADINGS = "image,identity,split,turn,glasses,child"
 
@@ -115,6 +116,7 @@ def test_everyday_faces_stand_beside_the_studios(
     )
     assert code == 0
     record = json.loads((tmp_path / "r.json").read_text())
+    assert schema("evaluate").problems(record) == []
     part, refusals = record["parts"]
     assert (refusals["part"], refusals["portraits"]) == ("refusals", 5)
     shares = {(f["measure"], f["kind"]): f["estimate"] for f in refusals["figures"] if f["group"] == EVERYONE}

@@ -13,6 +13,7 @@ from mien.models.appraisal.evaluation import statistics
 from mien.models.appraisal.evaluation.ratings.human_ratings import HumanRatings, Scale, read_ratings
 from mien.models.appraisal.evaluation.ratings.rating_agreement import KIND, RatedFaces, agreement_part
 from mien.models.appraisal.portraits import Portrait
+from tests.schemas import schema
 
 Table = dict[tuple[str, str], object]
 FOLDER = Path("photographs")
@@ -174,6 +175,7 @@ def test_evaluate_compares_with_ratings(
     outputs = ("-o", tmp_path / "r.json", "--page", tmp_path / "p.html")
     assert run("evaluate", sample_folder, "--ratings", file, *outputs) == 0
     record = json.loads((tmp_path / "r.json").read_text())
+    assert schema("evaluate").problems(record) == []
     (part,) = record["parts"]
     assert (record["schema"], part["part"], part["raters"], part["portraits"]) == (
         "mien.evaluation",
