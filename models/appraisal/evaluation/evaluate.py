@@ -12,7 +12,7 @@ from mien.mobile_reference.report.progress import Report as Progress
 from mien.models.appraisal.checkpoint import Checkpoint, checkpoint_hash
 from mien.models.appraisal.errors import RequestError
 from mien.models.appraisal.evaluation.everyday import measure_everyday, read_everyday
-from mien.models.appraisal.evaluation.peers import SCORES, FolderRater, write_cases
+from mien.models.appraisal.evaluation.peers import SCORES, FolderRater, new_folder, write_cases
 from mien.models.appraisal.evaluation.raters import (
     HEAT_AND_COMPARISON,
     Cost,
@@ -177,8 +177,9 @@ def write_faces(request: Request, folder: Path, progress: Progress) -> None:
         CheckpointError: the checkpoint cannot be used.
         RequestError: the folder is not new.
     """
+    place = new_folder(folder)
     setting = _set_up(request, progress)
-    write_cases(setting.cases, folder, lambda done, total: progress("drawing", done, total, ""))
+    write_cases(setting.cases, place, lambda done, total: progress("drawing", done, total, ""))
 
 
 def _set_up(request: Request, progress: Progress) -> _Setting:

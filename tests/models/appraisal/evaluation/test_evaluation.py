@@ -197,6 +197,15 @@ def dumped(people: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+def test_a_place_for_faces_is_looked_at_before_they_are_cut(
+    people: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    (tmp_path / "mine").write_text("x")
+    assert run("evaluate", people, "--dump", tmp_path / "mine") == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "give a new folder for the faces" in line
+
+
 def test_noise_lies_on_the_faces_that_are_rated(dumped: Path, people: Path, tmp_path: Path):
     assert run("evaluate", people, "--noise", 3, "--dump", tmp_path / "faces") == 0
     clean, noisy = (np.load(folder / FACES).astype(float) for folder in (dumped, tmp_path / "faces"))
