@@ -13,7 +13,7 @@ from mien.mobile_reference.commands.options import FiniteRange, examples
 from mien.mobile_reference.errors import ChildError, UsageError
 from mien.mobile_reference.output.file import OutputFile
 from mien.mobile_reference.output.json_text import json_text
-from mien.mobile_reference.output.text import say, shown
+from mien.mobile_reference.output.text import path_text, say, shown
 from mien.mobile_reference.run.child import Child, Limits, Tell
 
 from .reporting.bundles_tables import markdown, table
@@ -81,8 +81,8 @@ def compare(
         file.write(compare_page((before, after), changes, threshold, timed, lines))
     if as_json:
         found = {
-            "old": str(old),
-            "new": str(new),
+            "old": path_text(old),
+            "new": path_text(new),
             "max_shift": max_shift,
             "threshold": threshold,
             "passed": None if max_shift is None else not lines,

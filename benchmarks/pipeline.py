@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from mien.mobile_reference.bundle.reader import Bundle, Golden, sha256
 from mien.mobile_reference.contract import RELATIVE, SCALAR, PipelineSpec, StageSpec, TensorSpec
 from mien.mobile_reference.errors import UsageError
+from mien.mobile_reference.output.text import path_text
 from mien.mobile_reference.run.models import Arrays, timed
 
 _POINTS = 100
@@ -54,7 +55,8 @@ def first_given(bundle: Bundle, photo: Path | None = None) -> Given:
         )
     if photo is not None:
         known = (golden for golden in bundle.kept if golden.source == photo)
-        return Given(photo.name, sha256(photo) if photo.is_file() else "", photo, next(known, None))
+        digest = sha256(photo) if photo.is_file() else ""
+        return Given(path_text(photo.name), digest, photo, next(known, None))
     golden = bundle.goldens[0]
     if golden.source is not None and bundle.spec.front is not None:
         return Given(golden.source.name, sha256(golden.source), golden.source, golden)

@@ -16,6 +16,7 @@ from mien.mobile_reference.bundle.reader import open_bundle
 from mien.mobile_reference.files import default_cache
 from mien.mobile_reference.output.folder import OutputFolder
 from mien.mobile_reference.run.threads import side_by_side, usable_cores
+from mien.models.gates import try_functions
 from mien.models.onnx_module import OnnxModule
 from mien.models.pipeline import Calibration, Gathered, Golden, Pipeline, Sample, to_module
 from mien.models.sources import Source, as_origin, open_pipeline
@@ -126,6 +127,7 @@ def make_bundle(request: ExportRequest, progress: Progress) -> ExportReport:
             took = time.monotonic() - start
             return ExportReport(took, 0, warnings, {}, watch.phases(), unchanged=True)
         conversions = known.conversions if known else None
+        try_functions(pipeline.gates, calibration.samples[0].tensors)
         progress("rounding weights", 0, 1)
         round_weights(pipeline, work / "traces")
         watch.lap("rounding weights")

@@ -36,7 +36,7 @@ from .pipeline import (
     Stage,
     can_be_stated,
 )
-from .user_file import shortened
+from .user_file import RAISED, shortened
 
 MOST_CALIBRATION = 128
 """Of more inputs so many are taken, evenly: each keeps the tensors of every stage."""
@@ -296,7 +296,7 @@ def _by_prepare(pipeline: Pipeline, source: Path, file: Path) -> Arrays:
     assert pipeline.prepare is not None  # noqa: S101
     try:
         arrays = pipeline.prepare(file)
-    except Exception as error:  # a user's function raises whatever it raises
+    except RAISED as error:
         raise InputError(f"prepare cannot read {file}: {shortened(source, error)}") from error
     if not isinstance(arrays, Mapping) or not all(isinstance(a, np.ndarray) for a in arrays.values()):
         kinds = {k: type(a).__name__ for k, a in arrays.items()} if isinstance(arrays, Mapping) else arrays

@@ -25,9 +25,10 @@ from mien.mobile_reference.contract import (
     GateSpec,
     TensorSpec,
 )
-from mien.mobile_reference.metrics import Metric, worst
+from mien.mobile_reference.metrics import Metric, measured, worst
 
 from .errors import PipelineError
+from .user_file import number_of
 
 Judge = Callable[[NDArray[Any], NDArray[Any]], float]
 """Compares a tensor of the float pipeline with a variant's, shaped as in the contract; 0 is equal."""
@@ -45,12 +46,28 @@ class FunctionGate:
         """What judges it."""
         return Metric(
             self.spec.metric.removeprefix(FUNCTION),
-            lambda reference, other, _: float(self.function(reference, other)),
+            lambda reference, other, _: number_of(self._name, self.function, reference, other),
             worst,
         )
 
+    @property
+    def _name(self) -> str:
+        return f"the gate {self.spec.metric.removeprefix(FUNCTION)} of {self.spec.tensor}"
+
 
 Gate = GateSpec | FunctionGate
+
+
+def try_functions(gates: Sequence[Gate], tensors: Mapping[str, NDArray[Any]]) -> None:
+    """Have each gate that is a function compare a tensor with itself: what fails, fails before a conversion.
+
+    Raises:
+        PipelineError: a function raises, or returns no number.
+    """
+    for gate in gates:
+        if isinstance(gate, FunctionGate):
+            tensor = tensors[gate.spec.tensor]
+            measured(gate.metric, tensor, tensor, 1.0)
 
 
 def scalar(tensor: str, **limits: float) -> GateSpec:

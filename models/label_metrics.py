@@ -19,6 +19,7 @@ from mien.mobile_reference.files import check_size
 from mien.mobile_reference.labels import LabelMetric, Row, Values
 
 from .errors import PipelineError
+from .user_file import number_of
 
 IGNORED = 255
 """The value of a label map's pixels that do not count."""
@@ -77,7 +78,7 @@ def scored_by(tensor: str, function: Callable[[NDArray[Any], str], float]) -> La
         raise PipelineError(f"{tensor} is scored by {name or function!r}; give a function that has a name")
 
     def score(output: NDArray[Any], label: Any, _: TensorSpec) -> list[float]:
-        return [float(function(output.astype(np.float64), label))]
+        return [number_of(f"{name} of {tensor}", function, output.astype(np.float64), label)]
 
     return LabelMetric(name, tensor, lambda text, *_: text, score, _mean)
 

@@ -36,6 +36,7 @@ from .gates import Gate, data_of, default_gates, metrics_of
 from .model_files import open_model_file
 from .modules import Composed, all_stated
 from .onnx_module import OnnxModule
+from .user_file import RAISED, raised
 
 TYPES = ("uint8", "float32", "int32")
 """Types that tensors between an app and its models may have."""
@@ -451,10 +452,9 @@ def _called(model: Stage, given: Sequence[Tensor]) -> dict[str, Tensor]:
         outputs = all_stated(model.module(*given))
     except PipelineError as error:
         raise PipelineError(f"stage {model.name} {error}") from error
-    except Exception as error:  # a user's module raises whatever it raises
-        said = " ".join(str(error).split())[:300]
+    except RAISED as error:
         shapes = ", ".join(f"{n} {list(t.shape)}" for n, t in zip(model.inputs, given, strict=True))
-        raise PipelineError(f"stage {model.name}, given {shapes}: {type(error).__name__}: {said}") from error
+        raise PipelineError(f"stage {model.name}, given {shapes}: {raised(error)}") from error
     if len(outputs) != len(model.outputs):
         raise PipelineError(
             f"stage {model.name} made {len(outputs)} tensors, expected {len(model.outputs)}: "

@@ -3,6 +3,7 @@
 import importlib.util
 import sys
 import traceback
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -11,6 +12,8 @@ from .errors import PipelineError
 
 _NAME = "pipeline"
 _MOST_FRAMES = 6
+RAISED = (Exception, SystemExit)
+"""What a user's code raises where it fails; ``sys.exit`` in it must not end mien as if all were well."""
 
 
 def read_user_file(file: Path) -> Any:
@@ -41,7 +44,7 @@ def _executed(file: Path) -> ModuleType:
         spec.loader.exec_module(module)
     except PipelineError as error:
         raise PipelineError(f"{file}: {error}") from error
-    except (Exception, SystemExit) as error:
+    except RAISED as error:
         del sys.modules[name]
         raise PipelineError(shortened(file, error)) from error
     return module
@@ -58,11 +61,31 @@ def _module_name(file: Path) -> str:
     return file.stem if own else f"mien_user_{file.stem}"
 
 
+def raised(error: BaseException) -> str:
+    """Name what a user's code raised, on one line; the error's own text may be code that raises."""
+    try:
+        text = " ".join(str(error).split())[:400]
+    except RAISED:
+        text = ""
+    return type(error).__name__ + (f": {text}" if text else "")
+
+
+def number_of(what: str, function: Callable[..., float], *given: Any) -> float:
+    """Call a function of the user's, which ``what`` names.
+
+    Raises:
+        PipelineError: it raises, or returns no number.
+    """
+    try:
+        return float(function(*given))
+    except RAISED as error:
+        raise PipelineError(f"{what} raised {raised(error)}; let it return one number") from error
+
+
 def shortened(file: Path, error: BaseException) -> str:
     """Say what a user's code raised: one line, then one for each of its own places, the innermost last."""
     folder = file.resolve().parent
-    text = " ".join(str(error).split())[:400]
-    said = f"{file.name} raised {type(error).__name__}" + (f": {text}" if text else "")
+    said = f"{file.name} raised {raised(error)}"
     frames = [
         frame
         for frame in traceback.extract_tb(error.__traceback__)

@@ -26,6 +26,8 @@ from .signals import ENDING, INTERRUPTED, USUAL
 COMMANDS = "mien.commands"
 BAD = 2
 """Exit code: wrong use, bad input or surroundings."""
+_COMPLETE = "_MIEN_COMPLETE"
+"""A variable in which a shell asks click for completions."""
 
 
 # Modules that the light install lacks, and what brings them.
@@ -172,9 +174,14 @@ _ADVICE = (
 
 
 def _explain_exit(error: BaseException) -> tuple[str, int]:
-    """Completion leaves with 0; else whoever read standard output has seen enough. Nothing is said."""
-    if isinstance(error, SystemExit) and error.code == 0:
+    """Completion leaves with 0; else whoever read standard output has seen enough. Nothing is said.
+
+    A file of Python that leaves so has done nothing of what was asked for.
+    """
+    if _COMPLETE in os.environ:
         return "", 0
+    if isinstance(error, SystemExit) and error.code != 1:
+        return "code of a user's own left Python by sys.exit(); let it return, or raise an error", BAD
     _give_up_output()
     return "", BAD
 

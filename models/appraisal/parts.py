@@ -12,7 +12,7 @@ from mien.models.errors import CheckpointError, PipelineError
 from mien.models.modules import check_module, weights_hash
 from mien.models.pipeline import Pipeline
 from mien.models.sources import PYTHON
-from mien.models.user_file import read_user_file
+from mien.models.user_file import RAISED, raised, read_user_file
 
 from .checkpoint import REFERENCE, Checkpoint, checkpoint_hash, load_checkpoint
 from .networks.appraisal import FACE_SIZE
@@ -117,9 +117,8 @@ def _with_parts(checkpoint: Checkpoint, parts: Mapping[str, nn.Module]) -> Check
     names = " and ".join(sorted(parts))
     try:
         found = _shapes(checkpoint)
-    except Exception as error:  # a user's module raises whatever it raises
-        said = " ".join(str(error).split())[:300]
-        raise PipelineError(f"the appraisal with another {names}: {type(error).__name__}: {said}") from error
+    except RAISED as error:
+        raise PipelineError(f"the appraisal with another {names}: {raised(error)}") from error
     expected = {
         "heat": (1, 1, HEAT_SIZE, HEAT_SIZE),
         "normalised": (1, 3, FACE_SIZE, FACE_SIZE),

@@ -12,6 +12,7 @@ from torch import Tensor
 from mien.mobile_reference.errors import PhotographError
 from mien.mobile_reference.files import check_size
 from mien.mobile_reference.front.photograph import read_photograph
+from mien.mobile_reference.output.text import path_text
 from mien.models.errors import NoFaceError
 
 from .alignment import AlignedFace, align
@@ -60,6 +61,11 @@ class Portrait:
     split: str = ""
     landmarks: Path | None = None
     attributes: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def name(self) -> str:
+        """What reports call the image."""
+        return path_text(self.image.name)
 
 
 @dataclass(frozen=True)
@@ -136,8 +142,7 @@ def check_index(folder: Path, portraits: Sequence[Portrait]) -> None:
         for trait in sorted(TRAITS & portrait.attributes.keys()):
             if (value := portrait.attributes[trait]) not in ("0", "1"):
                 raise ImageSetError(
-                    f"{folder / INDEX} says '{value:.20}' for {trait} of {portrait.image.name}; "
-                    "expected 0 or 1"
+                    f"{folder / INDEX} says '{value:.20}' for {trait} of {portrait.name}; expected 0 or 1"
                 )
         side = sides.setdefault(portrait.identity, portrait.split)
         if side != portrait.split:
@@ -168,7 +173,7 @@ def check_apart(portraits: Sequence[Portrait]) -> None:
 
 def _unlisted(folder: Path) -> list[Portrait]:
     images = sorted(p for p in folder.rglob("*") if p.suffix.lower() in IMAGE_SUFFIXES)
-    return [Portrait(image, image.stem) for image in images]
+    return [Portrait(image, path_text(image.stem)) for image in images]
 
 
 def read_image(path: Path) -> Tensor:

@@ -1,6 +1,7 @@
 """Pipelines of other names and other parts: what is measured follows the contract of the bundle."""
 
 import json
+import os
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -99,6 +100,11 @@ def test_without_a_front_the_tensors_of_a_golden_input_are_what_a_run_begins_wit
     assert "has no front" in bench(capsys, arrays, "--photo", arrays / "noise.png", expect=2)
     estimates = json.loads(bench(capsys, arrays, "--estimate", "--json"))["estimates"]
     assert [(p["graph"], p["times"]) for p in estimates[0]["parts"]] == [("appraisal", 1)]
+
+
+def test_a_photograph_whose_name_is_not_utf8_has_one_in_reports(bundle: Path) -> None:
+    given = first_given(open_bundle(bundle), Path(os.fsdecode(b"caf\xe9.jpg")))
+    assert given.name == r"caf\xe9.jpg"
 
 
 @pytest.mark.parametrize("spec", [GRADER, SENSORS, EDGES], ids=lambda spec: spec.name)

@@ -21,6 +21,7 @@ from mien.models.gates import (
     relative,
     scalar,
     top1,
+    try_functions,
 )
 
 
@@ -52,6 +53,28 @@ def test_a_function_judges_under_its_own_name() -> None:
     losses = [measured(metric, np.array([1, 5]), np.array([value, 0]), 1) for value in (1.05, 1.5)]
     assert metric.combine(losses) == pytest.approx(0.5)
     assert math.isnan(measured(metric, np.array([1]), np.array([math.nan]), 1))
+
+
+def test_a_function_that_fails_is_said_before_a_conversion() -> None:
+    class OddError(Exception):
+        def __str__(self) -> str:
+            raise KeyError
+
+    def raises(reference: np.ndarray, other: np.ndarray) -> float:
+        raise {0: ValueError("no\nnumber"), 1: SystemExit(0), 2: OddError()}[int(other[0])]
+
+    def no_number(reference: np.ndarray, other: np.ndarray) -> object:
+        return "far"
+
+    said = {0: "ValueError: no number", 1: "SystemExit: 0", 2: "OddError"}
+    for value, text in said.items():
+        with pytest.raises(PipelineError) as refused:
+            try_functions(
+                [scalar("grade", any=1), judged_by("mask", raises, any=1)], {"mask": np.array([value])}
+            )
+        assert str(refused.value) == f"the gate raises of mask raised {text}; let it return one number"
+    with pytest.raises(PipelineError, match="the gate no_number of mask raised ValueError"):
+        try_functions([judged_by("mask", no_number, any=1)], {"mask": np.array([1])})
 
 
 def test_a_function_without_a_name_is_refused() -> None:

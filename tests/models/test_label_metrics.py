@@ -110,6 +110,8 @@ def test_a_function_is_given_the_label_as_it_stands() -> None:
     assert metric.title == "off of made"
     labels = [metric.read(text, Path(), tensor(1)) for text in ("2", "2.5")]
     assert figure(metric, tensor(1), [np.float32([1]), np.float32([3])], labels) == 0.75
+    with pytest.raises(PipelineError, match="off of made raised ValueError: could not convert string"):
+        figure(metric, tensor(1), [np.float32([1])], ["much"])
     with pytest.raises(PipelineError, match="give a function that has a name"):
         scored_by("made", lambda *_: 0.0)
 

@@ -8,11 +8,12 @@ from pathlib import Path
 
 import torch
 
+from mien.mobile_reference.output.text import path_text
 from mien.mobile_reference.report.progress import Report as Progress
 from mien.models.appraisal.checkpoint import Checkpoint, checkpoint_hash
 from mien.models.appraisal.errors import RequestError
 from mien.models.appraisal.evaluation.everyday import measure_everyday, read_everyday
-from mien.models.appraisal.evaluation.peers import SCORES, FolderRater, write_cases
+from mien.models.appraisal.evaluation.peers import SCORES, FolderRater, new_folder, write_cases
 from mien.models.appraisal.evaluation.raters import (
     HEAT_AND_COMPARISON,
     Cost,
@@ -122,7 +123,7 @@ def compare_with_ratings(
     rated = rate_photographs(given, Bench(checkpoint, HEAT_AND_COMPARISON), _told(progress, "rating"))
     rated = replace(rated, skipped=left_out + rated.skipped)
     subject = Evaluated(checkpoint.config.name, checkpoint_hash(checkpoint), split or "", 0.0)
-    return subject, agreement_part(rated, request.faces.name, HEAT_AND_COMPARISON)
+    return subject, agreement_part(rated, path_text(request.faces.name), HEAT_AND_COMPARISON)
 
 
 def _everyday_portraits(request: Request) -> dict[Path, list[Portrait]]:
@@ -139,7 +140,7 @@ def _further(
     request: Request, setting: _Setting, bench: Bench, untouched: Values, progress: Progress
 ) -> list[Part]:
     """Measure what was asked for beside the drawn anomalies on the studio's faces."""
-    faces, name = setting.cases.faces, request.faces.name
+    faces, name = setting.cases.faces, path_text(request.faces.name)
     canvas = Canvas(faces, setting.cases.template, request.noise)
     makers = {
         UNSEEN: partial(measure_unseen, name, bench, canvas, untouched, len(UNSEEN_KINDS.kinds)),
@@ -153,15 +154,15 @@ def _everyday(
     request: Request, bench: Bench, folder: Path, portraits: Sequence[Portrait], progress: Progress
 ) -> list[Part]:
     """Measure everyday faces: untouched, drawn on, refused, and what else was asked for but nuisances."""
-    told = _told(progress, folder.name)
+    told = _told(progress, path_text(folder.name))
     faces = cut_faces(portraits, bench.checkpoint, told)
     canvas = Canvas(faces, bench.checkpoint.config.alignment.template, request.noise)
     part, untouched = measure_everyday(folder, bench, canvas, told)
     parts = [part, measure_refusals(folder, bench, portraits, told)]
     if UNSEEN in request.also:
-        parts.append(measure_unseen(folder.name, bench, canvas, untouched, 1, told))
+        parts.append(measure_unseen(path_text(folder.name), bench, canvas, untouched, 1, told))
     if RETEST in request.also:
-        parts.append(measure_retest(folder.name, bench, faces, untouched, told))
+        parts.append(measure_retest(path_text(folder.name), bench, faces, untouched, told))
     return parts
 
 
@@ -177,8 +178,9 @@ def write_faces(request: Request, folder: Path, progress: Progress) -> None:
         CheckpointError: the checkpoint cannot be used.
         RequestError: the folder is not new.
     """
+    place = new_folder(folder)
     setting = _set_up(request, progress)
-    write_cases(setting.cases, folder, lambda done, total: progress("drawing", done, total, ""))
+    write_cases(setting.cases, place, lambda done, total: progress("drawing", done, total, ""))
 
 
 def _set_up(request: Request, progress: Progress) -> _Setting:
@@ -187,7 +189,7 @@ def _set_up(request: Request, progress: Progress) -> _Setting:
     split = _split(request)
     portraits = read_portraits(request.faces, split)
     faces = cut_faces(portraits, checkpoint, lambda done, total: progress("aligning faces", done, total, ""))
-    skipped = tuple(f"{portrait.image.name}: {reason}" for portrait, reason in faces.skipped)
+    skipped = tuple(f"{portrait.name}: {reason}" for portrait, reason in faces.skipped)
     cases = Cases(faces, checkpoint.config.alignment.template, request.noise)
     return _Setting(checkpoint, cases, split, skipped)
 
@@ -202,7 +204,7 @@ def _subject(request: Request, setting: _Setting) -> tuple[Rater, Evaluated, Cos
     if request.rated:
         rater = FolderRater(request.rated, len(setting.cases))
         scores = sha256((request.rated / SCORES).read_bytes()).hexdigest()
-        return rater, Evaluated(request.rated.name, scores, setting.split, request.noise), None
+        return rater, Evaluated(path_text(request.rated.name), scores, setting.split, request.noise), None
     checkpoint = setting.checkpoint
     subject = Evaluated(checkpoint.config.name, checkpoint_hash(checkpoint), setting.split, request.noise)
     return PipelineRater(checkpoint), subject, cost(checkpoint)

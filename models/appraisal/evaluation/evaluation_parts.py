@@ -131,5 +131,5 @@ def people_facts(faces: FaceSet) -> dict[str, Any]:
     return {
         "portraits": len(faces.portraits),
         "identities": len({portrait.identity for portrait in faces.portraits}),
-        "skipped": [f"{portrait.image.name}: {reason}" for portrait, reason in faces.skipped],
+        "skipped": [f"{portrait.name}: {reason}" for portrait, reason in faces.skipped],
     }

@@ -7,6 +7,7 @@ from typing import Any
 from rich.console import Group
 from rich.table import Table
 
+from mien.mobile_reference.output.text import path_text
 from mien.models.appraisal.portraits import Portrait
 
 from .evaluation import CHANGED_BY, CHANGED_OVER, KINDS, SEVERITIES, SMALLEST_REGION, UNTOUCHED, Evaluation
@@ -118,7 +119,7 @@ def report_record(report: Report) -> dict[str, Any]:
 
 def face_name(portrait: Portrait) -> str:
     """Name a portrait by its person and file: files of several folders may share a name."""
-    return f"{portrait.identity}, {portrait.image.parent.name}/{portrait.image.name}"
+    return f"{portrait.identity}, {path_text(portrait.image.parent.name)}/{portrait.name}"
 
 
 def sheets(report: Report) -> list[Sheet]:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
+from mien.mobile_reference.output.text import path_text
 from mien.models.appraisal.errors import ImageSetError, RequestError
 from mien.models.appraisal.evaluation.drawn_scores import (
     KNOWN_KINDS,
@@ -90,14 +91,12 @@ def _check_traits(portrait: Portrait, folder: Path) -> None:
         value = portrait.attributes.get(trait, "")
         if value not in ("", "0", "1"):
             raise ImageSetError(
-                f"{folder / INDEX} says {trait} '{value:.40}' of {portrait.image.name}; "
-                "expected 0, 1 or nothing"
+                f"{folder / INDEX} says {trait} '{value:.40}' of {portrait.name}; expected 0, 1 or nothing"
             )
     turn = portrait.attributes.get(TURN, "")
     if turn and not math.isfinite(_number(turn)):
         raise ImageSetError(
-            f"{folder / INDEX} says {TURN} '{turn:.40}' of {portrait.image.name}; "
-            "expected a number or nothing"
+            f"{folder / INDEX} says {TURN} '{turn:.40}' of {portrait.name}; expected a number or nothing"
         )
 
 
@@ -148,14 +147,14 @@ def measure_everyday(folder: Path, bench: Bench, canvas: Canvas, progress: Progr
     figures = list(untouched_figures(portraits, untouched, bench.stage))
     figures += drawn_figures(drawn, [portrait.identity for portrait in portraits], bench.stage)
     targets = judge_part(TARGETS, figures, bench.stage)
-    title = f"everyday, {folder.name}"
+    title = f"everyday, {path_text(folder.name)}"
     sheets = (
         target_sheet(f"{title}: targets", targets),
         _untouched_sheet(f"{title}: untouched", portraits, figures, bench.stage),
         drawn_sheet(f"{title}: drawn, one kind a face", KINDS, figures, bench.stage),
     )
-    facts = {"faces": folder.name, **people_facts(canvas.faces)}
-    summary = _summary(folder.name, portraits, figures, bench.stage)
+    facts = {"faces": path_text(folder.name), **people_facts(canvas.faces)}
+    summary = _summary(path_text(folder.name), portraits, figures, bench.stage)
     left_out = tuple(f"left out {reason}" for reason in facts["skipped"])
     return Part("everyday", facts, tuple(figures), sheets, summary, targets, left_out), untouched
 

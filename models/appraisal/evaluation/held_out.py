@@ -34,7 +34,7 @@ def held_out_faces(folder: Path, checkpoint: Checkpoint, pipeline: Pipeline) -> 
             f"every portrait of {folder} is of split train or calibration; give faces that were held out"
         )
     cut = cut_faces(portraits, checkpoint, lambda done, total: None)
-    skipped = tuple(f"{portrait.image.name}: {reason}" for portrait, reason in cut.skipped)
+    skipped = tuple(f"{portrait.name}: {reason}" for portrait, reason in cut.skipped)
 
     def inputs() -> Iterator[tuple[str, NDArray[np.uint8]]]:
         for place, (portrait, face) in enumerate(zip(cut.portraits, cut.faces, strict=True)):

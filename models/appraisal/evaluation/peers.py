@@ -24,15 +24,21 @@ ALONE = "ratings"
 """The name of the one stage that ratings from elsewhere have."""
 
 
-def write_cases(cases: Cases, folder: Path, progress: Progress) -> None:
-    """Write every case's face into ``folder``, which must be new or empty.
+def new_folder(folder: Path) -> OutputFolder:
+    """Return the folder that is to hold cases, before minutes are spent on them.
 
     Raises:
-        RequestError: the folder holds something, or cannot be made.
+        RequestError: it holds something.
+        UsageError: it cannot be a folder.
     """
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise RequestError(f"{folder} exists; give a new folder for the faces")
-    with OutputFolder.at(folder, Kind("folder of faces")).staged() as staging:
+    return OutputFolder.at(folder, Kind("folder of faces"))
+
+
+def write_cases(cases: Cases, folder: OutputFolder, progress: Progress) -> None:
+    """Write every case's face into ``folder``."""
+    with folder.staged() as staging:
         _fill(cases, staging, progress)
 
 

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from mien.mobile_reference.errors import PhotographError
 from mien.mobile_reference.front.photograph import read_photograph
 from mien.mobile_reference.front.quality import NOTE, REFUSE
+from mien.mobile_reference.output.text import path_text
 from mien.models.appraisal.appraiser import CheckpointAppraiser
 from mien.models.appraisal.errors import ImageSetError
 from mien.models.appraisal.evaluation.evaluation import UNTOUCHED
@@ -81,14 +82,14 @@ def measure_refusals(
         raise ImageSetError(f"no photograph of {folder} can be read; the first is {portraits[0].image}")
     figures = tuple(refusal_figures(read, verdicts, spoilt, bench.stage))
     targets = judge_part(TARGETS, figures, bench.stage)
-    title = f"refusals, {folder.name}"
+    title = f"refusals, {path_text(folder.name)}"
     sheets = (
         target_sheet(f"{title}: targets", targets),
         _group_sheet(f"{title}: photographs as they are", read, verdicts),
         _spoilt_sheet(f"{title}: spoilt frontal photographs", spoilt),
     )
-    facts = {"faces": folder.name, "portraits": len(read)}
-    return Part("refusals", facts, figures, sheets, _summary(folder.name, read, verdicts), targets)
+    facts = {"faces": path_text(folder.name), "portraits": len(read)}
+    return Part("refusals", facts, figures, sheets, _summary(path_text(folder.name), read, verdicts), targets)
 
 
 def _spoil(
@@ -96,7 +97,7 @@ def _spoil(
 ) -> Iterator[tuple[str, PhotographVerdict]]:
     matrix = appraiser.prepare(photograph).alignment
     for kind, spoiler in SPOILERS.items():
-        rng = np.random.default_rng(crc32(f"{portrait.image.name} {kind}".encode()))
+        rng = np.random.default_rng(crc32(f"{portrait.name} {kind}".encode()))
         yield kind, judge_photograph(spoiler(photograph, matrix, rng), appraiser)
 
 

@@ -99,8 +99,10 @@ def test_names_that_are_no_utf8_are_escaped_in_json(
     photo = shutil.copy(bundle / "noise.png", tmp_path / os.fsdecode(b"n\xff.png"))
     broken = tmp_path / os.fsdecode(b"b\xff.png")
     broken.write_bytes(b"no picture")
-    code, out, err = compare(bundle, changed, photo, broken, "--json")
+    old = shutil.copytree(bundle, tmp_path / os.fsdecode(b"o\xff"))
+    code, out, err = compare(old, changed, photo, broken, "--json")
     assert (code, err) == (0, "")
+    assert json.loads(out)["old"] == rf"{tmp_path}/o\xff"
     one, other = json.loads(out)["variants"][0]["inputs"]
     assert one["input"] == rf"{tmp_path}/n\xff.png"
     assert other["problem"].startswith(rf"{tmp_path}/b\xff.png ")

@@ -58,6 +58,19 @@ def test_each_command_has_help(entry: EntryPoint, capsys: pytest.CaptureFixture[
     assert captured.err == ""
 
 
+@pytest.mark.parametrize("code", [0, None, 7, "done"])
+def test_code_that_leaves_by_sys_exit_is_said(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], code: object
+):
+    @click.command()
+    def act() -> None:
+        raise SystemExit(code)
+
+    install(monkeypatch, act)
+    assert run("act") == 2
+    assert capsys.readouterr().err.startswith("mien: code of a user's own left Python by sys.exit(); let it")
+
+
 def test_an_unknown_command_is_refused(capsys: pytest.CaptureFixture[str]):
     assert run("sing") == 2
     captured = capsys.readouterr()

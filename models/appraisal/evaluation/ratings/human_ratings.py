@@ -36,10 +36,10 @@ class Scale:
         """Read SEVERE:TYPICAL, such as 1:7.
 
         Raises:
-            RequestError: the text is not two different numbers.
+            RequestError: the text is not two different numbers, whose distance is a number too.
         """
         ends = [_number(part) for part in text.split(":")]
-        if len(ends) != 2 or not all(map(math.isfinite, ends)) or ends[0] == ends[1]:
+        if len(ends) != 2 or not math.isfinite(ends[1] - ends[0]) or ends[0] == ends[1]:
             raise RequestError(
                 f"scale '{text:.40}' is not SEVERE:TYPICAL; give the rating of the severest anomaly and that "
                 "of a typical face, such as 1:7"

@@ -58,7 +58,7 @@ def choose_ratings(
     ratings = read_ratings(file, folder, read_portraits(folder), scale)
     rows = np.flatnonzero([chosen(portrait.split) for portrait in ratings.portraits])
     skipped = tuple(
-        f"{portrait.image.name}: its split '{portrait.split}' is not asked for"
+        f"{portrait.name}: its split '{portrait.split}' is not asked for"
         for portrait in ratings.portraits
         if not chosen(portrait.split)
     )
@@ -78,7 +78,7 @@ def rate_photographs(ratings: HumanRatings, bench: Bench, progress: Progress) ->
     for row in range(len(scores)):
         scores[row] = bench.score(face_pixels(faces, row))
         progress(row + 1, len(scores))
-    skipped = tuple(f"{portrait.image.name}: {reason}" for portrait, reason in faces.skipped)
+    skipped = tuple(f"{portrait.name}: {reason}" for portrait, reason in faces.skipped)
     return RatedFaces(kept, scores, skipped)
 
 
@@ -97,7 +97,7 @@ def agreement_part(rated: RatedFaces, name: str, stage: str) -> Part:
         "reliability": form,
         "skipped": list(rated.skipped),
         "pairs": [
-            {"photograph": portrait.image.name, "score": score, "mean_rating": mean}
+            {"photograph": portrait.name, "score": score, "mean_rating": mean}
             for portrait, score, mean in zip(
                 ratings.portraits, rated.scores.tolist(), ratings.means.tolist(), strict=True
             )

@@ -2,6 +2,7 @@
 
 import json
 import math
+import os
 import re
 import shutil
 from collections.abc import Callable
@@ -197,6 +198,25 @@ def dumped(people: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("dumped") / "faces"
     assert run("evaluate", people, "--dump", folder) == 0
     return folder
+
+
+def test_a_place_for_faces_is_looked_at_before_they_are_cut(
+    people: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    (tmp_path / "mine").write_text("x")
+    assert run("evaluate", people, "--dump", tmp_path / "mine") == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "give a new folder for the faces" in line
+
+
+def test_faces_whose_names_are_not_utf8_are_evaluated(samples: list[Path], tmp_path: Path):
+    folder = tmp_path / os.fsdecode(b"p\xff")
+    folder.mkdir()
+    shutil.copy(samples[0], folder / os.fsdecode(b"a\xff.jpg"))
+    assert run("evaluate", folder, "--dump", tmp_path / "dumped") == 0
+    assert r",a\xff," in "".join((tmp_path / "dumped/cases.csv").read_text().splitlines(keepends=True)[1:2])
+    (portrait,) = read_portraits(folder, "")
+    assert (portrait.name, portrait.identity) == (r"a\xff.jpg", r"a\xff")
 
 
 def test_noise_lies_on_the_faces_that_are_rated(dumped: Path, people: Path, tmp_path: Path):

@@ -49,7 +49,7 @@ def test_ratings_become_points_and_what_is_missing_stays_missing(tmp_path: Path)
     np.testing.assert_allclose(read(tmp_path, table, "7:1").table, 100 - ratings.table)
 
 
-@pytest.mark.parametrize("text", ["1", "1:1", "a:b", "1:2:3", "nan:1", ""])
+@pytest.mark.parametrize("text", ["1", "1:1", "a:b", "1:2:3", "nan:1", "", "1e308:-1e308"])
 def test_a_scale_is_two_numbers(text: str):
     with pytest.raises(RequestError, match="not SEVERE:TYPICAL"):
         Scale.parse(text)
