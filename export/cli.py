@@ -302,10 +302,11 @@ def _compare(
     from .compare import command as tasks
     from .errors import ExportError
 
-    judging = held_out or open_pipeline(checkpoint).inputs.samples
-    if judging is None:
+    pipeline = open_pipeline(checkpoint)
+    judging = held_out or pipeline.inputs.samples
+    if judging is None and comparison == tasks.QUANTISERS:
         raise ExportError("the pipeline comes with no samples; give a folder with --held-out")
-    subject = tasks.Compared(checkpoint, calibration, graphs, judging)
+    subject = tasks.Compared(checkpoint, pipeline, calibration, graphs, judging)
     tasks.compare(comparison, subject, tasks.show_json if as_json else tasks.show_table)
 
 

@@ -54,6 +54,8 @@ LAYER_OF: Mapping[str, str] = {
     "tests/export/test_whole_numbers.py": "unit",
     "tests/export/tflite/test_graph_moments.py": "unit",
     "tests/export/tflite/test_choices.py": "unit",
+    "tests/export/tflite/test_quantise_steps.py": "unit",
+    "tests/export/tflite/test_quantise_steps.py::test_every_precision_is_stored_by_its_name": "converters",
     "tests/export/tflite/test_ranges.py": "unit",
     "tests/export/weights": "unit",
     "tests/export/weights/test_gptq.py::test_roundings_do_not_depend_on_the_number_of_threads": "converters",

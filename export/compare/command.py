@@ -16,11 +16,13 @@ from mien.export.running.jobs import Progress
 from mien.export.tflite.samples import save_traces
 from mien.mobile_reference.output.json_text import json_text
 from mien.mobile_reference.report.progress import one_bar
-from mien.models.sources import Source, as_origin, open_pipeline
+from mien.models.pipeline import Pipeline
+from mien.models.sources import Source, as_origin
 
 from .converters import FAILED, Attempt, compare_converters
 from .quantisers import Quantised, compare_quantisers
 
+QUANTISERS = "quantisers"
 ARM64 = "ARM64 M: million instructions of one run on an emulated processor, no time"
 HOST = "ms are of one thread of this host, all in turns in one run; a host is not a phone"
 
@@ -29,13 +31,15 @@ HOST = "ms are of one thread of this host, all in turns in one run; a host is no
 class Compared:
     """What is compared: ``models`` of a pipeline, inputs to calibrate by, and held-out ones.
 
-    No ``models`` mean the end-to-end one; ``calibration`` empty means the inputs that come with the pipeline.
+    ``source`` is where other processes open the ``pipeline``. No ``models`` mean the end-to-end one;
+    ``calibration`` empty means the inputs that come with the pipeline. Quantisers alone need ``faces``.
     """
 
     source: Source
+    pipeline: Pipeline
     calibration: Sequence[Path]
     models: Sequence[str]
-    faces: Path
+    faces: Path | None
 
 
 Found = Sequence[Attempt] | Sequence[Quantised]
@@ -43,7 +47,7 @@ Found = Sequence[Attempt] | Sequence[Quantised]
 
 def converters(subject: Compared, folder: Path, report: Progress) -> Sequence[Attempt]:
     """Compare the converters."""
-    pipeline = open_pipeline(subject.source)
+    pipeline = subject.pipeline
     known = [model.name for model in pipeline.models]
     unknown = sorted(set(subject.models) - set(known))
     if unknown:
@@ -55,7 +59,9 @@ def converters(subject: Compared, folder: Path, report: Progress) -> Sequence[At
 
 def quantisers(subject: Compared, folder: Path, report: Progress) -> Sequence[Quantised]:
     """Compare the ways to int8."""
-    return compare_quantisers(subject.source, subject.faces, folder, report)
+    if subject.faces is None:
+        raise ExportError("no held-out inputs to judge by; give a folder with --held-out")
+    return compare_quantisers(subject.source, subject.pipeline, subject.faces, folder, report)
 
 
 def converter_table(attempts: Sequence[Attempt]) -> Table:
@@ -114,7 +120,7 @@ class Comparison:
 
 COMPARISONS: Mapping[str, Comparison] = {
     "converters": Comparison(converters, converter_table),
-    "quantisers": Comparison(quantisers, quantiser_table),
+    QUANTISERS: Comparison(quantisers, quantiser_table),
 }
 
 
@@ -123,10 +129,10 @@ def compare(name: str, subject: Compared, show: Callable[[Comparison, Found], No
     comparison = COMPARISONS[name]
     with one_bar("running the float pipeline") as report, tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
-        pipeline = open_pipeline(subject.source)
-        gathered = pipeline.inputs.gather(pipeline, subject.calibration, ())
+        gathered = subject.pipeline.inputs.gather(subject.pipeline, subject.calibration, ())
         save_traces(gathered.calibration.samples, folder / "traces")
-        subject = replace(subject, source=as_origin(subject.source).of(gathered.pipeline))
+        source = as_origin(subject.source).of(gathered.pipeline)
+        subject = replace(subject, source=source, pipeline=gathered.pipeline)
         found = comparison.make(subject, folder, report)
     show(comparison, found)
     for one in found:

@@ -27,6 +27,7 @@ from mien.export.tflite.ranges import Method, histograms, ranges_by
 from mien.export.tflite.samples import load_samples
 from mien.export.tflite.signature import order_by_signature
 from mien.mobile_reference.output.json_text import json_text
+from mien.models.pipeline import Pipeline
 from mien.models.sources import Source, open_pipeline
 
 from .converters import FAILED, MISSING, WORKS
@@ -172,17 +173,23 @@ ROUTES: tuple[Route, ...] = (
 
 
 def compare_quantisers(
-    source: Source, faces: Path, folder: Path, progress: Progress, routes: Sequence[Route] = ROUTES
+    source: Source,
+    pipeline: Pipeline,
+    faces: Path,
+    folder: Path,
+    progress: Progress,
+    routes: Sequence[Route] = ROUTES,
 ) -> tuple[Quantised, ...]:
     """Quantise the end-to-end model every way and judge each by held-out portraits, plain and drawn upon.
 
-    ``folder`` holds the float pipeline's ``traces`` and takes what is made.
+    ``source`` is where other processes open the ``pipeline``; ``folder`` holds the float
+    pipeline's ``traces`` and takes what is made.
 
     Raises:
         ImageSetError: ``faces`` holds no portrait that was held out.
     """
     total = 2 * len(routes) + 2
-    subject = _save_held_out(faces, source, folder)
+    subject = NamedModel(source, _save_held_out(faces, pipeline, folder))
     progress("rated held-out faces in float", 1, total)
     found: list[Quantised] = []
     for number, route in enumerate(routes, start=1):
@@ -222,13 +229,15 @@ def _calibration(subject: NamedModel, folder: Path) -> list[dict[str, NDArray[An
     return [{name: sample[name] for name in inputs} for sample in load_samples(folder / "traces")]
 
 
-def _save_held_out(portraits: Path, source: Source, folder: Path) -> NamedModel:
+def _save_held_out(portraits: Path, pipeline: Pipeline, folder: Path) -> str:
     """Write held-out inputs [N, 1, ...] and their float ratings [N] where other processes find them.
+
+    Returns:
+        The name of the model that they are inputs of.
 
     Raises:
         ConversionError: the pipeline has no end-to-end model of one input.
     """
-    pipeline = open_pipeline(source)
     if pipeline.end_to_end is None or len(pipeline.end_to_end.inputs) != 1:
         raise ConversionError(f"pipeline {pipeline.name} has no end-to-end model of one input to compare")
     samples = [
@@ -237,7 +246,7 @@ def _save_held_out(portraits: Path, source: Source, folder: Path) -> NamedModel:
     named = {_INPUT: pipeline.end_to_end.inputs[0], _RATING: pipeline.spec.rating.tensor}
     arrays = {key: np.stack([sample[name] for sample in samples]) for key, name in named.items()}
     save_file(arrays, folder / _HELD_OUT)
-    return NamedModel(source, pipeline.end_to_end.name)
+    return pipeline.end_to_end.name
 
 
 def _judge(folder: Path, route: str) -> None:

@@ -8,6 +8,8 @@ import numpy as np
 import pytest
 
 from mien.mobile_reference.errors import ModelError
+from mien.mobile_reference.tflite.gpu import _names_by_position
+from mien.mobile_reference.tflite.half import _doubling
 from mien.mobile_reference.tflite.litert import Kernels, LiteRTModel
 from tests.benchmarks.tinymodels import appraisal, compare, int8_appraisal, softmax_of_products
 
@@ -75,3 +77,22 @@ def test_an_input_of_another_shape_is_one_line(tmp_path: Path, given: Any) -> No
         model.run([inputs[0][:, :1], *inputs[1:]])
     with pytest.raises(ModelError, match="cannot run"):
         model.run(inputs[:-1])
+
+
+def test_what_xnnpack_takes_over_is_not_named(tmp_path: Path) -> None:
+    file = appraisal(tmp_path / "x.tflite")
+    assert LiteRTModel(file).undelegated() == ("CAST",)
+    left = LiteRTModel(file, kernels=Kernels.LITERT).undelegated()
+    assert left == ("CAST", "CONV_2D", "CONV_2D", "MEAN")
+
+
+def test_the_names_of_gpu_buffers_are_those_of_the_signature(tmp_path: Path) -> None:
+    file = compare(tmp_path / "x.tflite")
+    assert _names_by_position(file.read_bytes()) == tuple(map(list, LiteRTModel(file).names))
+
+
+def test_the_model_that_shows_half_floats_adds_its_input_to_itself() -> None:
+    x = np.arange(8, dtype=np.float32)[None]
+    for kernels in Kernels:
+        (made,) = LiteRTModel(_doubling(), kernels=kernels).run([x])
+        np.testing.assert_array_equal(made, 2 * x)

@@ -17,6 +17,7 @@ from mien.export.weights.gptq import (
     Rounded,
     read_roundings,
     round_convolution,
+    round_convolutions,
     same_weights,
     write_roundings,
 )
@@ -125,3 +126,20 @@ def test_weights_of_a_dead_channel_are_known_after_float16() -> None:
     assert same_weights(halved, weights)
     halved[1, 0] *= 1.01
     assert not same_weights(halved, weights)
+
+
+def test_convolutions_are_rounded_with_batch_normalisation_folded_and_the_net_is_left_as_it_is() -> None:
+    torch.manual_seed(0)
+    net = torch.nn.Sequential(torch.nn.Conv2d(2, 3, 1), torch.nn.BatchNorm2d(3)).eval()
+    net[1].weight.data = torch.tensor([1.0, 2.0, -4.0])
+    before = {name: value.clone() for name, value in net.state_dict().items()}
+    found = round_convolutions(net, [[torch.rand(1, 2, 4, 4)] for _ in range(3)])
+    assert {name: bool(torch.equal(value, before[name])) for name, value in net.state_dict().items()} == (
+        dict.fromkeys(before, True)
+    )
+    (rounded,) = found.values()
+    scale = net[1].weight.detach() / torch.sqrt(net[1].running_var + net[1].eps)
+    folded = net[0].weight.detach() * scale[:, None, None, None]
+    np.testing.assert_allclose(rounded.source, folded.numpy(), rtol=1e-5)
+    step = np.abs(rounded.source).max(axis=(1, 2, 3), keepdims=True) / 127
+    assert (np.abs(rounded.weight - rounded.source) <= step * 1.5).all()

@@ -191,3 +191,11 @@ def test_nothing_is_left_open() -> None:
 
 def open_files() -> list[str]:
     return sorted(os.listdir("/proc/self/fd"))  # noqa: PTH208 - of numbers, no files are looked at
+
+
+def test_a_death_names_what_was_opened() -> None:
+    with pytest.raises(
+        ChildError, match=r"^face\.jpg: .*exit 3.*; it is damaged or too large, make it again$"
+    ):
+        in_child(lambda: os._exit(3), LIMITS, "face.jpg")
+    assert in_child(lambda: 7, LIMITS, "face.jpg") == 7

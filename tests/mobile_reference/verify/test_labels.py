@@ -125,6 +125,8 @@ def test_inputs_that_gave_ranges_are_told(bundle: Bundle) -> None:
     with (console := Console(width=80)).capture() as text:
         console.print(labels_table(report))
     assert "1 of these inputs gave the bundle its ranges" in text.get()
+    heading = next(line for line in text.get().splitlines() if "variant" in line)
+    assert heading.split() == ["variant", "accuracy", "from", "to", "against", "float", "from", "to"]
     assert max(map(len, text.get().splitlines())) <= 80
 
 

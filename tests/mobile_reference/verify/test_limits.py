@@ -142,3 +142,10 @@ def test_a_repeat_that_is_not_a_number_is_the_greatest_difference(other: list[fl
 )
 def test_a_page_shows_four_digits_of_a_figure(value: float, shown: str) -> None:
     assert limits.cells(JudgedFigure("v", "error", value, None, None, ""))[2] == shown
+
+
+def test_noise_is_told_by_tensor_with_its_worst_input() -> None:
+    found = [Likeness(str(n), 0.0, (), {"edges": value}) for n, value in enumerate((40.0, 31.5, 50.0))]
+    assert list(limits._noise_figures("v", found)) == [JudgedFigure("v", "edges PSNR dB, least", 31.5)]
+    (one,) = limits._noise_figures("v", [*found, Likeness("n", 0.0, (), {"edges": NAN})])
+    assert math.isnan(one.value)

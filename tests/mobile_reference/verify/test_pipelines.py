@@ -296,6 +296,7 @@ def test_held_out_inputs_of_any_pipeline_are_judged(install: Any, name: str):
     assert len(gated) == 3 * len(case.spec.gates) + 2
     assert {figure.passed for figure in gated} == {True}
     page = verify_page(bundle, Verification(()), found, drawn)
+    assert "every gate held" in page
     # Whoever has no picture to show has none on the page.
     assert page.count("<img") == (3 if case is PICTURES else 0)
 

@@ -1,0 +1,35 @@
+"""The comparisons of converters and quantisers, of a pipeline of one's own."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from mien.export.compare import command
+from mien.models import sources
+from tests.commands import call_mien
+
+from .conftest import GRADER
+
+
+@pytest.mark.parametrize("name", command.COMPARISONS)
+def test_a_comparison_opens_its_pipeline_once(
+    name: str, pictures: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened: list[Any] = []
+    real = sources.open_pipeline
+
+    def counted(source: sources.Source) -> Any:
+        opened.append(real(source))
+        return opened[-1]
+
+    def compared(subject: command.Compared, folder: Path, _report: Any) -> tuple[()]:
+        assert subject.pipeline.spec.tensors
+        assert list((folder / "traces").iterdir())
+        return ()
+
+    monkeypatch.setattr(sources, "open_pipeline", counted)
+    monkeypatch.setitem(command.COMPARISONS, name, command.Comparison(compared, command.converter_table))
+    options = ("--calibration", pictures, *(("--held-out", pictures) if name == "quantisers" else ()))
+    call_mien("export", GRADER, f"--compare-{name}", *options, expect=0)
+    assert len(opened) == 1

@@ -1,0 +1,55 @@
+"""A Core ML package as the runner calls it: maps are channels second inside, and last in the manifest."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from mien.mobile_reference import coreml
+from mien.mobile_reference.contract import PICTURE, TensorSpec
+from mien.mobile_reference.errors import BundleError
+from mien.mobile_reference.run.models import CoreMLModel
+
+PHOTO = TensorSpec("photo", (1, 2, 4, 3), "uint8", 255, "", layout=PICTURE)
+MAP = TensorSpec("map", (1, 2, 4, 5), "float32", 1, "", layout=PICTURE)
+HEAT = TensorSpec("heat", (1, 2, 4, 1), "float32", 1, "", layout=PICTURE)
+
+
+def evaluator(made: NDArray[Any], given: dict[str, Any]) -> Any:
+    """Stand in for the evaluator: it notes what it is given, and makes ``heat``."""
+
+    def call(**inputs: Any) -> dict[str, NDArray[Any]]:
+        given.update(inputs)
+        return {"heat": made}
+
+    return call
+
+
+def run(monkeypatch: pytest.MonkeyPatch, made: NDArray[Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    given: dict[str, Any] = {}
+    monkeypatch.setattr(coreml, "load_package", lambda file: file)
+    monkeypatch.setattr(coreml, "Evaluator", lambda _: evaluator(made, given))
+    model = CoreMLModel(Path("x.mlpackage"), (PHOTO, MAP), (HEAT,), 1)
+    rng = np.random.default_rng(0)
+    inputs = {
+        "photo": rng.integers(0, 256, PHOTO.shape).astype(np.uint8),
+        "map": rng.random(MAP.shape, np.float32),
+    }
+    outputs = model(inputs)
+    np.testing.assert_array_equal(given["photo"], inputs["photo"][0])
+    np.testing.assert_array_equal(given["map"], inputs["map"].transpose(0, 3, 1, 2))
+    return given, outputs
+
+
+def test_maps_are_channels_second_inside_and_last_outside(monkeypatch: pytest.MonkeyPatch) -> None:
+    made = np.arange(8, dtype=np.float16).reshape(1, 1, 2, 4)
+    _, outputs = run(monkeypatch, made)
+    assert outputs["heat"].dtype == np.float32
+    np.testing.assert_array_equal(outputs["heat"][0, :, :, 0], made[0, 0])
+
+
+def test_an_output_of_another_shape_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(BundleError, match=r"makes heat of shape \(1, 2, 4, 1\).*export the bundle again"):
+        run(monkeypatch, np.zeros((1, 2, 4, 1), np.float16))
