@@ -14,7 +14,10 @@ import sys
 import tempfile
 import traceback
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextvars import copy_context
 from dataclasses import dataclass
+from functools import partial
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import IO, Any
@@ -200,7 +203,7 @@ def _enter(
         signal.setitimer(signal.ITIMER_PROF, limits.seconds)
 
     try:
-        answer = ("result", work(tell))
+        answer = ("result", _in_new_thread(partial(work, tell)))
     except MemoryError:
         mib = _allowed(limits, before) >> 20
         answer = ("error", ChildError(f"the process needs more than {mib} MiB of memory, which is its limit"))
@@ -214,6 +217,16 @@ def _enter(
         return
     sys.stdout.flush()
     sys.stderr.flush()
+
+
+def _in_new_thread[R](work: Callable[[], R]) -> R:
+    """Do ``work`` in a thread that this process has started.
+
+    OpenMP would have the forking thread wait for ever for threads that PyTorch started in its parent, which
+    are not here. A new thread starts its own.
+    """
+    with ThreadPoolExecutor(1) as thread:
+        return thread.submit(copy_context().run, work).result()
 
 
 def _sendable(error: Exception) -> Exception:

@@ -199,3 +199,20 @@ def test_a_death_names_what_was_opened() -> None:
     ):
         in_child(lambda: os._exit(3), LIMITS, "face.jpg")
     assert in_child(lambda: 7, LIMITS, "face.jpg") == 7
+
+
+AFTER_PYTORCH = """
+import torch
+from mien.mobile_reference.run.child import Limits, in_child
+
+torch.set_num_threads(2)
+x, weight = torch.ones(1, 32, 64, 64), torch.ones(32, 32, 3, 3)
+convolve = lambda: float(torch.conv2d(x, weight).sum())
+assert convolve() == in_child(convolve, Limits(), "a convolution")
+"""
+
+
+def test_pytorch_computes_in_the_child_of_a_process_where_it_did() -> None:
+    """As in a notebook: its threads are not in the child, which waited for them for ever."""
+    pytest.importorskip("torch")
+    subprocess.run([sys.executable, "-c", AFTER_PYTORCH], check=True, timeout=300)
