@@ -9,7 +9,6 @@ from collections.abc import Mapping, Sequence
 from math import prod
 from typing import Any
 
-import numpy as np
 import onnx
 from numpy.typing import NDArray
 
@@ -62,12 +61,8 @@ def _flattened(
 
     read = reshaped(node.input[0], [channels, -1, prod(size)], f"{target}_rows")
     if before or after:
-        parts = [
-            *_zeros(graph, f"{target}_before", (channels, before, prod(size)), weights.dtype),
-            read,
-            *_zeros(graph, f"{target}_after", (channels, after, prod(size)), weights.dtype),
-        ]
-        read = add("Concat", parts, f"{target}_bordered", axis=1)
+        widths = store(graph, f"{target}_widths", [0, before, 0, 0, after, 0])
+        read = add("Pad", [read, widths], f"{target}_bordered")
     slices = []
     for tap in range(taps):
         start = tap * spread
@@ -106,11 +101,3 @@ def _by_axis(attributes: Mapping[str, Any]) -> dict[str, Any]:
         "before": before,
         "after": after,
     }
-
-
-def _zeros(graph: onnx.GraphProto, name: str, shape: tuple[int, ...], kind: np.dtype[Any]) -> list[str]:
-    """Store zeros, if there are any."""
-    if not prod(shape):
-        return []
-    graph.initializer.append(onnx.numpy_helper.from_array(np.zeros(shape, kind), name))
-    return [name]
