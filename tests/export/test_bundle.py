@@ -157,7 +157,8 @@ _FLOAT, _INT8 = "models/tflite-fp32/appraisal.tflite", "models/tflite-int8/appra
 
 def test_a_failed_gate_exits_1_and_names_variant_and_stage(exported: Path, tmp_path: Path) -> None:
     larger = with_larger_constant((exported / _FLOAT).read_bytes())
-    done = run_mien("verify", _sabotage(exported, tmp_path / "broken", _FLOAT, larger), expect=1)
+    broken = _sabotage(exported, tmp_path / "broken", _FLOAT, larger)
+    done = run_mien("verify", broken, "--variant", "tflite-fp32", expect=1)
     assert "tflite-fp32: stage appraisal" in done.stderr
     assert "FAILED" in done.stdout
 
@@ -165,12 +166,12 @@ def test_a_failed_gate_exits_1_and_names_variant_and_stage(exported: Path, tmp_p
 def test_an_int8_model_in_the_place_of_float32_fails_by_the_mask(exported: Path, tmp_path: Path) -> None:
     # Its score errs by less than float32's may on the golden faces.
     swapped = _sabotage(exported, tmp_path / "swapped", _FLOAT, (exported / _INT8).read_bytes())
-    done = run_mien("verify", swapped, expect=1)
+    done = run_mien("verify", swapped, "--variant", "tflite-fp32", expect=1)
     assert "tflite-fp32: stage appraisal: mask IoU" in done.stderr
 
 
 def test_verify_says_what_executed_core_ml(exported: Path) -> None:
-    done = run_mien("verify", exported)
+    done = run_mien("verify", exported, "--variant", "coreml-fp16", "--variant", "coreml-int8w")
     said = " ".join(done.stdout.split())
     assert "not validated on Apple hardware" in said
     assert "smallest of coreml that kept to a third of its tolerance at export: coreml-" in said
