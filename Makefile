@@ -5,10 +5,9 @@ MIEN := $(VENV)/bin/mien
 PY := $(VENV)/bin/python
 READY := $(VENV)/ready
 DEMO := build/demo
-# A file's tests run in one process, files in the order of tests/layers.py. One process more than there are cores, up to
-# four: tests of devices mostly wait. Threads that wait do not spin, or those of one process would hold up the others.
-WORKERS = $(shell echo $$(($$(getconf _NPROCESSORS_ONLN) + 1)))
-PYTEST = OMP_WAIT_POLICY=passive $(PY) -m pytest --numprocesses=$(WORKERS) --maxprocesses=4 --dist=loadgroup \
+# A file's tests run in one process, files in the order of tests/layers.py. Threads that wait do not spin, or those of
+# one process would hold up the others.
+PYTEST := OMP_WAIT_POLICY=passive $(PY) -m pytest --numprocesses=auto --maxprocesses=4 --dist=loadgroup \
   --no-loadscope-reorder
 # Tests start hundreds of processes. Where this is set, each compiles all of PyTorch's sources anew: half of its time.
 unexport PYTHONDONTWRITEBYTECODE

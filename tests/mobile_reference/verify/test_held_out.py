@@ -268,7 +268,7 @@ def test_record_is_json_and_page_shows_every_worst_face(disturbed: Any):
     json.dumps(held_out_record(judged, found.faces), allow_nan=False)
     golden = Verification((StageResult("<name>", "<stage>", math.inf, None, None, 0.0, "<face>"),))
     page = verify_page(bundle, golden, found, judged)
-    assert "gates failed" in page
+    assert "every gate held" in page
     assert page.count("data:image/png;base64,") == 3
     # Where each stage is run on its own, what it adds to the error is drawn.
     assert page.count("what each stage adds to it</figcaption>") == 3
