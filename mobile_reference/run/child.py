@@ -17,7 +17,6 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import copy_context
 from dataclasses import dataclass
-from functools import partial
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import IO, Any
@@ -142,21 +141,24 @@ def in_child[R](work: Callable[[], R], limits: Limits, subject: object) -> R:
         raise ChildError(f"{subject}: {error}; it is damaged or too large, make it again") from error
 
 
-def confine(limits: Limits) -> None:
+def confine(limits: Limits) -> int:
     """Limit this process, at most to what it was limited to; its processor time counts anew.
 
-    What it has already, which may be its parent's, does not count.
+    Returns:
+        The bytes of data that it has already, which may be its parent's and do not count.
     """
+    held = _held()
     with contextlib.suppress(ImportError):  # Windows
         import resource
 
         _, allowed = resource.getrlimit(resource.RLIMIT_DATA)
-        memory = _held() + limits.memory
+        memory = held + limits.memory
         memory = memory if allowed == resource.RLIM_INFINITY else min(memory, allowed)
         resource.setrlimit(resource.RLIMIT_DATA, (memory, memory))
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
         # The signal of this timer ends a process that does not heed it.
         signal.setitimer(signal.ITIMER_PROF, limits.seconds)
+    return held
 
 
 def keep_below(memory: int) -> None:
@@ -195,18 +197,13 @@ def _enter(
     faulthandler.disable()  # a death is told in one line
     _end_with_parent()
     _keep_native_words(said)
-    before = _held()
-    confine(limits)
 
     def tell(message: Any) -> None:
         theirs.send(("message", message))
         signal.setitimer(signal.ITIMER_PROF, limits.seconds)
 
     try:
-        answer = ("result", _in_new_thread(partial(work, tell)))
-    except MemoryError:
-        mib = _allowed(limits, before) >> 20
-        answer = ("error", ChildError(f"the process needs more than {mib} MiB of memory, which is its limit"))
+        answer = ("result", _in_new_thread(lambda: _limited(work, tell, limits)))
     except BrokenPipeError:  # the parent is gone
         return
     except Exception as error:
@@ -217,6 +214,20 @@ def _enter(
         return
     sys.stdout.flush()
     sys.stderr.flush()
+
+
+def _limited[R](work: Callable[[Tell], R], tell: Tell, limits: Limits) -> R:
+    """Do ``work`` within limits.
+
+    Raises:
+        ChildError: it needs more memory. Its own errors are raised too.
+    """
+    before = confine(limits)
+    try:
+        return work(tell)
+    except MemoryError:
+        mib = _allowed(limits, before) >> 20
+        raise ChildError(f"the process needs more than {mib} MiB of memory, which is its limit") from None
 
 
 def _in_new_thread[R](work: Callable[[], R]) -> R:
