@@ -16,7 +16,7 @@ def load_pickles(content: bytes) -> None:
 
     To be called in a child process: torch's reader allocates what a file says.
     """
-    torch.set_num_threads(1)  # threads that the parent started are not here
+    torch.set_num_threads(1)  # reading needs no more, and each takes of the memory that is allowed
     with zipfile.ZipFile(io.BytesIO(content)) as archive:
         root = archive.namelist()[0].partition("/")[0]
         for name in (*_pickled(archive, root), f"{root}/{_SAMPLES}"):

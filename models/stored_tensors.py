@@ -87,7 +87,7 @@ def _check_archive(file: Path) -> None:
 
 
 def _load(file: Path) -> tuple[Arrays, tuple[str, ...]]:
-    torch.set_num_threads(1)  # threads that the parent started are not here
+    torch.set_num_threads(1)  # reading needs no more, and each takes of the memory that is allowed
     try:
         content = torch.load(file, map_location="cpu", weights_only=True)
     except MemoryError:

@@ -190,7 +190,7 @@ class _Exported:
             import torch
         except ImportError as error:
             raise UsageError("comparing with .pt2 needs torch: pip install 'mien[export]'") from error
-        torch.set_num_threads(1)  # threads that a parent process started are not here
+        torch.set_num_threads(1)  # sums in one order, however many cores there are
         (entry,) = entry_points(group=PROGRAMS, name="pt2")
         self._torch, self._module = torch, entry.load()(path)
         self._types = [getattr(torch, dtype) for _, _, dtype in self._module.inputs]

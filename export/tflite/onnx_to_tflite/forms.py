@@ -12,6 +12,8 @@ import numpy as np
 import onnx
 from numpy.typing import NDArray
 
+from .graph import attributes_of, sliced, store, stored_in
+
 _END = np.iinfo(np.int64).max
 
 
@@ -59,27 +61,15 @@ def _joined(
     for axis, before, after in borders:
         parts = [source]
         if before:
-            parts.insert(0, _sliced(graph, made, source, axis, (-before, _END), f"{target}_last{axis}"))
+            parts.insert(0, f"{target}_last{axis}")
+            made.append(sliced(graph, source, parts[0], start=-before, end=_END, axis=axis))
         if after:
-            parts.append(_sliced(graph, made, source, axis, (0, after), f"{target}_first{axis}"))
+            parts.append(f"{target}_first{axis}")
+            made.append(sliced(graph, source, parts[-1], start=0, end=after, axis=axis))
         if len(parts) > 1:
             source = f"{target}_joined{axis}"
             made.append(onnx.helper.make_node("Concat", parts, [source], axis=int(axis)))
     return [*made, onnx.helper.make_node("Identity", [source], [target])]
-
-
-def _sliced(
-    graph: onnx.GraphProto,
-    made: list[onnx.NodeProto],
-    source: str,
-    axis: int,
-    bounds: tuple[int, int],
-    target: str,
-) -> str:
-    numbers = zip(("start", "end", "axis"), (*bounds, axis), strict=True)
-    names = [store(graph, f"{target}_{name}", [number]) for name, number in numbers]
-    made.append(onnx.helper.make_node("Slice", [source, *names], [target]))
-    return target
 
 
 def _lifted(graph: onnx.GraphProto, node: onnx.NodeProto, weights: NDArray[Any]) -> list[onnx.NodeProto]:
@@ -100,24 +90,3 @@ def _lifted(graph: onnx.GraphProto, node: onnx.NodeProto, weights: NDArray[Any])
         onnx.helper.make_node("Conv", read, [made], **attributes),
         onnx.helper.make_node("Reshape", [made, from_row], [target]),
     ]
-
-
-def store(graph: onnx.GraphProto, name: str, numbers: Sequence[int]) -> str:
-    """Store whole numbers in a graph; returns their name."""
-    graph.initializer.append(onnx.numpy_helper.from_array(np.array(numbers, np.int64), name))
-    return name
-
-
-def stored_in(graph: onnx.GraphProto) -> dict[str, NDArray[Any]]:
-    """Return the constants of a graph by name, however it holds them."""
-    found = {one.name: onnx.numpy_helper.to_array(one) for one in graph.initializer}
-    for node in (one for one in graph.node if one.op_type == "Constant"):
-        value = attributes_of(node).get("value")
-        if value is not None:
-            found[node.output[0]] = onnx.numpy_helper.to_array(value)
-    return found
-
-
-def attributes_of(node: onnx.NodeProto) -> dict[str, Any]:
-    """Return the attributes of a node by name."""
-    return {one.name: onnx.helper.get_attribute_value(one) for one in node.attribute}

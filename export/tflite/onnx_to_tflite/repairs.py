@@ -16,6 +16,8 @@ import numpy as np
 import onnx
 from numpy.typing import NDArray
 
+from .graph import attributes_of
+
 _COPY = "_shielded"
 
 
@@ -56,7 +58,7 @@ def take_last_steps(model: onnx.ModelProto) -> None:
     nodes: list[onnx.NodeProto] = []
     for node in model.graph.node:
         nodes.append(node)
-        attributes = {one.name: onnx.helper.get_attribute_value(one) for one in node.attribute}
+        attributes = attributes_of(node)
         usual = not any(node.input[4:5]) and not attributes.get("layout")
         if node.op_type == "RNN" and any(node.output[1:2]) and usual:
             nodes += _last_steps(node, attributes.get("direction", b"forward"))
@@ -70,7 +72,7 @@ def count_inside(model: onnx.ModelProto) -> None:
     That is what they do: without padding there are no others that ``count_include_pad`` could count.
     """
     for node in model.graph.node:
-        attributes = {one.name: onnx.helper.get_attribute_value(one) for one in node.attribute}
+        attributes = attributes_of(node)
         beyond = node.op_type == "AveragePool" and attributes.get("ceil_mode")
         if beyond and not any(attributes.get("pads", ())):
             kept = [one for one in node.attribute if one.name != "count_include_pad"]

@@ -6,13 +6,14 @@ them, in the order in which the weights lie already.
 """
 
 from collections.abc import Mapping, Sequence
+from itertools import count
 from math import prod
 from typing import Any
 
 import onnx
 from numpy.typing import NDArray
 
-from .forms import attributes_of, store, stored_in
+from .graph import attributes_of, sliced, store, stored_in
 
 _DIRECTIONS = 3
 
@@ -47,8 +48,7 @@ def _flattened(
     graph: onnx.GraphProto, node: onnx.NodeProto, weights: NDArray[Any], ends: Sequence[Sequence[int]]
 ) -> list[onnx.NodeProto]:
     (_, channels, _, *size), (_, made, places, *made_size) = ends
-    target, attributes = node.output[0], _by_axis(attributes_of(node))
-    step, spread, before, after = (attributes.pop(name) for name in ("step", "spread", "before", "after"))
+    target, ((step, spread, before, after), others) = node.output[0], _by_axis(attributes_of(node))
     taps = weights.shape[2]
     nodes: list[onnx.NodeProto] = []
 
@@ -63,21 +63,17 @@ def _flattened(
     if before or after:
         widths = store(graph, f"{target}_widths", [0, before, 0, 0, after, 0])
         read = add("Pad", [read, widths], f"{target}_bordered")
-    slices = []
-    for tap in range(taps):
-        start = tap * spread
-        bounds = {"start": start, "end": start + (places - 1) * step + 1, "axis": 1, "step": step}
-        name = f"{target}_tap{tap}"
-        names = [store(graph, f"{name}_{key}", [value]) for key, value in bounds.items()]
-        slices.append(add("Slice", [read, *names], name))
-    if taps > 1:
-        slices = [add("Concat", slices, f"{target}_taps", axis=1)]
-    maps = reshaped(slices[0], [channels * taps, places, prod(size)], f"{target}_channels")
+    slices = [f"{target}_tap{tap}" for tap in range(taps)]
+    for start, name in zip(count(0, spread), slices, strict=False):
+        end = start + (places - 1) * step + 1
+        nodes.append(sliced(graph, read, name, start=start, end=end, axis=1, step=step))
+    joined = add("Concat", slices, f"{target}_taps", axis=1) if taps > 1 else slices[0]
+    maps = reshaped(joined, [channels * taps, places, prod(size)], f"{target}_channels")
     maps = add("Transpose", [maps], f"{target}_turned", perm=[1, 0, 2])
     maps = reshaped(maps, [places, channels * taps, *size], f"{target}_maps")
     flat = weights.reshape(len(weights), -1, *weights.shape[3:])
     graph.initializer.append(onnx.numpy_helper.from_array(flat, f"{target}_weights"))
-    maps = add("Conv", [maps, f"{target}_weights", *node.input[2:]], f"{target}_made", **attributes)
+    maps = add("Conv", [maps, f"{target}_weights", *node.input[2:]], f"{target}_made", **others)
     # The first axes are at last those of the volume: onnxsim makes one of two reshapings, and takes a 0 in
     # the second for an axis of what the first was given.
     maps = reshaped(maps, [1, places, made, prod(made_size)], f"{target}_made_rows")
@@ -86,18 +82,16 @@ def _flattened(
     return nodes
 
 
-def _by_axis(attributes: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the attributes of the other two axes, and what is asked along the first by names of its own."""
+def _by_axis(attributes: Mapping[str, Any]) -> tuple[tuple[int, int, int, int], dict[str, Any]]:
+    """Return step, dilation and border before and after along the first axis; and what the others have."""
     step, *strides = attributes.get("strides", [1, 1, 1])
     spread, *dilations = attributes.get("dilations", [1, 1, 1])
     before, *first, after, last_rows, last_columns = attributes.get("pads", [0] * 6)
-    return {
+    pads = [*first, last_rows, last_columns]
+    others = {
         "group": attributes.get("group", 1),
         "strides": strides,
         "dilations": dilations,
-        "pads": [*first, last_rows, last_columns],
-        "step": step,
-        "spread": spread,
-        "before": before,
-        "after": after,
+        "pads": pads,
     }
+    return (step, spread, before, after), others
