@@ -6,7 +6,6 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
-from importlib.resources import files
 from itertools import chain
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -243,7 +242,7 @@ def size_of(model: Path) -> int:
 @cache
 def manifest_schema() -> Schema:
     """Return the JSON Schema of manifests, which ships with mien."""
-    return Schema(json.loads(files(__package__).joinpath("manifest.schema.json").read_text()))
+    return Schema(json.loads(Path(__file__).with_name("manifest.schema.json").read_text()))
 
 
 def _read_manifest(path: Path) -> dict[str, Any]:

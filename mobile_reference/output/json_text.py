@@ -32,7 +32,7 @@ def finite_or_none(value: float | None) -> float | None:
 
 def not_json(value: Any, where: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], str]]:
     """Yield the places of what JSON has not, and what is there."""
-    if isinstance(value, Mapping):
+    if isinstance(value, dict | Mapping):  # whether a Mapping takes long to tell
         for key, one in value.items():
             yield from not_json(key, where)
             yield from not_json(one, (*where, str(key)))

@@ -8,7 +8,6 @@ import hashlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
-from importlib.metadata import version
 from io import BytesIO
 from itertools import groupby
 from pathlib import Path
@@ -34,6 +33,8 @@ _KEYS = {*record_of("", ""), DIGEST}
 
 def versions() -> Mapping[str, str]:
     """Return the versions of what a row's last bits may depend on."""
+    from importlib.metadata import version  # takes as long as reading a photograph
+
     return {name: version(name) for name in ("mien", "numpy", "pillow", "ai-edge-litert")}
 
 
