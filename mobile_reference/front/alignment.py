@@ -8,6 +8,7 @@ the first pixel's centre at (0, 0).
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -292,25 +293,39 @@ def warp(photograph: Pixels, matrix: Floats, size: int) -> Pixels:
     height, width = photograph.shape[:2]
     box = reduction(matrix, width, height)
     inverse = np.linalg.inv(np.vstack([matrix, [0, 0, 1]]))[:2]
-    axis = np.arange(size)
-    u, v = np.meshgrid(axis, axis)
-    places = np.stack([u, v, np.ones_like(u)], axis=-1) @ inverse.T
-    source = (places + 0.5) / box - 0.5
-    limit = np.array([width // box - 1, height // box - 1])
+    # All x, then all y: numpy is slow along an axis of two.
+    source = np.ascontiguousarray((_places(size) @ inverse.T).reshape(-1, 2).T)
+    source += 0.5
+    source /= box
+    source -= 0.5
+    limit = np.array([[width // box - 1], [height // box - 1]])
     source = source.clip(0, limit)
-    low = np.floor(source).astype(np.int64)
-    first, last = low.min(axis=(0, 1)), np.minimum(low.max(axis=(0, 1)) + 1, limit)
-    reduced = _reduce(photograph, first, last, box)
-    near, far = low - first, np.minimum(low + 1, limit) - first
-    share = (source - low)[..., None]
+    low = np.floor(source)
+    across, down = (source - low)[..., None]
+    near = low.astype(np.int64)
+    corners = near[:, [0, size - 1, -size, -1]]
+    first, last = corners.min(axis=1, keepdims=True), corners.max(axis=1, keepdims=True)
+    reduced = _reduce(photograph, first[:, 0], np.minimum(last + 1, limit)[:, 0], box)
+    far = np.minimum(near + 1, limit) - first
+    near -= first
+    (left, upper), (right, lower) = near, far
     pixels, columns = reduced.reshape(-1, 3), reduced.shape[1]
-    (left, upper), (right, lower) = np.moveaxis(near, -1, 0), np.moveaxis(far, -1, 0)
-    across = share[..., 0, :]
-    top = _mix(pixels.take(upper * columns + left, 0), pixels.take(upper * columns + right, 0), across)
-    bottom = _mix(pixels.take(lower * columns + left, 0), pixels.take(lower * columns + right, 0), across)
-    mixed = _mix(top, bottom, share[..., 1, :])
+    upper *= columns
+    lower *= columns
+    top = _mix(pixels.take(upper + left, 0), pixels.take(upper + right, 0), across)
+    bottom = _mix(pixels.take(lower + left, 0), pixels.take(lower + right, 0), across)
+    mixed = _mix(top, bottom, down)
     mixed += _HALF
-    return np.floor(mixed, out=mixed).astype(np.uint8)
+    return np.floor(mixed, out=mixed).astype(np.uint8).reshape(size, size, 3)
+
+
+@lru_cache(maxsize=4)
+def _places(size: int) -> Floats:
+    """Return the places [size, size, 3] of a cut's pixels: x, y and 1; they cannot be written to."""
+    rows, columns = np.mgrid[0.0:size, 0.0:size]
+    places = np.stack([columns, rows, np.ones_like(rows)], axis=-1)
+    places.setflags(write=False)
+    return places
 
 
 def _mix(a: Floats, b: Floats, share: Floats) -> Floats:
