@@ -21,6 +21,7 @@ from mien.export.component import Component
 from mien.export.errors import ConversionError
 from mien.export.tflite.converters.unsupported import naming_operations
 from mien.export.tflite.ranges import write_ranges
+from mien.export.tracing import FixedShapes
 from mien.export.variants import COREML, VARIANTS, variant_named
 from mien.export.weights.fold_batch_norm import fold_batch_norm
 from mien.export.weights.gptq import Roundings
@@ -210,7 +211,7 @@ def _first(
 
 def _traced(module: nn.Module, examples: tuple[Tensor, ...]) -> Any:
     module = _Single(module)
-    with warnings.catch_warnings(), _plain_attention():
+    with warnings.catch_warnings(), _plain_attention(), FixedShapes():
         # Tracing warns of shapes taken as constants, which is what a graph of fixed size wants.
         warnings.simplefilter("ignore")
         # Every package is executed and compared with the module, which says more than a second trace would.

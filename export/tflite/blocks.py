@@ -11,7 +11,7 @@ divisions, belong to no block and stay float.
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import Any
 
 import numpy as np
@@ -82,6 +82,7 @@ class Block:
     dense: int
 
 
+@lru_cache(maxsize=4)  # an export asks for those of one graph some ten times
 def find_blocks(model: bytes) -> tuple[Block, ...]:
     """Find the blocks of a float graph in the order in which they run."""
     (graph,) = (parsed := parse(model)).subgraphs

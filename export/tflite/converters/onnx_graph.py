@@ -12,6 +12,7 @@ from torch.export import default_decompositions
 
 from mien.export.component import Component
 from mien.export.errors import ConversionError
+from mien.export.tracing import FixedShapes
 from mien.mobile_reference.contract import TensorSpec
 
 from .unsupported import naming_operations
@@ -32,7 +33,8 @@ def to_onnx(component: Component, file: Path) -> None:
         onnx.save(_with_ends(component, onnx.load(str(component.onnx))), str(file))
         return
     # The TorchScript exporter is deprecated, and the one that onnx2tf is tested with.
-    _export(component, component.module, file, opset_version=_OPSET, dynamo=False)
+    with FixedShapes():
+        _export(component, component.module, file, opset_version=_OPSET, dynamo=False)
 
 
 def to_decomposed_onnx(component: Component, file: Path) -> None:

@@ -6,6 +6,8 @@ import numpy as np
 import onnx
 import onnxruntime
 import pytest
+import torch
+import torch.nn.functional as F
 
 from mien.export.component import Component
 from mien.export.tflite.converters.onnx_graph import to_onnx
@@ -45,3 +47,40 @@ def test_names_may_be_those_of_other_tensors(tmp_path: Path, first: str, second:
     session = onnxruntime.InferenceSession(str(tmp_path / "stated.onnx"))
     found = session.run([made], {first: GIVEN["first"], second: GIVEN["second"]})
     np.testing.assert_array_equal(found[0], [[2, -4]])
+
+
+class ByShapes(torch.nn.Module):
+    """Pads to an even number of columns, and weighs by how many there are."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        rows, columns = x.shape
+        padded = F.pad(x, (0, columns % 2, 0, x.size(0) % 2))
+        return padded.reshape(-1, x.numel() // columns + 1) * (columns / rows)
+
+
+class ByValues(torch.nn.Module):
+    """Weighs by what it reads."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x * x.amax(dim=1, keepdim=True)
+
+
+def operations(
+    module: torch.nn.Module, shape: tuple[int, int], made: tuple[int, int], file: Path
+) -> set[str]:
+    """Write a module as ONNX, hold what it computes against PyTorch, and name its operations."""
+    tensors = {n: TensorSpec(n, s, "float32", 1, "") for n, s in (("x", shape), ("y", made))}
+    to_onnx(Component("own", module, ("x",), ("y",), quantise=True, tensors=tensors), file)
+    given = np.arange(1, 1 + np.prod(shape), dtype=np.float32).reshape(shape)
+    found = onnxruntime.InferenceSession(str(file)).run(["y"], {"x": given})
+    np.testing.assert_array_equal(found[0], module(torch.from_numpy(given)).numpy())
+    return {node.op_type for node in onnx.load(str(file)).graph.node}
+
+
+def test_what_is_computed_of_shapes_is_no_operation(tmp_path: Path) -> None:
+    found = operations(ByShapes(), (3, 5), (6, 4), tmp_path / "shapes.onnx")
+    assert found.isdisjoint({"Shape", "Gather", "Div", "Mod", "Add", "Sub"})
+
+
+def test_what_is_computed_of_values_stays(tmp_path: Path) -> None:
+    assert {"ReduceMax", "Mul"} <= operations(ByValues(), (2, 3), (2, 3), tmp_path / "values.onnx")
