@@ -49,7 +49,51 @@ def scalars_added() -> Iterator[None]:
 
 
 @contextmanager
+def marked_where_compressed() -> Iterator[None]:
+    """Let coremltools mark what follows from compressed weights in programs that have some.
+
+    It marks every value anew whenever a pass leaves a block, a fifth of a conversion; where no weights are
+    compressed, and none were, there are no marks.
+    """
+    from coremltools.converters.mil.mil import Block
+
+    mark = Block._propagate_nonreplaceable_vars
+
+    def marked(block: Any) -> None:
+        if _is_compressed(block):
+            mark(block)
+
+    Block._propagate_nonreplaceable_vars = marked
+    try:
+        yield
+    finally:
+        Block._propagate_nonreplaceable_vars = mark
+
+
+def _is_compressed(block: Any) -> bool:
+    return any(
+        operation.op_type.startswith("constexpr_")
+        or any(made.nonreplaceable_vars_upstream for made in operation.outputs or ())
+        or any(map(_is_compressed, operation.blocks))
+        for operation in block.operations
+    )
+
+
+@contextmanager
+def unprinted() -> Iterator[None]:
+    """Keep coremltools from writing each program out as text for its log, before its passes and after."""
+    from coremltools.converters.mil.mil import Program
+
+    text = Program.__str__
+    Program.__str__ = object.__repr__
+    try:
+        yield
+    finally:
+        Program.__str__ = text
+
+
+@contextmanager
 def mended_passes() -> Iterator[None]:
-    """Let coremltools run its passes as both of the above say."""
-    with rarely_validated(), scalars_added():
+    """Let coremltools run its passes as all of the above say."""
+    with rarely_validated(), scalars_added(), marked_where_compressed(), unprinted():
         yield

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from mien.export.coreml.canonical_package import canonicalise
-from mien.export.coreml.passes import mended_passes, rarely_validated
+from mien.export.coreml.passes import marked_where_compressed, mended_passes, rarely_validated, unprinted
 from mien.mobile_reference.coreml import Evaluator, load_package
 
 
@@ -28,10 +28,57 @@ def _package(folder: Path) -> dict[str, bytes]:
     return {str(file.relative_to(folder)): file.read_bytes() for file in folder.rglob("*") if file.is_file()}
 
 
-def test_validated_or_not_a_package_is_the_same(tmp_path: Path) -> None:
-    with rarely_validated():
+def test_validated_marked_and_printed_or_not_a_package_is_the_same(tmp_path: Path) -> None:
+    with rarely_validated(), marked_where_compressed(), unprinted():
         ours = _package(tmp_path / "ours.mlpackage")
     assert ours == _package(tmp_path / "theirs.mlpackage")
+
+
+def _program(*, compressed: bool) -> Any:
+    """Make a program that adds weights, stored in eight bits or not."""
+    from coremltools import target
+    from coremltools.converters.mil import Builder
+
+    @Builder.program(input_specs=[Builder.TensorSpec((4, 8))], opset_version=target.iOS16)
+    def added(x: Any) -> Any:
+        weights: Any = np.ones((4, 8), np.float32)
+        if compressed:
+            weights = Builder.constexpr_affine_dequantize(
+                quantized_data=np.ones((4, 8), np.int8),
+                zero_point=np.int8(0),
+                scale=np.float32(0.5),
+                axis=np.int32(0),
+            )
+        return Builder.add(x=x, y=weights, name="y")
+
+    return added
+
+
+@pytest.mark.parametrize("compressed", [True, False])
+def test_what_follows_from_compressed_weights_is_marked(*, compressed: bool) -> None:
+    program = _program(compressed=compressed)
+    block = program.functions["main"]
+    (sum_,) = block.find_ops(op_type="add")
+    sum_.outputs[0].nonreplaceable_vars_upstream = set()
+    with marked_where_compressed(), block:
+        pass  # as a pass leaves it
+    assert bool(sum_.outputs[0].nonreplaceable_vars_upstream) is compressed
+
+
+def test_marks_go_with_the_weights() -> None:
+    block = _program(compressed=False).functions["main"]
+    (sum_,) = block.find_ops(op_type="add")
+    sum_.outputs[0].nonreplaceable_vars_upstream = {sum_.outputs[0]}  # of weights that were there
+    with marked_where_compressed(), block:
+        pass
+    assert sum_.outputs[0].nonreplaceable_vars_upstream == set()
+
+
+def test_a_program_is_text_again_afterwards() -> None:
+    program = _program(compressed=False)
+    with unprinted():
+        assert "add" not in f"{program}"
+    assert "add" in f"{program}"
 
 
 def test_the_thorough_validations_stay(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
