@@ -49,6 +49,15 @@ class Reader(HTMLParser):
         self.said.append(data)
 
 
+@pytest.mark.parametrize(("title", "times"), [("by kind", 1), ("faces", 2)])
+def test_what_a_heading_says_no_table_below_it_says_again(title: str, times: int):
+    tables = [Table("by kind", ("kind", "n"), [("cleft", "2")])]
+    page = Reader(write_page(Page("mien", "a name", [], [Section(title, tables)])))
+    assert [one for one in page.said if one in ("by kind", title)] == [title, "by kind"][:times]
+    # A reader by ear comes to it by its name all the same.
+    assert [a["aria-label"] for tag, a in page.tags if a.get("role") == "region"] == ["by kind"]
+
+
 def test_markup_stays_text_wherever_a_name_stands():
     page = Reader(write_page(page_of()))
     assert [tag for tag, _ in page.tags].count("script") == 1
