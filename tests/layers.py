@@ -38,6 +38,7 @@ LAYER_OF: Mapping[str, str] = {
     "tests/benchmarks/test_bench_pipelines.py": "device",
     "tests/calibration": "unit",
     "tests/documents": "unit",
+    "tests/documents/commands": "converters",
     "tests/documents/test_api_examples.py": "converters",
     "tests/documents/test_notebook.py": "converters",
     "tests/documents/test_tutorial.py": "converters",

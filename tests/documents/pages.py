@@ -11,7 +11,7 @@ from tests.commands import ROOT
 
 _ROOMS = ("docs", "models", "calibration", "export", "mobile_reference", "benchmarks")
 PAGES = sorted([*ROOT.glob("*.md"), *(page for room in _ROOMS for page in (ROOT / room).rglob("*.md"))])
-_FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+_FENCE = re.compile(r"^ *```(\w*)\n(.*?)^ *```$", re.MULTILINE | re.DOTALL)
 _SHELL = frozenset(["", "sh", "bash", "console"])
 _LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
 _HEADING = re.compile(r"^#{1,6} +(.+?) *$", re.MULTILINE)
@@ -49,10 +49,15 @@ def spans(text: str) -> list[str]:
 
 def shell_lines(text: str) -> Iterator[str]:
     r"""Yield the commands of a page's fenced blocks: ``&&`` ends one, a backslash goes on with it."""
+    for line in console_lines(text):
+        yield from (part.strip() for part in line.split("&&"))
+
+
+def console_lines(text: str) -> Iterator[str]:
+    """Yield the lines of a page's fenced blocks as a reader would type them."""
     for language, block in _FENCE.findall(text):
         if language in _SHELL:
-            for line in block.replace("\\\n", " ").splitlines():
-                yield from (part.strip() for part in line.split("&&"))
+            yield from (line.strip() for line in block.replace("\\\n", " ").splitlines())
 
 
 def mien_commands(text: str) -> Iterator[list[str]]:

@@ -198,12 +198,12 @@ def test_the_code_says_is_not_a() -> None:
 def test_pages_are_read_as_markdown_is() -> None:
     page = (
         "# One `two`: three\n\n[a](b.md#c) `mien x\ny|z [-o F]...`\n\n"
-        "```\nmien q && ls  # [d](e)\n```\n\n# One two three\n"
+        "```\nmien q && ls  # [d](e)\n```\n\n1. f:\n\n   ```\n   mien r\n   ```\n\n# One two three\n"
     )
     assert links(page) == ["b.md#c"]
     assert anchors(page) == {"one-two-three", "one-two-three-1"}
-    assert list(shell_lines(page)) == ["mien q", "ls  # [d](e)"]
-    assert list(mien_commands(page)) == [["q"], ["x", "y", "-o", "F"], ["x", "z", "-o", "F"]]
+    assert list(shell_lines(page)) == ["mien q", "ls  # [d](e)", "mien r"]
+    assert list(mien_commands(page)) == [["q"], ["r"], ["x", "y", "-o", "F"], ["x", "z", "-o", "F"]]
     assert modules("run `python\n-m tests.documents.rooms --write`.") == {"tests.documents.rooms"}
     assert make_targets("`make one A=b two`\n\n```\nmake three  # four\n```\n") == {"one", "two", "three"}
     assert imports("```python\nfrom a.b import c, d\n```\n") == {("a.b", "c"), ("a.b", "d")}

@@ -42,7 +42,7 @@ def grader_bundle(pictures: Path, shared: Path) -> Path:
     output.parent.mkdir(exist_ok=True)
     with FileLock(shared / "grader.lock"):
         if not output.exists():
-            export(GRADER, output, pictures, variants=VARIANTS)
+            export(GRADER, output, pictures, variants=VARIANTS, labels=labelled(pictures))
     return output
 
 
@@ -64,9 +64,30 @@ def unet(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def export(source: Path, output: Path, *calibration: Path, variants: tuple[str, ...] = ()) -> Path:
+def labelled(pictures: Path) -> Path:
+    """Write labels of two pictures: their upper halves."""
+    mask = np.zeros((SIZE, SIZE), np.uint8)
+    mask[: SIZE // 2] = 255
+    Image.fromarray(mask).save(pictures.parent / "mask.png")
+    labels = pictures.parent / "labels.csv"
+    names = [file.name for file in sorted(pictures.iterdir())[:2]]
+    labels.write_text("file,label\n" + "".join(f"{pictures.name}/{name},mask.png\n" for name in names))
+    return labels
+
+
+def export(
+    source: Path,
+    output: Path,
+    *calibration: Path,
+    variants: tuple[str, ...] = (),
+    labels: Path | None = None,
+) -> Path:
     """Export a pipeline by the command."""
     given = [word for path in calibration for word in ("--calibration", path)]
     chosen = [word for variant in variants for word in ("--variant", variant)]
-    run_mien("export", source, "-o", output, *given, *chosen)
+    judged = () if labels is None else ("--labels", labels)
+    page = output.with_suffix(".html")
+    done = run_mien("export", source, "-o", output, *given, *chosen, *judged, "--page", page)
+    assert page.read_text().startswith("<!doctype html>")
+    assert ("mean IoU" in done.stdout) == (labels is not None)
     return output
