@@ -43,6 +43,8 @@ from .running import (
     wrong_in_results,
 )
 
+STRICT = "-warnings-as-errors"
+"""For what is sound: a sabotage may leave a value unused, and must be seen by its results."""
 STAND_INS = Path(__file__).with_name("swift_stub")
 SOURCES = Path(__file__).parents[3] / "benchmarks/apps/swift/common"
 MODULES = ("CoreML", "CoreVideo", "CoreGraphics", "ImageIO", "CryptoKit")
@@ -121,8 +123,7 @@ class Swift:
         )
 
     def _swiftc(self, *arguments: str) -> None:
-        options = ("-swift-version", "5", "-warnings-as-errors", "-I", "/work", "-L", "/work")
-        done = self.inside("swiftc", *options, *arguments)
+        done = self.inside("swiftc", "-swift-version", "5", "-I", "/work", "-L", "/work", *arguments)
         if done.returncode:
             raise RuntimeError(f"the Swift compiler said: {done.stdout}{done.stderr}")
 
@@ -136,20 +137,21 @@ class Swift:
         sources = map(self._place, sorted((self.work / "stand-ins/StandIn").glob("*.swift")))
         emit = ("-parse-as-library", "-emit-module")
         module = ("-module-name", "StandIn", "-emit-module-path", "/work/StandIn.swiftmodule")
-        self._swiftc(*emit, "-O", "-emit-library", "-o", "/work/libStandIn.so", *module, *sources)
+        self._swiftc(*emit, STRICT, "-O", "-emit-library", "-o", "/work/libStandIn.so", *module, *sources)
         for name in MODULES:
             (self.work / f"{name}.swift").write_text("@_exported import StandIn\n")
             module = ("-module-name", name, "-emit-module-path", f"/work/{name}.swiftmodule")
-            self._swiftc(*emit, *module, f"/work/{name}.swift")
+            self._swiftc(*emit, STRICT, *module, f"/work/{name}.swift")
 
-    def compile(self, sources: Path, program: Path) -> None:
-        """Compile the library with its test to a program; warnings are errors."""
+    def compile(self, sources: Path, program: Path, *options: str) -> None:
+        """Compile the library with its test to a program."""
         place = self.work / "package"
         shutil.rmtree(place, ignore_errors=True)
         shutil.copytree(sources, place)
         main = self.work / "stand-ins/main.swift"
         files = map(self._place, [main, *sorted(place.glob("[ST]*/**/*.swift"))])
-        self._swiftc("-O", "-wmo", "-module-name", "bench", "-lStandIn", "-o", self._place(program), *files)
+        made = ("-module-name", "bench", "-lStandIn", "-o", self._place(program))
+        self._swiftc(*options, "-O", "-wmo", *made, *files)
 
     def run(self, program: Path, payload: Path) -> tuple[str, str]:
         """Run the test beside a payload; returns its log, and the first complaint where it failed."""
@@ -189,7 +191,7 @@ def main(folder: Path, faces: Path, own: Path) -> int:
     swift, made = Swift(folder), folder / "made"
     shutil.rmtree(made, ignore_errors=True)
     swift.compile_stand_ins()
-    swift.compile(SOURCES, swift.work / "bench")
+    swift.compile(SOURCES, swift.work / "bench", STRICT)
     # The evaluator takes its time: two of the golden faces, and those for which the front has more to do.
     bundles = {
         FACES: with_more_photographs(faces, made / "faces", awkward_faces(faces), keep=2),
