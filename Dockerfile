@@ -3,7 +3,9 @@
 #   docker run --rm -v "$PWD:/work" mien verify bundle
 FROM python:3.13-slim-bookworm
 COPY . /source
-RUN pip install --no-cache-dir --constraint /source/requirements.lock /source && rm -r /source
+# uv made these pins; pip takes each but backports-strenum's, a release that says it is for older Pythons.
+RUN grep -v '^backports-strenum==' /source/requirements.lock > /source/pins
+RUN pip install --no-cache-dir --constraint /source/pins /source && rm -r /source
 RUN useradd --create-home mien
 USER mien
 WORKDIR /work

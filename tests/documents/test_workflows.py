@@ -4,9 +4,12 @@ import re
 import shlex
 import subprocess
 import sys
+from importlib.metadata import distributions
 from pathlib import Path
 
 import pytest
+from packaging.specifiers import SpecifierSet
+from packaging.utils import canonicalize_name
 
 from tests.commands import ROOT
 
@@ -68,3 +71,15 @@ def test_the_image_holds_a_python_that_mien_takes():
     (version,) = re.findall(r"^FROM python:([\d.]+)-", text, re.M)
     assert version in ("3.12", "3.13")
     assert 'ENTRYPOINT ["mien"]' in text
+
+
+def test_pip_takes_every_pin_that_the_image_gives_it():
+    """Unlike uv it heeds what a package says of Pythons that are newer."""
+    text = (ROOT / "Dockerfile").read_text()
+    (version,) = re.findall(r"^FROM python:([\d.]+)-", text, re.M)
+    left_out = set(re.findall(r"grep -v '\^([\w-]+)=='", text))
+    pins = set(re.findall(r"^([\w.-]+)==", (ROOT / "requirements.lock").read_text(), re.M))
+    said = {canonicalize_name(one.name): one.metadata["Requires-Python"] for one in distributions()}
+    refused = {name for name in pins if version not in SpecifierSet(said.get(name) or "")}
+    assert len(pins & said.keys()) > 50
+    assert refused == left_out == {"backports-strenum"}
