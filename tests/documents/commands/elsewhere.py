@@ -220,6 +220,7 @@ TABLE = (
             "git worktree add",
             "(cd ../mien-before;",
             ".ci/check-swift",
+            ".ci/check-image",
             ".ci/check-kotlin",
             ".ci/check-python",
             "python tests/benchmarks/goals.py",
