@@ -135,7 +135,7 @@ def test_says_what_brings_the_rest(light: Path, command: str, tmp_path: Path) ->
     program = [str(light / "mien"), *command.split()]
     done = subprocess.run(program, capture_output=True, text=True, check=False, cwd=tmp_path)
     assert done.returncode == 2
-    assert "pip install 'mien[export]'" in done.stderr
+    assert "pip install '.[export]'" in done.stderr
     assert "Traceback" not in done.stderr
 
 

@@ -2,7 +2,7 @@
 
 ms = start + dense / r1 + depthwise / r2 + activations / r3 + parameters / r4, none of them negative,
 fitted to the logarithm of the ratio with a soft-L1 loss, so that ten per cent count alike for small and
-large networks and one strange network does not decide. Needs scipy, which ``mien[export]`` brings.
+large networks and one strange network does not decide. Needs scipy, which the extra ``export`` brings.
 """
 
 from collections.abc import Iterator, Sequence
@@ -72,7 +72,7 @@ def _fit(times: Sequence[Published]) -> Floats:
     try:
         from scipy.optimize import least_squares, nnls
     except ImportError as error:
-        raise UsageError("fitting needs scipy; pip install 'mien[export]'") from error
+        raise UsageError("fitting needs scipy; pip install '.[export]' in a clone of mien") from error
     sizes = sizes_of(times)
     matrix = np.hstack([np.ones((len(times), 1)), sizes])
     true = np.array([published.ms for published in times])

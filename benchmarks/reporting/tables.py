@@ -188,7 +188,9 @@ def units_of(result: Result) -> str:
 
 def threads_text(result: Result) -> str:
     """Say on how many threads a result was made."""
-    return f"{result.threads} thread(s)" if result.threads else "threads of its own choice"
+    if not result.threads:
+        return "threads of its own choice"
+    return "1 thread" if result.threads == 1 else f"{result.threads} threads"
 
 
 def stage_title(stage: Stage) -> str:

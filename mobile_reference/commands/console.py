@@ -140,7 +140,10 @@ def _explain_missing_module(error: ModuleNotFoundError) -> tuple[str, int]:
     extra = _EXTRAS.get((error.name or "").split(".")[0])
     if extra is None:
         raise error
-    return f"this needs {error.name}, which is not installed; pip install 'mien[{extra}]'", BAD
+    return (
+        f"this needs {error.name}, which is not installed; pip install '.[{extra}]' in a clone of mien",
+        BAD,
+    )
 
 
 def _explain_refusal(error: OSError) -> tuple[str, int]:

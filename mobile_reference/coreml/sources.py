@@ -189,7 +189,9 @@ class _Exported:
         try:
             import torch
         except ImportError as error:
-            raise UsageError("comparing with .pt2 needs torch: pip install 'mien[export]'") from error
+            raise UsageError(
+                "comparing with .pt2 needs torch: pip install '.[export]' in a clone of mien"
+            ) from error
         torch.set_num_threads(1)  # sums in one order, however many cores there are
         (entry,) = entry_points(group=PROGRAMS, name="pt2")
         self._torch, self._module = torch, entry.load()(path)

@@ -87,7 +87,7 @@ def test_what_is_done_at_loading_is_not_counted(tmp_path: Path) -> None:
 
 
 def test_the_shipped_fits_are_those_of_the_shipped_tables() -> None:
-    pytest.importorskip("scipy", reason="fitting needs scipy: pip install 'mien[export]'")
+    pytest.importorskip("scipy", reason="fitting needs scipy: pip install '.[export]'")
     for group in read_groups():
         fitted, shipped = fit_group(group), read_fits()[group.name]
         # Another release of the solver may stop elsewhere on a flat valley: 2 % of the estimate.
@@ -97,7 +97,7 @@ def test_the_shipped_fits_are_those_of_the_shipped_tables() -> None:
 
 
 def test_the_fit_finds_known_rates_in_spite_of_a_strange_network() -> None:
-    pytest.importorskip("scipy", reason="fitting needs scipy: pip install 'mien[export]'")
+    pytest.importorskip("scipy", reason="fitting needs scipy: pip install '.[export]'")
     generator = np.random.default_rng(3)
     sizes = [Size(*generator.uniform(0.1, 10, 4).tolist()) for _ in range(30)]
     times = [1.5 + float(np.dot((10, 30, 0.5, 0.1), size.values)) for size in sizes]
@@ -290,7 +290,7 @@ def test_wrong_use(capsys: pytest.CaptureFixture[str], arguments: list[str], mes
 
 
 def test_fits_can_be_made_again(tmp_path: Path) -> None:
-    pytest.importorskip("scipy", reason="fitting needs scipy: pip install 'mien[export]'")
+    pytest.importorskip("scipy", reason="fitting needs scipy: pip install '.[export]'")
     with pytest.raises(SystemExit) as end:
         main(["bench", "fit", "-o", str(tmp_path / "fit.json")])
     assert not end.value.code

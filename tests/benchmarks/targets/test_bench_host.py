@@ -94,7 +94,7 @@ def test_a_result_survives_the_way_through_the_file(report: dict[str, Any]) -> N
 def test_the_table_fits_a_terminal(bundle: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert call("bench", bundle, *QUICK, "--variant", "tflite-int8", "--threads", "2") == 0
     out = capsys.readouterr().out
-    assert "2 thread(s)" in out
+    assert "2 threads" in out
     assert "not a phone" in " ".join(out.split())
     assert "tflite-fp32" not in out
     assert max(map(len, out.splitlines())) <= 80

@@ -114,7 +114,10 @@ def test_a_missing_extra_is_named(
     install(monkeypatch, act)
     assert run("act") == 2
     captured = capsys.readouterr()
-    assert captured.err == f"mien: this needs {module}, which is not installed; pip install 'mien[{extra}]'\n"
+    assert (
+        captured.err
+        == f"mien: this needs {module}, which is not installed; pip install '.[{extra}]' in a clone of mien\n"
+    )
 
 
 def test_another_missing_module_is_a_defect_and_keeps_its_traceback(monkeypatch: pytest.MonkeyPatch):

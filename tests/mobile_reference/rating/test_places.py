@@ -94,5 +94,8 @@ def test_what_is_not_installed_says_what_installs_it(
     monkeypatch.setitem(sys.modules, missing, None)
     said = call(*arguments, "--bundle", tiny)
     assert said.code == 2
-    assert said.err == f"mien: this needs {missing}, which is not installed; pip install 'mien[ray]'\n"
+    assert (
+        said.err
+        == f"mien: this needs {missing}, which is not installed; pip install '.[ray]' in a clone of mien\n"
+    )
     assert not Path("rows").exists()
