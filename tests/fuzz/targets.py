@@ -24,8 +24,7 @@ from tests.fuzz.surroundings import drawn, surround
 
 Command = Sequence[object]
 _USUAL = Bounds()
-_WITH_TORCH = Bounds(memory=7 << 28)
-_CONVERTING = Bounds(seconds=1200, memory=7 << 28)
+_CONVERTING = Bounds(seconds=1200)
 _EXPORTER = ("mien.export.exporter",)
 _CHECKPOINTS = "mien.models.appraisal.appraiser"
 _EVALUATOR = ("mien.mobile_reference.coreml", "rich.console", "rich.table")
@@ -269,7 +268,7 @@ def real_of(folder: Path) -> kills.Export:
 
 def _stub_exports(folder: Path) -> Sequence[Path]:
     stub_export.write_sources(folder)
-    return _exported(stub_of(folder), _WITH_TORCH)
+    return _exported(stub_of(folder), _USUAL)
 
 
 def _real_exports(folder: Path) -> Sequence[Path]:
@@ -344,15 +343,15 @@ TARGETS: Mapping[str, Target] = {
     "manifests": Target(_manifests, _with_damaged_manifest),
     "models": Target(_models, _with_damaged_model),
     "goldens": Target(_goldens, _verified, must_refuse=_is_not_finite),
-    "packages": Target(packages, _executed, bounds=_WITH_TORCH, loaded=(*_EVALUATOR, "torch")),
-    "sources": Target(sources, _checked, bounds=_WITH_TORCH, loaded=(*_EVALUATOR, *_SOURCES)),
-    "checkpoints": Target(_checkpoints, _rated_by, bounds=_WITH_TORCH, loaded=(_CHECKPOINTS,)),
+    "packages": Target(packages, _executed, loaded=(*_EVALUATOR, "torch")),
+    "sources": Target(sources, _checked, loaded=(*_EVALUATOR, *_SOURCES)),
+    "checkpoints": Target(_checkpoints, _rated_by, loaded=(_CHECKPOINTS,)),
     "reports": Target(_reports, _paged_or_compared),
     "dialogues": Target(_dialogues, _asked, enter=_be_impatient),
     "kills": Target(
         _stub_exports,
         lambda _: (),
-        trial=lambda case: _struck(case, stub_of(case.sound), _WITH_TORCH),
+        trial=lambda case: _struck(case, stub_of(case.sound), _USUAL),
         loaded=_EXPORTER,
     ),
     "shards": Target(_shards, _rated_shard, enter=_make_odd, loaded=("pyarrow.parquet",)),

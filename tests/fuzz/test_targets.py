@@ -122,13 +122,13 @@ def test_an_interrupted_export_leaves_the_former_bundle(
     sound = prepared["kills"].folder
     shutil.copytree(sound / "out", tmp_path / "out")
     blow = kills.Blow(signal.SIGINT, 0.6)
-    assert kills.how_it_ended(stub_of(sound), tmp_path, blow, Bounds(memory=7 << 28)) in (INTERRUPTED, PASSED)
+    assert kills.how_it_ended(stub_of(sound), tmp_path, blow, Bounds()) in (INTERRUPTED, PASSED)
 
 
 def test_what_a_killed_export_leaves_is_found(
     prepared: Mapping[str, Prepared], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    sound, bounds = prepared["kills"].folder, Bounds(memory=7 << 28)
+    sound, bounds = prepared["kills"].folder, Bounds()
 
     def ended(act: Callable[[], None], spoil: Callable[[], object]) -> str:
         def to_the_end(begin: Callable[[], None]) -> None:
