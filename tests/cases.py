@@ -325,12 +325,13 @@ def table() -> str:
             f"`{name}`",
             held.right,
             "; ".join(
-                f"`{file}`: {', '.join(f'`{test}`' for test in tests)}" for file, tests in held.tests.items()
+                f"`tests/{file}`: {', '.join(f'`{test}`' for test in tests)}"
+                for file, tests in held.tests.items()
             ),
         )
         for name, held in CASES.items()
     ]
-    return markdown_table(("case", "what is right", "held by, under `tests`"), rows) + "\n"
+    return markdown_table(("case", "what is right", "held by"), rows) + "\n"
 
 
 def written(page: str) -> str:
