@@ -1,11 +1,13 @@
 """The names that a TFLite file gives its tensors, which a runtime on a phone finds them by."""
 
 from collections.abc import Iterable
+from dataclasses import dataclass
 from pathlib import Path
 
 from mien.mobile_reference.bundle.reader import Variant
 from mien.mobile_reference.contract import StageSpec
 from mien.mobile_reference.errors import BundleError, ModelError
+from mien.mobile_reference.run.child import Limits, in_child
 from mien.mobile_reference.tflite.litert import LiteRTModel
 
 SIGNATURE = "serving_default"
@@ -23,7 +25,7 @@ def check_names(variant: Variant, models: Iterable[StageSpec]) -> None:
     """
     for model in models:
         file = variant.files[model.name]
-        inputs, outputs = _loaded(file).names
+        inputs, outputs = _told(file).names
         for side, found, wanted in (("inputs", inputs, model.inputs), ("outputs", outputs, model.outputs)):
             if found != list(wanted):
                 raise BundleError(
@@ -39,7 +41,7 @@ def check_signatures(variant: Variant, models: Iterable[StageSpec]) -> None:
         BundleError: a file has none, or calls it otherwise.
     """
     for model in models:
-        found = sorted(_loaded(variant.files[model.name]).signatures)
+        found = sorted(_told(variant.files[model.name]).signatures)
         if SIGNATURE not in found:
             raise BundleError(
                 f"{variant.files[model.name]} has the signatures {', '.join(found) or 'none'}, apps ask for "
@@ -47,8 +49,27 @@ def check_signatures(variant: Variant, models: Iterable[StageSpec]) -> None:
             )
 
 
-def _loaded(file: Path) -> LiteRTModel:
+@dataclass(frozen=True)
+class _Told:
+    """What a file says of itself: ``names`` of its inputs and outputs, and of its ``signatures``."""
+
+    names: tuple[list[str], list[str]]
+    signatures: tuple[str, ...]
+
+
+def _told(file: Path) -> _Told:
+    """Read a file in a process of its own: LiteRT may die of what is damaged.
+
+    Raises:
+        BundleError: it cannot be loaded.
+        ChildError: the process died.
+    """
+
+    def read() -> _Told:
+        model = LiteRTModel(file)
+        return _Told(model.names, model.signatures)
+
     try:
-        return LiteRTModel(file)
+        return in_child(read, Limits(), file)
     except ModelError as error:
         raise BundleError(f"{error}; export the bundle again") from error

@@ -74,7 +74,9 @@ def _read(process: subprocess.Popen[bytes], name: str, seconds: float, most_byte
             ready = selector.select(max(end - time.monotonic(), 0))
             if not ready:
                 _end(process)
-                raise ProgramTimeout(f"{name} took longer than {seconds:g} s")
+                raise ProgramTimeout(
+                    f"{name} took longer than {seconds:g} s and was ended; run it by hand to see why"
+                )
             for key, _ in ready:
                 chunk = os.read(key.fd, _CHUNK)
                 if not chunk:

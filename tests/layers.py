@@ -22,6 +22,7 @@ LAYERS: Mapping[str, str] = {
     "conformance": "the Core ML evaluator against other runtimes",
 }
 LAYER_OF: Mapping[str, str] = {
+    "tests/test_cases.py": "unit",
     "tests/test_dist.py": "converters",
     "tests/test_install.py": "converters",
     "tests/test_layers.py": "unit",

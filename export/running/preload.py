@@ -5,6 +5,11 @@ import sys
 import time
 import warnings
 
+from mien.mobile_reference.run.child import end_with_parent
+
+# The server sees that nobody needs it any more only when it has imported all of this, which takes seconds.
+end_with_parent()
+
 # coremltools tells of parts that exist on macOS alone, and of a PyTorch newer than its tests.
 logging.disable(logging.WARNING)
 warnings.simplefilter("ignore")

@@ -142,12 +142,18 @@ class _Sighting:
 
 
 def _sight(photograph: Pixels, detector: Detector, rule: AlignmentRule, turn: int = 0) -> _Sighting | None:
-    """Detect twice in a photograph that is turned by so many quarters; none where no face is seen."""
+    """Detect twice in a photograph that is turned by so many quarters; none where no face is seen.
+
+    Raises:
+        FaceError: the face has no size, so that nothing can be looked at more closely.
+    """
     height, width = photograph.shape[:2]
     found = detections(photograph, whole(width, height), detector, rule, turn)
     if not len(found):
         return None
     face = _largest(found)
+    if not face[_BOX][2:].max() > 0:
+        raise _too_small(0, rule)
     closer = detections(photograph, about(face, rule), detector, rule, turn)
     return _Sighting(face, _largest(closer) if len(closer) else None, len(found))
 

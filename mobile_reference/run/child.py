@@ -195,7 +195,7 @@ def _enter(
     for interruption in (signal.SIGINT, signal.SIGTERM):
         signal.signal(interruption, signal.SIG_DFL)
     faulthandler.disable()  # a death is told in one line
-    _end_with_parent()
+    end_with_parent()
     _keep_native_words(said)
 
     def tell(message: Any) -> None:
@@ -251,8 +251,11 @@ def _sendable(error: Exception) -> Exception:
     return error
 
 
-def _end_with_parent() -> None:
-    """Where the system can, end when the parent does; elsewhere the next message finds nobody."""
+def end_with_parent() -> None:
+    """Let this process end when the thread that started it does, where the system can.
+
+    Elsewhere the next message finds nobody.
+    """
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
 

@@ -11,14 +11,15 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from mien.mobile_reference.front.alignment import parts
-from mien.models.errors import NoFaceError
+from mien.models.errors import CheckpointError, NoFaceError
 
 from .networks.detector import INPUT_SIZE, BlazeFace
 
-# The same numbers as SNAP and EPSILON of mobile_reference.front.alignment, which say why; written again,
-# since this side follows the rule of the manifest on its own.
+# The same numbers as SNAP, EPSILON and _SINGULAR of mobile_reference.front.alignment, which say why; written
+# again, since this side follows the rule of the manifest on its own.
 _BIT = 1e-6
 _HALF = 0.5 + _BIT
+_SINGULAR = 1e-12
 # Two runtimes' detectors differ in their last bits. Places that are rounded frame the same pixels by either,
 # but for the one face in some hundreds where a bit decides between two steps.
 _STEPS = 8
@@ -72,6 +73,7 @@ def align(photo: Tensor, detector: BlazeFace, rule: AlignmentRule) -> AlignedFac
 
     Raises:
         NoFaceError: there is no face, or it is smaller than the rule allows.
+        CheckpointError: the detector gives values that are not finite.
     """
     best = _sight(photo, detector, rule, 0)
     if best is None or best.score < SURE:
@@ -84,6 +86,8 @@ def align(photo: Tensor, detector: BlazeFace, rule: AlignmentRule) -> AlignedFac
     if best.box < rule.smallest:
         raise _too_small(best.box, rule)
     matrix = similarity(best.keypoints[:4], torch.tensor(rule.template))
+    if not float(torch.linalg.det(matrix[:, :2])) > _SINGULAR:
+        raise NoFaceError("the features of the face fall together; give a larger, frontal face")
     pixels = warp(photo, matrix, rule.size)
     return AlignedFace(pixels, matrix, best.faces, best.picture, best.score, best.keypoints)
 
@@ -108,6 +112,8 @@ def _sight(photo: Tensor, detector: BlazeFace, rule: AlignmentRule, turn: int) -
         return None
     largest = max(found, key=_area)
     box = float(torch.maximum(largest.values[2], largest.values[3]))
+    if not box > 0:
+        raise _too_small(0, rule)
     square = Square(float(largest.values[0]) + 0.5, float(largest.values[1]) + 0.5, rule.second_look * box)
     view = _view(photo, square, turn)
     closer = _detect(view, detector, rule)
@@ -238,6 +244,8 @@ def _detect(view: View, detector: BlazeFace, rule: AlignmentRule) -> list[_Face]
     """Detect faces, in pixels of the photograph."""
     with torch.inference_mode():
         candidates = detector(view.picture[None].float())[0].double()
+    if not torch.isfinite(candidates).all():
+        raise CheckpointError("the detector gives values that are not finite; train the checkpoint again")
     likely = candidates[candidates[:, 0] >= rule.score]
     square = view.square
     values = _upright(likely[:, 1:], view.turn) * square.side

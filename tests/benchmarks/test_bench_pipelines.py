@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from mien.benchmarks import model_names
 from mien.benchmarks.apps import apple_package
 from mien.benchmarks.model_names import check_names
 from mien.benchmarks.phone.adb import Adb
@@ -21,7 +23,7 @@ from mien.benchmarks.targets.android import AndroidTarget, full_path
 from mien.benchmarks.targets.arm64 import _on_host
 from mien.mobile_reference.bundle.reader import MANIFEST, Bundle, open_bundle
 from mien.mobile_reference.contract import IOU, RELATIVE, SET, GateSpec, PipelineSpec
-from mien.mobile_reference.errors import BundleError, UsageError
+from mien.mobile_reference.errors import BundleError, ChildError, UsageError
 from mien.mobile_reference.run.runner import BundleRunner
 from tests.benchmarks.apps.test_bench_apple import bench
 from tests.benchmarks.pipelines import EDGES, GRADER, SENSORS, make_bundle
@@ -145,6 +147,14 @@ def test_a_swapped_input_fails(tmp_path: Path, capsys: pytest.CaptureFixture[str
 def test_names_are_those_of_the_contract(tmp_path: Path) -> None:
     opened = open_bundle(make_bundle(tmp_path / "bundle", EDGES))
     check_names(opened.variant("tflite-fp32"), opened.spec.served)
+
+
+def test_a_model_that_kills_litert_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is damaged is opened in a process of its own."""
+    monkeypatch.setattr(model_names, "LiteRTModel", lambda _: os.kill(os.getpid(), signal.SIGSEGV))
+    opened = open_bundle(make_bundle(tmp_path / "bundle", EDGES))
+    with pytest.raises(ChildError, match=r"ended by SIGSEGV.*; it is damaged or too large"):
+        check_names(opened.variant("tflite-fp32"), opened.spec.served)
 
 
 def test_a_gate_that_is_not_held_here_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -7,7 +7,8 @@ import click
 
 from .campaign import Finding, campaign, prepare, try_case
 from .harness import PROMISED
-from .targets import TARGETS
+from .small_disk import kind_of_full_disk
+from .targets import SLOW, TARGETS
 
 ROOT = Path(__file__).parent.parent.parent
 
@@ -18,11 +19,17 @@ ROOT = Path(__file__).parent.parent.parent
 @click.option(
     "--first", default=0, type=click.IntRange(min=0), help="Number of the first case: a campaign goes on."
 )
-@click.option("--target", "names", multiple=True, type=click.Choice(list(TARGETS)), help="Default: all.")
+@click.option(
+    "--target",
+    "names",
+    multiple=True,
+    type=click.Choice([*TARGETS, *SLOW]),
+    help=f"Default: all but {', '.join(SLOW)}.",
+)
 @click.option("--case", type=click.IntRange(min=0), help="Try this case alone, and keep the damaged file.")
 def fuzz(seed: int, seconds: float, first: int, names: tuple[str, ...], case: int | None) -> None:
     """Damage files of every kind that mien reads, and see that each command ends as promised."""
-    targets = {name: TARGETS[name] for name in names or TARGETS}
+    targets = {name: {**TARGETS, **SLOW}[name] for name in names or TARGETS}
     with tempfile.TemporaryDirectory() as folder:
         prepared = prepare(targets, Path(folder))
         if case is not None:
@@ -34,6 +41,7 @@ def fuzz(seed: int, seconds: float, first: int, names: tuple[str, ...], case: in
     for name, count in counts.items():
         ends = ", ".join(f"{number} {kind}" for kind, number in sorted(count.ends.items()))
         click.echo(f"{name:<12} {count.tried:>6} tried: {ends}")
+    click.echo(f"a full disk is {kind_of_full_disk()} here")
     tried = max(count.tried for count in counts.values())
     click.echo(f"to go on: --seed {seed} --first {first + tried}")
     if any(count.findings for count in counts.values()):

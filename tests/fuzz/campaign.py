@@ -113,8 +113,8 @@ def try_data(prepared: Prepared, file: Path, data: bytes) -> str:
             if target.program:
                 os.environ["TMPDIR"] = str(case.work)
                 os.execv(target.program, [str(target.program), *command])  # noqa: S606 - that is the point
-            target.enter(case)
-            console.main(command)
+            with target.enter(case):
+                console.main(command)
 
         ended = attempt(act, case.work, target.bounds)
         lost = kept(case.work) != foreign

@@ -15,7 +15,6 @@ from random import Random
 from types import ModuleType
 
 from mien.mobile_reference.commands import console
-from tests.fuzz import stub_export
 from tests.fuzz.harness import INTERRUPTED, KILLED, PASSED, Bounds, Ended, attempt, become, judge
 
 _SIGNALS = (signal.SIGKILL, signal.SIGKILL, signal.SIGINT, signal.SIGTERM)
@@ -40,10 +39,20 @@ class Blow:
         return cls(random.choice(_SIGNALS), random.uniform(0, longest))
 
 
+@dataclass(frozen=True)
+class Export:
+    """What is exported: a pipeline beside pictures; ``prepare`` changes the process that exports it."""
+
+    sound: Path
+    source: str
+    options: Sequence[str]
+    prepare: Callable[[Path], None] = lambda _: None
+
+
 def exported(
-    sound: Path, work: Path, mark: str, begin: Callable[[], None] = lambda: None
+    export: Export, work: Path, mark: str, begin: Callable[[], None] = lambda: None
 ) -> Callable[[], None]:
-    """Return what exports the stub's pipeline over ``work``/out, in a process of its own.
+    """Return what exports a pipeline over ``work``/out, in a process of its own.
 
     It calls ``begin`` when it is about to call the command.
     """
@@ -54,18 +63,19 @@ def exported(
         os.environ[_MARK] = mark
         os.environ["PYTHONPATH"] = str(_ROOT)  # for the server that they are forked from
         os.environ["MIEN_CACHE"] = str(work / "cache")
-        stub_export.stub(sound)
-        given = ["--calibration", sound / "pictures", "--variant", "tflite-fp32", "--fresh"]
-        words = ["export", sound / "mean.py", "-o", work / "out", *given]
+        os.environ["TMPDIR"] = str(work)  # of the programs that converters start
+        export.prepare(export.sound)
+        given = ["--calibration", export.sound / "pictures", *export.options, "--fresh"]
+        words = ["export", export.sound / export.source, "-o", work / "out", *given]
         begin()
         console.main([str(word) for word in words])
 
     return act
 
 
-def how_it_ended(sound: Path, work: Path, blow: Blow, bounds: Bounds) -> str:
+def how_it_ended(export: Export, work: Path, blow: Blow, bounds: Bounds) -> str:
     """Strike an export over a bundle, and look at what is left; then export again, and look once more."""
-    ended, left = _struck(sound, work, blow, bounds)
+    ended, left = _struck(export, work, blow, bounds)
     if left:
         return f"orphans: {', '.join(left)}"
     right, name = (-signal.SIGKILL, KILLED) if blow.signal == signal.SIGKILL else (130, INTERRUPTED)
@@ -75,7 +85,7 @@ def how_it_ended(sound: Path, work: Path, blow: Blow, bounds: Bounds) -> str:
         return f"left over: {', '.join(ended.left)}"
     if fault := _fault_of(work / "out"):
         return f"lost: {fault}"
-    again = attempt(exported(sound, work, "next"), work, bounds)
+    again = attempt(exported(export, work, "next"), work, bounds)
     if (kind := judge(again, bounds)) != PASSED:
         return f"the next export: {kind}, {again.err[-200:]}"
     # Python's own sockets lie in the system's folder for what is temporary, which the harness puts here.
@@ -86,14 +96,14 @@ def how_it_ended(sound: Path, work: Path, blow: Blow, bounds: Bounds) -> str:
     return PASSED if ended.code == 0 else name
 
 
-def _struck(sound: Path, work: Path, blow: Blow, bounds: Bounds) -> tuple[Ended, Sequence[str]]:
+def _struck(export: Export, work: Path, blow: Blow, bounds: Bounds) -> tuple[Ended, Sequence[str]]:
     """Begin an export and strike it; returns how it ended, and what processes it left."""
     mark = f"{os.getpid()}-{time.monotonic_ns()}"
     begins, says = os.pipe()
     with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
         process = os.fork()
         if process == 0:
-            act = exported(sound, work, mark, lambda: os.close(says))
+            act = exported(export, work, mark, lambda: os.close(says))
             become(act, work, out.fileno(), err.fileno())
         os.close(says)
         with os.fdopen(begins, "rb") as ends:

@@ -16,7 +16,8 @@ import click
 from .campaign import prepare, try_case
 from .former import former_targets
 from .harness import PROMISED
-from .targets import TARGETS
+from .small_disk import kind_of_full_disk
+from .targets import SLOW, TARGETS
 
 ROOT = Path(__file__).parent.parent.parent
 PAGE = ROOT / "docs" / "maintaining" / "reliability.md"
@@ -34,6 +35,7 @@ WANTED: Mapping[str, int] = {
     "shards": 3_000,
     "packages": 300,
     "sources": 100,
+    "conversions": 24,
 }
 """How many cases of each target; of exports, some end before they are struck."""
 FORMER: Mapping[str, int] = {"models": 400}
@@ -63,7 +65,7 @@ def longrun(
             before + BEGIN + table(_read(_file(None)), _read(_file(ROOT))) + END + rest.split(END)[1]
         )
         return
-    targets = former_targets(checkout.absolute()) if checkout else TARGETS
+    targets = former_targets(checkout.absolute()) if checkout else {**TARGETS, **SLOW}
     end, file = time.monotonic() + seconds, _file(checkout)
     for name in names or WANTED:
         if name in targets and time.monotonic() < end:
@@ -71,6 +73,7 @@ def longrun(
             _go_on(name, targets, seed, wanted, end, file)
     for name, one in _read(file).items():
         click.echo(f"{name:<12} {one['tried']:>6} tried: {_ends(one['ends'])}")
+    click.echo(f"a full disk is {kind_of_full_disk()} here")
 
 
 def _file(checkout: Path | None) -> Path:

@@ -37,12 +37,14 @@ pipeline = Pipeline(
     gates=[scalar("score", fp32=0.01, fp16=0.1, int8=0.5)],
 )
 '''
+SOURCE = "mean.py"
+OPTIONS = ("--variant", "tflite-fp32")
 MODEL = "rate.tflite"
 _PAUSE = 0.3
 
 
-def write_sources(folder: Path) -> Path:
-    """Write the pipeline, its model and pictures for it; returns the file of the pipeline."""
+def write_sources(folder: Path) -> None:
+    """Write the pipeline, its model and pictures for it."""
     import numpy as np
     from PIL import Image
 
@@ -54,9 +56,7 @@ def write_sources(folder: Path) -> Path:
     for number in range(4):
         pixels = random.integers(0, 256, (16, 16, 3)).astype(np.uint8)
         Image.fromarray(pixels).save(folder / "pictures" / f"{number}.png")
-    source = folder / "mean.py"
-    source.write_text(PIPELINE)
-    return source
+    (folder / SOURCE).write_text(PIPELINE)
 
 
 def stub(folder: Path) -> None:

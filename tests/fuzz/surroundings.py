@@ -3,14 +3,17 @@
 import io
 import os
 import resource
-import signal
 import sys
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from random import Random
 
+from tests.fuzz.small_disk import full_disk
+
 FOREIGN = "foreign"
 """What lies in this folder of a case is somebody else's: no command may change it."""
+_MOST_FREE = 300_000
 
 
 def _foreign(work: Path) -> Path:
@@ -81,12 +84,6 @@ def _ascii_output() -> None:
     sys.stdout = io.TextIOWrapper(io.FileIO(1, "w", closefd=False), encoding="ascii")
 
 
-def _full_disk() -> None:
-    """Let no file be longer than this: what a full disk does, without one."""
-    signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (2000, 2000))
-
-
 def _few_files() -> None:
     resource.setrlimit(resource.RLIMIT_NOFILE, (16, 16))
 
@@ -103,20 +100,28 @@ def _no_home() -> None:
     os.environ["XDG_CACHE_HOME"] = "/dev/null"
 
 
-_USUAL: Callable[[], None] = lambda: None  # noqa: E731
-SURROUNDINGS: tuple[Callable[[], None], ...] = (
+Surrounding = Callable[[Path, Random], AbstractContextManager[None]]
+
+
+def _for_good(change: Callable[[], None]) -> Surrounding:
+    """Return what changes the process and never changes it back."""
+
+    def surround(_work: Path, _random: Random) -> AbstractContextManager[None]:
+        change()
+        return nullcontext()
+
+    return surround
+
+
+_USUAL: Surrounding = lambda _work, _random: nullcontext()  # noqa: E731
+SURROUNDINGS: tuple[Surrounding, ...] = (
     _USUAL,
     _USUAL,
-    _full_output,
-    _closed_output,
-    _closed_input,
-    _ascii_output,
-    _full_disk,
-    _few_files,
-    _no_working_folder,
-    _no_home,
+    *map(_for_good, (_full_output, _closed_output, _closed_input, _ascii_output)),
+    lambda work, random: full_disk(work, random.randrange(_MOST_FREE)),
+    *map(_for_good, (_few_files, _no_working_folder, _no_home)),
 )
-"""Each changes what surrounds a command, in the process that becomes it."""
+"""Each changes what surrounds a command, in the process that becomes it, while the command runs."""
 
 COMMANDS: tuple[Callable[[Path, Path], tuple[object, ...]], ...] = (
     lambda bundle, place: ("appraise", "--bundle", bundle, bundle / "noise.png", "--json", "-o", place),
@@ -141,9 +146,10 @@ def drawn(data: bytes, bundle: Path, work: Path) -> tuple[object, ...]:
     return random.choice(COMMANDS)(bundle, random.choice(PLACES)(work))
 
 
-def surround(data: bytes) -> None:
+def surround(data: bytes, work: Path) -> AbstractContextManager[None]:
     """Change the surroundings of this process as ``data`` draws it."""
-    Random(data + b"surroundings").choice(SURROUNDINGS)()  # noqa: S311
+    random = Random(data + b"surroundings")  # noqa: S311
+    return random.choice(SURROUNDINGS)(work, random)
 
 
 def kept(work: Path) -> Mapping[str, bytes]:

@@ -7,6 +7,7 @@ import shutil
 import signal
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,13 +18,14 @@ from PIL import Image, ImageCms
 
 import tests.mobile_reference.coreml.mil_packages as build
 from tests.benchmarks.tinymodels import tiny_bundle
-from tests.fuzz import dialogues, kills, shards, stub_export
+from tests.fuzz import dialogues, kills, real_export, shards, stub_export
 from tests.fuzz.harness import Bounds, attempt
 from tests.fuzz.surroundings import drawn, surround
 
 Command = Sequence[object]
 _USUAL = Bounds()
-_WITH_TORCH = Bounds(memory=7 << 28)
+_CONVERTING = Bounds(seconds=1200)
+_EXPORTER = ("mien.export.exporter",)
 _CHECKPOINTS = "mien.models.appraisal.appraiser"
 _EVALUATOR = ("mien.mobile_reference.coreml", "rich.console", "rich.table")
 _SOURCES = ("torch", "onnxruntime", "mien.models.exported_program")
@@ -56,8 +58,9 @@ class Target:
     """A reader: ``make`` makes sound files in a folder and names those to be damaged, ``command`` reads one.
 
     ``must_refuse`` tells of damage that no command may let pass. ``bounds`` are those of one command, and
-    ``enter`` changes what surrounds it, in its process. ``trial`` tries a case in another way than by running
-    the command to its end, and names how it ended; ``loaded`` are modules that the command would import.
+    ``enter`` changes what surrounds it, in its process, while it runs. ``trial`` tries a case in another way
+    than by running the command to its end, and names how it ended; ``loaded`` are modules that the command
+    would import.
     ``program`` is run instead of this checkout's command.
     """
 
@@ -65,7 +68,7 @@ class Target:
     command: Callable[[Case], Command]
     must_refuse: Callable[[bytes], bool] = lambda _: False
     bounds: Bounds = _USUAL
-    enter: Callable[[Case], None] = lambda _: None
+    enter: Callable[[Case], AbstractContextManager[None]] = lambda _: nullcontext()
     trial: Callable[[Case], str] | None = None
     loaded: Sequence[str] = ()
     program: Path | None = None
@@ -253,23 +256,43 @@ def _asked(case: Case) -> Command:
     return "bench", case.sound / "bundle", "--variant", "tflite-fp32", *phone, "--json"
 
 
-def _exports(folder: Path) -> Sequence[Path]:
+def stub_of(folder: Path) -> kills.Export:
+    """Return the export whose conversions are copies, of the sources in a folder."""
+    return kills.Export(folder, stub_export.SOURCE, stub_export.OPTIONS, stub_export.stub)
+
+
+def real_of(folder: Path) -> kills.Export:
+    """Return the export by the real converters, of the sources in a folder."""
+    return kills.Export(folder, real_export.SOURCE, real_export.OPTIONS)
+
+
+def _stub_exports(folder: Path) -> Sequence[Path]:
     stub_export.write_sources(folder)
-    begun = time.monotonic()
-    ended = attempt(kills.exported(folder, folder, "sound"), folder, _WITH_TORCH)
+    return _exported(stub_of(folder), _USUAL)
+
+
+def _real_exports(folder: Path) -> Sequence[Path]:
+    real_export.write_sources(folder)
+    return _exported(real_of(folder), _CONVERTING)
+
+
+def _exported(export: kills.Export, bounds: Bounds) -> Sequence[Path]:
+    """Export to the end, and note how long that took: blows fall within it."""
+    folder, begun = export.sound, time.monotonic()
+    ended = attempt(kills.exported(export, folder, "sound"), folder, bounds)
     if ended.code:
-        raise RuntimeError(f"the stub was not exported: {ended.err}")
+        raise RuntimeError(f"{export.source} was not exported: {ended.err}")
     (folder / "seconds").write_text(str(time.monotonic() - begun))
     return [folder / "out" / "manifest.json"]
 
 
-def _struck(case: Case) -> str:
+def _struck(case: Case, export: kills.Export, bounds: Bounds) -> str:
     shutil.copytree(case.sound / "out", case.work / "out")
     if _is_sound(case):
         blow = kills.Blow(signal.SIGKILL, 0)
     else:
         blow = kills.Blow.drawn(case.data, float((case.sound / "seconds").read_text()))
-    return kills.how_it_ended(case.sound, case.work, blow, _WITH_TORCH)
+    return kills.how_it_ended(export, case.work, blow, bounds)
 
 
 def _shards(folder: Path) -> Sequence[Path]:
@@ -283,10 +306,16 @@ def _rated_shard(case: Case) -> Command:
     return (*rated, "--shards", case.work / "rows") if crc32(case.data) % 4 == 0 else (*rated, "--json")
 
 
-def _make_odd(case: Case) -> None:
+def _make_odd(case: Case) -> AbstractContextManager[None]:
     made = None if _is_sound(case) else shards.odd(case.seed.name, case.data)
     if made is not None:
         (case.work / case.seed.name).write_bytes(made)
+    return nullcontext()
+
+
+def _be_impatient(_: Case) -> AbstractContextManager[None]:
+    dialogues.impatient()
+    return nullcontext()
 
 
 def _bundle(folder: Path) -> Sequence[Path]:
@@ -305,9 +334,8 @@ def _in_a_place(case: Case) -> Command:
     return drawn(case.data, Path(shutil.copytree(bundle, case.work / "own" / "bundle")), case.work)
 
 
-def _surround(case: Case) -> None:
-    if not _is_sound(case):
-        surround(case.data)
+def _surround(case: Case) -> AbstractContextManager[None]:
+    return nullcontext() if _is_sound(case) else surround(case.data, case.work)
 
 
 TARGETS: Mapping[str, Target] = {
@@ -315,13 +343,28 @@ TARGETS: Mapping[str, Target] = {
     "manifests": Target(_manifests, _with_damaged_manifest),
     "models": Target(_models, _with_damaged_model),
     "goldens": Target(_goldens, _verified, must_refuse=_is_not_finite),
-    "packages": Target(packages, _executed, bounds=_WITH_TORCH, loaded=(*_EVALUATOR, "torch")),
-    "sources": Target(sources, _checked, bounds=_WITH_TORCH, loaded=(*_EVALUATOR, *_SOURCES)),
-    "checkpoints": Target(_checkpoints, _rated_by, bounds=_WITH_TORCH, loaded=(_CHECKPOINTS,)),
+    "packages": Target(packages, _executed, loaded=(*_EVALUATOR, "torch")),
+    "sources": Target(sources, _checked, loaded=(*_EVALUATOR, *_SOURCES)),
+    "checkpoints": Target(_checkpoints, _rated_by, loaded=(_CHECKPOINTS,)),
     "reports": Target(_reports, _paged_or_compared),
-    "dialogues": Target(_dialogues, _asked, enter=lambda _: dialogues.impatient()),
-    "kills": Target(_exports, lambda _: (), trial=_struck, loaded=("mien.export.exporter",)),
+    "dialogues": Target(_dialogues, _asked, enter=_be_impatient),
+    "kills": Target(
+        _stub_exports,
+        lambda _: (),
+        trial=lambda case: _struck(case, stub_of(case.sound), _USUAL),
+        loaded=_EXPORTER,
+    ),
     "shards": Target(_shards, _rated_shard, enter=_make_odd, loaded=("pyarrow.parquet",)),
     "surroundings": Target(_bundle, _in_a_place, enter=_surround),
 }
 """Every reader of files from outside, and what is damaged for it."""
+
+SLOW: Mapping[str, Target] = {
+    "conversions": Target(
+        _real_exports,
+        lambda _: (),
+        trial=lambda case: _struck(case, real_of(case.sound), _CONVERTING),
+        loaded=_EXPORTER,
+    ),
+}
+"""What takes a minute a case: tried when it is named, and in the long run."""

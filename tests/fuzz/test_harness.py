@@ -2,8 +2,10 @@
 
 import ctypes
 import json
+import os
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 from random import Random
 
@@ -12,6 +14,7 @@ import pytest
 from tests.fuzz.campaign import Prepared, try_case, try_data
 from tests.fuzz.harness import GATE, PASSED, REFUSED, Bounds, attempt, judge
 from tests.fuzz.mutation import damaged
+from tests.fuzz.small_disk import TMPFS, full_disk, kind_of_full_disk
 from tests.fuzz.targets import Target
 
 
@@ -63,6 +66,24 @@ def test_what_the_forking_process_holds_is_not_counted(tmp_path: Path) -> None:
 def test_a_row_that_says_why_is_a_refusal(tmp_path: Path) -> None:
     row = json.dumps({"score": None, "error": "no face"})
     assert judge(attempt(lambda: say(row, 2), tmp_path, Bounds()), Bounds()) == REFUSED
+
+
+@pytest.mark.skipif(kind_of_full_disk() != TMPFS, reason="this system lets no tmpfs be mounted")
+def test_what_is_left_on_a_disk_that_is_full_is_found(tmp_path: Path) -> None:
+    (tmp_path / "thesis").write_text("years of work")
+    os.mkfifo(tmp_path / "pipe")
+
+    def fill() -> None:
+        with full_disk(tmp_path, 20_000):
+            (tmp_path / "thesis").write_text("gone")
+            with suppress(OSError), (tmp_path / ".mien-1.partial").open("wb") as file:
+                file.write(bytes(1 << 20))
+            sys.exit((tmp_path / ".mien-1.partial").stat().st_size > 20_000)
+
+    assert judge(attempt(fill, tmp_path, Bounds()), Bounds()) == "left over: .mien-1.partial"
+    assert {path.name for path in tmp_path.iterdir()} == {"thesis", "pipe", ".mien-1.partial"}
+    assert (tmp_path / "thesis").read_text() == "gone"
+    assert (tmp_path / ".mien-1.partial").stat().st_size <= 20_480
 
 
 def test_what_must_be_refused_may_not_pass(tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """Odd shards of every kind end well, and what is whole in them is rated."""
 
 from collections.abc import Mapping
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 from random import Random
@@ -24,7 +25,7 @@ def as_it_is(case: Case) -> Command:
 
 @pytest.fixture(scope="module")
 def prepared(tmp_path_factory: pytest.TempPathFactory) -> Prepared:
-    target = replace(TARGETS["shards"], command=as_it_is, enter=lambda _: None)
+    target = replace(TARGETS["shards"], command=as_it_is, enter=lambda _: nullcontext())
     (one,) = prepare({"shards": target}, tmp_path_factory.mktemp("shards"))
     return one
 

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import time
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -18,7 +19,7 @@ from tests.fuzz import kills
 from tests.fuzz.campaign import Prepared, campaign, prepare, try_case, try_data
 from tests.fuzz.harness import GATE, INTERRUPTED, KILLED, PASSED, PROMISED, REFUSED, Bounds
 from tests.fuzz.surroundings import FOREIGN, PLACES
-from tests.fuzz.targets import TARGETS, Case, Command
+from tests.fuzz.targets import TARGETS, Case, Command, stub_of
 
 
 @pytest.fixture(scope="module")
@@ -37,8 +38,9 @@ def test_sound_files_are_not_refused(prepared: Mapping[str, Prepared], name: str
 
 
 def test_a_lost_file_of_somebody_else_is_found(prepared: Mapping[str, Prepared]) -> None:
-    def overwrite(case: Case) -> None:
+    def overwrite(case: Case) -> AbstractContextManager[None]:
         next((case.work / FOREIGN).iterdir()).write_text("gone")
+        return nullcontext()
 
     def beside_foreign_files(case: Case) -> Command:
         PLACES[0](case.work)
@@ -120,13 +122,13 @@ def test_an_interrupted_export_leaves_the_former_bundle(
     sound = prepared["kills"].folder
     shutil.copytree(sound / "out", tmp_path / "out")
     blow = kills.Blow(signal.SIGINT, 0.6)
-    assert kills.how_it_ended(sound, tmp_path, blow, Bounds(memory=7 << 28)) in (INTERRUPTED, PASSED)
+    assert kills.how_it_ended(stub_of(sound), tmp_path, blow, Bounds()) in (INTERRUPTED, PASSED)
 
 
 def test_what_a_killed_export_leaves_is_found(
     prepared: Mapping[str, Prepared], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    sound, bounds = prepared["kills"].folder, Bounds(memory=7 << 28)
+    sound, bounds = prepared["kills"].folder, Bounds()
 
     def ended(act: Callable[[], None], spoil: Callable[[], object]) -> str:
         def to_the_end(begin: Callable[[], None]) -> None:
@@ -139,7 +141,7 @@ def test_what_a_killed_export_leaves_is_found(
         monkeypatch.setattr(kills, "exported", lambda *given: partial(to_the_end, given[-1]))
         monkeypatch.setattr(kills, "_GRACE", 0.2)
         spoil()
-        return kills.how_it_ended(sound, tmp_path, kills.Blow(signal.SIGKILL, 0), bounds)
+        return kills.how_it_ended(stub_of(sound), tmp_path, kills.Blow(signal.SIGKILL, 0), bounds)
 
     def leave_an_orphan() -> None:
         # The mark is in what a program is begun with, not in what a forked process has changed.

@@ -228,6 +228,91 @@ def test_infinity_at_the_same_places_passes(check):
     assert check(package, {"x": real(1, 8)}, log, [("float32", (1, 8))])["verdict"] == "passed"
 
 
+VALUES = torch.linspace(-1, 1, 24)
+TWO_MAPS, ONE_ROW = VALUES.reshape(2, 2, 3, 2), VALUES[:5].reshape(1, 1, 5)
+CONVERTED = {
+    "a remainder of 1 became zeros": (
+        [op("sub", "y", real(1, 5), x="x", y="x")],
+        (1, 5),
+        lambda x: x % 1,
+        "failed",
+    ),
+    "a reduction lost its filter": (
+        [
+            op(
+                "upsample_bilinear",
+                "y",
+                real(1, 1, 4, 4),
+                x="x",
+                scale_factor_height=np.float32(0.25),
+                scale_factor_width=np.float32(0.25),
+                align_corners=np.bool_(0),
+            )
+        ],
+        (1, 1, 16, 16),
+        lambda x: functional.interpolate(x, size=(4, 4), mode="bilinear", antialias=True),
+        "failed",
+    ),
+    "a kernel of 3 x 2": (
+        [
+            op(
+                "conv",
+                "y",
+                real(1, 2, 3, 3),
+                x="x",
+                weight=TWO_MAPS.numpy(),
+                strides=np.array([2, 2], np.int32),
+                pad_type=b"custom",
+                pad=np.array([1, 1, 1, 1], np.int32),
+            )
+        ],
+        (1, 2, 5, 5),
+        lambda x: functional.conv2d(x, TWO_MAPS, stride=2, padding=1),
+        "passed",
+    ),
+    "a mean over padding": (
+        [
+            op(
+                "avg_pool",
+                "y",
+                real(1, 3, 4, 3),
+                x="x",
+                kernel_sizes=np.array([7, 7], np.int32),
+                strides=np.array([4, 4], np.int32),
+                pad_type=b"custom",
+                pad=np.array([3, 3, 3, 3], np.int32),
+            )
+        ],
+        (1, 3, 16, 12),
+        lambda x: functional.avg_pool2d(x, 7, 4, 3),
+        "passed",
+    ),
+    "a transposed row": (
+        [
+            op(
+                "conv_transpose",
+                "y",
+                real(1, 1, 116),
+                x="x",
+                weight=ONE_ROW.numpy(),
+                strides=np.array([3], np.int32),
+                pad_type=b"custom",
+                pad=np.array([3, 3], np.int32),
+            )
+        ],
+        (1, 1, 40),
+        lambda x: functional.conv_transpose1d(x, ONE_ROW, stride=3, padding=3),
+        "passed",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", CONVERTED)
+def test_what_coremltools_made_of_a_module_is_judged_by_what_the_module_computes(check, case):
+    package, shape, call, verdict = CONVERTED[case]
+    assert check(package, {"x": real(*shape)}, call, [("float32", shape)])["verdict"] == verdict
+
+
 def test_a_source_of_bytes_is_given_bytes(check):
     package = [op("mul", "y", real(1, 3, 2, 4), x="x", y=np.float32(0.5))]
     takes = [("uint8", (1, 3, 2, 4))]

@@ -18,8 +18,9 @@ from mien.models.appraisal import alignment as torch_side
 from mien.models.appraisal.checkpoint import Checkpoint
 from mien.models.appraisal.networks.detector import INPUT_SIZE
 from mien.models.appraisal.portraits import read_image
-from mien.models.errors import NoFaceError
+from mien.models.errors import CheckpointError, NoFaceError
 
+BLACK = torch.zeros((3, 300, 400), dtype=torch.uint8)
 Aligner = Callable[[Tensor], tuple[torch_side.AlignedFace, numpy_side.AlignedFace]]
 
 
@@ -135,6 +136,34 @@ def test_both_sides_refuse_a_small_face_with_the_same_words(portrait: Tensor, bo
     with pytest.raises(FaceError) as theirs:
         numpy_side.align(pixels_last(small), detector, rule)
     assert str(ours.value) == str(theirs.value)
+
+
+@pytest.mark.parametrize(
+    ("box", "said"),
+    [
+        ((0.0, 0.0), "is 0 pixels wide, at least"),
+        ((1e-5, 1e-5), "is 0 pixels wide, at least"),
+        ((-1.0, -1.0), "is 0 pixels wide, at least"),
+        ((1e30, 1e30), "fall together"),
+        ((3e38, 0.5), "fall together"),
+    ],
+)
+def test_both_sides_refuse_what_a_damaged_detector_sees_with_the_same_words(
+    checkpoint: Checkpoint, rule, box: tuple[float, float], said: str
+):
+    seen = np.zeros((1, 17), np.float32)
+    seen[0, :5], seen[0, 5:] = (0.9, 0.5, 0.5, *box), np.linspace(0.2, 0.8, 12)
+    with pytest.raises(NoFaceError, match=said) as ours:
+        torch_side.align(BLACK, lambda _: torch.from_numpy(seen)[None], checkpoint.config.alignment)
+    with pytest.raises(FaceError) as theirs:
+        numpy_side.align(pixels_last(BLACK), lambda _: seen, rule)
+    assert str(ours.value) == str(theirs.value)
+
+
+def test_values_of_a_detector_that_are_not_finite_blame_the_checkpoint(checkpoint: Checkpoint):
+    seen = torch.full((1, 1, 17), torch.inf)
+    with pytest.raises(CheckpointError, match="the detector gives values that are not finite"):
+        torch_side.align(BLACK, lambda _: seen, checkpoint.config.alignment)
 
 
 @pytest.mark.parametrize(

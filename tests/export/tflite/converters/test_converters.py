@@ -6,6 +6,7 @@ import sys
 from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
+from signal import SIGKILL
 from typing import Any, cast
 
 import numpy as np
@@ -303,8 +304,14 @@ def test_what_is_missing_says_how_to_install_it(tmp_path: Path, monkeypatch: pyt
     }
 
 
-def test_tensorflow_is_not_loaded_with_the_converters() -> None:
+def test_the_server_of_conversions_ends_with_the_export_and_loads_no_tensorflow() -> None:
     # coremltools would load it, and Triton then crashes the server that every conversion is forked from.
-    seen = "import sys, mien.export.running.preload; print({'tensorflow', 'onnx2tf'} & set(sys.modules))"
+    seen = """
+import ctypes, sys, mien.export.running.preload
+print({"tensorflow", "onnx2tf"} & set(sys.modules))
+signal = ctypes.c_int()
+ctypes.CDLL(None).prctl(2, ctypes.byref(signal))  # PR_GET_PDEATHSIG
+print(signal.value)
+"""
     done = subprocess.run([sys.executable, "-c", seen], capture_output=True, text=True, check=True)
-    assert done.stdout.split() == ["set()"]
+    assert done.stdout.split() == ["set()", str(int(SIGKILL))]
