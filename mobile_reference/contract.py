@@ -128,8 +128,8 @@ class StageSpec:
 class FrontSpec:
     """What an app does before the first stage: a ``kind`` with its ``rule``, and the models that it runs.
 
-    ``outputs`` are the tensors that it gives to the stages; ``colour`` is null, or says how colours are
-    managed.
+    ``outputs`` are the tensors that it gives to the stages; ``colour`` says which colours
+    photographs are read in, and how those of a profile become them; older bundles have null, and mean that.
     """
 
     kind: str

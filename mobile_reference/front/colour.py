@@ -1,13 +1,21 @@
 """Colour management: from the colours of an embedded ICC profile to sRGB, by Little CMS."""
 
 import io
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from PIL import Image
 
 from mien.mobile_reference.errors import PhotographError
 
+COLOUR: Mapping[str, str] = {
+    "space": "sRGB",
+    "intent": "relative colorimetric",
+    "without_profile": "sRGB",
+    "gamma": "ignored",
+    "sixteen_bits": "(v + 128) // 257",
+}
+"""What a manifest says of the colours that a front is given, and of how those of a profile become them."""
 # The colour space that a profile's header names (ICC.1:2022, 7.2.6), and Pillow's mode for it.
 _MODES = {"GRAY": "L", "RGB": "RGB", "CMYK": "CMYK"}
 

@@ -6,6 +6,7 @@ private let keys = [
         + "left_out agreement goldens record files provenance",
     "/tensors/*": "name shape dtype full_scale meaning layout range",
     "/front": "kind outputs rule models colour",
+    "/front/colour": "space intent without_profile gamma sixteen_bits",
     "/front/models/*": "name inputs outputs skip_when",
     "/front/models/*/skip_when": "zero outputs",
     "/stages/*": "name inputs outputs skip_when",

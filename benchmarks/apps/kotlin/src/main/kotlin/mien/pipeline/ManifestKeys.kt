@@ -14,6 +14,7 @@ private val KEYS =
                 "left_out agreement goldens record files provenance",
         "/tensors/*" to "name shape dtype full_scale meaning layout range",
         "/front" to "kind outputs rule models colour",
+        "/front/colour" to "space intent without_profile gamma sixteen_bits",
         "/front/models/*" to "name inputs outputs skip_when",
         "/front/models/*/skip_when" to "zero outputs",
         "/stages/*" to "name inputs outputs skip_when",
