@@ -15,8 +15,8 @@ _SHAPES = frozenset(
 class FixedShapes(TorchFunctionMode):
     """While TorchScript traces a module, the shapes that it asks for are plain numbers.
 
-    Else each is an operation of the trace, and so is all that is computed with it: of a network that pads
-    by shapes six in seven operations. What PyTorch's own functions ask for inside stays in the trace.
+    Else each is an operation of the trace, and so is all that is computed with it: three in five operations
+    of a network that pads by shapes. What PyTorch's own functions ask for inside stays in the trace.
     """
 
     def __torch_function__(

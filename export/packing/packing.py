@@ -98,7 +98,7 @@ def _checked(head: dict[str, Any], found_later: frozenset[str]) -> dict[str, Any
         if problem.path and problem.path[0] not in found_later:
             raise ExportError(
                 f"pipeline {head['name']}: {problem.where} in the manifest: {problem.message[:200]}; "
-                "change it where the pipeline says so"
+                "change it in the pipeline, or in the name of its file"
             )
     return head
 
