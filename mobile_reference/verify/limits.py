@@ -201,11 +201,16 @@ def choice_lines(bundle: Bundle) -> list[str]:
             f"smallest of {platform} that kept to a third of its tolerance at export: "
             f"{name}, {megabytes:.2f} MB"
         )
-    for entry in left_out:
-        points = entry["measured"]["points"]
-        error = "a score that is not a number" if points is None else f"{points:.2f} points"
-        lines.append(f"left out at export: {entry['name']}, {error}, its tolerance is {entry['tolerance']:g}")
-    return lines
+    return [*lines, *(f"left out at export: {one['name']}, {_why_left_out(one)}" for one in left_out)]
+
+
+def _why_left_out(entry: Mapping[str, Any]) -> str:
+    points, tolerance = entry["measured"]["points"], entry["tolerance"]
+    if points is None:
+        return "what it made was not a number"
+    if points <= tolerance / 3:
+        return "another gate than the first did not hold"
+    return f"it erred by {points:.4g}, more than a third of its tolerance of {tolerance:g}"
 
 
 def held_out_record(found: Sequence[JudgedFigure], faces: int) -> dict[str, Any]:

@@ -66,14 +66,18 @@ def test_verify_says_what_was_chosen_and_what_was_left_out(fake: Any):
     fake.manifest["left_out"] = [
         {"name": "coreml-pal6", "tolerance": 0.5, "measured": measured},
         {"name": "coreml-pal4", "tolerance": 0.5, "measured": measured | {"points": None}},
+        {"name": "tflite-int8", "tolerance": 0.5, "measured": measured | {"points": 0.0206}},
+        {"name": "coreml-w8a8", "tolerance": 0.5, "measured": measured | {"points": 0.1667}},
     ]
     fake.save()
     chosen, *left_out = choice_lines(open_bundle(fake.path))
     kept = "smallest of coreml that kept to a third of its tolerance at export"
     assert chosen.startswith(f"{kept}: coreml-fp16, 0.00 MB")
     assert left_out == [
-        "left out at export: coreml-pal6, 1.25 points, its tolerance is 0.5",
-        "left out at export: coreml-pal4, a score that is not a number, its tolerance is 0.5",
+        "left out at export: coreml-pal6, it erred by 1.25, more than a third of its tolerance of 0.5",
+        "left out at export: coreml-pal4, what it made was not a number",
+        "left out at export: tflite-int8, another gate than the first did not hold",
+        "left out at export: coreml-w8a8, it erred by 0.1667, more than a third of its tolerance of 0.5",
     ]
 
 
