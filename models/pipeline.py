@@ -28,7 +28,7 @@ from mien.mobile_reference.contract import (
     ViewSpec,
     problems,
 )
-from mien.mobile_reference.front.colour import COLOUR
+from mien.mobile_reference.front.colour import COLOUR_RULE
 from mien.mobile_reference.labels import LabelMetric
 from mien.mobile_reference.metrics import METRICS, Metric
 
@@ -392,7 +392,7 @@ class Pipeline:
                 tuple(self.front.outputs),
                 self.front.rule,
                 tuple(model.spec for model in self.front.models),
-                COLOUR,
+                COLOUR_RULE,
             )
         )
         return PipelineSpec(

@@ -34,7 +34,7 @@ _TAIL = 1e-4
 _STEPS = 255
 _SHRINKS = np.linspace(0.3, 1.0, 36)
 _CLIPPED = 0.05
-_ENOUGH, _FEWEST = 100_000, 16
+_ENOUGH, _FEWEST = 1_000_000, 16
 
 
 class Method(StrEnum):

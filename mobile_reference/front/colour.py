@@ -8,7 +8,7 @@ from PIL import Image
 
 from mien.mobile_reference.errors import PhotographError
 
-COLOUR: Mapping[str, str] = {
+COLOUR_RULE: Mapping[str, str] = {
     "space": "sRGB",
     "intent": "relative colorimetric",
     "without_profile": "sRGB",

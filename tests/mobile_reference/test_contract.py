@@ -42,6 +42,7 @@ from mien.mobile_reference.contract import (
     problems,
     read_pipeline,
 )
+from mien.mobile_reference.front.colour import COLOUR_RULE
 from mien.mobile_reference.front.quality import MEASURES
 from mien.mobile_reference.schema import Schema
 from tests.mobile_reference.conftest import ALIGNMENT, SPEC
@@ -90,7 +91,7 @@ SPECS = st.builds(
         outputs=st.tuples(NAMES),
         rule=st.just(ALIGNMENT),
         models=st.tuples(STAGES),
-        colour=st.none() | OBJECTS,
+        colour=st.sampled_from([None, COLOUR_RULE]),
     ),
     whole=st.none() | STAGES,
     views=st.lists(
@@ -124,7 +125,7 @@ BARE = PipelineSpec("bare", SPEC.tensors, SPEC.stages, SPEC.gates)
 SKIP = SkipSpec("mask", {"normalised": 0.5})
 FULL = replace(
     SPEC,
-    front=replace(SPEC.front, colour={"from": "display-p3"}),
+    front=replace(SPEC.front, colour=COLOUR_RULE),
     stages=(*SPEC.stages[:2], replace(SPEC.stages[2], skip_when=SKIP), SPEC.stages[3]),
     refusals=REFUSALS,
 )
@@ -165,7 +166,7 @@ def test_what_is_not_null_survives():
     found = read_pipeline(json.loads(json.dumps(FULL.record())))
     assert found.stages[2].skip_when == SKIP
     assert found.front is not None
-    assert found.front.colour == {"from": "display-p3"}
+    assert found.front.colour == COLOUR_RULE
     assert found.refusals == REFUSALS
 
 

@@ -12,7 +12,7 @@ from torch import nn
 import mien
 from mien.export.exporter import ExportRequest
 from mien.mobile_reference.errors import UsageError
-from mien.mobile_reference.front.colour import COLOUR
+from mien.mobile_reference.front.colour import COLOUR_RULE
 from mien.mobile_reference.front.resize import ResizeRule
 from mien.models.sources import Origin
 from tests.commands import run_mien
@@ -54,7 +54,7 @@ def test_a_model_file_is_exported_by_pictures_and_verified(
     run_mien("export", models / name, "-o", bundle, *asked)
     manifest = json.loads((bundle / "manifest.json").read_text())
     assert manifest["front"]["rule"]["colour"] == colour
-    assert manifest["front"]["colour"] == COLOUR
+    assert manifest["front"]["colour"] == COLOUR_RULE
     assert [variant["name"] for variant in manifest["variants"]] == ["tflite-fp32", "tflite-int8"]
     # One of both by held-out pictures, for the time it takes.
     held_out = ("--held-out", models / "held", "--pipeline", models / name) if colour == "rgb" else ()

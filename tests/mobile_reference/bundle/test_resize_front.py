@@ -18,7 +18,7 @@ from mien.mobile_reference.contract import (
     TensorSpec,
 )
 from mien.mobile_reference.errors import BundleError, UsageError
-from mien.mobile_reference.front.colour import COLOUR
+from mien.mobile_reference.front.colour import COLOUR_RULE
 from mien.mobile_reference.front.resize import RESIZE, ResizeRule
 from tests.mobile_reference.fakebundles import write_bundle
 
@@ -31,7 +31,7 @@ SPEC = PipelineSpec(
     ),
     stages=(StageSpec("classify", ("picture",), ("logits",)),),
     gates=(GateSpec("logits", RELATIVE, {"any": 0.1}),),
-    front=FrontSpec(RESIZE, ("picture",), RULE.record(), colour=COLOUR),
+    front=FrontSpec(RESIZE, ("picture",), RULE.record(), colour=COLOUR_RULE),
 )
 
 
@@ -68,7 +68,7 @@ CHANGES: dict[str, tuple[Callable[[Any], Any], str]] = {
     "unknown key": (lambda m: m["front"]["rule"].update(crop=1), "front/rule"),
     "no rule": (lambda m: m["front"].update(rule={}), "front/rule"),
     "other colours": (
-        lambda m: m["front"].update(colour=dict(COLOUR, space="Display P3")),
+        lambda m: m["front"].update(colour=dict(COLOUR_RULE, space="Display P3")),
         "front/colour/space",
     ),
     "half of the colours": (lambda m: m["front"].update(colour={"space": "sRGB"}), "front/colour"),
