@@ -21,7 +21,7 @@ from tests.networks import NETWORKS, component_of, samples_of
 
 HALF = schema.TensorType.FLOAT16
 # Least share of multiplications in int8; what is kept in float is kept because its output would not hold.
-SHARES = dict.fromkeys(NETWORKS, 0.95) | {"hourglass": 0.3, "attended": 0.0}
+SHARES = dict.fromkeys(NETWORKS, 0.95) | {"attended": 0.0}
 
 
 # An index is right or wrong, and what of the whole grader stays float is bridged more often.
