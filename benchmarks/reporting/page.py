@@ -19,7 +19,7 @@ from mien.benchmarks.results.records import (
 from mien.mobile_reference.report.charts import Dots, Stack
 from mien.mobile_reference.report.page import Block, Page, Section, Table, Terms, Text, write_page
 
-from .tables import REPORTED, reported_cells, stage_title, threads_text, verdict_line
+from .tables import REPORTED, counted, reported_cells, stage_title, threads_text, verdict_line
 
 _MEANINGS = {
     "kind": (
@@ -120,7 +120,7 @@ def _estimates(entries: Sequence[Mapping[str, Any]]) -> Section:
 def _result(result: Result) -> Section:
     """Tell of one variant on one device; results of different kinds are never put side by side."""
     device = result.device
-    about = f"{device.name}, {device.isa}, {_cores(device.cores)}, {device.system}, {device.runtime}"
+    about = f"{device.name}, {device.isa}, {counted(device.cores, 'core')}, {device.system}, {device.runtime}"
     blocks = [
         Text(about),
         Text(verdict_line(result), "strong"),
@@ -134,10 +134,6 @@ def _result(result: Result) -> Section:
     ]
     title = f"{result.variant} on {result.target}, {threads_text(result)}"
     return Section(title, blocks, device.kind)
-
-
-def _cores(count: int) -> str:
-    return "1 core" if count == 1 else f"{count} cores"
 
 
 def _latency(result: Result) -> Iterator[Block]:

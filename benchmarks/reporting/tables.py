@@ -188,9 +188,12 @@ def units_of(result: Result) -> str:
 
 def threads_text(result: Result) -> str:
     """Say on how many threads a result was made."""
-    if not result.threads:
-        return "threads of its own choice"
-    return "1 thread" if result.threads == 1 else f"{result.threads} threads"
+    return counted(result.threads, "thread") if result.threads else "threads of its own choice"
+
+
+def counted(count: int, noun: str) -> str:
+    """Say how many there are of something, such as ``2 cores``."""
+    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
 
 
 def stage_title(stage: Stage) -> str:
