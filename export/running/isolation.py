@@ -1,6 +1,7 @@
 """Running a converter in a process of its own: a crash, a hang or a memory blow-up costs one graph."""
 
 import contextlib
+import faulthandler
 import json
 import multiprocessing
 import os
@@ -23,11 +24,14 @@ from .threads import one_thread
 
 _TAIL_LINES, _TAIL_LENGTH = 3, 500
 _EXCEPTION = re.compile(r"[A-Za-z_][\w.]*(Error|Exception)\b")
+_TOP_FRAME = re.compile(r'hread 0x\w+ .*\(most recent call first\):\n  File "(.+)", line (\d+) in (\w+)')
 _USAGE = ".usage"
 _REASON = ".reason"
 _PROC = Path("/proc")
 _PRELOAD = "mien.export.running.preload"
 _LOOK_EVERY = 1.0
+_TO_SAY_WHERE = 1.0
+"""Seconds that a process gets to write where it is."""
 
 
 @dataclass(frozen=True)
@@ -147,20 +151,37 @@ class Conversion:
         Raises:
             ConversionError: as ``run_isolated`` says.
         """
+        if self.excess:
+            self._ask_where()
         self.end()
         if self.excess or self._process.exitcode:
-            raise ConversionError(f"{self.title}: {self.excess or self._reason()}; log: {self._log.name}")
+            raise ConversionError(f"{self.title}: {self._reason()}; log: {self._log.name}")
         return Usage(**json.loads(self._log.with_suffix(_USAGE).read_text()))
 
+    def _ask_where(self) -> None:
+        """Let the converter and the programs that it started write to the log where they are, and end."""
+        if self._process.pid is not None:
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.killpg(self._process.pid, signal.SIGXCPU)
+        self._process.join(_TO_SAY_WHERE)
+
     def _reason(self) -> str:
+        text = self._log.read_text(errors="replace") if self._log.is_file() else ""
+        if self.excess:
+            return self.excess + where(text)
         said, code = self._log.with_suffix(_REASON), self._process.exitcode or 0
         if said.is_file():
             return said.read_text()
         if code == -signal.SIGXCPU:
-            return _over_time(self._limits)
+            return _over_time(self._limits) + where(text)
         how = f"signal {-code}" if code < 0 else f"exit {code}"
-        text = self._log.read_text(errors="replace") if self._log.is_file() else ""
         return f"the converter ended with {how}: {telling(text)}"
+
+
+def where(log: str) -> str:
+    """Return what a log says of where its processes were when they were asked to end: nothing, if nothing."""
+    places = [f"{Path(file).name}:{line} {name}" for file, line, name in _TOP_FRAME.findall(log)]
+    return f"; it was in {' and '.join(dict.fromkeys(places))}"[:_TAIL_LENGTH] if places else ""
 
 
 def telling(log: str) -> str:
@@ -201,6 +222,8 @@ def _enter(task: Callable[[], None], log: Path, limits: Limits) -> None:
     stream = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
     os.dup2(stream, sys.stdout.fileno())
     os.dup2(stream, sys.stderr.fileno())
+    # Whoever ends this process for its time asks where it is, and so does the system.
+    faulthandler.register(signal.SIGXCPU, file=stream, chain=True)
     resource.setrlimit(resource.RLIMIT_DATA, (limits.memory, limits.memory))
     seconds = int(limits.seconds) + 1
     resource.setrlimit(resource.RLIMIT_CPU, (seconds, seconds + 1))

@@ -2,6 +2,8 @@
 
 import json
 import os
+import signal
+import subprocess
 import sys
 from dataclasses import replace
 from functools import partial
@@ -16,7 +18,7 @@ from mien.export import exporter
 from mien.export.environments import TFLITE
 from mien.export.errors import ConversionError, ExportError
 from mien.export.exporter import ExportRequest, make_bundle
-from mien.export.running.isolation import Limits, run_isolated
+from mien.export.running.isolation import Limits, run_isolated, where
 from mien.export.tflite.converters.onnx2tf_program import run_onnx2tf
 from mien.mobile_reference.files import default_cache
 from tests.export.running.test_isolation import ends
@@ -148,6 +150,19 @@ def test_a_reply_of_an_earlier_run_is_not_taken(file: Path, pretended: Path) -> 
 def _convert(cache: str, file: Path) -> None:
     os.environ["XDG_CACHE_HOME"] = cache  # the process was forked from a server with another
     run_onnx2tf(file, file.parent / "made")
+
+
+def test_the_program_says_where_it_is_when_its_time_is_over(tmp_path: Path) -> None:
+    program = f"""import os, pathlib, signal, sys
+sys.path.append({str(Path(exporter.__file__).parent / "tflite")!r})
+from onnx_to_tflite import __main__ as program
+def spin(): os.kill(os.getpid(), signal.SIGXCPU)
+program.TASKS = {{"spin": spin}}
+program.main(pathlib.Path("reply.json"), "spin", "{{}}")
+"""
+    done = subprocess.run([sys.executable, "-c", program], cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == -signal.SIGXCPU
+    assert where(done.stderr) == "; it was in <string>:4 spin"
 
 
 def test_it_keeps_to_the_limits_of_a_conversion_and_ends_with_it(file: Path, pretended: Path) -> None:

@@ -4,7 +4,9 @@ ARGUMENTS are the task's own, as one JSON object. The reply is a JSON object too
 written, or ``error``, what went wrong with the name of its type.
 """
 
+import faulthandler
 import json
+import signal
 import sys
 import traceback
 from collections.abc import Callable, Mapping
@@ -20,7 +22,8 @@ TASKS: Mapping[str, Callable[..., Path]] = {
 
 
 def main(reply: Path, task: str, arguments: str) -> int:
-    """Run a task; returns the exit code."""
+    """Run a task; returns the exit code. Whoever ends it for its time is told where it is."""
+    faulthandler.register(signal.SIGXCPU, chain=True)
     try:
         said = {"made": str(TASKS[task](**json.loads(arguments)))}
     except Exception as error:  # a converter raises whatever it raises

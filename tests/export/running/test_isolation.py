@@ -16,7 +16,7 @@ import pytest
 
 from mien.export.errors import ConversionError
 from mien.export.plan import plan
-from mien.export.running.isolation import Limits, Watch, run_isolated
+from mien.export.running.isolation import Limits, Watch, run_isolated, where
 from mien.export.running.jobs import Job, all_lost, run_jobs
 from mien.export.running.work_folder import work_folder
 from mien.mobile_reference.errors import UsageError
@@ -83,13 +83,23 @@ def test_a_crash_is_told_by_its_signal(tmp_path: Path) -> None:
 
 
 def test_a_hang_is_ended(tmp_path: Path) -> None:
-    with pytest.raises(ConversionError, match="hangs: no second of processor time in 2 s; log: log"):
+    with pytest.raises(
+        ConversionError, match=r"no second of processor time in 2 s; it was in \S+:\d+ _hang; log: log"
+    ):
         run_isolated(_hang, tmp_path / "log", Limits(idle=2), "hang")
 
 
 def test_work_that_goes_on_for_too_long_is_ended(tmp_path: Path) -> None:
-    with pytest.raises(ConversionError, match="over 1 s of processor time; allow more with --converter-cpu"):
-        run_isolated(_compute, tmp_path / "log", Limits(seconds=1), "loop")
+    said = r"over 5 s of processor time; allow more .*; it was in \S+:\d+ _compute; log: log"
+    with pytest.raises(ConversionError, match=said):
+        run_isolated(_compute, tmp_path / "log", Limits(seconds=5), "loop")
+
+
+def test_where_every_process_was_is_said_once() -> None:
+    frame = 'Current thread 0x0000f1 (most recent call first):\n  File "/a/{}.py", line 7 in {}\n  File "b"'
+    log = "\n".join(frame.format(*names) for names in (("wait", "_wait"), ("fold", "fold"), ("fold", "fold")))
+    assert where(f"words\n{log}\nKilled") == "; it was in wait.py:7 _wait and fold.py:7 fold"
+    assert where("words\nFile x, line 7") == ""
 
 
 def test_work_on_a_busy_machine_is_let_go_on() -> None:
