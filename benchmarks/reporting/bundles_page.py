@@ -37,7 +37,9 @@ def compare_page(
 
 def _inputs(change: VariantChange) -> Iterator[Block]:
     shifts = [one.shift for one in change.judged if math.isfinite(one.shift)]
-    if shifts:
+    if shifts and not any(shifts):
+        yield Text("no input has shifted")
+    elif shifts:
         guides = [(f"{value:.3g}", value) for value in sorted({min(shifts), max(shifts)})]
         caption = "the shift of every input, in their order; to the right how often each is"
         yield Dots(caption, shifts, [0] * len(shifts), guides)

@@ -52,6 +52,19 @@ def test_a_bundle_is_like_itself(bundle: Path, compare: Compare) -> None:
     ]
 
 
+def test_the_page_draws_shifts_where_there_are_any_and_else_says_so(
+    bundle: Path, changed: Path, tmp_path: Path, compare: Compare
+) -> None:
+    page = tmp_path / "compare.html"
+    none, drawn = "no input has shifted", "the shift of every input"
+    assert compare(bundle, bundle, "--page", page)[0] == 0
+    assert none in page.read_text()
+    assert drawn not in page.read_text()
+    assert compare(bundle, changed, "--variant", "tflite-fp32", "--page", page)[0] == 0
+    assert none not in page.read_text()
+    assert drawn in page.read_text()
+
+
 def test_a_shift_beyond_what_is_allowed_is_exit_1(bundle: Path, changed: Path, compare: Compare) -> None:
     code, out, err = compare(bundle, changed, "--max-shift", 0, "--json")
     record: dict[str, Any] = json.loads(out)
