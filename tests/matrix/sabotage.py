@@ -1,4 +1,4 @@
-"""What is done to a bundle that ``mien verify`` must see: other weights, a scale off by two, a swapped input."""
+"""What ``mien verify`` must see in a bundle: other weights, a scale off by two, a swapped input."""
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from mien.mobile_reference.bundle.reader import Bundle, open_bundle, sha256
 from mien.mobile_reference.output.json_text import json_text, parse_json
 from mien.mobile_reference.scripting import verify_bundle
-from mien.mobile_reference.tflite.flatbuffer import constant_data, parse, serialise
+from mien.mobile_reference.tflite.flatbuffer import parse, serialise
 
 Values = NDArray[np.floating]
 Edit = Callable[[Bundle], tuple[Path, bytes]]
@@ -46,13 +46,11 @@ def _largest(variant: str, change: Callable[[Values], Values]) -> tuple[str, Edi
     def edit(bundle: Bundle) -> tuple[Path, bytes]:
         file = list(bundle.variant(variant).files.values())[-1]
         parsed = parse(file.read_bytes())
-        (graph,) = parsed.subgraphs
-        weights = (
-            one for one in graph.tensors if one.type == stored and constant_data(parsed, one) is not None
-        )
-        largest = max(weights, key=lambda one: len(constant_data(parsed, one)))
-        values = change(np.frombuffer(bytes(constant_data(parsed, largest)), kind)).astype(kind)
-        parsed.buffers[largest.buffer].data = np.frombuffer(values.tobytes(), np.uint8)
+        places = [one.buffer for one in parsed.subgraphs[0].tensors if one.type == stored]
+        weights = [parsed.buffers[place] for place in places if parsed.buffers[place].data is not None]
+        largest = max(weights, key=lambda one: len(one.data))
+        values = change(np.frombuffer(bytes(largest.data), kind)).astype(kind)
+        largest.data = np.frombuffer(values.tobytes(), np.uint8)
         return file, serialise(parsed)
 
     return variant, edit
