@@ -63,6 +63,7 @@ LAYER_OF: Mapping[str, str] = {
     "tests/export/weights/test_gptq.py::test_roundings_do_not_depend_on_the_number_of_threads": "converters",
     "tests/fuzz": "unit",
     "tests/fuzz/test_targets.py": "converters",
+    "tests/matrix": "converters",
     "tests/mobile_reference": "unit",
     "tests/mobile_reference/commands/test_shell.py": "converters",
     "tests/mobile_reference/serving": "converters",

@@ -63,7 +63,19 @@ class Scanned(nn.Module):
         return torch.as_tensor(self.alone(F.relu(self.groups(self.body(x)))))
 
 
+class Widest(nn.Module):
+    """Maxima of windows that overlap, and the largest of them."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.body, self.pool = nn.Conv2d(3, 4, 3), nn.AdaptiveMaxPool2d((2, 3))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.topk(self.pool(self.body(x)).flatten(1), 5)[0]
+
+
 UNKNOWN = {
+    Widest: Input((1, 15, 16, 3)),
     Scanned: Input((1, 1, 4, 6, 6)),
     Around: Input((1, 8, 12, 3)),
     Located: Input((1, 16, 16, 3)),
@@ -76,6 +88,21 @@ def test_operations_that_are_not_known_are_decomposed(tmp_path: Path, module: ty
     networks = {"unknown": Network(module, {"x": UNKNOWN[module]})}
     one = component_of("unknown", networks)
     assert not to_coreml(one, CoreMLChoices(), {}, samples_of(one, 2, 1, networks), tmp_path)
+
+
+class Best(nn.Module):
+    """Which three numbers are the largest."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.topk(x, 3)[1].to(torch.int32)
+
+
+def test_the_places_of_the_largest_are_converted(tmp_path: Path) -> None:
+    networks = {"best": Network(Best, {"x": Input((1, 6, 8))})}
+    one = component_of("best", networks)
+    left_out = to_coreml(one, CoreMLChoices(), {}, samples_of(one, 4, 1, networks), tmp_path)
+    # Numbers that are nearly equal change places in float16.
+    assert not any("coreml-fp32" in line for line in left_out)
 
 
 class Filtered(nn.Module):

@@ -1,6 +1,7 @@
 """Networks whose graphs a converter once spoiled or gave up on: each computes what PyTorch does."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +18,8 @@ from mien.export.tflite.converters.flatbuffer_direct import WAYS
 from mien.export.tflite.interpreter import Runner
 from mien.export.tflite.precision import ALL_INT8
 from mien.export.tflite.quantise import finished, quantise, seen_by_converted
-from mien.mobile_reference.tflite.flatbuffer import constant_data, parse
+from mien.mobile_reference.tflite.flatbuffer import constant_data, operation_names, parse
+from mien.models.exported_program import ProgramModule
 from tests.networks import Input, Network, component_of, samples_of
 
 
@@ -157,13 +159,80 @@ def test_weights_that_were_replaced_are_not_stored(tmp_path: Path) -> None:
     np.testing.assert_array_equal(Runner(shipped).run(given)[0], Runner(model).run(given)[0])
 
 
-def test_an_operation_that_pytorch_cannot_write_as_onnx_is_named(tmp_path: Path) -> None:
-    networks = {
-        "widest": Network(
-            lambda: nn.Sequential(nn.Conv2d(3, 4, 3), nn.AdaptiveMaxPool2d((2, 3))),
-            {"x": Input((1, 13, 15, 3))},
+class Widest(nn.Module):
+    """Maxima of windows that overlap, since their number does not divide a map's rows and columns."""
+
+    def __init__(self, count: tuple[int | None, ...] | int, axes: int = 2) -> None:
+        super().__init__()
+        kinds: tuple[tuple[type[nn.Module], type[nn.Module]], ...] = (
+            (nn.Conv1d, nn.AdaptiveMaxPool1d),
+            (nn.Conv2d, nn.AdaptiveMaxPool2d),
+            (nn.Conv3d, nn.AdaptiveMaxPool3d),
         )
-    }
-    one = component_of("widest", networks)
+        kind, pool = kinds[axes - 1]
+        self.first, self.pool, self.last = kind(3, 4, 3), pool(count), kind(4, 2, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.as_tensor(self.last(self.pool(self.first(x))))
+
+
+WIDEST = {
+    "rows_and_columns": Network(lambda: Widest((2, 3)), {"x": Input((1, 13, 15, 3))}),
+    "rows": Network(lambda: Widest((3, None)), {"x": Input((1, 12, 15, 3))}),
+    "one_axis": Network(lambda: Widest(5, axes=1), {"x": Input((1, 3, 19))}),
+    "three_axes": Network(lambda: Widest((2, 3, 2), axes=3), {"x": Input((1, 3, 7, 9, 8))}),
+}
+
+
+@pytest.mark.parametrize("name", WIDEST)
+def test_maxima_of_uneven_windows_are_written_out(tmp_path: Path, name: str) -> None:
+    samples = samples_of(one := component_of(name, WIDEST), 4, 1, WIDEST)
+    (tmp_path / "module").mkdir()
+    convert_float(WAYS[0], one, None, samples, tmp_path / "module")
+    program = ProgramModule(torch.export.export(one.module, one.examples()))
+    convert_float(WAYS[0], replace(one, module=program), None, samples, tmp_path)
+
+
+def test_windows_that_are_alike_stay_one_pooling(tmp_path: Path) -> None:
+    networks = {"even": Network(lambda: Widest((2, 3)), {"x": Input((1, 14, 17, 3))})}
+    samples = samples_of(one := component_of("even", networks), 2, 1, networks)
+    model = convert_float(WAYS[0], one, None, samples, tmp_path).read_bytes()
+    names = list(operation_names(model))
+    assert names.count("MAX_POOL_2D") == 1
+    assert "CONCATENATION" not in names
+
+
+class Placed(nn.Module):
+    """The places of the maxima of uneven windows."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.adaptive_max_pool2d(x, (2, 3), return_indices=True)[1]
+
+
+def test_an_operation_that_pytorch_cannot_write_as_onnx_is_named(tmp_path: Path) -> None:
+    networks = {"placed": Network(Placed, {"x": Input((1, 13, 16, 3))})}
+    one = component_of("placed", networks)
     with pytest.raises(ConversionError, match="does not convert adaptive_max_pool2d; use a maximum over"):
         convert_proven(WAYS, one, None, samples_of(one, 2, 1, networks), tmp_path)
+
+
+class Best(nn.Module):
+    """The best three of what every token is, and which these are."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.all = nn.Linear(8, 12)
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        values, places = torch.topk(self.all(x), 3)
+        return values, places.to(torch.int32)
+
+
+def test_the_largest_values_and_their_places_are_converted(tmp_path: Path) -> None:
+    networks = {"best": Network(Best, {"x": Input((1, 6, 8))})}
+    samples = samples_of(one := component_of("best", networks), 4, 1, networks)
+    (tmp_path / "module").mkdir()
+    model = convert_float(WAYS[0], one, None, samples, tmp_path / "module").read_bytes()
+    assert "TOPK_V2" in operation_names(model)
+    program = ProgramModule(torch.export.export(one.module, one.examples()))
+    convert_float(WAYS[0], replace(one, module=program), None, samples, tmp_path)
