@@ -1,7 +1,8 @@
 """What ``mien verify`` must see in a bundle: other weights, a scale off by two, a swapped input."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from ai_edge_litert.schema_py_generated import TensorType
@@ -15,6 +16,8 @@ from mien.mobile_reference.tflite.flatbuffer import parse, serialise
 Values = NDArray[np.floating]
 Edit = Callable[[Bundle], tuple[Path, bytes]]
 """Says which file of a bundle is replaced, and by what."""
+Choose = Callable[[Sequence[Any]], Any]
+"""Of the stored weights, in the order in which operations read them, the ones that are changed."""
 _TYPES = {"tflite-fp32": (TensorType.FLOAT32, np.float32), "tflite-fp16": (TensorType.FLOAT16, np.float16)}
 
 
@@ -39,21 +42,31 @@ def _fails(folder: Path, variant: str, edit: Edit) -> bool:
     return bool(found)
 
 
-def _largest(variant: str, change: Callable[[Values], Values]) -> tuple[str, Edit]:
-    """Change the largest weights of the last model of a variant."""
+def _weights(variant: str, choose: Choose, change: Callable[[Values], Values]) -> tuple[str, Edit]:
+    """Change the chosen weights of the last model of a variant."""
     stored, kind = _TYPES[variant]
 
     def edit(bundle: Bundle) -> tuple[Path, bytes]:
         file = list(bundle.variant(variant).files.values())[-1]
         parsed = parse(file.read_bytes())
-        places = [one.buffer for one in parsed.subgraphs[0].tensors if one.type == stored]
-        weights = [parsed.buffers[place] for place in places if parsed.buffers[place].data is not None]
-        largest = max(weights, key=lambda one: len(one.data))
-        values = change(np.frombuffer(bytes(largest.data), kind)).astype(kind)
-        largest.data = np.frombuffer(values.tobytes(), np.uint8)
+        graph = parsed.subgraphs[0]
+        read = [graph.tensors[int(i)] for one in graph.operators for i in one.inputs if i >= 0]
+        places = [one.buffer for one in read if one.type == stored and len(one.shape) > 1]
+        chosen = choose([parsed.buffers[place] for place in places if parsed.buffers[place].data is not None])
+        values = change(np.frombuffer(bytes(chosen.data), kind)).astype(kind)
+        chosen.data = np.frombuffer(values.tobytes(), np.uint8)
         return file, serialise(parsed)
 
     return variant, edit
+
+
+def _largest(weights: Sequence[Any]) -> Any:
+    return max(weights, key=lambda one: len(one.data))
+
+
+def _last(weights: Sequence[Any]) -> Any:
+    """Take those nearest to the output: what a block of squeeze and excitation reads may hardly matter."""
+    return weights[-1]
 
 
 def _swapped(bundle: Bundle) -> tuple[Path, bytes]:
@@ -63,8 +76,8 @@ def _swapped(bundle: Bundle) -> tuple[Path, bytes]:
 
 
 SABOTAGES: Mapping[str, tuple[str, Edit]] = {
-    "other weights": _largest("tflite-fp16", lambda values: values[::-1]),
-    "a scale off by two": _largest("tflite-fp32", lambda values: values * 2),
+    "other weights": _weights("tflite-fp16", _largest, lambda values: values[::-1]),
+    "a scale off by two": _weights("tflite-fp32", _last, lambda values: values * 2),
     "a swapped input": ("tflite-fp32", _swapped),
 }
 """By its name: the variant that is judged, and what is replaced."""
