@@ -12,15 +12,30 @@ from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
     Progress,
+    ProgressColumn,
+    Task,
     TextColumn,
     TimeElapsedColumn,
     TimeRemainingColumn,
 )
+from rich.text import Text
 
 Report = Callable[[str, int, int, str], None]
 """Told the step's name, how much of how much is done, and a remark such as the loss."""
 SECONDS_PER_LINE = 30.0
 """A log of hours stays readable, and whoever looks into it sees within half a minute that work goes on."""
+
+
+class _RateColumn(ProgressColumn):
+    def render(self, task: Task) -> Text:
+        return Text(rate(task.finished_speed or task.speed))
+
+
+def rate(speed: float | None) -> str:
+    """Say how many steps a second does, or how long one takes that takes more; nothing if unknown."""
+    if not speed:
+        return ""
+    return f"{speed:.1f}/s" if speed >= 1 else f"{1 / speed:.0f} s each"
 
 
 @contextmanager
@@ -35,7 +50,8 @@ def bar_per_step() -> Iterator[Report]:
         BarColumn(),
         MofNCompleteColumn(),
         TextColumn("{task.fields[remark]}"),
-        TimeRemainingColumn(),
+        _RateColumn(),
+        TimeRemainingColumn(elapsed_when_finished=True),
     )
     with Progress(*columns, console=console) as bar:
         rows = {}
@@ -57,7 +73,14 @@ def one_bar(first: str) -> Iterator[Callable[[str, int, int], None]]:
         line(first, 0, 1, "")
         yield lambda title, done, total: line(title, done, total, "")
         return
-    columns = (TextColumn("{task.description:<40}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    columns = (
+        TextColumn("{task.description:<40}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TextColumn("remaining"),
+        TimeRemainingColumn(),
+    )
     with Progress(*columns, console=console) as bar:
         row = bar.add_task(first, total=None)
         yield lambda title, done, total: bar.update(row, description=title, completed=done, total=total)

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from mien.mobile_reference.report.progress import SECONDS_PER_LINE, bar_per_step, log_lines, one_bar
+from mien.mobile_reference.report.progress import SECONDS_PER_LINE, bar_per_step, log_lines, one_bar, rate
 
 
 def told(capsys: pytest.CaptureFixture[str]) -> str:
@@ -53,4 +53,12 @@ def test_one_bar_is_titled_by_what_was_done_last(terminal: bool, capsys: pytest.
         report("tflite appraisal", 9, 9)
     shown = told(capsys)
     assert ("━" in shown) == terminal
+    assert ("remaining" in shown) == terminal
     assert shown.index("running the float pipeline") < shown.index("tflite appraisal") < shown.rindex("9/9")
+
+
+@pytest.mark.parametrize(
+    ("speed", "said"), [(None, ""), (0.0, ""), (4.0, "4.0/s"), (1.0, "1.0/s"), (1 / 30, "30 s each")]
+)
+def test_a_rate_is_said_so_that_its_number_is_above_one(speed: float | None, said: str) -> None:
+    assert rate(speed) == said
