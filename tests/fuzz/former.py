@@ -3,13 +3,16 @@
 Its sound files are made by it, in its own environment: its bundles have another format.
 """
 
+import os
 import subprocess
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
 from tests.fuzz import dialogues
+from tests.fuzz.exports.over_files import OUT
 from tests.fuzz.surroundings import OWN, RATED, REPORT
 from tests.fuzz.targets import (
     TARGETS,
@@ -17,6 +20,7 @@ from tests.fuzz.targets import (
     Command,
     Target,
     compared,
+    met,
     packages,
     pictures,
     sources,
@@ -99,6 +103,25 @@ if sys.argv[2] == "stages":
     tiny.write_manifest(folder, golden.score)
 """
 
+_EXPORT = """
+import sys
+import time
+from mien.export import exporter
+from mien.export.packing import check_output, staged
+from mien.mobile_reference import console
+
+def export_bundle(request, progress):
+    check_output(request.output)
+    with staged(request.output) as folder:
+        time.sleep(1)
+        (folder / "manifest.json").write_text('{"format": 1, "name": "stub", "variants": [], "files": {}}')
+    return exporter.ExportReport(1.0, 0, (), {})
+
+exporter.export_bundle = export_bundle
+console.main()
+"""
+"""An export that converts nothing: its checks, its staging and its move into place are the program's own."""
+
 
 def former_targets(place: Path) -> Mapping[str, Target]:
     """Return the targets that another checkout has too, with its program in the place of this one's."""
@@ -113,9 +136,10 @@ def former_targets(place: Path) -> Mapping[str, Target]:
         "reports": (_reports, compared),
         "dialogues": (_dialogues, None),
         "surroundings": (_surroundings, None),
+        "exports": (_exports, None),
     }
     program = _program(place)
-    return {
+    targets = {
         name: replace(
             TARGETS[name],
             make=partial(make, place),
@@ -125,6 +149,8 @@ def former_targets(place: Path) -> Mapping[str, Target]:
         )
         for name, (make, command) in makers.items()
     }
+    exports = replace(targets["exports"], trial=lambda case: met(case, _exported(place, case.work)))
+    return targets | {"exports": exports}
 
 
 def _program(place: Path) -> Path:
@@ -192,3 +218,16 @@ def _surroundings(place: Path, folder: Path) -> Sequence[Path]:
     _report(place, own)
     _run(place, _program(place), "appraise", "--bundle", own / "bundle", photograph, "-o", own / RATED)
     return [photograph]
+
+
+def _exported(place: Path, work: Path) -> Callable[[], None]:
+    python = place / ".venv" / "bin" / "python"
+    words = [str(python), "-c", _EXPORT, "export", "-o", str(work / OUT)]
+    return lambda: os.execv(python, words)  # noqa: S606 - that is the point
+
+
+def _exports(place: Path, folder: Path) -> Sequence[Path]:
+    begun = time.monotonic()
+    _run(place, "-c", _EXPORT, "export", "-o", folder / OUT)
+    (folder / "seconds").write_text(str(time.monotonic() - begun))
+    return [folder / OUT / "manifest.json"]

@@ -31,6 +31,7 @@ WANTED: Mapping[str, int] = {
     "reports": 1_000,
     "dialogues": 200,
     "kills": 150,
+    "exports": 200,
     "surroundings": 1_000,
     "shards": 3_000,
     "packages": 300,

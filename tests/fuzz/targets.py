@@ -20,7 +20,8 @@ from PIL import Image, ImageCms
 import tests.mobile_reference.coreml.mil_packages as build
 from mien.mobile_reference.commands import console
 from tests.benchmarks.tinymodels import tiny_bundle
-from tests.fuzz import dialogues, kills, real_export, shards, stub_export
+from tests.fuzz import dialogues, shards
+from tests.fuzz.exports import kills, over_files, real_export, stub_export
 from tests.fuzz.harness import Bounds, attempt
 from tests.fuzz.mutation import damaged, damaged_record, damaged_vector
 from tests.fuzz.surroundings import OWN, RATED, REPORT, drawn, surround
@@ -312,6 +313,17 @@ def _struck(case: Case, export: kills.Export, bounds: Bounds) -> str:
     return kills.how_it_ended(export, case.work, blow, bounds)
 
 
+def met(case: Case, export: Callable[[], None]) -> str:
+    """Export where somebody's files are met; nothing is, where nothing is damaged."""
+    if _is_sound(case):
+        meeting = over_files.Meeting(over_files.aside, None, over=True)
+    else:
+        meeting = over_files.Meeting.drawn(case.data, float((case.sound / "seconds").read_text()))
+    if meeting.over:
+        shutil.copytree(case.sound / "out", case.work / over_files.OUT)
+    return over_files.how_it_ended(export, case.work, meeting, _USUAL)
+
+
 def _shards(folder: Path) -> Sequence[Path]:
     tiny_bundle(folder / "bundle")
     return shards.sound(folder)
@@ -377,6 +389,12 @@ TARGETS: Mapping[str, Target] = {
         _stub_exports,
         lambda _: (),
         trial=lambda case: _struck(case, stub_of(case.sound), _USUAL),
+        loaded=_EXPORTER,
+    ),
+    "exports": Target(
+        _stub_exports,
+        lambda _: (),
+        trial=lambda case: met(case, kills.exported(stub_of(case.sound), case.work, "met")),
         loaded=_EXPORTER,
     ),
     "shards": Target(_shards, _rated_shard, enter=_make_odd, loaded=("pyarrow.parquet",)),
