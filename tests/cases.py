@@ -215,7 +215,7 @@ CASES: Mapping[str, Held] = {
                 "test_what_took_gigabytes_while_it_was_opened_is_refused",
                 "test_an_interrupted_export_leaves_the_former_bundle",
                 "test_what_a_killed_export_leaves_is_found",
-                "test_a_short_campaign_finds_nothing",
+                "test_a_sample_finds_nothing",
             )
         },
     ),

@@ -15,8 +15,7 @@ from random import Random
 
 from mien.mobile_reference.commands import console
 
-from .harness import PROMISED, REFUSED, attempt, begin_anew, judge
-from .mutation import damaged
+from .harness import GATE, PASSED, PROMISED, attempt, begin_anew, judge
 from .surroundings import kept
 from .targets import Case, Target
 
@@ -92,7 +91,7 @@ def try_case(prepared: Prepared, seed: int, number: int, keep: Path | None = Non
     """Try one case and name how it ended; the damaged file is written into the folder ``keep``."""
     random = Random(f"{prepared.name} {seed} {number}")  # noqa: S311 - damage, no secrets
     file = random.choice(prepared.seeds)
-    data = damaged(file.read_bytes(), random)
+    data = prepared.target.damage(file.read_bytes(), random)
     if keep:
         keep.mkdir(parents=True, exist_ok=True)
         (keep / file.name).write_bytes(data)
@@ -119,8 +118,8 @@ def try_data(prepared: Prepared, file: Path, data: bytes) -> str:
         ended = attempt(act, case.work, target.bounds)
         lost = kept(case.work) != foreign
     kind = "lost: files of somebody else" if lost else judge(ended, target.bounds)
-    if kind in PROMISED and kind != REFUSED and target.must_refuse(data):
-        return f"false pass: {kind}"
+    if kind in (PASSED, GATE) and target.must_refuse(data):
+        return f"false pass: {kind}" if kind == PASSED else f"not refused: {kind}"
     return kind
 
 

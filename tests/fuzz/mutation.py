@@ -1,11 +1,14 @@
 """Damage: what becomes of sound bytes and sound JSON. The same numbers drawn give the same damage."""
 
+import io
 import json
 import struct
 from collections.abc import Callable
 from copy import deepcopy
 from random import Random
 from typing import Any
+
+import numpy as np
 
 _ENDS = 4096
 """Headers and tables lie in so many bytes at both ends of a file; damage falls there more often."""
@@ -33,6 +36,8 @@ _VALUES: tuple[Any, ...] = (
     {},
     [[]] * 100,
 )
+_NUMBERS = (float("nan"), float("inf"), float("-inf"), 0, -1, 1e308, 5e-324)
+_NO_NUMBERS = (np.nan, np.inf, -np.inf)
 
 
 def damaged(data: bytes, random: Random) -> bytes:
@@ -49,6 +54,39 @@ def damaged(data: bytes, random: Random) -> bytes:
     for _ in range(random.choice((1, 1, 2))):
         random.choice(_WAYS)(changed, random)
     return bytes(changed)
+
+
+def damaged_record(data: bytes, random: Random) -> bytes:
+    """Damage a file of JSON; half of the time one of its numbers alone, each as likely."""
+    if random.random() < 0.5:
+        return damaged(data, random)
+    record = json.loads(data)
+    inside, key = random.choice(_numbers(record))
+    inside[key] = random.choice(_NUMBERS)
+    return json.dumps(record).encode()
+
+
+def _numbers(value: Any) -> list[tuple[Any, Any]]:
+    """List the places of all numbers: what they lie in, and under which key."""
+    places: list[tuple[Any, Any]] = []
+    for key, inner in value.items() if isinstance(value, dict) else enumerate(value):
+        if isinstance(inner, dict | list):
+            places += _numbers(inner)
+        elif isinstance(inner, int | float) and not isinstance(inner, bool):
+            places.append((value, key))
+    return places
+
+
+def damaged_vector(data: bytes, random: Random) -> bytes:
+    """Damage a ``.npy`` file; a quarter of the time all its reals, or some in a row, become no number."""
+    array = np.load(io.BytesIO(data), allow_pickle=False)
+    if array.dtype.kind != "f" or random.random() < 0.75:
+        return damaged(data, random)
+    begin = random.choice((0, random.randrange(array.size)))
+    array.reshape(-1)[begin:] = random.choice(_NO_NUMBERS)
+    changed = io.BytesIO()
+    np.save(changed, array)
+    return changed.getvalue()
 
 
 def _change_json(value: Any, random: Random) -> None:

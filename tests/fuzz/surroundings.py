@@ -3,6 +3,7 @@
 import io
 import os
 import resource
+import stat
 import sys
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
@@ -13,6 +14,8 @@ from tests.fuzz.small_disk import full_disk
 
 FOREIGN = "foreign"
 """What lies in this folder of a case is somebody else's: no command may change it."""
+OWN, RATED, REPORT = "own", "rated", "report.json"
+"""A folder of the case, in which a bundle, an output folder of ``mien appraise`` and a report lie."""
 _MOST_FREE = 300_000
 
 
@@ -35,9 +38,38 @@ def _circle(work: Path) -> Path:
     return work / "one"
 
 
-def _pipe(work: Path) -> Path:
-    os.mkfifo(work / "pipe")
-    return work / "pipe"
+def pipe(work: Path) -> Path:
+    """Make a pipe of somebody else's."""
+    place = _foreign(work) / "pipe"
+    os.mkfifo(place)
+    return place
+
+
+def _device(name: str, minor: int) -> Callable[[Path], Path]:
+    """Return what makes a device as ``/dev`` has it, for a command that is at fault may replace it.
+
+    Who may make none may replace none in ``/dev`` either.
+    """
+
+    def make(work: Path) -> Path:
+        device = _foreign(work) / name
+        try:
+            os.mknod(device, stat.S_IFCHR | 0o666, os.makedev(1, minor))
+        except PermissionError:
+            return Path("/dev", name)
+        return device
+
+    return make
+
+
+def linked(work: Path) -> Path:
+    """Return an output folder in which every picture has become a link to what is somebody else's."""
+    for picture in sorted((work / OWN / RATED).glob("*.png")):
+        other = _foreign(work) / picture.name
+        other.write_text("a year of work")
+        picture.unlink()
+        picture.symlink_to(other)
+    return work / OWN / RATED
 
 
 def _file(work: Path) -> Path:
@@ -50,7 +82,7 @@ PLACES: tuple[Callable[[Path], Path], ...] = (
     _foreign,
     _link,
     _circle,
-    _pipe,
+    pipe,
     _file,
     lambda work: _foreign(work) / "thesis.txt" / "below",
     lambda work: work / "new",
@@ -58,8 +90,9 @@ PLACES: tuple[Callable[[Path], Path], ...] = (
     lambda work: work / os.fsdecode(b"n\xff\x1b[31m\n\xe2\x80\xae"),
     lambda work: work / ("x" * 300),
     lambda _: Path("/" + "x/" * 3000),
-    lambda _: Path("/dev/null"),
-    lambda _: Path("/dev/full"),
+    linked,
+    _device("null", 3),
+    _device("full", 7),
     lambda _: Path("/proc/nobody/new"),
     lambda _: Path("/"),
     lambda _: Path(),
@@ -133,6 +166,7 @@ COMMANDS: tuple[Callable[[Path, Path], tuple[object, ...]], ...] = (
     lambda bundle, place: ("pack", place, "--for", "ios", "-o", bundle.parent / "app"),
     lambda bundle, place: ("bench", bundle, "--target", "android", "--generate", place),
     lambda _, place: ("bench", "page", place, "-o", place),
+    lambda bundle, place: ("bench", "page", bundle.parent / REPORT, "-o", place),
     lambda bundle, place: ("init", bundle.parent / f"{place.name}.py"),
     lambda _, place: ("coreml", "run", place, "--input", place),
     lambda _, place: ("doctor",),
@@ -140,10 +174,10 @@ COMMANDS: tuple[Callable[[Path, Path], tuple[object, ...]], ...] = (
 """Commands that read or write at a place; the first is what is done where nothing is odd."""
 
 
-def drawn(data: bytes, bundle: Path, work: Path) -> tuple[object, ...]:
+def drawn(data: bytes, work: Path) -> tuple[object, ...]:
     """Draw a command and its place."""
     random = Random(data)  # noqa: S311 - damage, no secrets
-    return random.choice(COMMANDS)(bundle, random.choice(PLACES)(work))
+    return random.choice(COMMANDS)(work / OWN / "bundle", random.choice(PLACES)(work))
 
 
 def surround(data: bytes, work: Path) -> AbstractContextManager[None]:
@@ -152,6 +186,11 @@ def surround(data: bytes, work: Path) -> AbstractContextManager[None]:
     return random.choice(SURROUNDINGS)(work, random)
 
 
-def kept(work: Path) -> Mapping[str, bytes]:
-    """Read what is somebody else's."""
-    return {path.name: path.read_bytes() for path in sorted((work / FOREIGN).glob("*")) if path.is_file()}
+def kept(work: Path) -> Mapping[str, tuple[int, bytes]]:
+    """Tell of what kind everything is that is somebody else's, and what it holds."""
+    return {path.relative_to(work).as_posix(): _held(path) for path in sorted((work / FOREIGN).rglob("*"))}
+
+
+def _held(path: Path) -> tuple[int, bytes]:
+    kind = stat.S_IFMT(path.lstat().st_mode)
+    return kind, path.read_bytes() if stat.S_ISREG(kind) else b""

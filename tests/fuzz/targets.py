@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
+from random import Random
 from typing import Any
 from zlib import crc32
 
@@ -17,10 +18,13 @@ import numpy as np
 from PIL import Image, ImageCms
 
 import tests.mobile_reference.coreml.mil_packages as build
+from mien.mobile_reference.commands import console
 from tests.benchmarks.tinymodels import tiny_bundle
-from tests.fuzz import dialogues, kills, real_export, shards, stub_export
+from tests.fuzz import dialogues, shards
+from tests.fuzz.exports import kills, over_files, real_export, stub_export
 from tests.fuzz.harness import Bounds, attempt
-from tests.fuzz.surroundings import drawn, surround
+from tests.fuzz.mutation import damaged, damaged_record, damaged_vector
+from tests.fuzz.surroundings import OWN, RATED, REPORT, drawn, surround
 
 Command = Sequence[object]
 _USUAL = Bounds()
@@ -57,15 +61,16 @@ class Case:
 class Target:
     """A reader: ``make`` makes sound files in a folder and names those to be damaged, ``command`` reads one.
 
-    ``must_refuse`` tells of damage that no command may let pass. ``bounds`` are those of one command, and
-    ``enter`` changes what surrounds it, in its process, while it runs. ``trial`` tries a case in another way
-    than by running the command to its end, and names how it ended; ``loaded`` are modules that the command
-    would import.
+    ``damage`` changes the bytes of one, and ``must_refuse`` tells of damage that no command may let pass.
+    ``bounds`` are those of one command, and ``enter`` changes what surrounds it, in its process, while it
+    runs. ``trial`` tries a case in another way than by running the command to its end, and names how it
+    ended; ``loaded`` are modules that the command would import.
     ``program`` is run instead of this checkout's command.
     """
 
     make: Callable[[Path], Sequence[Path]]
     command: Callable[[Case], Command]
+    damage: Callable[[bytes, Random], bytes] = damaged
     must_refuse: Callable[[bytes], bool] = lambda _: False
     bounds: Bounds = _USUAL
     enter: Callable[[Case], AbstractContextManager[None]] = lambda _: nullcontext()
@@ -211,6 +216,10 @@ def _rated_by(case: Case) -> Command:
 
 
 def _reports(folder: Path) -> Sequence[Path]:
+    return [_report_of(tiny_bundle(folder / "bundle"), folder / "report.json")]
+
+
+def _report_of(bundle: Path, file: Path) -> Path:
     from mien.benchmarks.results.records import (
         Device,
         Latency,
@@ -227,9 +236,18 @@ def _reports(folder: Path) -> Sequence[Path]:
     parity = (Parity("score of a", 0.5, 2.0, "points"),)
     result = Result("host", "tflite-fp32", host, 1, Latency(stages, (1.0,), (2.0,), 3), parity)
     settings = {"input": "a", "input_sha256": "0" * 64, "blocks": 2, "runs": 3, "warmup": 1, "cpus": []}
-    report = make_report(open_bundle(tiny_bundle(folder / "bundle")), settings, (result,))
-    (folder / "report.json").write_text(json.dumps(report))
-    return [folder / "report.json"]
+    file.write_text(json.dumps(make_report(open_bundle(bundle), settings, (result,))))
+    return file
+
+
+def _has_no_number(data: bytes) -> bool:
+    """Tell whether a file of JSON holds NaN or infinity, which no time and no count may be."""
+    found: list[str] = []
+    try:
+        json.loads(data, parse_constant=found.append)
+    except ValueError:  # it is refused as no JSON
+        return False
+    return bool(found)
 
 
 def compared(case: Case) -> Command:
@@ -295,6 +313,17 @@ def _struck(case: Case, export: kills.Export, bounds: Bounds) -> str:
     return kills.how_it_ended(export, case.work, blow, bounds)
 
 
+def met(case: Case, export: Callable[[], None]) -> str:
+    """Export where somebody's files are met; nothing is, where nothing is damaged."""
+    if _is_sound(case):
+        meeting = over_files.Meeting(over_files.aside, None, over=True)
+    else:
+        meeting = over_files.Meeting.drawn(case.data, float((case.sound / "seconds").read_text()))
+    if meeting.over:
+        shutil.copytree(case.sound / "out", case.work / over_files.OUT)
+    return over_files.how_it_ended(export, case.work, meeting, _USUAL)
+
+
 def _shards(folder: Path) -> Sequence[Path]:
     tiny_bundle(folder / "bundle")
     return shards.sound(folder)
@@ -318,8 +347,16 @@ def _be_impatient(_: Case) -> AbstractContextManager[None]:
     return nullcontext()
 
 
-def _bundle(folder: Path) -> Sequence[Path]:
-    return [tiny_bundle(folder / "bundle") / "noise.png"]
+def _own(folder: Path) -> Sequence[Path]:
+    """Write a bundle, a report, and an output folder of ``mien appraise``."""
+    own = folder / OWN
+    photograph = tiny_bundle(own / "bundle") / "noise.png"
+    _report_of(own / "bundle", own / REPORT)
+    words = ["appraise", "--bundle", str(own / "bundle"), str(photograph), "-o", str(own / RATED)]
+    ended = attempt(lambda: console.main(words), folder, _USUAL)
+    if ended.code:
+        raise RuntimeError(f"{photograph} was not rated: {ended.err}")
+    return [photograph]
 
 
 def _is_sound(case: Case) -> bool:
@@ -327,11 +364,11 @@ def _is_sound(case: Case) -> bool:
 
 
 def _in_a_place(case: Case) -> Command:
-    bundle = case.sound / "bundle"
     if _is_sound(case):
-        return "appraise", "--bundle", bundle, case.seed, "-o", case.work / "new"
-    # Beside a bundle of its own, for a command may write there.
-    return drawn(case.data, Path(shutil.copytree(bundle, case.work / "own" / "bundle")), case.work)
+        return "appraise", "--bundle", case.sound / OWN / "bundle", case.seed, "-o", case.work / "new"
+    # Beside files of its own, for a command may write there.
+    shutil.copytree(case.sound / OWN, case.work / OWN)
+    return drawn(case.data, case.work)
 
 
 def _surround(case: Case) -> AbstractContextManager[None]:
@@ -342,11 +379,11 @@ TARGETS: Mapping[str, Target] = {
     "photographs": Target(_photographs, _appraised),
     "manifests": Target(_manifests, _with_damaged_manifest),
     "models": Target(_models, _with_damaged_model),
-    "goldens": Target(_goldens, _verified, must_refuse=_is_not_finite),
+    "goldens": Target(_goldens, _verified, damage=damaged_vector, must_refuse=_is_not_finite),
     "packages": Target(packages, _executed, loaded=(*_EVALUATOR, "torch")),
     "sources": Target(sources, _checked, loaded=(*_EVALUATOR, *_SOURCES)),
     "checkpoints": Target(_checkpoints, _rated_by, loaded=(_CHECKPOINTS,)),
-    "reports": Target(_reports, _paged_or_compared),
+    "reports": Target(_reports, _paged_or_compared, damage=damaged_record, must_refuse=_has_no_number),
     "dialogues": Target(_dialogues, _asked, enter=_be_impatient),
     "kills": Target(
         _stub_exports,
@@ -354,8 +391,14 @@ TARGETS: Mapping[str, Target] = {
         trial=lambda case: _struck(case, stub_of(case.sound), _USUAL),
         loaded=_EXPORTER,
     ),
+    "exports": Target(
+        _stub_exports,
+        lambda _: (),
+        trial=lambda case: met(case, kills.exported(stub_of(case.sound), case.work, "met")),
+        loaded=_EXPORTER,
+    ),
     "shards": Target(_shards, _rated_shard, enter=_make_odd, loaded=("pyarrow.parquet",)),
-    "surroundings": Target(_bundle, _in_a_place, enter=_surround),
+    "surroundings": Target(_own, _in_a_place, enter=_surround),
 }
 """Every reader of files from outside, and what is damaged for it."""
 

@@ -1,19 +1,22 @@
 """The fuzzer is not tame: each kind of finding is found, and damage is drawn from the seed alone."""
 
 import ctypes
+import io
 import json
 import os
 import sys
 import time
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from random import Random
 
+import numpy as np
 import pytest
 
 from tests.fuzz.campaign import Prepared, try_case, try_data
 from tests.fuzz.harness import GATE, PASSED, REFUSED, Bounds, attempt, judge
-from tests.fuzz.mutation import damaged
+from tests.fuzz.mutation import damaged, damaged_record, damaged_vector
 from tests.fuzz.small_disk import TMPFS, full_disk, kind_of_full_disk
 from tests.fuzz.targets import Target
 
@@ -91,6 +94,8 @@ def test_what_must_be_refused_may_not_pass(tmp_path: Path) -> None:
     prepared = Prepared("version", target, tmp_path, [tmp_path / "file"])
     assert try_data(prepared, tmp_path / "file", b"good") == PASSED
     assert try_data(prepared, tmp_path / "file", b"bad") == f"false pass: {PASSED}"
+    failed = replace(prepared, target=replace(target, program=Path("/bin/false")))
+    assert try_data(failed, tmp_path / "file", b"bad") == f"not refused: {GATE}"
 
 
 def test_a_case_is_drawn_from_its_seed_and_number_alone(tmp_path: Path) -> None:
@@ -109,3 +114,23 @@ def test_a_case_is_drawn_from_its_seed_and_number_alone(tmp_path: Path) -> None:
 def test_damage_of_anything_ends(data: bytes) -> None:
     results = {damaged(data, Random(seed)) for seed in range(300)}  # noqa: S311
     assert len(results) > (1 if data else 0)
+
+
+def test_a_vector_may_become_no_number_as_a_whole() -> None:
+    sound = io.BytesIO()
+    np.save(sound, np.ones((4, 5), np.float32))
+    kinds = set()
+    for seed in range(100):
+        data = damaged_vector(sound.getvalue(), Random(seed))  # noqa: S311
+        with suppress(Exception):
+            array = np.load(io.BytesIO(data), allow_pickle=False)
+            if not np.isfinite(array).any():
+                kinds.add(str(array.flat[0]))
+    assert kinds == {"nan", "inf", "-inf"}
+
+
+def test_every_number_of_a_record_is_damaged_in_its_turn() -> None:
+    sound = b'{"format": 1, "results": [{"blocks": [[2.5, 3.5]]}], "odd": true}'
+    made = {damaged_record(sound, Random(seed)) for seed in range(400)}  # noqa: S311
+    for place in ("1", "2.5", "3.5"):
+        assert sound.replace(place.encode(), b"NaN") in made

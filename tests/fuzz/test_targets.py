@@ -15,11 +15,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.fuzz import kills
 from tests.fuzz.campaign import Prepared, campaign, prepare, try_case, try_data
+from tests.fuzz.exports import kills
 from tests.fuzz.harness import GATE, INTERRUPTED, KILLED, PASSED, PROMISED, REFUSED, Bounds
-from tests.fuzz.surroundings import FOREIGN, PLACES
-from tests.fuzz.targets import TARGETS, Case, Command, stub_of
+from tests.fuzz.sample import sample
+from tests.fuzz.surroundings import FOREIGN, OWN, RATED, linked, pipe
+from tests.fuzz.targets import TARGETS, Case, Command, compared, stub_of
 
 
 @pytest.fixture(scope="module")
@@ -39,17 +40,39 @@ def test_sound_files_are_not_refused(prepared: Mapping[str, Prepared], name: str
 
 def test_a_lost_file_of_somebody_else_is_found(prepared: Mapping[str, Prepared]) -> None:
     def overwrite(case: Case) -> AbstractContextManager[None]:
-        next((case.work / FOREIGN).iterdir()).write_text("gone")
+        (case.work / FOREIGN / "thesis.txt").write_text("gone")
+        return nullcontext()
+
+    def replace_a_pipe(case: Case) -> AbstractContextManager[None]:
+        (case.work / FOREIGN / "pipe").unlink()
+        (case.work / FOREIGN / "pipe").touch()
         return nullcontext()
 
     def beside_foreign_files(case: Case) -> Command:
-        PLACES[0](case.work)
+        pipe(case.work)
         return ("--version",)
 
     one = prepared["surroundings"]
     target = replace(one.target, command=beside_foreign_files)
     assert try_data(replace(one, target=target), one.seeds[0], b"") == PASSED
-    target = replace(target, enter=overwrite)
+    for spoil in (overwrite, replace_a_pipe):
+        spoilt = replace(target, enter=spoil)
+        assert try_data(replace(one, target=spoilt), one.seeds[0], b"").startswith("lost")
+
+
+def test_what_lies_behind_links_in_an_output_folder_is_kept(prepared: Mapping[str, Prepared]) -> None:
+    def rated_into_links(case: Case) -> Command:
+        shutil.copytree(case.sound / OWN, case.work / OWN)
+        return "appraise", "--bundle", case.sound / OWN / "bundle", case.seed, "-o", linked(case.work)
+
+    def write_through_a_link(case: Case) -> AbstractContextManager[None]:
+        next(path for path in (case.work / OWN / RATED).iterdir() if path.is_symlink()).write_text("gone")
+        return nullcontext()
+
+    one = prepared["surroundings"]
+    target = replace(one.target, command=rated_into_links, enter=lambda _: nullcontext())
+    assert try_data(replace(one, target=target), one.seeds[0], b"") in PROMISED
+    target = replace(target, enter=write_through_a_link)
     assert try_data(replace(one, target=target), one.seeds[0], b"").startswith("lost")
 
 
@@ -204,9 +227,19 @@ def test_goldens_that_are_no_numbers_are_refused(prepared: Mapping[str, Prepared
     assert try_data(one, seed, data) == REFUSED
 
 
-def test_a_short_campaign_finds_nothing(prepared: Mapping[str, Prepared]) -> None:
-    # So many cases of each target, however fast the machine is: the same in every run.
-    for number in range(12):
-        counts = campaign(list(prepared.values()), seed=1, seconds=0, tell=lambda _: None, first=number)
-        assert [finding for count in counts.values() for finding in count.findings] == []
-        assert all(count.tried == 1 for count in counts.values())
+@pytest.mark.parametrize("time", ["NaN", "Infinity"])
+def test_times_that_are_no_numbers_are_refused(prepared: Mapping[str, Prepared], time: str) -> None:
+    one = prepared["reports"]
+    sound = one.seeds[0].read_bytes()
+    data = sound.replace(b"6.5", time.encode())
+    assert data != sound
+    assert not one.target.must_refuse(sound)
+    assert one.target.must_refuse(data)
+    for command in (one.target.command, compared):
+        other = replace(one, target=replace(one.target, command=command))
+        assert try_data(other, one.seeds[0], data) == REFUSED
+
+
+def test_a_sample_finds_nothing(prepared: Mapping[str, Prepared]) -> None:
+    ends = sample(list(prepared.values()))
+    assert {case: kind for case, kind in ends.items() if kind not in PROMISED} == {}

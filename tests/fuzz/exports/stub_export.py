@@ -72,7 +72,7 @@ def stub(folder: Path) -> None:
 
     wanted: Callable[..., Any] = plan
     exporter.plan = wanted
-    isolation._PRELOAD = "tests.fuzz.stub_preload"
+    isolation._PRELOAD = "tests.fuzz.exports.stub_preload"
 
 
 def convert(folder: Path, work: Path, number: int) -> None:

@@ -22,7 +22,7 @@ _MARK = "MIEN_FUZZ_EXPORT"
 """In the environment of an export and of all that it starts, as it is begun: by it orphans are found."""
 _GRACE = 20.0
 _PROC = Path("/proc")
-_ROOT = Path(__file__).parent.parent.parent
+_ROOT = Path(__file__).parent.parent.parent.parent
 
 
 @dataclass(frozen=True)

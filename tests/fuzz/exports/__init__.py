@@ -1,0 +1,1 @@
+"""Exports that the fuzzer strikes, or that meet files of somebody else."""

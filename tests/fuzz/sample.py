@@ -1,0 +1,52 @@
+"""The sample that is one of the tests: so many cases of each target, however fast the machine is.
+
+``python -m tests.fuzz.sample`` tries it and says how much processor time it took.
+"""
+
+import os
+import tempfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import click
+
+from .campaign import Prepared, prepare, try_case
+from .harness import PROMISED
+from .targets import TARGETS
+
+SEED = 1
+CASES = 30
+FEWER: Mapping[str, int] = {"dialogues": 12, "kills": 12, "exports": 6}
+"""Of these a case takes seconds of the clock."""
+
+
+def sample(prepared: Sequence[Prepared]) -> Mapping[tuple[str, int], str]:
+    """Try the sample, and name how each case ended, by its target and number."""
+    return {
+        (one.name, number): try_case(one, SEED, number)
+        for one in prepared
+        for number in range(FEWER.get(one.name, CASES))
+    }
+
+
+def _used() -> float:
+    """Return the seconds of processor time that this process and those that have ended took."""
+    return sum(os.times()[:4])
+
+
+@click.command()
+def main() -> None:
+    """Try the sample."""
+    with tempfile.TemporaryDirectory() as folder:
+        prepared = prepare(TARGETS, Path(folder))
+        before = _used()
+        ends = sample(prepared)
+        taken = _used() - before
+    for (name, number), kind in ends.items():
+        if kind not in PROMISED:
+            click.echo(f"{name} {number}: {kind}", err=True)
+    click.echo(f"{len(ends)} cases: {taken:.0f} s of processor time, {before:.0f} s to prepare them")
+
+
+if __name__ == "__main__":
+    main()
