@@ -131,7 +131,7 @@ def _shown(source: str, cell: Cell | None) -> Iterator[str]:
         else:
             yield NO_IMPORTER if name.startswith("coreml") and source.startswith("onnx") else LEFT_OUT
     yield "passed" if cell["verified"] else "FAILED"
-    seen = cell["sabotages"].values()
+    seen = cell.get("sabotages", {}).values()
     yield f"{sum(seen)} of {len(seen)}" + ("" if _spoilt_is_seen(cell) else " FAILED")
 
 
