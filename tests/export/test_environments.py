@@ -8,6 +8,7 @@ import sys
 from dataclasses import replace
 from functools import partial
 from importlib.util import find_spec
+from multiprocessing import forkserver
 from pathlib import Path
 
 import onnx
@@ -171,3 +172,14 @@ def test_it_keeps_to_the_limits_of_a_conversion_and_ends_with_it(file: Path, pre
     with pytest.raises(ConversionError, match=r"processor time; allow more with --converter-cpu"):
         run_isolated(task, file.parent / "log", Limits(seconds=4), "tflite x")
     assert ends(int((file.parent / "pid").read_text()))
+
+
+def _tell(file: Path) -> None:
+    file.write_text(os.environ.get("XDG_CACHE_HOME", ""))
+
+
+def test_what_is_pretended_here_is_given_to_no_later_conversion(tmp_path: Path, pretended: Path) -> None:
+    # The server that conversions are forked from is started in this test.
+    forkserver._forkserver._stop()
+    run_isolated(partial(_tell, tmp_path / "told"), tmp_path / "log", Limits(), "tell")
+    assert (tmp_path / "told").read_text() != os.environ["XDG_CACHE_HOME"]
