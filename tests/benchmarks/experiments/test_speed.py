@@ -21,9 +21,9 @@ def _way(name: str, code: str) -> Way:
 def test_work_and_memory_are_those_of_the_command(tmp_path: Path) -> None:
     ways = (_way("idle", ""), _way("busy", _BUSY.format(1)), _way("large", _MEMORY.format(600)))
     idle, busy, large = measure(ways, [tmp_path / "a", tmp_path / "b"], 10, rounds=1)
-    # Its own second, and what every process takes to begin: the first one more, the slower the machine.
+    # Its own second. What 600 MiB take is no less on a slow machine, and is compared with nothing.
     assert busy.cpu > 1
-    assert busy.cpu > max(idle.cpu, large.cpu)
+    assert busy.cpu > idle.cpu
     assert busy.wall > 1
     # A process begins with the size of the one that starts it: what is counted is not below that.
     assert large.memory > 600 << 20
