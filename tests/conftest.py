@@ -2,11 +2,8 @@
 
 import os
 import signal
-from collections.abc import Iterator
-from multiprocessing.forkserver import ForkServer
 from pathlib import Path
 from typing import TYPE_CHECKING
-from unittest import mock
 
 import pytest
 from filelock import FileLock
@@ -35,23 +32,6 @@ SAMPLES = Path(mien.models.appraisal.__file__).parent / "samples"
 # The same examples in every run, and nothing written beside the tests.
 settings.register_profile("mien", derandomize=True, database=None, deadline=None, max_examples=40)
 settings.load_profile("mien")
-
-
-_ENVIRONMENT = dict(os.environ)
-
-
-@pytest.fixture(autouse=True, scope="session")
-def _conversions_see_the_environment_of_the_run() -> Iterator[None]:
-    # The server that conversions are forked from lives as long as the run. Started in a test that has another
-    # folder of caches, it would give the stand-ins in there to the conversions of every later test.
-    start = ForkServer.ensure_running
-
-    def ensure_running(self: ForkServer) -> None:
-        with mock.patch.dict(os.environ, _ENVIRONMENT, clear=True):
-            start(self)
-
-    with mock.patch.object(ForkServer, "ensure_running", ensure_running):
-        yield
 
 
 @pytest.fixture(scope="session")

@@ -11,7 +11,7 @@ import signal
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass
 from multiprocessing import connection
 from multiprocessing.context import ForkServerContext
@@ -119,7 +119,9 @@ class Conversion:
         self.title = title
         self._log = log
         self._limits = limits
-        self._process = converter_context().Process(target=_enter, args=(task, log, limits))
+        # The server that converters are forked from has the environment of when it was started.
+        environment = dict(os.environ)
+        self._process = converter_context().Process(target=_enter, args=(task, log, limits, environment))
         self._process.start()
         self._watch = Watch(limits, time.monotonic())
         self.excess: str | None = None
@@ -215,10 +217,12 @@ def own_group() -> None:
         os.killpg(0, signal.SIGKILL)
 
 
-def _enter(task: Callable[[], None], log: Path, limits: Limits) -> None:
+def _enter(task: Callable[[], None], log: Path, limits: Limits, environment: Mapping[str, str]) -> None:
     """Become the converter's process: a group of its own, output to the log, time and memory limited."""
     begun = time.monotonic()
     own_group()
+    os.environ.clear()
+    os.environ.update(environment)
     stream = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
     os.dup2(stream, sys.stdout.fileno())
     os.dup2(stream, sys.stderr.fileno())

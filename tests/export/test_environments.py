@@ -178,8 +178,12 @@ def _tell(file: Path) -> None:
     file.write_text(os.environ.get("XDG_CACHE_HOME", ""))
 
 
-def test_what_is_pretended_here_is_given_to_no_later_conversion(tmp_path: Path, pretended: Path) -> None:
-    # The server that conversions are forked from is started in this test.
+def test_a_conversion_has_the_environment_of_when_it_is_asked_for(
+    tmp_path: Path, pretended: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # The server that conversions are forked from is started here, with what is pretended.
     forkserver._forkserver._stop()
-    run_isolated(partial(_tell, tmp_path / "told"), tmp_path / "log", Limits(), "tell")
-    assert (tmp_path / "told").read_text() != os.environ["XDG_CACHE_HOME"]
+    for place in (os.environ["XDG_CACHE_HOME"], str(tmp_path / "another")):
+        monkeypatch.setenv("XDG_CACHE_HOME", place)
+        run_isolated(partial(_tell, tmp_path / "told"), tmp_path / "log", Limits(), "tell")
+        assert (tmp_path / "told").read_text() == place
