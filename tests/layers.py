@@ -64,6 +64,7 @@ LAYER_OF: Mapping[str, str] = {
     "tests/fuzz": "unit",
     "tests/fuzz/test_targets.py": "converters",
     "tests/matrix": "converters",
+    "tests/trained": "unit",
     "tests/mobile_reference": "unit",
     "tests/mobile_reference/commands/test_shell.py": "converters",
     "tests/mobile_reference/serving": "converters",

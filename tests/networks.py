@@ -1,4 +1,4 @@
-"""Networks of an engineer's own, seeded, with settled batch statistics, and what they are given.
+"""Networks of an engineer's own, seeded, with settled batch statistics or trained, and what they are given.
 
 ``NETWORKS`` are small, for every test. ``WHOLE`` are torchvision's at their full width, which take longer.
 """
@@ -15,15 +15,20 @@ from torch import Tensor, nn
 
 from mien.export.component import Component
 from mien.mobile_reference.contract import AS_IT_IS, PICTURE, TensorSpec
+from tests.trained import SIDE, discs, trained
 
 
 @dataclass(frozen=True)
 class Input:
-    """An input as the contract has it: its shape and its type; whole numbers are below ``below``."""
+    """An input as the contract has it: its shape and its type; whole numbers are below ``below``.
+
+    ``draw`` makes one, as a module takes it, where it is not what all others are.
+    """
 
     shape: tuple[int, ...]
     dtype: str = "float32"
     below: int = 256
+    draw: Callable[[torch.Generator], Tensor] | None = None
 
     @property
     def layout(self) -> str:
@@ -33,10 +38,14 @@ class Input:
 
 @dataclass(frozen=True)
 class Network:
-    """How a network is made, and its inputs in order."""
+    """How a network is made, its inputs in order, and how many of them give ranges that hold for others.
+
+    A module that is made in training mode has batch statistics to be settled.
+    """
 
     make: Callable[[], nn.Module]
     inputs: Mapping[str, Input]
+    samples: int = 8
 
 
 class Hourglass(nn.Module):
@@ -246,9 +255,8 @@ def layers() -> nn.Module:
 
 
 def mobile() -> nn.Module:
-    """Make MobileNetV3-small with random weights."""
-    net: nn.Module = torchvision.models.mobilenet_v3_small(weights=None)
-    return net
+    """Make MobileNetV3-small as it was trained."""
+    return Pixels(trained()).eval()
 
 
 def pixels(name: str) -> Callable[[], nn.Module]:
@@ -263,8 +271,9 @@ def pixels(name: str) -> Callable[[], nn.Module]:
 
 _PICTURE = {"image": Input((1, 32, 32, 3))}
 _PIXELS = {"image": Input((1, 64, 64, 3), "uint8")}
+_DISCS = {"image": Input((1, SIDE, SIDE, 3), "uint8", draw=lambda generator: discs(1, generator)[0])}
 NETWORKS: Mapping[str, Network] = {
-    "mobilenet_v3_small": Network(mobile, {"image": Input((1, 64, 64, 3))}),
+    "mobilenet_v3_small": Network(mobile, _DISCS, samples=64),
     "hourglass": Network(Hourglass, _PICTURE),
     "shuffled": Network(Shuffled, _PICTURE),
     "segmented": Network(Segmented, _PICTURE),
@@ -286,7 +295,6 @@ NETWORKS: Mapping[str, Network] = {
 WHOLE: Mapping[str, Network] = {
     name: Network(pixels(name), _PIXELS)
     for name in (
-        "mobilenet_v3_small",
         "efficientnet_b0",
         "lraspp_mobilenet_v3_large",
         "shufflenet_v2_x0_5",
@@ -301,6 +309,8 @@ def inputs_of(network: Network, seed: int) -> list[Tensor]:
 
 
 def _drawn(one: Input, generator: torch.Generator) -> Tensor:
+    if one.draw:
+        return one.draw(generator)
     if one.dtype == "int32":
         return torch.randint(one.below, one.shape, generator=generator, dtype=torch.int32)
     if one.layout != PICTURE:
@@ -316,14 +326,10 @@ def component_of(name: str, networks: Mapping[str, Network] = NETWORKS) -> Compo
     """Make a network, and give it a contract."""
     network = networks[name]
     torch.manual_seed(0)
-    module = network.make().train()
-    for one in module.modules():
-        if isinstance(one, nn.BatchNorm2d):
-            one.momentum = 0.3
+    module = network.make()
+    if module.training:
+        _settle(module, network)
     with torch.no_grad():
-        for seed in range(8):
-            batches = zip(*(inputs_of(network, 100 + 4 * seed + n) for n in range(4)), strict=True)
-            module(*(torch.cat(batch) for batch in batches))
         made = _called(module.eval(), inputs_of(network, 0))
     tensors = {n: TensorSpec(n, one.shape, one.dtype, 1, "", one.layout) for n, one in network.inputs.items()}
     for number, output in enumerate(made):
@@ -332,6 +338,16 @@ def component_of(name: str, networks: Mapping[str, Network] = NETWORKS) -> Compo
         tensors[f"out{number}"] = TensorSpec(f"out{number}", tuple(found.shape), kind, scale, "", layout)
     outputs = tuple(f"out{number}" for number in range(len(made)))
     return Component(name, module, tuple(network.inputs), outputs, quantise=True, tensors=tensors)
+
+
+@torch.no_grad()
+def _settle(module: nn.Module, network: Network) -> None:
+    for one in module.modules():
+        if isinstance(one, nn.BatchNorm2d):
+            one.momentum = 0.3
+    for seed in range(8):
+        batches = zip(*(inputs_of(network, 100 + 4 * seed + n) for n in range(4)), strict=True)
+        module(*(torch.cat(batch) for batch in batches))
 
 
 @torch.inference_mode()

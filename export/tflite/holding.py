@@ -6,6 +6,7 @@ few as are needed: nothing behind them evens their errors out.
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,11 +22,13 @@ from .precision import HALF, REST, Assignment, Choice, Precision
 from .quantise import quantise, seen_by_converted
 from .ranges import Arrays, Method
 
-# Of an output's span, and its correlation with float's: half of what gates allow int8 that state no limit,
-# since other inputs err more than those that gave the ranges.
-_ERROR, _CORRELATION = 0.025, 0.995
+# Of an output's span, and its correlation with float's: four fifths of what gates allow int8 that state no
+# limit, for the golden inputs are others again.
+_ERROR, _CORRELATION = 0.04, 0.992
 # Of the places of an output of whole numbers.
 _CHANGED = 0.05
+# Samples are dealt out to so many parts.
+_PARTS = 2
 
 
 def holding_assignment(
@@ -78,19 +81,36 @@ def _excess(
     samples: Sequence[Arrays],
     downstream: Sequence[Arrays],
 ) -> float:
-    """Return the largest error of any output in units of what is allowed; infinity if it is not a number."""
-    seen = seen_by_converted(component, model, assignment, rounded, samples, downstream)
-    found = room_for_others(seen, model.read_bytes(), len(samples))
-    runner = Runner(quantise(model, assignment, found, rounded))
-    made = [runner.run([sample[name] for name in component.inputs]) for sample in samples]
+    """Return the largest error of any output in units of what is allowed; infinity if it is not a number.
+
+    Each half of the samples is judged by ranges that the other half gave: no sample errs by being cut off at
+    ranges of its own, and other inputs do.
+    """
+    content = model.read_bytes()
+    exact: dict[str, list[NDArray[Any]]] = {name: [] for name in component.outputs}
+    made: dict[str, list[NDArray[Any]]] = {name: [] for name in component.outputs}
+    for first in range(_PARTS):
+        given, others = _without(samples, first), samples[first::_PARTS]
+        seen = seen_by_converted(component, model, assignment, rounded, given, _without(downstream, first))
+        found = room_for_others(seen, content, len(given))
+        runner = Runner(quantise(model, assignment, found, rounded))
+        for sample in others:
+            outputs = runner.run([sample[name] for name in component.inputs])
+            for name, output in zip(component.outputs, outputs, strict=True):
+                exact[name].append(sample[name].ravel())
+                made[name].append(output.ravel())
     errors = []
-    for position, name in enumerate(component.outputs):
-        exact = np.concatenate([sample[name].ravel() for sample in samples])
-        other = np.concatenate([outputs[position].ravel() for outputs in made])
-        far = _error(exact.astype(np.float64), other.astype(np.float64))
-        errors.append(min(far, share_changed(exact, other) / _CHANGED))
+    for name in component.outputs:
+        ours, other = np.concatenate(exact[name]), np.concatenate(made[name])
+        far = _error(ours.astype(np.float64), other.astype(np.float64))
+        errors.append(min(far, share_changed(ours, other) / _CHANGED))
     worst = max(errors)
     return worst if np.isfinite(worst) else np.inf
+
+
+def _without(samples: Sequence[Arrays], first: int) -> list[Arrays]:
+    """Leave out the samples of one part, unless nothing were left."""
+    return [one for place, one in enumerate(samples) if place % _PARTS != first] or list(samples)
 
 
 def _error(exact: NDArray[np.float64], other: NDArray[np.float64]) -> float:

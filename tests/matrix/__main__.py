@@ -40,7 +40,6 @@ from tests.matrix.sabotage import sabotages_seen
 from tests.networks import NETWORKS, WHOLE, Network, component_of, inputs_of
 
 MATRIX = {**NETWORKS, **WHOLE}
-"""Where a network has both sizes, its full width."""
 _COUNT, _SEED = 24, 1000
 _APPRAISAL = """import torch
 from mien import appraisal
@@ -177,7 +176,7 @@ def _model_file(folder: Path, name: str, source: str) -> Path:
 
 def _write_inputs(folder: Path, network: Network, taken: Sequence[str]) -> None:
     folder.mkdir()
-    for number in range(_COUNT):
+    for number in range(max(_COUNT, network.samples)):
         arrays = [
             (value.permute(0, 2, 3, 1) if value.ndim == 4 else value).contiguous().numpy()
             for value in inputs_of(network, _SEED + number)

@@ -91,7 +91,10 @@ def test_every_variant_of_an_exported_program_holds(graph, tmp_path: Path, name:
 @pytest.mark.parametrize("name", NETWORKS)
 def test_other_weights_are_refused_in_every_variant(graph, made, name: str) -> None:
     torch.manual_seed(5)
-    other = replace(made(name).component, module=NETWORKS[name].make().eval())
+    module = copy.deepcopy(made(name).component.module)
+    for parameter in (one for one in module.parameters() if one.ndim > 1):
+        torch.nn.init.normal_(parameter, std=2 * float(parameter.std()))
+    other = replace(made(name).component, module=module)
     for variant in (FP32, FP16, *COMPRESSED):
         refuse(other, made(name).package(variant), variant, graph(name))
 

@@ -227,6 +227,24 @@ def test_what_does_not_hold_in_int8_stays_float_and_is_named(tmp_path: Path) -> 
     assert notes == ["last stays float: in int8 it costs the outputs too much"]
 
 
+def test_inputs_that_reach_beyond_the_ranges_of_others_are_not_judged_by_their_own(tmp_path: Path) -> None:
+    net = Net()
+    x = net.given("x", (1, 6, 6, 4))
+    model = net.build(
+        net.convolve(net.convolve(x, "first", drawn(8, 4), drawn(8)), "y", drawn(3, 8), drawn(3))
+    )
+    file = tmp_path / "float.tflite"
+    file.write_bytes(model)
+    one, alike = of_graph("y"), samples_of(8)
+    # Rounding costs as little with ranges four times as wide; being cut off at those of the others does not.
+    uneven = [*alike[:-1], {"x": 4 * alike[-1]["x"]}]
+    for samples, expected in ((alike, True), (uneven, False)):
+        for sample in samples:
+            (sample["y"],) = Runner(model).run([sample["x"]])
+        assignment, _ = holding_assignment(one, file, round_graph(one, model, samples), samples, samples)
+        assert all(one.ranged for one in choices(find_blocks(model), assignment).values()) is expected
+
+
 def residual() -> bytes:
     """Two modules of one convolution each, the second of which is added to what it reads."""
     net = Net()

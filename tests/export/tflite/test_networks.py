@@ -28,7 +28,8 @@ SHARES = dict.fromkeys(NETWORKS, 0.95) | {"attended": 0.0}
 @pytest.mark.parametrize("name", [name for name in NETWORKS if name not in ("several", "grader")])
 def test_a_network_holds_in_float16_and_in_int8(name: str, tmp_path: Path) -> None:
     one = component_of(name)
-    samples, others = samples_of(one, 8, 1000), samples_of(one, 8, 2000)
+    count = NETWORKS[name].samples
+    samples, others = samples_of(one, count, 1000), samples_of(one, count, 2000)
     model = convert_proven(WAYS, one, None, samples, tmp_path)
     if name != "attended":  # whose own transpositions stay
         assert "TRANSPOSE" not in operation_names(model.read_bytes())
