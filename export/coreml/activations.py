@@ -20,7 +20,7 @@ from mien.export.tflite.ranges import Range, joined_ranges
 from mien.export.weights.gptq import scales
 from mien.mobile_reference.coreml import load_package
 from mien.mobile_reference.coreml.products import Product, products
-from mien.mobile_reference.tflite.flatbuffer import parse
+from mien.mobile_reference.tflite.flatbuffer import looked_into
 
 from .editing import block_of, constant, edited, operation, replace_operations
 
@@ -39,7 +39,7 @@ def weights_ranges(model: bytes, ranges: Mapping[str, Range]) -> list[WeightsRan
     """List the products of a float TFLite ``model`` that read a tensor with one of the ``ranges``."""
     return [
         WeightsRange(one.weight.reshape(len(one.weight), -1), ranges[one.source])
-        for one in tflite_products(parse(model))
+        for one in tflite_products(looked_into(model))
         if one.source in ranges
     ]
 

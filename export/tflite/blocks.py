@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 from ai_edge_litert.schema_py_generated import TensorType
 
-from mien.mobile_reference.tflite.flatbuffer import constant_data, operation_name, parse
+from mien.mobile_reference.tflite.flatbuffer import constant_data, looked_into, operation_name
 
 from .products import Product, product_of
 
@@ -85,7 +85,7 @@ class Block:
 @lru_cache(maxsize=4)  # an export asks for those of one graph some ten times
 def find_blocks(model: bytes) -> tuple[Block, ...]:
     """Find the blocks of a float graph in the order in which they run."""
-    (graph,) = (parsed := parse(model)).subgraphs
+    (graph,) = (parsed := looked_into(model)).subgraphs
     return _Finder(parsed, graph).blocks()
 
 

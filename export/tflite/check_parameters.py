@@ -12,7 +12,7 @@ from ai_edge_litert import schema_py_generated as schema
 from numpy.typing import NDArray
 
 from mien.export.errors import ConversionError
-from mien.mobile_reference.tflite.flatbuffer import operation_name, parse
+from mien.mobile_reference.tflite.flatbuffer import looked_into, operation_name
 
 from .blocks import FIXED_SCALE
 from .int8_products import Int8Product, int8_products
@@ -32,9 +32,9 @@ def check_parameters(model: bytes, exact: bytes) -> None:
     Raises:
         ConversionError: one is not; it is named.
     """
-    parsed = parse(model)
+    parsed = looked_into(model)
     problems = [*_of_tensors(parsed), *_of_operations(parsed)]
-    for one in int8_products(parsed, parse(exact)):
+    for one in int8_products(parsed, looked_into(exact)):
         problems += _of_product(parsed, one)
     if problems:
         more = f", and {len(problems) - 1} more" if len(problems) > 1 else ""

@@ -17,7 +17,7 @@ from torch import Tensor
 from mien.calibration.moments import Moments, Sums, Window, seen, some_places
 from mien.export.component import Component
 from mien.export.weights.gptq import Rounded, Roundings, round_convolution
-from mien.mobile_reference.tflite.flatbuffer import parse
+from mien.mobile_reference.tflite.flatbuffer import looked_into
 from mien.mobile_reference.tflite.litert import Kernels
 
 from .interpreter import Runner
@@ -65,7 +65,7 @@ def round_graph(
     Products that use the same weights and bias are one. Weights of more inputs than a covariance can be
     inverted for are left out. Given the names of tensors, those ``only`` that make these are rounded.
     """
-    parsed = parse(model)
+    parsed = looked_into(model)
     found: dict[bytes, _Layer] = {}
     for one in products(parsed):
         if only is not None and one.made not in only:

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from mien.export.component import Component
-from mien.mobile_reference.tflite.flatbuffer import activation_ranks, following_inputs, parse
+from mien.mobile_reference.tflite.flatbuffer import activation_ranks, following_inputs, looked_into
 from mien.mobile_reference.tflite.litert import Kernels
 
 from .interpreter import Runner
@@ -61,7 +61,7 @@ def _seen(component: Component, model: bytes, samples: Sequence[Arrays]) -> tupl
     """Watch a float model: the channels of what depthwise convolutions read, and the ends of every tensor."""
     runner = Runner(model, Kernels.LITERT)
     every = frozenset(activation_ranks(model))
-    depthwise = {one.source for one in products(parse(model)) if one.kind == DEPTHWISE}
+    depthwise = {one.source for one in products(looked_into(model)) if one.kind == DEPTHWISE}
     parts: dict[str, list[tuple[Values, Values]]] = {}
     ends: dict[str, Range] = {}
     for sample in samples:

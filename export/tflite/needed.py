@@ -8,7 +8,7 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from mien.mobile_reference.tflite.flatbuffer import operation_name, parse
+from mien.mobile_reference.tflite.flatbuffer import looked_into, operation_name
 
 from .blocks import FIXED_SCALE
 from .ranges import Histogram, Histograms, Range, joined_ranges, with_headroom
@@ -46,7 +46,7 @@ def needed_ranges(model: bytes) -> dict[str, Range]:
 
     An operation that makes an output of the file computes in float, where a sigmoid has no last level.
     """
-    parsed = parse(model)
+    parsed = looked_into(model)
     found: dict[str, Range] = {}
     for graph in parsed.subgraphs:
         readers: dict[int, list[Any]] = {}

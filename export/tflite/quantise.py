@@ -17,7 +17,7 @@ from mien.export.errors import ConversionError
 from mien.export.weights.gptq import Roundings
 from mien.export.whole_numbers import share_changed
 from mien.mobile_reference.contract import TensorSpec
-from mien.mobile_reference.tflite.flatbuffer import activation_ranks, following_inputs, parse
+from mien.mobile_reference.tflite.flatbuffer import activation_ranks, following_inputs, looked_into
 
 from .blocks import Block, find_blocks
 from .check_parameters import check_parameters
@@ -147,7 +147,7 @@ def seen_by_converted(
 
 def read_by_products(model: bytes) -> frozenset[str]:
     """Name the tensors that the products of a float graph read; Core ML is given the ranges of these."""
-    return frozenset(one.source for one in products(parse(model)))
+    return frozenset(one.source for one in products(looked_into(model)))
 
 
 def _ranged(blocks: Sequence[Block], assignment: Assignment) -> frozenset[str]:
@@ -206,7 +206,7 @@ def _stored_in_eight(model: bytes, assignment: Assignment) -> frozenset[str]:
     halved = {name for block, precision in eight if precision is Precision.WEIGHTS for name in block.outputs}
     return frozenset(
         one.made
-        for one in products(parse(model))
+        for one in products(looked_into(model))
         if one.made in names and not (one.made in halved and one.kind != "CONV_2D")
     )
 

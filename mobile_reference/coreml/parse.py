@@ -101,6 +101,7 @@ class _Reader:
 
     def __init__(self, open_blob: OpenBlob) -> None:
         self._open_blob = open_blob
+        self._types: dict[tuple[bytes, int], ValueType] = {}
 
     def function(self, name: str, message: Message) -> Function:
         opset = message.name(2)
@@ -109,11 +110,11 @@ class _Reader:
             raise PackageError(
                 f"function '{name}' has no body for its opset '{opset}', only for {sorted(blocks)}"
             )
-        return Function(name, opset, _named_types(message, 1), self.block(blocks[opset]))
+        return Function(name, opset, self.named_types(message, 1), self.block(blocks[opset]))
 
     def block(self, message: Message) -> Block:
         operations = tuple(self.operation(m) for m in message.messages(3))
-        return Block(_named_types(message, 1), operations, message.names(2))
+        return Block(self.named_types(message, 1), operations, message.names(2))
 
     def operation(self, message: Message) -> Operation:
         arguments = {
@@ -128,15 +129,25 @@ class _Reader:
         return Operation(
             type=message.name(1),
             arguments=arguments | attributes,
-            outputs=_named_types(message, 3),
+            outputs=self.named_types(message, 3),
             blocks=tuple(self.block(m) for m in message.messages(4)),
         )
+
+    def named_types(self, message: Message, number: int) -> tuple[NamedType, ...]:
+        return tuple(NamedType(m.name(1), self.type_of(m)) for m in message.messages(number))
+
+    def type_of(self, message: Message) -> ValueType:
+        """The type in field 2. A program writes few types, each thousands of times: one is decoded once."""
+        written = bytes(message.view(2)), message.depth
+        if written not in self._types:
+            self._types[written] = _value_type(message.message(2))
+        return self._types[written]
 
     def binding(self, message: Message) -> Argument:
         return Reference(message.name(1)) if 1 in message else self.value(message.message(2))
 
     def value(self, message: Message) -> Constant:
-        kind = _value_type(message.message(2))
+        kind = self.type_of(message)
         if 5 in message:
             return Constant(kind, self.blob(message.message(5), kind))
         return Constant(kind, self.immediate(message.message(3), kind))
@@ -156,10 +167,6 @@ class _Reader:
             values = message.message(3 if isinstance(kind, ListType) else 2).messages(1)
             return tuple(self.value(v).load() for v in values)
         raise PackageError(f"a constant of type {type(kind).__name__} is not known")
-
-
-def _named_types(message: Message, number: int) -> tuple[NamedType, ...]:
-    return tuple(NamedType(m.name(1), _value_type(m.message(2))) for m in message.messages(number))
 
 
 def _value_type(message: Message) -> ValueType:

@@ -24,6 +24,7 @@ from numpy.typing import NDArray
 from mien.mobile_reference.errors import PackageError
 
 VARINT, FIXED64, BYTES, FIXED32 = 0, 1, 2, 5
+_ONE_BYTE = 0x80  # numbers below take one byte
 MAX_DEPTH = 64  # nested messages; blocks in blocks use about four levels each
 
 Payload = int | memoryview
@@ -53,7 +54,9 @@ def signed(value: int) -> int:
 
 def fields(data: memoryview) -> Iterator[tuple[int, Payload]]:
     """Walk the fields of one message in file order: pairs of field number and payload."""
-    for number, payload, _ in raw_fields(data):
+    position = 0
+    while position < len(data):
+        number, payload, position = _field(data, position)
         yield number, payload
 
 
@@ -62,16 +65,31 @@ def raw_fields(data: memoryview) -> Iterator[tuple[int, Payload, memoryview]]:
     position = 0
     while position < len(data):
         start = position
-        key, position = varint(data, position)
-        number, kind = key >> 3, key & 7
-        if number == 0:
-            raise PackageError("model.mlmodel holds a field number 0; it is not a protobuf file")
-        payload: Payload
-        if kind == VARINT:
-            payload, position = varint(data, position)
-        else:
-            payload, position = _view(data, position, kind)
+        number, payload, position = _field(data, position)
         yield number, payload, data[start:position]
+
+
+def _field(data: memoryview, position: int) -> tuple[int, Payload, int]:
+    """Read the field at a position: its number, its payload and the position after it.
+
+    A program has some hundred thousand. Nearly all have keys and lengths of one byte, which are read here.
+    """
+    key = data[position]
+    if key < _ONE_BYTE:
+        position += 1
+    else:
+        key, position = varint(data, position)
+    number, kind = key >> 3, key & 7
+    if number == 0:
+        raise PackageError("model.mlmodel holds a field number 0; it is not a protobuf file")
+    if kind == BYTES and position < len(data) and data[position] < _ONE_BYTE:
+        start = position + 1
+        end = start + data[position]
+        if end <= len(data):
+            return number, data[start:end], end
+    if kind == VARINT:
+        return number, *varint(data, position)
+    return number, *_view(data, position, kind)
 
 
 def _view(data: memoryview, position: int, kind: int) -> tuple[memoryview, int]:
@@ -92,7 +110,7 @@ def _length(data: memoryview, position: int, kind: int) -> tuple[int, int]:
     raise PackageError(f"model.mlmodel holds wire type {kind}; it is not a protobuf file")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Message:
     """One decoded message: payloads by field number, in file order."""
 

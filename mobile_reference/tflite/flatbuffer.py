@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Iterator
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -36,6 +37,12 @@ def parse(model: bytes) -> Any:
     return parsed
 
 
+@lru_cache(maxsize=4)  # an export looks into one graph some thirty times
+def looked_into(model: bytes) -> Any:
+    """Return what ``parse`` does to all who ask for the same model: it is there to be read, not changed."""
+    return parse(model)
+
+
 def serialise(parsed: Any) -> bytes:
     """Return the bytes of a model of the schema's objects."""
     return bytes(flatbuffer_utils.convert_object_to_bytearray(parsed))
@@ -49,7 +56,7 @@ def operation_name(parsed: Any, operator: Any) -> str:
 
 def operation_names(model: bytes) -> Iterator[str]:
     """Yield the names of all operations in the order of the file."""
-    parsed = parse(model)
+    parsed = looked_into(model)
     for graph in parsed.subgraphs:
         yield from (operation_name(parsed, operator) for operator in graph.operators)
 
@@ -65,7 +72,7 @@ def activation_sizes(model: bytes) -> dict[str, int]:
 
 
 def _activations(model: bytes) -> Iterator[tuple[str, tuple[int, ...]]]:
-    parsed = parse(model)
+    parsed = looked_into(model)
     for graph in parsed.subgraphs:
         for operator in graph.operators:
             for index in (*operator.inputs, *operator.outputs):
@@ -77,7 +84,7 @@ def _activations(model: bytes) -> Iterator[tuple[str, tuple[int, ...]]]:
 
 def following_inputs(model: bytes) -> frozenset[str]:
     """Name the tensors of the first graph that depend on its inputs; others are the same in every run."""
-    parsed = parse(model)
+    parsed = looked_into(model)
     graph = parsed.subgraphs[0]
     found = set(map(int, graph.inputs))
     for operator in graph.operators:

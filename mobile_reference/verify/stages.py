@@ -117,6 +117,24 @@ def peak_signal_to_noise(tensor: TensorSpec, reference: NDArray[Any], other: NDA
     return METRICS[PSNR].shown(measured(METRICS[PSNR], reference, other, tensor.full_scale))
 
 
+class _Once(BundleRunner):
+    """Runs a model once for what is the same to the last bit, until it is told to ``forget``.
+
+    The chain of stages begins with what the first one made alone, and the face of a photograph is often the
+    golden one.
+    """
+
+    def run(self, model: StageSpec, known: Arrays) -> dict[str, NDArray[Any]]:
+        given = model.name, tuple(known[name].tobytes() for name in model.inputs)
+        if given not in self._made:
+            self._made[given] = super().run(model, known)
+        return dict(self._made[given])
+
+    def forget(self) -> None:
+        """Know nothing of what was run."""
+        self._made: dict[tuple[str, tuple[bytes, ...]], dict[str, NDArray[Any]]] = {}
+
+
 class _Judge:
     """Compares one variant with one golden input; ``exact`` finishes what a stage begins."""
 
@@ -204,8 +222,9 @@ def deviations(
 ) -> Iterator[Deviation]:
     """Compare a variant, whose models ``load`` loads, with every golden input of its bundle by stages."""
     exact = BundleRunner(bundle.in_full(), threads=threads)
-    subject = BundleRunner(bundle, variant, threads, load)
+    subject = _Once(bundle, variant, threads, load)
     for golden in bundle.goldens:
+        subject.forget()
         yield from _Judge(subject, exact, golden, metrics).all()
 
 

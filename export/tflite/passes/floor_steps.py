@@ -12,7 +12,7 @@ from ai_edge_litert import schema_py_generated as schema
 
 from mien.export.tflite.edit import add_buffer
 from mien.export.tflite.int8_products import Int8Product, int8_products
-from mien.mobile_reference.tflite.flatbuffer import parse, serialise
+from mien.mobile_reference.tflite.flatbuffer import looked_into, parse, serialise
 
 # Steps of a bias at most: half of what int32 counts, so that the sum has room.
 _MOST = float(1 << 30)
@@ -21,7 +21,7 @@ _MOST = float(1 << 30)
 def floor_steps(model: bytes, exact: bytes) -> bytes:
     """Widen the steps of channels whose bias would overflow; ``exact`` is the float model of ``model``."""
     parsed = parse(model)
-    found = [_widened(parsed, one) for one in int8_products(parsed, parse(exact))]
+    found = [_widened(parsed, one) for one in int8_products(parsed, looked_into(exact))]
     return serialise(parsed) if any(found) else model
 
 

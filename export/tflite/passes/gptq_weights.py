@@ -4,7 +4,7 @@ from collections.abc import Collection
 
 from mien.export.tflite.products import Product, products
 from mien.export.weights.gptq import Roundings, find_rounded
-from mien.mobile_reference.tflite.flatbuffer import parse, serialise
+from mien.mobile_reference.tflite.flatbuffer import looked_into, parse, serialise
 
 
 def with_rounded(model: bytes, outputs: Collection[str], rounded: Roundings) -> bytes:
@@ -25,6 +25,6 @@ def unrounded(model: bytes, outputs: Collection[str], rounded: Roundings) -> tup
     """Return the products that make ``outputs`` and have no rounded weights."""
     return tuple(
         one
-        for one in products(parse(model))
+        for one in products(looked_into(model))
         if one.made in outputs and find_rounded(rounded, one.weight, one.bias) is None
     )

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from mien.export.tflite.edit import add_buffer, add_tensor, code_of
 from mien.export.tflite.products import Product, products
-from mien.mobile_reference.tflite.flatbuffer import parse, serialise
+from mien.mobile_reference.tflite.flatbuffer import looked_into, parse, serialise
 
 Reaches = Mapping[str, NDArray[np.float64]]
 """The greatest magnitude of every channel, the last axis of a tensor, by the tensor's name."""
@@ -28,7 +28,9 @@ _MOST = 2.0**10
 
 def dense_inputs(model: bytes, among: Collection[str]) -> frozenset[str]:
     """Name the tensors ``among`` the given ones that dense layers read, each layer all channels."""
-    return frozenset(one.source for one in products(parse(model)) if one.source in among and _is_dense(one))
+    return frozenset(
+        one.source for one in products(looked_into(model)) if one.source in among and _is_dense(one)
+    )
 
 
 def scale_inputs(model: bytes, reaches: Reaches) -> bytes:
@@ -53,7 +55,7 @@ def scale_inputs(model: bytes, reaches: Reaches) -> bytes:
 
 def scaled_inputs(model: bytes) -> frozenset[str]:
     """Name the tensors that ``scale_inputs`` made: none reaches further than from -1 to 1."""
-    return frozenset(one.source for one in products(parse(model)) if one.source == one.made + _SCALED)
+    return frozenset(one.source for one in products(looked_into(model)) if one.source == one.made + _SCALED)
 
 
 def _is_dense(one: Product) -> bool:

@@ -14,6 +14,8 @@ from mien.mobile_reference.coreml.program import Array
 from mien.mobile_reference.coreml.registry import Context, Ints, exact
 from mien.mobile_reference.errors import EvaluationError
 
+_SINGLE = np.dtype(np.float32)
+
 
 def _along(values: Array, rank: int, axis: int | None) -> Any:
     """A scalar or a vector along ``axis``, so that it broadcasts."""
@@ -26,33 +28,48 @@ def _along(values: Array, rank: int, axis: int | None) -> Any:
     return values.reshape(shape)
 
 
-def _dequantised(data: Array, scale: Array, zero_point: Array | None, axis: int | None) -> Any:
+def _dequantised(
+    context: Context, data: Array, scale: Array, zero_point: Array | None, axis: int | None
+) -> Any:
     """Scale (data - zero point) in float32, rounded once to the type of the scale."""
     real = data.astype(np.float32)
     if zero_point is not None:
-        real = real - _along(zero_point, data.ndim, axis).astype(np.float32)
-    return (real * _along(scale, data.ndim, axis)).astype(scale.dtype)
+        real -= _along(zero_point, data.ndim, axis).astype(np.float32)
+    return context.arithmetic.cast(real * _along(scale, data.ndim, axis), scale.dtype)
+
+
+def _quotient(context: Context, data: Array, scale: Any) -> Array:
+    """Divide, rounded to the type of both; float16 by way of float32, as numpy does it one by one."""
+    if np.result_type(data, scale) != np.float16:
+        return np.asarray(np.divide(data, scale))
+    single = context.arithmetic.cast(data, _SINGLE)
+    halves = context.arithmetic.cast(np.divide(single, scale.astype(_SINGLE)), data.dtype)
+    return context.arithmetic.cast(halves, _SINGLE)
 
 
 @exact("constexpr_affine_dequantize", "CoreML6", "CoreML7", "CoreML8")
-def affine_dequantize(quantized_data: Array, zero_point: Array, scale: Array, axis: int) -> Any:
+def affine_dequantize(
+    context: Context, quantized_data: Array, zero_point: Array, scale: Array, axis: int
+) -> Any:
     """Eight-bit weights with one scale per tensor or per slice of ``axis``."""
-    return _dequantised(quantized_data, scale, zero_point, axis)
+    return _dequantised(context, quantized_data, scale, zero_point, axis)
 
 
 @exact("dequantize", "CoreML7", "CoreML8")
 def dequantize(
+    context: Context,
     input: Array,  # noqa: A002  MIL's own name
     scale: Array,
     zero_point: Array | None = None,
     axis: int | None = None,
 ) -> Any:
     """Scale (input - zero point)."""
-    return _dequantised(input, scale, zero_point, axis)
+    return _dequantised(context, input, scale, zero_point, axis)
 
 
 @exact("quantize", "CoreML7", "CoreML8")
 def quantize(
+    context: Context,
     input: Array,  # noqa: A002  MIL's own name
     scale: Array,
     output_dtype: str,
@@ -62,10 +79,11 @@ def quantize(
     """round(input / scale) + zero point, to even where half way, clamped to the type."""
     kind = dtypes.from_name(output_dtype)
     limits: Any = np.iinfo(kind.dtype)
-    steps: Any = np.rint(np.divide(input, _along(scale, input.ndim, axis)))
+    steps: Any = _quotient(context, input, _along(scale, input.ndim, axis))
+    np.rint(steps, out=steps)
     if zero_point is not None:
-        steps = steps + _along(zero_point, input.ndim, axis).astype(np.float32)
-    return np.clip(steps, limits.min, limits.max).astype(kind.dtype)
+        steps += _along(zero_point, input.ndim, axis).astype(np.float32)
+    return np.clip(steps, limits.min, limits.max, out=steps).astype(kind.dtype)
 
 
 @exact("constexpr_cast", "CoreML6", "CoreML7", "CoreML8")

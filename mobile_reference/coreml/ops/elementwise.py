@@ -103,7 +103,8 @@ def erf(context: Context, x: Array) -> Array:
 @op("clip")
 def clip(x: Array, alpha: Array, beta: Array) -> Any:
     """Values below ``alpha`` or above ``beta`` become these."""
-    return np.minimum(np.maximum(x, alpha), beta)
+    high = np.asarray(np.maximum(x, alpha))
+    return np.minimum(high, beta, out=high)
 
 
 @op("threshold")

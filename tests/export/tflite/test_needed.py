@@ -1,17 +1,20 @@
 """Ranges are cut where what reads a tensor gives the same beyond, and nowhere else."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from ai_edge_litert import schema_py_generated as schema
 from numpy.typing import NDArray
 
+from mien.export.tflite.blocks import find_blocks
 from mien.export.tflite.graph_moments import round_graph
 from mien.export.tflite.interpreter import Runner
 from mien.export.tflite.needed import needed_ranges, within_needed
 from mien.export.tflite.quantise import quantise
 from mien.export.tflite.ranges import Histogram, histograms
+from mien.mobile_reference.tflite import flatbuffer
 
 from .test_int8_regions import EIGHT, Net, drawn, largest_difference, of_graph, samples_of
 
@@ -95,3 +98,19 @@ def test_a_wide_gate_errs_less_in_int8(kind: str, tmp_path: Path) -> None:
         made.write_bytes(quantise(file, EIGHT, chosen, rounded))
         errors.append(largest_difference(made, model))
     assert errors[1] < errors[0] / 2
+
+
+def test_a_graph_is_parsed_once_for_all_who_look_into_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    model, parse, parsed = gated("LOGISTIC"), flatbuffer.parse, list[bytes]()
+
+    def counted(one: bytes) -> Any:
+        parsed.append(one)
+        return parse(one)
+
+    monkeypatch.setattr(flatbuffer, "parse", counted)
+    flatbuffer.looked_into.cache_clear()
+    find_blocks.cache_clear()
+    assert find_blocks(model)
+    assert flatbuffer.activation_ranks(model).keys() == flatbuffer.activation_sizes(model).keys()
+    assert needed_ranges(model)
+    assert parsed == [model]

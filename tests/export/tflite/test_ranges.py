@@ -34,6 +34,14 @@ def test_a_value_that_the_stride_skips_still_counts_for_the_range() -> None:
     assert seen(values).high == 7
 
 
+@pytest.mark.parametrize("odd", [np.inf, -np.inf, np.nan])
+def test_what_is_not_finite_counts_for_nothing(odd: float) -> None:
+    values = np.array([3.0, odd, -1.0, 2.0])
+    assert by(Method.MIN_MAX, seen(values)) == (-1.0, 3.0)
+    np.testing.assert_array_equal(seen(values).counts, seen(np.array([3.0, -1.0, 2.0])).counts)
+    assert by(Method.MIN_MAX, seen(np.array([odd]))) == (0.0, 0.0)
+
+
 def test_percentile_leaves_out_rare_values() -> None:
     values = np.concatenate([np.linspace(0, 1, 16_383), [50.0]])
     low, high = by(Method.PERCENTILE, seen(values))

@@ -8,6 +8,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mien.mobile_reference.coreml.arithmetic import HalfSums, NumpyArithmetic, TorchArithmetic, Windows
+from mien.mobile_reference.coreml.ops.compression import dequantize, quantize
+from mien.mobile_reference.coreml.precision import DECLARED
+from mien.mobile_reference.coreml.program import Operation
+from mien.mobile_reference.coreml.registry import Context
 
 torch = pytest.importorskip("torch")
 PLAIN = NumpyArithmetic()
@@ -103,3 +107,19 @@ def test_blocks_bracket_a_long_sum():
     coarse = float(HalfSums(1).matmul(values, ones)[0, 0])
     fine = float(HalfSums(32).matmul(values, ones)[0, 0])
     assert abs(fine - exact) < abs(coarse - exact)
+
+
+@pytest.mark.parametrize("arithmetic", [NumpyArithmetic(), TorchArithmetic()], ids=lambda one: one.name)
+def test_float16_is_quantised_as_numpy_divides_it(arithmetic):
+    halves = np.arange(2**16, dtype=np.uint16).view(np.float16)
+    halves = halves[np.isfinite(halves)]
+    context = Context(Operation("quantize", {}, (), ()), DECLARED, arithmetic, lambda *_: ())
+    zero = np.uint8(131)
+    for scale in np.array([0.0117, 0.5, 3.7], np.float16):
+        with np.errstate(over="ignore"):
+            steps = np.rint(halves / scale) + np.float32(zero)
+            stored = quantize(context, halves, np.asarray(scale), "uint8", np.asarray(zero))
+        np.testing.assert_array_equal(stored, steps.clip(0, 255).astype(np.uint8))
+        real = (stored.astype(np.float32) - np.float32(zero)) * scale
+        found = dequantize(context, stored, np.asarray(scale), np.asarray(zero))
+        np.testing.assert_array_equal(found.view(np.uint16), real.astype(np.float16).view(np.uint16))

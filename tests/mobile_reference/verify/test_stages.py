@@ -59,6 +59,21 @@ def test_a_faithful_bundle_passes_every_gate(fake: Any, stand_in: Any):
     assert {r.limit for r in found.results if r.gate == SPEC.rating} == {0.01, 0.1}
 
 
+def test_no_model_is_run_twice_on_the_same_inputs(fake: Any, stand_in: Any):
+    run: dict[str, list[str]] = {}
+
+    def counted(variant: str, model: str, outputs: dict[str, Any]) -> dict[str, Any]:
+        run.setdefault(variant, []).append(model)
+        return outputs
+
+    stand_in(counted)
+    bundle = open_bundle(fake.path)
+    verify(bundle, ignore)
+    # Faithful stages hand on what the golden input has: alone, in the chain and from the photograph.
+    once = ["appraisal", *(stage.name for stage in SPEC.stages)]
+    assert [run["coreml-fp16"].count(name) for name in once] == [len(bundle.goldens)] * len(once)
+
+
 def test_a_bundle_without_float32_is_judged_and_may_fail(fake: Any, stand_in: Any):
     fake.manifest["variants"] = fake.manifest["variants"][1:2]
     fake.save()
