@@ -77,6 +77,7 @@ def one_bar(first: str) -> Iterator[Callable[[str, int, int], None]]:
         TextColumn("{task.description:<40}"),
         BarColumn(),
         MofNCompleteColumn(),
+        _RateColumn(),
         TimeElapsedColumn(),
         TextColumn("remaining"),
         TimeRemainingColumn(),
