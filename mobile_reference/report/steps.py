@@ -2,9 +2,18 @@
 
 from collections.abc import Callable, Iterable, Iterator
 from threading import Lock
+from typing import NamedTuple
 
 Progress = Callable[[str, int, int], None]
 """Told what is under way or was finished, how many parts are done, and of how many."""
+
+
+class Part(NamedTuple):
+    """What is under way in words, how many parts are done, and of how many where that is known."""
+
+    text: str
+    done: int = 0
+    total: int | None = None
 
 
 def quietly(_title: str, _done: int, _total: int) -> None:
