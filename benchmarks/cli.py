@@ -21,6 +21,8 @@ from mien.mobile_reference.output.json_text import json_text
 from mien.mobile_reference.output.text import path_text, say, tell
 from mien.mobile_reference.report.junit import Case
 from mien.mobile_reference.report.junit import junit as junit_text
+from mien.mobile_reference.report.progress import bar_of_parts
+from mien.mobile_reference.report.steps import Part
 from mien.mobile_reference.run.models import TFLITE
 
 from .apps import android_package, android_results, apple_package, apple_results
@@ -72,7 +74,7 @@ _OPTIONS_OF: dict[str, tuple[str, ...]] = {
 _FLAGS = {"presets": "preset", "benchmark_model": "benchmark-model"}
 _GET = "name LiteRT's program by --benchmark-model"
 Options = Mapping[str, Any]
-Progress = Callable[[str], None]
+Show = Callable[[Part], None]
 
 
 class BenchCommands(click.Group):
@@ -206,8 +208,8 @@ def run(
         _INSTEAD[heeding](bundle, variants, options, output, as_json=as_json)
         return
     file, verdicts, drawn = map(OutputFile.maybe, (output, junit, page))
-    with Console(stderr=True).status("measuring") as status:
-        targets = _TARGETS[options["target"]](options, lambda text: status.update(f"measuring {text}"))
+    with bar_of_parts("measuring") as show:
+        targets = _TARGETS[options["target"]](options, show)
         opened = open_bundle(bundle or shipped_bundle())
         specs = _specs(opened, variants, photo, options)
         results = _run_all(targets, specs)
@@ -370,29 +372,36 @@ def _refuse_foreign_options(context: click.Context, target: str) -> None:
                 raise UsageError(f"--{flag} was given, but it is for --target {other}; leave it out")
 
 
-def _host_targets(_: Options, progress: Progress) -> list[Target]:
-    return [HostTarget(progress)]
+def _in_words(show: Show) -> Callable[[str], None]:
+    """Return what shows work that nobody counts."""
+    return lambda text: show(Part(text))
 
 
-def _arm64_targets(options: Options, progress: Progress) -> list[Target]:
+def _host_targets(_: Options, show: Show) -> list[Target]:
+    return [HostTarget(show)]
+
+
+def _arm64_targets(options: Options, show: Show) -> list[Target]:
     cache = options["cache"] or default_cache()
     sysroot = open_sysroot(cache)
-    return [Arm64Target(preset, sysroot, progress) for preset in options["presets"] or (DEFAULT_PRESET,)]
+    return [
+        Arm64Target(preset, sysroot, _in_words(show)) for preset in options["presets"] or (DEFAULT_PRESET,)
+    ]
 
 
-def _android_targets(options: Options, progress: Progress) -> list[Target]:
+def _android_targets(options: Options, show: Show) -> list[Target]:
     cache = options["cache"] or default_cache()
     if options["unit"] != CPU and not options["benchmark_model"]:
         raise UsageError(f"--unit is {options['unit']}, which mien's runner does not reach; {_GET}")
     adb = choose_device(find_adb(options["adb"]), options["serial"])
     phone = probe(adb)
-    session = Session(adb, phone, MODES[options["mode"]], progress)
+    session = Session(adb, phone, MODES[options["mode"]], _in_words(show))
     if program := options["benchmark_model"]:
         return [BenchmarkModelTarget(session, program, options["unit"])]
     return [AndroidTarget(session, open_phone_runner(cache, phone.abi))]
 
 
-_TARGETS: dict[str, Callable[[Options, Progress], list[Target]]] = {
+_TARGETS: dict[str, Callable[[Options, Show], list[Target]]] = {
     HOST: _host_targets,
     ARM64: _arm64_targets,
     ANDROID: _android_targets,

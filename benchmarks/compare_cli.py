@@ -3,6 +3,7 @@
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
+from itertools import count
 from pathlib import Path
 
 import click
@@ -14,6 +15,8 @@ from mien.mobile_reference.errors import ChildError, UsageError
 from mien.mobile_reference.output.file import OutputFile
 from mien.mobile_reference.output.json_text import json_text
 from mien.mobile_reference.output.text import path_text, say, shown
+from mien.mobile_reference.report.progress import bar_of_parts
+from mien.mobile_reference.report.steps import Part
 from mien.mobile_reference.run.child import Child, Limits, Tell
 
 from .reporting.bundles_tables import markdown, table
@@ -107,15 +110,20 @@ def _compared(
     inputs = inputs_of(old, new, photographs)
 
     def work(tell: Tell) -> list[VariantChange]:
-        return [compare_variant(old, new, name, inputs, tell) for name in names]
+        done, total = count(1), len(names) * len(inputs)
 
-    child, last = Child(work, Limits()), "nothing"
-    with Console(stderr=True).status("comparing") as status:
+        def progress(text: str) -> None:
+            tell(Part(text, next(done), total))
+
+        return [compare_variant(old, new, name, inputs, progress) for name in names]
+
+    child, last = Child(work, Limits()), Part("nothing")
+    with bar_of_parts("comparing") as show:
         try:
             for last in child:
-                status.update(f"comparing {last}")
+                show(last)
         except ChildError as error:
-            raise ChildError(f"{error}, last done: {last}; export the damaged bundle again") from error
+            raise ChildError(f"{error}, last done: {last.text}; export the damaged bundle again") from error
     return child.result
 
 

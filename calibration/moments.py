@@ -4,7 +4,7 @@ Weights are rounded by them, see ``mien.export.weights.gptq``. PyTorch itself is
 convolution is seen with the stride, the dilation and the padded input that it really has.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -68,7 +68,7 @@ class Window:
     padding: tuple[int, int, int, int] = (0, 0, 0, 0)
 
 
-def convolution_moments(net: nn.Module, samples: Sequence[Sequence[Tensor]]) -> Mapping[str, Moments]:
+def convolution_moments(net: nn.Module, samples: Iterable[Sequence[Tensor]]) -> Mapping[str, Moments]:
     """Run ``net`` on ``samples`` of its inputs, pixels as float32, and watch its convolutions.
 
     Returns:

@@ -164,6 +164,8 @@ def export(
     from rich.console import Console
 
     from mien.mobile_reference.report.progress import one_bar
+    from mien.mobile_reference.run.child import calm
+    from mien.models.pipeline import RUNNING
     from mien.models.sources import Origin
 
     from .cache.contents import ReuseOfContents
@@ -176,7 +178,7 @@ def export(
     origin = Origin(source, skip_unreadable, trust_pt2, asked.front)
     limits = _limits(converter_cpu, converter_memory)
     request = ExportRequest(origin, calibration, output, chosen, limits, golden, variants, contents)
-    with one_bar("running the float pipeline") as progress:
+    with calm(), one_bar(RUNNING) as progress:
         report = make_bundle(request, progress)
     if reuse and not report.lost:
         reuse.keep(output, report.warnings)
@@ -212,9 +214,12 @@ def _labelled(source: Path | None, labels: Path) -> "LabelledInputs":
 def _show_labels(bundle: "Bundle", labelled: "LabelledInputs") -> None:
     from rich.console import Console
 
+    from mien.mobile_reference.run.child import calm
     from mien.mobile_reference.verify.labels import judge_labels, labels_table
 
-    Console().print(labels_table(judge_labels(bundle, labelled, lambda _: None)))
+    with calm():
+        judged = judge_labels(bundle, labelled, lambda _: None)
+    Console().print(labels_table(judged))
 
 
 def _how(report: "ExportReport") -> str:

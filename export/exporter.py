@@ -15,6 +15,7 @@ from mien.mobile_reference.bundle.app_bundle import BUNDLE
 from mien.mobile_reference.bundle.reader import open_bundle
 from mien.mobile_reference.files import default_cache
 from mien.mobile_reference.output.folder import OutputFolder
+from mien.mobile_reference.report.steps import Progress, Step
 from mien.mobile_reference.run.threads import side_by_side, usable_cores
 from mien.models.gates import try_functions
 from mien.models.onnx_module import OnnxModule
@@ -44,7 +45,7 @@ from .plan import (
     write_warnings,
 )
 from .running.isolation import Limits
-from .running.jobs import REUSED, Job, Made, Progress, Ran, run_jobs
+from .running.jobs import REUSED, Job, Made, Ran, run_jobs
 from .running.losses import lost_variants, told
 from .running.threads import one_thread
 from .running.timings import Phase, Stopwatch
@@ -117,7 +118,7 @@ def make_bundle(request: ExportRequest, progress: Progress) -> ExportReport:
         workers = os.cpu_count() or 1
         stored = _stored(request, pipeline, work)
         watch.lap("opening the pipeline")
-        gathered = pipeline.inputs.gather(pipeline, request.calibration, request.golden)
+        gathered = pipeline.inputs.gather(pipeline, request.calibration, request.golden, progress)
         pipeline, calibration, goldens = gathered.pipeline, gathered.calibration, gathered.goldens
         source = as_origin(request.source).of(pipeline)
         save_traces(calibration.samples, work / "traces")
@@ -128,8 +129,7 @@ def make_bundle(request: ExportRequest, progress: Progress) -> ExportReport:
             return ExportReport(took, 0, warnings, {}, watch.phases(), unchanged=True)
         conversions = known.conversions if known else None
         try_functions(pipeline.gates, calibration.samples[0].tensors)
-        progress("rounding weights", 0, 1)
-        round_weights(pipeline, work / "traces")
+        round_weights(pipeline, work / "traces", progress)
         watch.lap("rounding weights")
         head = manifest_head(pipeline, goldens, _record(calibration, pipeline))
         asked, request = request.variants, replace(request, source=source, variants=wanted)
@@ -141,15 +141,15 @@ def make_bundle(request: ExportRequest, progress: Progress) -> ExportReport:
         lost = _lost(jobs, ran, asked, request, work)
         request = replace(request, variants=tuple(name for name in wanted if name not in lost))
         shutil.copy(precision, work / "ranges" / PRECISION)
-        judging = pipeline.inputs.judging(pipeline, goldens)
+        judging = pipeline.inputs.judging(pipeline, goldens, progress)
         watch.lap("inputs to judge by")
-        judged = _judged(request, work, pipeline, judging)
+        judged = _judged(request, work, pipeline, judging, progress)
         watch.lap("judging")
         palettes, tried = _try_palettes(request, work, pipeline, judging, progress, conversions)
         watch.lap("palettes", tried.used)
         lost += tuple(tried.lost)
         judged += palettes
-        judged = _as_verified(work, pipeline, goldens, head, judged)
+        judged = _as_verified(work, pipeline, goldens, head, judged, progress)
         watch.lap("verifying")
         failing = not_held(judged, pipeline.spec) + not_left_early(judged)
         pack(folder, work, pipeline, goldens, head, judged)
@@ -234,15 +234,18 @@ def _precision(
 
 
 def _judged(
-    request: ExportRequest, work: Path, pipeline: Pipeline, samples: Sequence[Sample]
+    request: ExportRequest, work: Path, pipeline: Pipeline, samples: Sequence[Sample], progress: Progress
 ) -> list[Judgement]:
     """Rate every variant that was made, but for palettes."""
     broken = broken_promises(work, pipeline.spec, request.variants)
     write_warnings(sorted(broken.values()), work / WARNINGS / "variants.json")
     made = [name for name in request.variants if variant_named(name).bits is None and name not in broken]
-    return side_by_side(
-        lambda variant: judge(work, variant, pipeline.spec, samples, pipeline.metrics), made, usable_cores()
-    )
+    step = Step("judging", len(made) * len(samples), progress)
+
+    def judged(variant: str) -> Judgement:
+        return judge(work, variant, pipeline.spec, step.over(samples), pipeline.metrics)
+
+    return side_by_side(judged, made, usable_cores())
 
 
 def _as_verified(
@@ -251,13 +254,14 @@ def _as_verified(
     goldens: Sequence[Golden],
     head: Mapping[str, Any],
     judged: Sequence[Judgement],
+    progress: Progress,
 ) -> list[Judgement]:
     """Add to what was judged what ``mien verify`` says of a bundle of it."""
     not_held(judged, pipeline.spec)  # without float32 no bundle is made
     trial = work / "trial"
     trial.mkdir()
     pack(trial, work, pipeline, goldens, head, judged)
-    told = unfit(open_bundle(trial), pipeline.metrics)
+    told = unfit(open_bundle(trial), pipeline.metrics, progress)
     return [replace(one, failed=(*one.failed, *told.get(one.name, ()))) for one in judged]
 
 
@@ -290,7 +294,8 @@ def _try_palettes(
         if lack is not None:
             write_warnings([f"{variant} is left out: {lack}"], work / WARNINGS / f"{variant}.json")
             break
-        judged.append(judge(work, variant, pipeline.spec, samples, pipeline.metrics))
+        step = Step(f"judging {variant}", len(samples), progress)
+        judged.append(judge(work, variant, pipeline.spec, step.over(samples), pipeline.metrics))
         if not judged[-1].passed:
             break
         others = [job for name, job in jobs.items() if name not in served]

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from mien.mobile_reference.contract import PICTURE, TensorSpec
 from mien.mobile_reference.output.json_text import json_text
+from mien.mobile_reference.report.steps import Progress, quietly
 from mien.models.pipeline import Pipeline
 from mien.models.sources import Source, open_pipeline
 
@@ -109,7 +110,7 @@ def plan(
 
 
 @one_thread()
-def round_weights(pipeline: Pipeline, traces: Path) -> None:
+def round_weights(pipeline: Pipeline, traces: Path, progress: Progress = quietly) -> None:
     """Round the weights of a pipeline's net for the samples in the folder of traces, into that folder.
 
     Without a net every model has weights of its own, which are rounded once its float graph is there.
@@ -122,7 +123,8 @@ def round_weights(pipeline: Pipeline, traces: Path) -> None:
         [_channels_second(sample[name], pipeline.spec.tensor(name)) for name in pipeline.spec.inputs]
         for sample in samples
     ]
-    write_roundings(round_convolutions(pipeline.net, inputs) if pipeline.net else {}, traces / ROUNDINGS)
+    rounded = round_convolutions(pipeline.net, inputs, progress) if pipeline.net else {}
+    write_roundings(rounded, traces / ROUNDINGS)
 
 
 def _channels_second(array: NDArray[Any], tensor: TensorSpec) -> Tensor:

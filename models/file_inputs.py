@@ -17,12 +17,14 @@ from mien.mobile_reference.errors import PhotographError
 from mien.mobile_reference.front.photograph import read_photograph
 from mien.mobile_reference.front.resize import ResizeRule
 from mien.mobile_reference.labels import parsed, read_labels
+from mien.mobile_reference.report.steps import Progress, Step, quietly
 
 from .errors import InputError, PipelineError
 from .label_metrics import metric_of_labels
 from .pipeline import (
     LONGEST_AXIS,
     MOST_AXES,
+    RUNNING,
     TYPES,
     Arrays,
     Calibration,
@@ -71,7 +73,13 @@ class FileInputs(Inputs):
     skip: bool = False
     front: ResizeRule | None = None
 
-    def gather(self, pipeline: Pipeline, calibration: Sequence[Path], golden: Sequence[Path]) -> Gathered:
+    def gather(
+        self,
+        pipeline: Pipeline,
+        calibration: Sequence[Path],
+        golden: Sequence[Path],
+        progress: Progress = quietly,
+    ) -> Gathered:
         """Prepare all inputs, find shapes and spans by them, and run the float pipeline on each.
 
         Raises:
@@ -92,13 +100,14 @@ class FileInputs(Inputs):
             ranged = [ranged[place * len(ranged) // MOST_CALIBRATION] for place in range(MOST_CALIBRATION)]
         pipeline = self._opened(pipeline, ranged[0])
         _check_repeats(pipeline, judged[0])
-        samples = tuple(_sample(pipeline, one) for one in ranged)
-        goldens = tuple(Golden(_sample(pipeline, one), None, {}) for one in judged)
+        step = Step(RUNNING, len(ranged) + len(judged), progress)
+        samples = tuple(_sample(pipeline, one) for one in step.over(ranged))
+        goldens = tuple(Golden(_sample(pipeline, one), None, {}) for one in step.over(judged))
         pipeline = with_spans(pipeline, samples)
         files = tuple(sorted({one.file_digest for one in ranged}))
         return Gathered(pipeline, Calibration(samples, files, tuple(warnings)), goldens)
 
-    def judging(self, pipeline: Pipeline, goldens: Sequence[Golden]) -> Sequence[Sample]:
+    def judging(self, pipeline: Pipeline, goldens: Sequence[Golden], progress: Progress) -> Sequence[Sample]:
         """Take the golden inputs as they are."""
         return [golden.sample for golden in goldens]
 

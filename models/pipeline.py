@@ -31,6 +31,7 @@ from mien.mobile_reference.contract import (
 from mien.mobile_reference.front.colour import COLOUR_RULE
 from mien.mobile_reference.labels import LabelMetric
 from mien.mobile_reference.metrics import METRICS, Metric
+from mien.mobile_reference.report.steps import Progress, quietly
 
 from .errors import InputError, PipelineError
 from .gates import Gate, data_of, default_gates, metrics_of
@@ -42,6 +43,8 @@ from .user_file import RAISED, raised
 TYPES = ("uint8", "float32", "int32")
 """Types that tensors between an app and its models may have."""
 MOST_AXES, LONGEST_AXIS = 5, 4096
+RUNNING = "running the float pipeline"
+"""What is said while inputs are run."""
 Arrays = Mapping[str, NDArray[Any]]
 """Tensors by name as the contract has them: pictures and maps channels last."""
 
@@ -186,23 +189,32 @@ class Inputs:
     samples: Path | None = None
     """The folder of the samples that come with the pipeline."""
 
-    def gather(self, pipeline: "Pipeline", calibration: Sequence[Path], golden: Sequence[Path]) -> "Gathered":
+    def gather(
+        self,
+        pipeline: "Pipeline",
+        calibration: Sequence[Path],
+        golden: Sequence[Path],
+        progress: Progress = quietly,
+    ) -> "Gathered":
         """Make both sets from files and folders, none of which mean the samples that come with the pipeline.
 
         What comes back has the pipeline too, which may know more by its inputs: shapes, and spans.
         """
         ranged, judged = (_only(folders) for folders in (calibration, golden))
-        return Gathered(pipeline, self.calibration(pipeline, ranged), self.golden(pipeline, judged))
+        ranging = self.calibration(pipeline, ranged, progress)
+        return Gathered(pipeline, ranging, self.golden(pipeline, judged, progress))
 
-    def calibration(self, pipeline: "Pipeline", folder: Path | None) -> Calibration:
+    def calibration(self, pipeline: "Pipeline", folder: Path | None, progress: Progress) -> Calibration:
         """Make the set that ranges are made from; it holds none of the golden inputs."""
         raise NotImplementedError
 
-    def golden(self, pipeline: "Pipeline", folder: Path | None) -> Sequence[Golden]:
+    def golden(self, pipeline: "Pipeline", folder: Path | None, progress: Progress) -> Sequence[Golden]:
         """Make the golden inputs."""
         raise NotImplementedError
 
-    def judging(self, pipeline: "Pipeline", goldens: Sequence[Golden]) -> Sequence[Sample]:
+    def judging(
+        self, pipeline: "Pipeline", goldens: Sequence[Golden], progress: Progress
+    ) -> Sequence[Sample]:
         """Vary the golden inputs, so that variants are not chosen by the easiest alone."""
         raise NotImplementedError
 

@@ -356,6 +356,12 @@ def _load(path: Path) -> Any:
 
 
 def _check_file(path: Path, report: Any, schema: str) -> None:
+    known = _schema(schema).definition["properties"]["format"]["const"]
+    if isinstance(report, dict) and report.get("format", known) != known:
+        raise ReportError(
+            f"{path}: the report has format {report['format']!r:.20}, this mien reads {known}; "
+            "make it again with this mien"
+        )
     try:
         check_report(report, schema)
     except ReportError as error:

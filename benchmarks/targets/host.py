@@ -24,6 +24,7 @@ from mien.benchmarks.results.records import (
     stability_notes,
 )
 from mien.mobile_reference.output.text import shown
+from mien.mobile_reference.report.steps import Part
 from mien.mobile_reference.run.child import how_ended
 
 _TIME_LIMIT_S = 900
@@ -33,7 +34,7 @@ _BUSY = 0.5
 class HostTarget:
     """Measures on this machine. ``progress`` hears of every process that is started."""
 
-    def __init__(self, progress: Callable[[str], None]) -> None:
+    def __init__(self, progress: Callable[[Part], None]) -> None:
         self._progress = progress
 
     def probe(self) -> Device:
@@ -74,7 +75,8 @@ class HostTarget:
 
     def _blocks(self, spec: BenchSpec) -> Iterator[dict[str, Any]]:
         for block in range(spec.blocks):
-            self._progress(f"{spec.variant}: process {block + 1} of {spec.blocks}")
+            text = f"{spec.variant}: process {block + 1} of {spec.blocks}"
+            self._progress(Part(text, block, spec.blocks))
             yield _ask(
                 {
                     "bundle": str(spec.bundle.path),

@@ -12,11 +12,12 @@ from rich.table import Table
 
 from mien.export.component import component
 from mien.export.errors import ExportError
-from mien.export.running.jobs import Progress
 from mien.export.tflite.samples import save_traces
 from mien.mobile_reference.output.json_text import json_text
 from mien.mobile_reference.report.progress import one_bar
-from mien.models.pipeline import Pipeline
+from mien.mobile_reference.report.steps import Progress
+from mien.mobile_reference.run.child import calm
+from mien.models.pipeline import RUNNING, Pipeline
 from mien.models.sources import Source, as_origin
 
 from .converters import FAILED, Attempt, compare_converters
@@ -127,7 +128,7 @@ COMPARISONS: Mapping[str, Comparison] = {
 def compare(name: str, subject: Compared, show: Callable[[Comparison, Found], None]) -> None:
     """Make the comparison ``name`` and show it; exit 1 if anything that is installed failed."""
     comparison = COMPARISONS[name]
-    with one_bar("running the float pipeline") as report, tempfile.TemporaryDirectory() as scratch:
+    with calm(), one_bar(RUNNING) as report, tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
         gathered = subject.pipeline.inputs.gather(subject.pipeline, subject.calibration, ())
         save_traces(gathered.calibration.samples, folder / "traces")

@@ -9,12 +9,12 @@ from pathlib import Path
 from mien.export.component import Component, component
 from mien.export.errors import ConversionError
 from mien.export.running.isolation import Usage, run_isolated
-from mien.export.running.jobs import Progress
 from mien.export.tflite.conversion import convert_float
 from mien.export.tflite.converters import CONVERTERS, Convert, Converter
 from mien.export.tflite.interpreter import Runner
 from mien.export.tflite.passes.deduplicate_buffers import deduplicate_buffers
 from mien.export.tflite.samples import load_samples
+from mien.mobile_reference.report.steps import Progress
 from mien.mobile_reference.tflite.flatbuffer import MOVES, operation_names
 from mien.models.sources import Source, open_pipeline
 

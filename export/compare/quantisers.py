@@ -17,7 +17,6 @@ from mien.export.environments import TENSORFLOW
 from mien.export.errors import ConversionError
 from mien.export.plan import convert_tflite, float_file, round_weights
 from mien.export.running.isolation import Limits, run_isolated
-from mien.export.running.jobs import Progress
 from mien.export.tflite.converters import CONVERTERS, tf_converter
 from mien.export.tflite.converters.onnx2tf_program import quantise_saved_model, run_onnx2tf
 from mien.export.tflite.converters.onnx_graph import to_onnx
@@ -27,6 +26,7 @@ from mien.export.tflite.ranges import Method, histograms, ranges_by
 from mien.export.tflite.samples import load_samples
 from mien.export.tflite.signature import order_by_signature
 from mien.mobile_reference.output.json_text import json_text
+from mien.mobile_reference.report.steps import Progress
 from mien.models.pipeline import Pipeline
 from mien.models.sources import Source, open_pipeline
 

@@ -8,18 +8,20 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from mien.mobile_reference.bundle.reader import Bundle
 from mien.mobile_reference.metrics import Metric
+from mien.mobile_reference.report.steps import Progress, Step
 from mien.mobile_reference.run.threads import usable_cores
-from mien.mobile_reference.verify.stages import PAIR, StageResult, Verification, verify
+from mien.mobile_reference.verify.stages import PAIR, StageResult, Verification, comparisons, verify
 from mien.mobile_reference.verify.stages_tables import failure_line
 from mien.mobile_reference.verify.weights import WeightsResult
 
 
-def unfit(bundle: Bundle, metrics: Mapping[str, Metric]) -> dict[str, tuple[str, ...]]:
+def unfit(bundle: Bundle, metrics: Mapping[str, Metric], progress: Progress) -> dict[str, tuple[str, ...]]:
     """Say by variant what of it does not hold: a stage, the chain of them, its weights.
 
     Of two variants that are too far apart the looser one is named, unless one of them is named already.
     """
-    found = verify(bundle, lambda _: None, metrics=metrics, jobs=usable_cores())
+    step = Step("verifying", comparisons(bundle), progress)
+    found = verify(bundle, lambda _: step.done(), metrics=metrics, jobs=usable_cores())
     told: dict[str, tuple[str, ...]] = {}
     for name, reason in _failing(found):
         told[name] = (*told.get(name, ()), reason)

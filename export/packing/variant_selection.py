@@ -6,7 +6,7 @@ finds over more inputs may be worse, and it says so.
 """
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -93,7 +93,7 @@ def judge(
     folder: Path,
     variant: str,
     spec: PipelineSpec,
-    samples: Sequence[Sample],
+    samples: Iterable[Sample],
     metrics: Mapping[str, Metric] = METRICS,
 ) -> Judgement:
     """Judge by ``samples`` what the conversions made under ``folder``/``variant``."""
@@ -142,7 +142,7 @@ def _opened(folder: Path, variant: str, spec: PipelineSpec, models: Sequence[Sta
 
 
 def _rated(
-    folder: Path, variant: str, spec: PipelineSpec, samples: Sequence[Sample]
+    folder: Path, variant: str, spec: PipelineSpec, samples: Iterable[Sample]
 ) -> Iterator[tuple[Sample, dict[str, NDArray[Any]]]]:
     models = _opened(folder, variant, spec, spec.served)
     for sample in samples:

@@ -24,7 +24,7 @@ from .threads import one_thread
 
 _TAIL_LINES, _TAIL_LENGTH = 3, 500
 _EXCEPTION = re.compile(r"[A-Za-z_][\w.]*(Error|Exception)\b")
-_TOP_FRAME = re.compile(r'hread 0x\w+ .*\(most recent call first\):\n  File "(.+)", line (\d+) in (\w+)')
+_TOP_FRAME = re.compile(r'hread 0x\w+ .*\(most recent call first\):\n  File "(.+)", line (\d+) in (.+)')
 _USAGE = ".usage"
 _REASON = ".reason"
 _PROC = Path("/proc")

@@ -6,12 +6,9 @@ from pathlib import Path
 from typing import Protocol
 
 from mien.export.errors import ConversionError
+from mien.mobile_reference.report.steps import Progress
 
 from .isolation import Conversion, Limits, Usage, finished
-
-Progress = Callable[[str, int, int], None]
-"""Told what was finished, how many steps are done, and of how many."""
-
 
 REUSED = Usage(0.0, 0)
 """What a conversion used that was made before."""

@@ -16,11 +16,11 @@ from mien.export.component import component
 from mien.export.errors import ExportError
 from mien.export.plan import ROUNDINGS, float_model
 from mien.export.running.isolation import Limits, run_isolated
-from mien.export.running.jobs import Progress
 from mien.export.tflite.precision import stored_assignment, write_assignments
 from mien.export.tflite.samples import load_samples
 from mien.export.variants import ASSIGNED
 from mien.mobile_reference.output.json_text import json_text
+from mien.mobile_reference.report.steps import Progress
 from mien.models.pipeline import Pipeline
 from mien.models.sources import Source, open_pipeline
 

@@ -12,10 +12,10 @@ from typing import Any
 
 import numpy as np
 
-from mien.export.running.jobs import Progress
 from mien.export.tflite.blocks import Block, find_blocks
 from mien.export.tflite.precision import BYTES, HALF, REST, WHOLE, Assignment, Choice, Precision
 from mien.export.tflite.ranges import Method
+from mien.mobile_reference.report.steps import Progress
 
 from .trials import Bench, Measured, Model, Ranges, SearchedModel
 

@@ -18,6 +18,7 @@ from safetensors.numpy import load_file, save_file
 from torch import Tensor, nn
 
 from mien.calibration.moments import Moments, convolution_moments, convolutions
+from mien.mobile_reference.report.steps import Progress, Step, quietly
 
 from .fold_batch_norm import fold_batch_norm
 
@@ -99,21 +100,24 @@ def scaled(rounded: Rounded, factors: NDArray[np.float32]) -> Rounded:
     return Rounded(*(array * factors.reshape(-1, *(1,) * (array.ndim - 1)) for array in arrays))
 
 
-def round_convolutions(net: nn.Module, samples: Sequence[Sequence[Tensor]]) -> Roundings:
+def round_convolutions(
+    net: nn.Module, samples: Sequence[Sequence[Tensor]], progress: Progress = quietly
+) -> Roundings:
     """Round every convolution of ``net``, batch normalisation folded, for ``samples`` of its inputs.
 
     The net is not changed.
     """
     folded = fold_batch_norm(net, [tensor.float() for tensor in samples[0]])
-    return round_with(folded, convolution_moments(folded, samples))
+    moments = convolution_moments(folded, Step("watching convolutions", len(samples), progress).over(samples))
+    return round_with(folded, moments, progress)
 
 
-def round_with(folded: nn.Module, moments: Mapping[str, Moments]) -> Roundings:
+def round_with(folded: nn.Module, moments: Mapping[str, Moments], progress: Progress = quietly) -> Roundings:
     """Round the convolutions of a net without batch normalisation that have ``moments``, by name."""
-    known = convolutions(folded)
+    known, step = convolutions(folded), Step("rounding weights", len(moments), progress)
     return {
         name: round_convolution(_numbers(known[name].weight), _bias(known[name]), *found.groups)
-        for name, found in moments.items()
+        for name, found in step.over(moments.items())
     }
 
 

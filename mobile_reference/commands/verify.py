@@ -22,6 +22,8 @@ from mien.mobile_reference.output.json_text import json_text
 from mien.mobile_reference.output.text import say
 from mien.mobile_reference.report.junit import Case
 from mien.mobile_reference.report.junit import junit as junit_text
+from mien.mobile_reference.report.progress import bar_of_parts
+from mien.mobile_reference.report.steps import Part
 from mien.mobile_reference.run.child import Child, Limits, Tell
 from mien.mobile_reference.run.models import EXPORT_AGAIN
 from mien.mobile_reference.run.threads import torch_threads, usable_cores
@@ -53,7 +55,7 @@ from mien.mobile_reference.verify.on_gpu import (
     verify_on_gpu,
 )
 from mien.mobile_reference.verify.repeatability import repeats
-from mien.mobile_reference.verify.stages import Deviation, Verification
+from mien.mobile_reference.verify.stages import Deviation, Verification, comparisons
 from mien.mobile_reference.verify.stages import verify as verify_bundle
 from mien.mobile_reference.verify.stages_tables import (
     failure_line,
@@ -74,6 +76,9 @@ _WITH_PYTORCH = Limits(memory=8 << 30, seconds=0)
 # Shaders are compiled when they are first run.
 _ON_GPU = Limits(memory=4 << 30, seconds=900)
 CPU = "cpu"
+
+
+Told = Callable[[Part], None]
 
 
 class _Request(NamedTuple):
@@ -256,19 +261,23 @@ def _print(bundle: Bundle, found: _Found) -> None:
 def _judged_in_child(bundle: Bundle, asked: _Request) -> _Found:
     """Have a process of its own judge, and show what it does."""
     child = Child(partial(_judge, bundle, asked), asked.limits)
-    last = "nothing"
-    with Console(stderr=True).status("verifying") as status:
+    last = Part("nothing")
+    with bar_of_parts("verifying") as show:
         try:
             for last in child:
-                status.update(f"verifying {last}")
+                show(last)
         except ChildError as error:
-            raise ChildError(f"{bundle.path}: {error}, last done: {last}; {asked.remedy}") from error
+            raise ChildError(f"{bundle.path}: {error}, last done: {last.text}; {asked.remedy}") from error
     found: _Found = child.result
     return found
 
 
-def _judge(bundle: Bundle, asked: _Request, tell: Tell) -> _Found:
+def _judge(bundle: Bundle, asked: _Request, tell: Told) -> _Found:
     """Do all that runs models, and tell what was done."""
+
+    def say_what(text: str) -> None:
+        tell(Part(text))
+
     # Before this process has threads.
     others = _other_shares(bundle, asked) if asked.folder else []
     try:
@@ -276,16 +285,18 @@ def _judge(bundle: Bundle, asked: _Request, tell: Tell) -> _Found:
         labelled = pipeline.inputs.labelled(pipeline, asked.labels) if pipeline and asked.labels else None
         metrics = pipeline.metrics if pipeline else METRICS
         found, on_gpu = _judge_goldens(bundle, asked, metrics, tell)
-        errors = layer_errors(bundle, asked.exact, tell) if asked.folder or asked.layers else ()
+        errors = layer_errors(bundle, asked.exact, say_what) if asked.folder or asked.layers else ()
         held_out = HeldOut((), ())
         if asked.folder:
             first = _judge_held_out(bundle, pipeline, asked, _share(0, asked), tell)
             held_out = replace(
                 merged([first, *(other.wait() for other in others)]),
-                repeats=tuple(repeats(bundle, tell)),
+                repeats=tuple(repeats(bundle, say_what)),
                 poor_layers=first_poor_layers(errors),
             )
-        by_labels = judge_labels(bundle, labelled, lambda name: tell(f"input {name}")) if labelled else None
+        by_labels = (
+            judge_labels(bundle, labelled, lambda name: say_what(f"input {name}")) if labelled else None
+        )
     finally:
         for other in others:
             other.end()
@@ -293,12 +304,14 @@ def _judge(bundle: Bundle, asked: _Request, tell: Tell) -> _Found:
 
 
 def _judge_goldens(
-    bundle: Bundle, asked: _Request, metrics: Mapping[str, Metric], tell: Tell
+    bundle: Bundle, asked: _Request, metrics: Mapping[str, Metric], tell: Told
 ) -> tuple[Verification, OnGPU | None]:
     """Judge by the golden inputs, on the unit that is asked for."""
+    done, total = count(1), comparisons(bundle)
 
     def progress(deviation: Deviation) -> None:
-        tell(f"{deviation.variant}: {deviation.face}, {deviation.stage}")
+        text = f"{deviation.variant}: {deviation.face}, {deviation.stage}"
+        tell(Part(text, next(done), total))
 
     if asked.unit == CPU:
         return verify_bundle(bundle, progress, asked.threads, metrics), None
@@ -315,7 +328,7 @@ def _share(first: int, asked: _Request) -> slice:
 def _other_shares(bundle: Bundle, asked: _Request) -> list[Child[HeldOut]]:
     """Let processes of their own judge all shares of the held-out inputs but the first."""
 
-    def judge(first: int, tell: Tell) -> HeldOut:
+    def judge(first: int, _: Tell) -> HeldOut:
         pipeline = _opened(bundle, asked.source)
         return _judge_held_out(bundle, pipeline, asked, _share(first, asked), lambda _: None)
 
@@ -335,11 +348,9 @@ def _opened(bundle: Bundle, source: Path | None) -> Any:
     return pipeline
 
 
-def _judge_held_out(
-    bundle: Bundle, pipeline: Any, asked: _Request, share: slice, progress: Callable[[str], None]
-) -> HeldOut:
+def _judge_held_out(bundle: Bundle, pipeline: Any, asked: _Request, share: slice, tell: Told) -> HeldOut:
     """Judge by a share of the inputs that the float pipeline brings; the first says what was left out."""
-    progress("preparing held-out inputs")
+    tell(Part("preparing held-out inputs"))
     held_out = pipeline.inputs.held_out(pipeline, asked.folder)
     seen = set(bundle.manifest["provenance"]["calibration"].get("images", ())) & set(held_out.files)
     if seen:
@@ -349,12 +360,17 @@ def _judge_held_out(
     for reason in held_out.skipped if share.start == 0 else ():
         say(f"left out {reason}")
     done, wanted = count(1, asked.jobs), -(-held_out.count // asked.every)
+
+    def progress(name: str) -> None:
+        place = next(done)
+        tell(Part(f"input {place} of {wanted}: {name}", place, wanted))
+
     # Float sums depend on how many threads add them up.
     with torch_threads(asked.threads):
         return judge_held_out(
             bundle,
             fitting(bundle, held_out.samples(share)),
-            lambda name: progress(f"input {next(done)} of {wanted}: {name}"),
+            progress,
             pipeline.metrics,
         )
 

@@ -13,12 +13,16 @@ from rich.progress import (
     MofNCompleteColumn,
     Progress,
     ProgressColumn,
+    SpinnerColumn,
     Task,
     TextColumn,
     TimeElapsedColumn,
     TimeRemainingColumn,
 )
+from rich.table import Column
 from rich.text import Text
+
+from .steps import Part
 
 Report = Callable[[str, int, int, str], None]
 """Told the step's name, how much of how much is done, and a remark such as the loss."""
@@ -65,6 +69,33 @@ def bar_per_step() -> Iterator[Report]:
 
 
 @contextmanager
+def bar_of_parts(what: str) -> Iterator[Callable[[Part], None]]:
+    """Show on a terminal what is under way, and where it is counted how much remains; nothing in a log."""
+    columns = (
+        SpinnerColumn(),
+        TextColumn("{task.description}", table_column=Column(ratio=1, no_wrap=True, overflow="ellipsis")),
+        BarColumn(20),
+        MofNCompleteColumn(),
+        _RateColumn(),
+        TimeRemainingColumn(),
+    )
+    console = Console(stderr=True)
+    with Progress(
+        *columns, console=console, expand=True, transient=True, disable=not console.is_terminal
+    ) as bar:
+        row = bar.add_task(what, total=None)
+
+        def show(part: Part) -> None:
+            nonlocal row
+            if part.total != bar.tasks[0].total:
+                bar.remove_task(row)  # no count of parts would be given up otherwise
+                row = bar.add_task(what, total=part.total)
+            bar.update(row, description=f"{what} {part.text}", completed=part.done, refresh=True)
+
+        yield show
+
+
+@contextmanager
 def one_bar(first: str) -> Iterator[Callable[[str, int, int], None]]:
     """Show one bar for all steps, titled by the last one that was told of, at the start by ``first``."""
     console = Console(stderr=True)
@@ -77,6 +108,7 @@ def one_bar(first: str) -> Iterator[Callable[[str, int, int], None]]:
         TextColumn("{task.description:<40}"),
         BarColumn(),
         MofNCompleteColumn(),
+        _RateColumn(),
         TimeElapsedColumn(),
         TextColumn("remaining"),
         TimeRemainingColumn(),

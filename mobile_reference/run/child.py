@@ -15,14 +15,15 @@ import tempfile
 import traceback
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from contextvars import copy_context
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, TextIO
 
 from mien.mobile_reference.errors import ChildError, MienError
-from mien.mobile_reference.output.text import shown
+from mien.mobile_reference.output.text import say, shown
 
 Tell = Callable[[Any], None]
 """Sends a message to the parent."""
@@ -116,8 +117,7 @@ class Child[R]:
             return f"the process took more than {self._limits.seconds} s of processor time and was ended"
         size = self._said.seek(0, os.SEEK_END)
         self._said.seek(max(size - _TAIL_BYTES, 0))
-        lines = self._said.read().decode(errors="replace").split("\n")
-        words = [shown(line) for line in lines if line.strip() and not line.startswith(_CALM)]
+        words = _telling(self._said.read())
         return f"the process was ended by {how_ended(code)}" + (f" ({words[-1]:.200})" if words else "")
 
 
@@ -196,7 +196,7 @@ def _enter(
         signal.signal(interruption, signal.SIG_DFL)
     faulthandler.disable()  # a death is told in one line
     end_with_parent()
-    _keep_native_words(said)
+    sys.stderr = _apart_from_native_words(said)
 
     def tell(message: Any) -> None:
         theirs.send(("message", message))
@@ -260,11 +260,44 @@ def end_with_parent() -> None:
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
-def _keep_native_words(said: IO[bytes]) -> None:
-    """Let what libraries print go to a file, from which a death is explained.
+@contextmanager
+def calm() -> Iterator[None]:
+    """Keep off standard error what libraries print while all is well; their other words are told at the end.
 
-    What Python code prints goes where it went.
+    For what opens models in this very process. What Python code prints goes where it went.
     """
-    stderr = os.dup(2)
+    with tempfile.TemporaryFile() as said:
+        before = sys.stderr
+        apart = _apart_from_native_words(said)
+        if _number(before) == 2:
+            sys.stderr = apart
+        try:
+            yield
+        finally:
+            sys.stderr = before
+            os.dup2(apart.fileno(), 2)
+            apart.close()
+            said.seek(0)
+            for words in _telling(said.read()):
+                say(words)
+
+
+def _number(stream: TextIO | None) -> int | None:
+    """Return the descriptor that a stream writes to; none of one that is in memory, or closed."""
+    try:
+        return stream.fileno() if stream is not None else None
+    except (OSError, ValueError):
+        return None
+
+
+def _telling(said: bytes) -> list[str]:
+    """Return the lines that libraries print when something is wrong, as they are shown."""
+    lines = said.decode(errors="replace").split("\n")
+    return [shown(line) for line in lines if line.strip() and not line.startswith(_CALM)]
+
+
+def _apart_from_native_words(said: IO[bytes]) -> TextIO:
+    """Let what libraries print go to the file ``said``; what is returned leads where Python's words went."""
+    stderr = os.dup(_number(sys.stderr) or 2)
     os.dup2(said.fileno(), 2)
-    sys.stderr = open(stderr, "w", buffering=1, encoding="utf-8", errors="backslashreplace")  # noqa: SIM115, PTH123
+    return open(stderr, "w", buffering=1, encoding="utf-8", errors="backslashreplace")  # noqa: PTH123

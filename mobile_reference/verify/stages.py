@@ -228,6 +228,15 @@ def deviations(
         yield from _Judge(subject, exact, golden, metrics).all()
 
 
+def comparisons(bundle: Bundle) -> int:
+    """Count what ``verify`` tells of: by variant and golden input every model, and every way through them."""
+    spec = bundle.spec
+    own = len(spec.stages) + 1 + (1 if spec.whole else 0)
+    seen = len(spec.front.models) + 1 if spec.front else 0
+    each = sum(own + (seen if golden.source else 0) for golden in bundle.goldens)
+    return each * len(bundle.variants)
+
+
 def verify(
     bundle: Bundle,
     progress: Callable[[Deviation], None],

@@ -5,8 +5,9 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 
 from mien.mobile_reference.errors import PhotographError
+from mien.mobile_reference.report.steps import Progress, Step, quietly
 from mien.models.errors import NoFaceError
-from mien.models.pipeline import Arrays, Calibration, Pipeline, Sample
+from mien.models.pipeline import RUNNING, Arrays, Calibration, Pipeline, Sample
 
 from .alignment import AlignedFace
 from .checkpoint import Checkpoint
@@ -20,7 +21,7 @@ from .portrait_checks import (
     examine,
     image_hash,
 )
-from .portraits import Portrait, Progress, read_image
+from .portraits import Portrait, read_image
 from .traces import Trace, trace_aligned
 
 OWN_SPLITS = frozenset({"", "train", "calibration"})
@@ -37,7 +38,7 @@ def gather(
     evaluation: Sequence[Portrait],
     checkpoint: Checkpoint,
     pipeline: Pipeline,
-    progress: Progress = lambda done, total: None,
+    progress: Progress = quietly,
 ) -> Calibration:
     """Make a calibration set of portraits, of which none may be in the evaluation set.
 
@@ -62,7 +63,7 @@ def gather(
     used = tuple(portrait for portrait, _ in found)
     warnings += check_numbers(used)
     warnings += check_duplicates([p.image.name for p in used], [face.pixels for _, face in found])
-    samples = tuple(_samples([face for _, face in found], checkpoint, pipeline))
+    samples = tuple(_samples([face for _, face in found], checkpoint, pipeline, progress))
     files = tuple(sorted(image_hash(portrait) for portrait in used))
     return Calibration(samples, files, tuple(warnings))
 
@@ -72,23 +73,26 @@ def _examined(
 ) -> tuple[list[tuple[Portrait, AlignedFace]], list[tuple[str, str]]]:
     """Return the portraits that can be used with their faces, and the others with what is wrong."""
     found, left_out = [], []
-    for done, portrait in enumerate(portraits, start=1):
+    for portrait in Step("checking portraits", len(portraits), progress).over(portraits):
         try:
             found.append((portrait, examine(read_image(portrait.image), checkpoint)))
         except (PhotographError, ImageSetError, NoFaceError) as error:
             left_out.append((portrait.image.name, str(error)))
-        progress(done, len(portraits))
     return found, left_out
 
 
-def _samples(faces: Sequence[AlignedFace], checkpoint: Checkpoint, pipeline: Pipeline) -> Iterator[Sample]:
+def _samples(
+    faces: Sequence[AlignedFace], checkpoint: Checkpoint, pipeline: Pipeline, progress: Progress
+) -> Iterator[Sample]:
     """Run every face as it is and with as many drawings as make some 48 faces in all."""
     kinds = list(ANOMALIES)
     drawings = max(1, min(len(kinds), _FACES // len(faces) - 1))
+    step = Step(RUNNING, len(faces) * (1 + drawings), progress)
     for place, face in enumerate(faces):
         plain = trace_aligned(face, pipeline)
+        step.done()
         yield Sample(f"{place}", plain.tensors)
-        for index in range(place * drawings, (place + 1) * drawings):
+        for index in step.over(range(place * drawings, (place + 1) * drawings)):
             kind = kinds[index % len(kinds)]
             yield Sample(f"{place} {kind}", _drawn(plain, kind, index, checkpoint, pipeline))
 

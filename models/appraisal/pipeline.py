@@ -25,6 +25,7 @@ from mien.mobile_reference.contract import (
     ViewSpec,
 )
 from mien.mobile_reference.front.alignment import SNAP
+from mien.mobile_reference.report.steps import Progress, Step
 from mien.models.gates import correlation, iou, scalar
 from mien.models.pipeline import (
     Calibration,
@@ -41,6 +42,7 @@ from mien.models.pipeline import (
 from .alignment import SURE
 from .calibration_faces import gather
 from .checkpoint import REFERENCE, Checkpoint, Config, checkpoint_hash, load_checkpoint
+from .evaluation.anomalies import ANOMALIES
 from .evaluation.held_out import held_out_faces, varied
 from .networks.appraisal import FACE_SIZE
 from .networks.detector import INPUT_SIZE, KEYPOINTS
@@ -144,16 +146,16 @@ class Portraits(Inputs):
     def __init__(self, checkpoint: Checkpoint) -> None:
         self.checkpoint = checkpoint
 
-    def calibration(self, pipeline: Pipeline, folder: Path | None) -> Calibration:
+    def calibration(self, pipeline: Pipeline, folder: Path | None, progress: Progress) -> Calibration:
         """Cut faces of a folder of portraits, or of the samples that ship, plain and drawn upon."""
         portraits = read_portraits(folder) if folder else read_portraits(SAMPLES, "calibration")
-        return gather(portraits, read_portraits(SAMPLES, "golden"), self.checkpoint, pipeline)
+        return gather(portraits, read_portraits(SAMPLES, "golden"), self.checkpoint, pipeline, progress)
 
-    def golden(self, pipeline: Pipeline, folder: Path | None) -> Sequence[Golden]:
+    def golden(self, pipeline: Pipeline, folder: Path | None, progress: Progress) -> Sequence[Golden]:
         """Cut the golden faces."""
         portraits = read_portraits(folder) if folder else read_portraits(SAMPLES, "golden")
         found = []
-        for portrait in portraits:
+        for portrait in Step("tracing golden faces", len(portraits), progress).over(portraits):
             photo = read_image(portrait.image)
             traced = trace(photo, self.checkpoint, pipeline)
             picture = photo.permute(1, 2, 0).contiguous().numpy()
@@ -161,12 +163,13 @@ class Portraits(Inputs):
             found.append(Golden(sample, picture, {"alignment": traced.aligned.matrix.tolist()}))
         return found
 
-    def judging(self, pipeline: Pipeline, goldens: Sequence[Golden]) -> Sequence[Sample]:
+    def judging(self, pipeline: Pipeline, goldens: Sequence[Golden], progress: Progress) -> Sequence[Sample]:
         """Draw every kind of anomaly, and none, on each golden face."""
+        step = Step("inputs to judge by", len(goldens) * (1 + len(ANOMALIES)), progress)
         return [
             Sample(f"{golden.sample.name} {kind}", pipeline.run({"face": pixels}))
             for place, golden in enumerate(goldens)
-            for kind, pixels in varied(golden.sample.tensors["face"], place, self.checkpoint)
+            for kind, pixels in step.over(varied(golden.sample.tensors["face"], place, self.checkpoint))
         ]
 
     def held_out(self, pipeline: Pipeline, folder: Path) -> HeldOut:

@@ -256,6 +256,25 @@ def test_a_damaged_report_is_one_line(
     assert not (tmp_path / "page.html").exists()
 
 
+@pytest.mark.parametrize("version", [1, 3, "2", None])
+def test_a_report_of_another_version_says_which(
+    make: Callable[..., dict[str, Any]],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    version: object,
+) -> None:
+    file = write(tmp_path, "report.json", make(host_result(1, 100)) | {"format": version})
+    for words in (["compare", file, file], ["page", file, "-o", str(tmp_path / "page.html")]):
+        with pytest.raises(SystemExit) as end:
+            main(["bench", *words])
+        assert end.value.code == 2
+        said = (
+            f"report.json: the report has format {version!r}, this mien reads 2; make it again with this mien"
+        )
+        assert capsys.readouterr().err.strip().endswith(said)
+    assert not (tmp_path / "page.html").exists()
+
+
 def test_names_are_not_markup(
     make: Callable[..., dict[str, Any]], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -145,6 +145,54 @@ TABLE = (
         ("./measure.sh", "cd mac-package", "cd phone-package"),
         ("tests/benchmarks/apps/test_bench_apple.py",),
     ),
+    Elsewhere("it needs a phone that is connected", ("adb devices", "adb shell rm", "adb logcat")),
+    Elsewhere(
+        "it reads what a Mac left",
+        ("python -m mien.benchmarks.apps.apple_outputs",),
+        ("tests/benchmarks/apps/test_bench_apple_outputs.py",),
+    ),
+    Elsewhere(
+        "it installs, or fetches from the network",
+        (
+            "git clone",
+            "pip install ai-edge-litert==1.4.0",
+            "python3.13 -m venv",
+            "uv python",
+            "uv pip compile",
+        ),
+    ),
+    Elsewhere(
+        "it writes into this repository, which a test compares with what it would write",
+        (
+            "python -m tests.cases --write",
+            "python -m tests.documents.api --write",
+            "python -m tests.documents.evaluation_tables",
+            "python -m tests.documents.notebook --write",
+            "python -m tests.documents.rooms --write",
+        ),
+        (
+            "tests/test_cases.py",
+            "tests/documents/test_api.py",
+            "tests/documents/test_evaluation_tables.py",
+            "tests/documents/test_notebook.py",
+            "tests/documents/test_rooms.py",
+        ),
+    ),
+    Elsewhere(
+        "it draws every page in a browser",
+        ("python -m tests.documents.page_pictures",),
+        ("tests/mobile_reference/report/test_browser.py",),
+    ),
+    Elsewhere(
+        "it runs a whole export under a tracer",
+        ("python -m tests.documents.ways export",),
+        ("tests/documents/ways/test_ways.py",),
+    ),
+    Elsewhere(
+        "it runs coremltools' own tests for minutes",
+        ("python -m tests.mobile_reference.coreml.conformance.run",),
+        ("tests/mobile_reference/coreml/test_mil_conformance.py",),
+    ),
     Elsewhere(
         "it serves until it is interrupted",
         ("mien serve",),
@@ -171,7 +219,7 @@ TABLE = (
     ),
     Elsewhere(
         "it installs packages",
-        ("pip install .", "pip install '.[serve]'"),
+        ("pip install .", "pip install '.[serve]'", "pip install '.[export]'", "pip install '.[ray]'"),
         ("tests/test_install.py",),
     ),
     Elsewhere(
@@ -181,7 +229,7 @@ TABLE = (
     ),
     Elsewhere(
         "it is what runs this test",
-        ("make setup", "make lint", "make test", "make docs"),
+        ("make setup", "make lint", "make test", "make test-fast", "make docs", "pytest", ".ci/run"),
         (".ci/run",),
     ),
     Elsewhere(
@@ -195,7 +243,12 @@ TABLE = (
     ),
     Elsewhere(
         "it damages files for a minute or longer",
-        ("make fuzz", "make fuzz-long", ".venv/bin/python -m tests.fuzz"),
+        (
+            "make fuzz",
+            "make fuzz-long",
+            ".venv/bin/python -m tests.fuzz",
+            ".venv/bin/python -m tests.fuzz.sample",
+        ),
         ("tests/fuzz/test_targets.py", "tests/fuzz/test_longrun.py"),
     ),
     Elsewhere(
@@ -205,7 +258,7 @@ TABLE = (
     ),
     Elsewhere(
         "it exports two commits",
-        ("make replay", ".venv/bin/python -m tests.replay"),
+        ("make replay", ".venv/bin/python -m tests.replay", "python -m tests.replay"),
         ("tests/replay/test_replay_sides.py",),
     ),
     Elsewhere("it runs a cluster of this machine", ("make test-ray",), ("tests/cluster/test_cluster.py",)),
@@ -226,12 +279,17 @@ TABLE = (
             "python tests/benchmarks/goals.py",
             "python tests/export/int16_activations.py",
             "python -m mien.benchmarks.experiments.early_exit",
+            "python -m mien.benchmarks.experiments.figures",
             "python -m mien.benchmarks.experiments.scale",
             "python -m mien.benchmarks.experiments.speed",
             "python -m mien.export.reach",
+            "python -m mien.models.appraisal.training.sample_portraits",
+            "python -m tests.apart",
             "python -m tests.benchmarks.phone.double.overhead",
             "python -m tests.export.weights.gptq_steps",
             "python -m tests.mobile_reference.coreml.networks",
+            "python -m tests.mobile_reference.run.cold_start",
+            "python -m tests.mobile_reference.run.throughput",
         ),
     ),
 )

@@ -28,6 +28,9 @@ def face_folder(folder: Path) -> Path:
     for name, portrait in zip(("photo", "photo-1", "photo-2"), portraits, strict=True):
         for place in (folder, photographs):
             shutil.copy(portrait, place / f"{name}.jpg")
+    shutil.copy(folder / "photo.jpg", folder / "PHOTO")
+    for place in ("docs/pages", "benchmarks/estimates/data"):
+        (folder / place).mkdir(parents=True)
     (folder / "shards").mkdir()
     with tarfile.open(folder / "shards" / "0.tar", "w") as shard:
         shard.add(photographs / "photo.jpg", "photo.jpg")

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from tests.commands import run_mien
+from tests.export.own.conftest import CHANGE
 
 
 class Twice(nn.Module):
@@ -59,3 +60,21 @@ def test_where_nothing_else_was_asked_for_there_is_no_bundle(twice: tuple[Path, 
     done = run_mien("export", *twice, "--variant", "coreml-fp16", expect=1)
     assert "1 of 2 conversions lost, no bundle is made: coreml twice: output 1 is" in done.stderr
     assert not (tmp_path / "b").exists()
+
+
+def test_a_float_model_that_its_gate_refuses_is_one_line_though_models_ran(tmp_path: Path) -> None:
+    strict = tmp_path / "strict.py"
+    strict.write_text(CHANGE.read_text().replace("fp32=1e-4", "fp32=1e-12"))
+    drawn = np.random.default_rng(0).normal(size=(2, 12, 1, 8)).astype(np.float32)
+    for number, (before, after) in enumerate(zip(*drawn, strict=True)):
+        np.savez(tmp_path / f"{number}.npz", before=before, after=after)
+    given = [word for number in range(12) for word in ("--calibration", tmp_path / f"{number}.npz")]
+    done = run_mien("export", strict, "-o", tmp_path / "b", *given, "--variant", "tflite-fp16", expect=1)
+    lines = done.stderr.splitlines()
+    progress = [line for line in lines if line.startswith("0:")]
+    assert {line.partition(" ")[2] for line in progress} >= {
+        "running the float pipeline 12/12",
+        "tflite change 1/1",
+    }
+    (said,) = (line for line in lines if line not in progress)
+    assert said.startswith("mien: no bundle is made: tflite-fp32 is left out")

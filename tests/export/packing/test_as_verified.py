@@ -46,9 +46,13 @@ def found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., dict
             return model
 
         monkeypatch.setattr(runner, "load_model", load)
+        told: list[tuple[str, int, int]] = []
         # Functions have no weights.
         monkeypatch.setattr(stages, "weight_results", lambda bundle: ())
-        return unfit(open_bundle(tmp_path), METRICS)
+        found = unfit(open_bundle(tmp_path), METRICS, lambda *part: told.append(part))
+        total = told[0][2]
+        assert told == [("verifying", done, total) for done in range(total + 1)]
+        return found
 
     return judge
 

@@ -16,7 +16,7 @@ import pytest
 
 from mien.export.errors import ConversionError
 from mien.export.plan import plan
-from mien.export.running.isolation import Limits, Watch, run_isolated, where
+from mien.export.running.isolation import Conversion, Limits, Watch, finished, run_isolated, where
 from mien.export.running.jobs import Job, all_lost, run_jobs
 from mien.export.running.work_folder import work_folder
 from mien.mobile_reference.errors import UsageError
@@ -36,7 +36,8 @@ def _crash() -> None:
     os.abort()
 
 
-def _hang() -> None:
+def _hang(begun: Path) -> None:
+    os.mkdir(begun)  # noqa: PTH102 - in this very frame, wherever it is interrupted
     time.sleep(600)
 
 
@@ -83,10 +84,19 @@ def test_a_crash_is_told_by_its_signal(tmp_path: Path) -> None:
 
 
 def test_a_hang_is_ended(tmp_path: Path) -> None:
-    with pytest.raises(
-        ConversionError, match=r"no second of processor time in 2 s; it was in \S+:\d+ _hang; log: log"
-    ):
-        run_isolated(_hang, tmp_path / "log", Limits(idle=2), "hang")
+    begun = tmp_path / "begun"
+    conversion = Conversion(partial(_hang, begun), tmp_path / "log", Limits(idle=2), "hang")
+    try:
+        while not begun.exists():  # for as long as a busy machine takes
+            time.sleep(0.1)
+        while not finished([conversion]):
+            pass
+        with pytest.raises(
+            ConversionError, match=r"no second of processor time in 2 s; it was in \S+:\d+ _hang; log: log"
+        ):
+            conversion.result()
+    finally:
+        conversion.end()
 
 
 def test_work_that_goes_on_for_too_long_is_ended(tmp_path: Path) -> None:
@@ -100,6 +110,8 @@ def test_where_every_process_was_is_said_once() -> None:
     log = "\n".join(frame.format(*names) for names in (("wait", "_wait"), ("fold", "fold"), ("fold", "fold")))
     assert where(f"words\n{log}\nKilled") == "; it was in wait.py:7 _wait and fold.py:7 fold"
     assert where("words\nFile x, line 7") == ""
+    for unnamed in ("<module>", "<lambda>", "<listcomp>"):
+        assert where(frame.format("fold", unnamed)) == f"; it was in fold.py:7 {unnamed}"
 
 
 def test_work_on_a_busy_machine_is_let_go_on() -> None:

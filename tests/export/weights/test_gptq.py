@@ -133,7 +133,13 @@ def test_convolutions_are_rounded_with_batch_normalisation_folded_and_the_net_is
     net = torch.nn.Sequential(torch.nn.Conv2d(2, 3, 1), torch.nn.BatchNorm2d(3)).eval()
     net[1].weight.data = torch.tensor([1.0, 2.0, -4.0])
     before = {name: value.clone() for name, value in net.state_dict().items()}
-    found = round_convolutions(net, [[torch.rand(1, 2, 4, 4)] for _ in range(3)])
+    told: list[tuple[str, int, int]] = []
+    samples = [[torch.rand(1, 2, 4, 4)] for _ in range(3)]
+    found = round_convolutions(net, samples, lambda *part: told.append(part))
+    assert told == [
+        *(("watching convolutions", done, 3) for done in range(4)),
+        *(("rounding weights", done, 1) for done in range(2)),
+    ]
     assert {name: bool(torch.equal(value, before[name])) for name, value in net.state_dict().items()} == (
         dict.fromkeys(before, True)
     )

@@ -4,7 +4,15 @@ from collections.abc import Iterator
 
 import pytest
 
-from mien.mobile_reference.report.progress import SECONDS_PER_LINE, bar_per_step, log_lines, one_bar, rate
+from mien.mobile_reference.report.progress import (
+    SECONDS_PER_LINE,
+    bar_of_parts,
+    bar_per_step,
+    log_lines,
+    one_bar,
+    rate,
+)
+from mien.mobile_reference.report.steps import Part
 
 
 def told(capsys: pytest.CaptureFixture[str]) -> str:
@@ -62,3 +70,16 @@ def test_one_bar_is_titled_by_what_was_done_last(terminal: bool, capsys: pytest.
 )
 def test_a_rate_is_said_so_that_its_number_is_above_one(speed: float | None, said: str) -> None:
     assert rate(speed) == said
+
+
+def test_parts_have_a_bar_where_they_are_counted_and_a_log_has_nothing(
+    terminal: bool,  # noqa: FBT001
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    with bar_of_parts("verifying") as show:
+        show(Part("preparing"))
+        show(Part("tflite-fp16: face", 3, 8))
+        show(Part("layers"))
+    shown = told(capsys)
+    for text in ("verifying preparing", "verifying tflite-fp16: face", "3/8", "verifying layers"):
+        assert (text in shown) == terminal

@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 
 from mien.mobile_reference.errors import ChildError, FaceError, MienError
-from mien.mobile_reference.run.child import Child, Limits, Tell, in_child, keep_below
+from mien.mobile_reference.run.child import Child, Limits, Tell, calm, in_child, keep_below
 
 LIMITS = Limits()
 
@@ -219,3 +219,36 @@ def test_pytorch_computes_in_the_child_of_a_process_where_it_did() -> None:
     """As in a notebook: its threads are not in the child, which waited for them for ever."""
     pytest.importorskip("torch")
     subprocess.run([sys.executable, "-c", AFTER_PYTORCH], check=True, timeout=300)
+
+
+NATIVE_WORDS = """
+import os, sys
+from mien.mobile_reference.run.child import Limits, calm, in_child
+
+def speak(who):
+    os.write(2, f"INFO: {who} is well\\nERROR: {who} is not\\n".encode())
+    print(f"{who} in Python", file=sys.stderr)
+
+with calm():
+    speak("outer")
+    in_child(lambda: speak("inner"), Limits(), "inner")
+os.write(2, b"INFO: after all\\n")
+"""
+
+
+def test_what_libraries_say_while_all_is_well_is_kept_off_and_the_rest_told_at_the_end() -> None:
+    done = subprocess.run([sys.executable, "-c", NATIVE_WORDS], capture_output=True, text=True, check=True)
+    assert done.stderr.splitlines() == [
+        "outer in Python",
+        "inner in Python",
+        "mien: ERROR: outer is not",
+        "INFO: after all",
+    ]
+
+
+def test_native_words_are_kept_off_where_python_prints_into_memory(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    with calm():
+        sys.stderr.write("in Python\n")
+    assert capsys.readouterr().err == "in Python\n"

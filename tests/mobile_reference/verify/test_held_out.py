@@ -20,6 +20,7 @@ from mien.mobile_reference.bundle.reader import Bundle, open_bundle
 from mien.mobile_reference.commands import verify as cli
 from mien.mobile_reference.errors import UsageError
 from mien.mobile_reference.metrics import METRICS, rank_agreement
+from mien.mobile_reference.report.steps import Part
 from mien.mobile_reference.verify.held_out import HeldOut, fitting, judge_held_out, likeness, merged
 from mien.mobile_reference.verify.held_out_tables import figure_tables
 from mien.mobile_reference.verify.layers import FirstPoorLayer
@@ -125,14 +126,14 @@ def test_two_processes_judge_as_one_does(fake: Any, stand_in: Any, monkeypatch: 
     monkeypatch.setattr(cli, "_opened", lambda bundle, source: pipeline)
     monkeypatch.setattr(cli, "layer_errors", lambda bundle, exact, progress: ())
     monkeypatch.setattr(cli, "repeats", lambda bundle, progress: ())
-    told = [list[str](), list[str]()]
+    told = [list[Part](), list[Part]()]
     bundle = open_bundle(fake.path)
     answers = [cli._judge(bundle, asked_of(bundle, path, jobs), told[jobs - 1].append) for jobs in (1, 2)]
     assert answers[0][2] == answers[1][2]
     assert answers[0][1].faces == answers[1][1].faces == 5
-    shown = [[line for line in lines if line.startswith("input")] for lines in told]
-    assert [len(lines) for lines in shown] == [5, 3]
-    assert shown[1][1] == "input 3 of 5: face-2"
+    shown = [[part for part in parts if part.text.startswith("input")] for parts in told]
+    assert [len(parts) for parts in shown] == [5, 3]
+    assert shown[1][1] == ("input 3 of 5: face-2", 3, 5)
 
 
 @pytest.mark.parametrize("jobs", [1, 2])
@@ -146,10 +147,10 @@ def test_one_in_so_many_inputs_is_judged(
     monkeypatch.setattr(cli, "_opened", lambda bundle, source: pipeline)
     monkeypatch.setattr(cli, "layer_errors", lambda bundle, exact, progress: ())
     monkeypatch.setattr(cli, "repeats", lambda bundle, progress: ())
-    bundle, told = open_bundle(fake.path), list[str]()
+    bundle, told = open_bundle(fake.path), list[Part]()
     found = cli._judge(bundle, asked_of(bundle, Path("photographs"), jobs, every=3), told.append)
     assert found.held_out.faces == 3
-    assert "input 1 of 3: face-0" in told
+    assert ("input 1 of 3: face-0", 1, 3) in told
 
 
 def test_every_without_held_out_inputs_is_refused(fake: Any):
@@ -170,7 +171,7 @@ def test_a_share_that_fails_ends_all(fake: Any, stand_in: Any, monkeypatch: pyte
     monkeypatch.setattr(cli, "layer_errors", lambda bundle, exact, progress: ())
     bundle = open_bundle(fake.path)
     with pytest.raises(UsageError, match="the second share has no inputs"):
-        cli._judge(bundle, asked_of(bundle, Path("photographs"), 2), lambda text: None)
+        cli._judge(bundle, asked_of(bundle, Path("photographs"), 2), lambda part: None)
 
 
 def test_a_score_that_is_not_a_number_fails(disturbed: Any):
@@ -322,7 +323,7 @@ def test_faces_that_gave_the_ranges_may_not_judge(fake: Any, tmp_path: Any):
     bundle = open_bundle(fake.path)
     asked = asked_of(bundle, tmp_path, 1)
     with pytest.raises(UsageError, match=r"1 files of .* gave the bundle its ranges"):
-        cli._judge_held_out(bundle, pipeline, asked, slice(0, None, 1), lambda text: None)
+        cli._judge_held_out(bundle, pipeline, asked, slice(0, None, 1), lambda part: None)
 
 
 def test_a_pipeline_of_other_weights_is_refused(fake: Any, monkeypatch: pytest.MonkeyPatch):

@@ -53,7 +53,11 @@ def rewrite(folder: Path, change: Callable[[np.ndarray], np.ndarray], count: int
 
 
 def test_good_portraits_come_plain_and_drawn_on(folder: Path, checkpoint: Checkpoint) -> None:
-    found = gather(read_portraits(folder), [], checkpoint, appraisal(checkpoint))
+    told: list[tuple[str, int, int]] = []
+    portraits = read_portraits(folder)
+    found = gather(portraits, [], checkpoint, appraisal(checkpoint), lambda *part: told.append(part))
+    assert told[5:7] == [("checking portraits", 5, 5), ("running the float pipeline", 0, 30)]
+    assert told[-1] == ("running the float pipeline", 30, 30)
     # Each of the five as it is, and with each of the five anomalies.
     assert len(found.samples) == 30
     scores = np.array([float(sample.tensors["score"][0]) for sample in found.samples]).reshape(5, 6)
