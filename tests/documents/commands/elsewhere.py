@@ -292,6 +292,11 @@ TABLE = (
             "python -m tests.mobile_reference.run.throughput",
         ),
     ),
+    Elsewhere(
+        "it trains for half a minute, and writes its weights into the checkout",
+        ("python -m tests.trained",),
+        ("tests/trained/test_trained.py",),
+    ),
 )
 """The first row that has a command says where it is run."""
 
