@@ -22,13 +22,15 @@ from .precision import HALF, REST, Assignment, Choice, Precision
 from .quantise import quantise, seen_by_converted
 from .ranges import Arrays, Method
 
-# Of an output's span, and its correlation with float's: nine tenths of what gates allow int8 that state no
-# limit, for the golden inputs are others again.
-_ERROR, _CORRELATION = 0.045, 0.991
-# Of the places of an output of whole numbers.
-_CHANGED = 0.05
-# Samples are dealt out to so many parts.
-_PARTS = 2
+# What gates allow int8 that state no limit: of an output's span, and what its correlation lacks to 1; of the
+# places of an output of whole numbers.
+_ERROR, _LACKING, _CHANGED = 0.05, 0.01, 0.05
+# How much of that inputs may err by ranges of their own, since the golden ones are others, and by ranges of
+# others, which are half as many as the ranges that ship come from.
+_BY_OWN, _BY_OTHERS = 0.9, 2.0
+_HALVES = (slice(0, None, 2), slice(1, None, 2))
+_Part = tuple[Sequence[Arrays], Sequence[Arrays], Sequence[Arrays]]
+"""Samples that give ranges, the same behind the stages before, and the samples to judge."""
 
 
 def holding_assignment(
@@ -83,18 +85,26 @@ def _excess(
 ) -> float:
     """Return the largest error of any output in units of what is allowed; infinity if it is not a number.
 
-    Each half of the samples is judged by ranges that the other half gave: no sample errs by being cut off at
-    ranges of its own, and other inputs do.
+    By ranges of its own no sample is ever cut off. So each half is judged by those of the other half too.
     """
-    content = model.read_bytes()
+    own = _far(component, model, assignment, rounded, [(samples, downstream, samples)]) / _BY_OWN
+    if own > 1 or len(samples) < len(_HALVES):
+        return own
+    halves = [(samples[one], downstream[one], samples[other]) for one, other in (_HALVES, _HALVES[::-1])]
+    return max(own, _far(component, model, assignment, rounded, halves) / _BY_OTHERS)
+
+
+def _far(
+    component: Component, model: Path, assignment: Assignment, rounded: Roundings, parts: Sequence[_Part]
+) -> float:
+    """Return how far the outputs of all parts are from float's, in units of what gates allow."""
     exact: dict[str, list[NDArray[Any]]] = {name: [] for name in component.outputs}
     made: dict[str, list[NDArray[Any]]] = {name: [] for name in component.outputs}
-    for first in range(_PARTS):
-        given, others = _without(samples, first), samples[first::_PARTS]
-        seen = seen_by_converted(component, model, assignment, rounded, given, _without(downstream, first))
-        found = room_for_others(seen, content, len(given))
+    for given, downstream, judged in parts:
+        seen = seen_by_converted(component, model, assignment, rounded, given, downstream)
+        found = room_for_others(seen, model.read_bytes(), len(given))
         runner = Runner(quantise(model, assignment, found, rounded))
-        for sample in others:
+        for sample in judged:
             outputs = runner.run([sample[name] for name in component.inputs])
             for name, output in zip(component.outputs, outputs, strict=True):
                 exact[name].append(sample[name].ravel())
@@ -108,11 +118,6 @@ def _excess(
     return worst if np.isfinite(worst) else np.inf
 
 
-def _without(samples: Sequence[Arrays], first: int) -> list[Arrays]:
-    """Leave out the samples of one part, unless nothing were left."""
-    return [one for place, one in enumerate(samples) if place % _PARTS != first] or list(samples)
-
-
 def _error(exact: NDArray[np.float64], other: NDArray[np.float64]) -> float:
     span = float(np.ptp(exact))
     if span == 0:
@@ -120,4 +125,4 @@ def _error(exact: NDArray[np.float64], other: NDArray[np.float64]) -> float:
     apart = float(np.abs(exact - other).max()) / span / _ERROR
     if exact.size < 3 or not np.ptp(other):
         return apart
-    return max(apart, (1 - float(np.corrcoef(exact, other)[0, 1])) / (1 - _CORRELATION))
+    return max(apart, (1 - float(np.corrcoef(exact, other)[0, 1])) / _LACKING)
