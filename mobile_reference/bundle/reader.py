@@ -148,13 +148,16 @@ class Bundle:
 
     @property
     def most_exact(self) -> Variant:
-        """The float32 TFLite variant; in a bundle packed without it, the first."""
-        named = (variant for variant in self.variants if variant.name == DEFAULT_VARIANT)
-        return next(named, self.variants[0])
+        """The float32 TFLite variant, be it looked at or not; in a bundle packed without it, the first."""
+        named = (variant for variant in self.packed if variant.name == DEFAULT_VARIANT)
+        return next(named, self.packed[0])
 
     def in_full(self) -> "Bundle":
         """Return this bundle with no variant that leaves a stage out, to judge and measure the full path."""
-        return replace(self, variants=tuple(replace(one, early_exit=False) for one in self.variants))
+        full = [
+            tuple(replace(one, early_exit=False) for one in each) for each in (self.variants, self.packed)
+        ]
+        return replace(self, variants=full[0], packed=full[1])
 
     def only(self, names: Sequence[str]) -> "Bundle":
         """Return this bundle with the named variants alone, in the manifest's order; without names, with all.

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import click
 from rich.console import Console
 
-from mien.mobile_reference.bundle.reader import Bundle, Variant, open_bundle
+from mien.mobile_reference.bundle.reader import Bundle, open_bundle
 from mien.mobile_reference.bundle.shipped import shipped_bundle
 from mien.mobile_reference.coreml import NOT_VALIDATED
 from mien.mobile_reference.errors import ChildError, UsageError
@@ -85,7 +85,7 @@ class _Request(NamedTuple):
     """What is judged by: held-out inputs, the source of the float pipeline, labels; by how many processes.
 
     Of the held-out inputs one in ``every`` is taken.
-    ``layers`` asks for the errors of every layer against ``exact``; ``unit`` is what runs the models.
+    ``layers`` asks for the errors of every layer; ``unit`` is what runs the models.
     """
 
     folder: Path | None
@@ -94,7 +94,6 @@ class _Request(NamedTuple):
     labels: Path | None
     threads: int
     jobs: int
-    exact: Variant
     layers: bool
     unit: str
 
@@ -197,8 +196,7 @@ def verify(
     """
     if every and not held_out:
         raise UsageError("--every was given without --held-out, which alone heeds it; leave it out")
-    whole = open_bundle(bundle or shipped_bundle())
-    opened, exact = whole.only(variants), whole.most_exact
+    opened = open_bundle(bundle or shipped_bundle()).only(variants)
     asked = _Request(
         held_out,
         every or 1,
@@ -206,7 +204,6 @@ def verify(
         labels,
         threads,
         jobs or usable_cores(),
-        exact,
         layers is not None,
         unit,
     )
@@ -214,7 +211,7 @@ def verify(
         _check_unit(asked, page)
         opened = UNITS[unit].judged(opened, variants)
     files = {path: OutputFile.at(path) for path in (output, page, junit) if path}
-    folder = layers_folder(layers, opened, exact) if layers else None
+    folder = layers_folder(layers, opened, opened.most_exact) if layers else None
     found = _judged_in_child(opened, asked)
     report = json_text(_verification_record(opened, found), indent=2)
     if output:
@@ -285,7 +282,7 @@ def _judge(bundle: Bundle, asked: _Request, tell: Told) -> _Found:
         labelled = pipeline.inputs.labelled(pipeline, asked.labels) if pipeline and asked.labels else None
         metrics = pipeline.metrics if pipeline else METRICS
         found, on_gpu = _judge_goldens(bundle, asked, metrics, tell)
-        errors = layer_errors(bundle, asked.exact, say_what) if asked.folder or asked.layers else ()
+        errors = layer_errors(bundle, bundle.most_exact, say_what) if asked.folder or asked.layers else ()
         held_out = HeldOut((), ())
         if asked.folder:
             first = _judge_held_out(bundle, pipeline, asked, _share(0, asked), tell)

@@ -165,15 +165,15 @@ class _Subject:
         self.stage_errors: list[StageErrors] = []
         self.worst: Pixels = np.zeros((0, 0, 3), np.uint8)
 
-    def judge(self, face: ReferenceFace, exact: "_Subject") -> Arrays:
+    def judge(self, face: ReferenceFace, exact: BundleRunner) -> Arrays:
         """Rate an input, keep what is to be said of it, and return the tensors."""
         outputs = self.runner.rate({name: face.tensors[name] for name in self.spec.inputs})
         self.likeness.append(likeness(face.name, self.spec, face.tensors, outputs, self.metrics))
         if _badness(self.likeness[-1]) >= max(map(_badness, self.likeness)):
             self.worst = _side_by_side(self.spec, face.tensors, outputs)
         for gate in self.spec.gates_by(IOU):
-            self.crossings.append(_crossings(gate.tensor, face.tensors, outputs[gate.tensor], exact.runner))
-        self.stage_errors.append(self._stage_errors(face, exact.runner))
+            self.crossings.append(_crossings(gate.tensor, face.tensors, outputs[gate.tensor], exact))
+        self.stage_errors.append(self._stage_errors(face, exact))
         return outputs
 
     def _stage_errors(self, face: ReferenceFace, exact: BundleRunner) -> StageErrors:
@@ -241,10 +241,11 @@ def judge_held_out(
     """Rate every input with every variant, and compare with float and across platforms.
 
     ``metrics`` judge; a gate whose metric is not among them is not judged.
-    The most exact variant finishes what others begin.
+    The most exact variant of the bundle finishes what others begin, be it judged or not.
     """
     subjects = {variant.name: _Subject(bundle, variant.name, metrics) for variant in bundle.variants}
-    exact = subjects[bundle.most_exact.name]
+    known = subjects.get(bundle.most_exact.name)
+    exact = known.runner if known else BundleRunner(bundle.in_full())
     pairs = [
         (a.name, b.name)
         for a, b in product(subjects.values(), repeat=2)

@@ -248,7 +248,8 @@ def verify(
     """Judge every variant by every gate, and the weights of float16 variants by those of float32.
 
     ``metrics`` judge; a gate whose metric is not among them, as a function of the user's, is not judged.
-    The most exact variant finishes what others begin, on the CPU; ``load`` says what runs those.
+    The most exact variant of the bundle, judged or not, finishes what others begin, on the CPU; ``load``
+    says what runs those.
     ``jobs`` variants are judged at a time, and ``progress`` is told of one comparison at a time.
 
     Raises:

@@ -94,6 +94,20 @@ def test_what_is_off_is_named_with_value_and_limit(disturbed: Any, tensor: str, 
     assert not any(line.startswith(("tflite-fp32:", "coreml-fp16:")) for line in lines)
 
 
+def test_a_variant_errs_alike_alone_and_beside_any_other(fake: Any, stand_in: Any):
+    def disturb(variant: str, model: str, outputs: Arrays) -> Arrays:
+        spoilt = (variant, model) == ("tflite-fp16", "compare")
+        return {name: value + 3.0 if spoilt else value for name, value in outputs.items()}
+
+    stand_in(disturb)
+    bundle, given = open_bundle(fake.path), faces(3)
+    every = judge_held_out(bundle, given, lambda name: None).variants[2]
+    for beside in ([], ["tflite-fp16"]):
+        found = judge_held_out(bundle.only([*beside, "coreml-fp16"]), given, lambda name: None).variants[-1]
+        assert (found.variant, found.stage_errors) == ("coreml-fp16", every.stage_errors)
+        assert found.crossings == every.crossings
+
+
 @pytest.mark.parametrize(("inputs", "jobs"), [(7, 1), (7, 2), (7, 3), (2, 3), (6, 3)])
 def test_shares_put_together_are_what_one_process_finds(fake: Any, stand_in: Any, inputs: int, jobs: int):
     def disturb(variant: str, model: str, outputs: Arrays) -> Arrays:
@@ -115,7 +129,7 @@ def test_shares_put_together_are_what_one_process_finds(fake: Any, stand_in: Any
 
 def asked_of(bundle: Bundle, folder: Path, jobs: int, every: int = 1) -> cli._Request:
     """Return a request for held-out inputs by some processes."""
-    return cli._Request(folder, every, None, None, 1, jobs, bundle.most_exact, layers=False, unit=cli.CPU)
+    return cli._Request(folder, every, None, None, 1, jobs, layers=False, unit=cli.CPU)
 
 
 def test_two_processes_judge_as_one_does(fake: Any, stand_in: Any, monkeypatch: pytest.MonkeyPatch):

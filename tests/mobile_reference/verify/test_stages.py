@@ -74,6 +74,19 @@ def test_no_model_is_run_twice_on_the_same_inputs(fake: Any, stand_in: Any):
     assert [run["coreml-fp16"].count(name) for name in once] == [len(bundle.goldens)] * len(once)
 
 
+@pytest.mark.parametrize("beside", [[], ["tflite-fp16"]])
+def test_a_variant_is_judged_alike_alone_and_beside_any_other(fake: Any, stand_in: Any, beside: list[str]):
+    """What its stages leave to do is finished by the most exact variant, judged or not."""
+    stand_in(spoil("compare", 3.0))
+    bundle = open_bundle(fake.path)
+    own, every = (
+        [result for result in verify(judged, ignore).results if result.variant == "coreml-fp16"]
+        for judged in (bundle.only([*beside, "coreml-fp16"]), bundle)
+    )
+    assert own == every
+    assert all(result.passed is not False for result in own)
+
+
 def test_a_bundle_without_float32_is_judged_and_may_fail(fake: Any, stand_in: Any):
     fake.manifest["variants"] = fake.manifest["variants"][1:2]
     fake.save()
