@@ -19,6 +19,7 @@ from mien.mobile_reference.front.photograph import read_photograph
 from mien.mobile_reference.output.file import OutputFile
 from mien.mobile_reference.output.json_text import json_text
 from mien.mobile_reference.output.text import path_text, say, tell
+from mien.mobile_reference.report.charts import page_of_charts
 from mien.mobile_reference.report.junit import Case
 from mien.mobile_reference.report.junit import junit as junit_text
 from mien.mobile_reference.report.progress import bar_of_parts
@@ -207,7 +208,7 @@ def run(
             raise UsageError(f"{flag} tells of what is measured here, and nothing is; leave it out")
         _INSTEAD[heeding](bundle, variants, options, output, as_json=as_json)
         return
-    file, verdicts, drawn = map(OutputFile.maybe, (output, junit, page))
+    file, verdicts, drawn = OutputFile.maybe(output), OutputFile.maybe(junit), page_of_charts(page)
     with bar_of_parts("measuring") as show:
         targets = _TARGETS[options["target"]](options, show)
         opened = open_bundle(bundle or shipped_bundle())

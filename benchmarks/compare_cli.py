@@ -12,9 +12,9 @@ from rich.console import Console
 from mien.mobile_reference.bundle.reader import Bundle, open_bundle
 from mien.mobile_reference.commands.options import FiniteRange, examples
 from mien.mobile_reference.errors import ChildError, UsageError
-from mien.mobile_reference.output.file import OutputFile
 from mien.mobile_reference.output.json_text import json_text
 from mien.mobile_reference.output.text import path_text, say, shown
+from mien.mobile_reference.report.charts import page_of_charts
 from mien.mobile_reference.report.progress import bar_of_parts
 from mien.mobile_reference.report.steps import Part
 from mien.mobile_reference.run.child import Child, Limits, Tell
@@ -71,7 +71,7 @@ def compare(
     """
     if as_json and as_markdown:
         raise UsageError("--json and --markdown were both given; give one of them")
-    file = OutputFile.maybe(page)
+    file = page_of_charts(page)
     before, after = open_bundle(old), open_bundle(new)
     check_alike(before, after)
     timed = compare_reports(*map(read_report, times)) if times else ()

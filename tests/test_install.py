@@ -35,7 +35,7 @@ def light(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return _installed(wheel, ROOT / "requirements.lock", tmp_path_factory.mktemp("light"))
 
 
-def _installed(wheel: Path, lock: Path, folder: Path, python: str = sys.executable) -> Path:
+def _installed(wheel: Path | str, lock: Path, folder: Path, python: str = sys.executable) -> Path:
     _run(UV, "venv", "--quiet", "--python", python, folder / "env")
     _run(UV, "pip", "install", "--quiet", "--python", folder / "env/bin/python", "-c", lock, wheel)
     return folder / "env" / "bin"
@@ -53,9 +53,13 @@ def test_rates_verifies_and_times(light: Path, exported: Path, sample_folder: Pa
     record = json.loads(_run(light / "mien", "appraise", "--json", "--bundle", exported, photo).stdout)
     assert record["error"] is None
     assert 0 <= record["score"] <= 100
-    _run(light / "mien", "verify", exported)
-    _run(light / "mien", "bench", exported, "--runs", "2", "-o", tmp_path / "bench.json")
-    assert (tmp_path / "bench.json").is_file()
+    # Palettes, and activations of int8. All variants are judged in tests/export/test_bundle.py.
+    chosen = ("--variant", "tflite-int8", "--variant", "coreml-w8a8", "--variant", "coreml-pal6")
+    _run(light / "mien", "verify", exported, *chosen)
+    _run(
+        light / "mien", "bench", exported, "--runs", 2, "--variant", "tflite-int8", "-o", tmp_path / "b.json"
+    )
+    assert (tmp_path / "b.json").is_file()
 
 
 def test_the_first_minute_needs_no_bundle_and_no_option(
@@ -129,14 +133,36 @@ def test_the_wheel_has_at_most_15_megabytes(wheel: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "command", ["appraise x.jpg --checkpoint y", "export -o bundle", "train faces -o checkpoint"]
+    ("command", "extra"),
+    [
+        ("appraise x.jpg --checkpoint y", "export"),
+        ("export -o bundle", "export"),
+        ("train faces -o checkpoint", "export"),
+        ("verify --page x.html", "page"),
+        ("bench --page x.html", "page"),
+        ("compare old new --page x.html", "page"),
+        ("serve", "serve"),
+    ],
 )
-def test_says_what_brings_the_rest(light: Path, command: str, tmp_path: Path) -> None:
+def test_says_what_brings_the_rest(light: Path, command: str, extra: str, tmp_path: Path) -> None:
     program = [str(light / "mien"), *command.split()]
     done = subprocess.run(program, capture_output=True, text=True, check=False, cwd=tmp_path)
     assert done.returncode == 2
-    assert "pip install '.[export]'" in done.stderr
-    assert "Traceback" not in done.stderr
+    assert f"pip install '.[{extra}]'" in done.stderr
+    assert done.stderr.count("\n") == 1
+    assert not done.stdout
+    assert not list(tmp_path.iterdir())
+
+
+def test_the_extra_page_brings_charts(wheel: Path, tmp_path: Path) -> None:
+    programs = _installed(f"{wheel}[page]", ROOT / "requirements.lock", tmp_path)
+    _run(programs / "mien", "verify", "--page", tmp_path / "seen.html")
+    assert "<svg" in (tmp_path / "seen.html").read_text()
+
+
+def test_a_page_without_charts_needs_no_more(light: Path, sample_folder: Path, tmp_path: Path) -> None:
+    _run(light / "mien", "appraise", sample_folder / "nobody-01.jpg", "--page", tmp_path / "sheet.html")
+    assert "<img" in (tmp_path / "sheet.html").read_text()
 
 
 def test_every_command_explains_itself(light: Path) -> None:

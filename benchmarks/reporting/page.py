@@ -1,6 +1,7 @@
 """Reports of ``mien bench`` as one HTML page."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import accumulate
 from typing import Any
 
 from mien.benchmarks.errors import ReportError
@@ -16,7 +17,7 @@ from mien.benchmarks.results.records import (
     is_estimate,
     read_result,
 )
-from mien.mobile_reference.report.charts import Dots, Stack
+from mien.mobile_reference.report.charts import Dots, Waterfall
 from mien.mobile_reference.report.page import Block, Page, Section, Table, Terms, Text, write_page
 
 from .tables import REPORTED, counted, reported_cells, stage_title, threads_text, verdict_line
@@ -140,8 +141,10 @@ def _latency(result: Result) -> Iterator[Block]:
     latency = result.latency
     if not latency:
         return
-    steps = {stage_title(step).strip(): step.summary.p50 for step in latency.chain[:-1]}
-    yield Stack("median time of each step", steps, "ms")
+    steps = latency.chain[:-1]
+    sums = accumulate(step.summary.p50 for step in steps)
+    named = zip((stage_title(step).strip() for step in steps), sums, strict=True)
+    yield Waterfall("median time of each step", dict(named), "ms")
     rows = [
         (stage_title(s), *(f"{getattr(s.summary, name):.2f}" for name in ("p50", "p90", "p99", "mad")))
         for s in latency.stages

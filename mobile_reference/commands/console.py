@@ -39,6 +39,7 @@ _EXTRAS = {
     "onnxruntime": "export",
     "ai_edge_quantizer": "export",
     "coremltools": "export",
+    "matplotlib": "page",
     "fsspec": "ray",
     "pyarrow": "ray",
     "ray": "ray",

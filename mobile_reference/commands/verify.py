@@ -20,13 +20,14 @@ from mien.mobile_reference.metrics import METRICS, Metric
 from mien.mobile_reference.output.file import OutputFile
 from mien.mobile_reference.output.json_text import json_text
 from mien.mobile_reference.output.text import say
+from mien.mobile_reference.report.charts import page_of_charts
 from mien.mobile_reference.report.junit import Case
 from mien.mobile_reference.report.junit import junit as junit_text
 from mien.mobile_reference.report.progress import bar_of_parts
 from mien.mobile_reference.report.steps import Part
 from mien.mobile_reference.run.child import Child, Limits, Tell
 from mien.mobile_reference.run.models import EXPORT_AGAIN
-from mien.mobile_reference.run.threads import torch_threads, usable_cores
+from mien.mobile_reference.run.threads import computing_threads, usable_cores
 from mien.mobile_reference.verify.held_out import HeldOut, fitting, judge_held_out, merged
 from mien.mobile_reference.verify.held_out_tables import figure_tables
 from mien.mobile_reference.verify.labels import (
@@ -210,16 +211,16 @@ def verify(
     if unit != CPU:
         _check_unit(asked, page)
         opened = UNITS[unit].judged(opened, variants)
-    files = {path: OutputFile.at(path) for path in (output, page, junit) if path}
+    files, drawn = {path: OutputFile.at(path) for path in (output, junit) if path}, page_of_charts(page)
     folder = layers_folder(layers, opened, opened.most_exact) if layers else None
     found = _judged_in_child(opened, asked)
     report = json_text(_verification_record(opened, found), indent=2)
     if output:
         files[output].write(report + "\n")
-    if page:
+    if drawn:
         from mien.mobile_reference.verify.page import verify_page
 
-        files[page].write(verify_page(opened, found.goldens, found.held_out, found.figures))
+        drawn.write(verify_page(opened, found.goldens, found.held_out, found.figures))
     if folder:
         write_layers(folder, opened, found.layers)
     if junit:
@@ -271,32 +272,34 @@ def _judged_in_child(bundle: Bundle, asked: _Request) -> _Found:
 
 def _judge(bundle: Bundle, asked: _Request, tell: Told) -> _Found:
     """Do all that runs models, and tell what was done."""
-
-    def say_what(text: str) -> None:
-        tell(Part(text))
-
     # Before this process has threads.
     others = _other_shares(bundle, asked) if asked.folder else []
     try:
-        pipeline = _opened(bundle, asked.source) if asked.needs_pipeline else None
-        labelled = pipeline.inputs.labelled(pipeline, asked.labels) if pipeline and asked.labels else None
-        metrics = pipeline.metrics if pipeline else METRICS
-        found, on_gpu = _judge_goldens(bundle, asked, metrics, tell)
-        errors = layer_errors(bundle, bundle.most_exact, say_what) if asked.folder or asked.layers else ()
-        held_out = HeldOut((), ())
-        if asked.folder:
-            first = _judge_held_out(bundle, pipeline, asked, _share(0, asked), tell)
-            held_out = replace(
-                merged([first, *(other.wait() for other in others)]),
-                repeats=tuple(repeats(bundle, say_what)),
-                poor_layers=first_poor_layers(errors),
-            )
-        by_labels = (
-            judge_labels(bundle, labelled, lambda name: say_what(f"input {name}")) if labelled else None
-        )
+        with computing_threads(asked.threads):
+            return _judge_all(bundle, asked, others, tell)
     finally:
         for other in others:
             other.end()
+
+
+def _judge_all(bundle: Bundle, asked: _Request, others: Sequence[Child[HeldOut]], tell: Told) -> _Found:
+    def say_what(text: str) -> None:
+        tell(Part(text))
+
+    pipeline = _opened(bundle, asked.source) if asked.needs_pipeline else None
+    labelled = pipeline.inputs.labelled(pipeline, asked.labels) if pipeline and asked.labels else None
+    metrics = pipeline.metrics if pipeline else METRICS
+    found, on_gpu = _judge_goldens(bundle, asked, metrics, tell)
+    errors = layer_errors(bundle, bundle.most_exact, say_what) if asked.folder or asked.layers else ()
+    held_out = HeldOut((), ())
+    if asked.folder:
+        first = _judge_held_out(bundle, pipeline, asked, _share(0, asked), tell)
+        held_out = replace(
+            merged([first, *(other.wait() for other in others)]),
+            repeats=tuple(repeats(bundle, say_what)),
+            poor_layers=first_poor_layers(errors),
+        )
+    by_labels = judge_labels(bundle, labelled, lambda name: say_what(f"input {name}")) if labelled else None
     return _Found(found, held_out, figures(bundle, held_out, metrics), by_labels, errors, on_gpu)
 
 
@@ -363,7 +366,7 @@ def _judge_held_out(bundle: Bundle, pipeline: Any, asked: _Request, share: slice
         tell(Part(f"input {place} of {wanted}: {name}", place, wanted))
 
     # Float sums depend on how many threads add them up.
-    with torch_threads(asked.threads):
+    with computing_threads(asked.threads):
         return judge_held_out(
             bundle,
             fitting(bundle, held_out.samples(share)),

@@ -1,8 +1,8 @@
 """Reports as one HTML page that asks for nothing else: every page of mien is put together and written here.
 
 A page is a list of sections, and a section a list of blocks. Each block is drawn by the macro of its name in
-``templates/blocks.html``; all text is escaped there. Figures are inline SVG of ours: a plotting library would
-bring more megabytes into the light install than a page has kilobytes.
+``templates/blocks.html``; all text is escaped there. matplotlib draws the charts, and a page without any
+does without it.
 """
 
 import base64
@@ -141,6 +141,12 @@ def picture_of(file: bytes, form: str, alt: str, caption: str = "") -> Picture:
     return Picture(f"data:image/{form.lower()};base64,{data}", width, height, alt, caption)
 
 
+def _draw(chart: Chart) -> Markup:
+    from .drawing import draw
+
+    return draw(chart)
+
+
 def _picture(pixels: NDArray[Any], form: str, alt: str, caption: str) -> Picture:
     file = BytesIO()
     Image.fromarray(pixels).save(file, form, quality=85)
@@ -170,5 +176,5 @@ def _environment() -> Environment:
         digest = base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
         key = name.partition(".")[0]
         made.globals |= {key: Markup(text), f"{key}_hash": digest}  # noqa: S704 - files of ours
-    made.filters["block"] = lambda block: type(block).__name__
+    made.filters |= {"block": lambda block: type(block).__name__, "drawn": _draw}
     return made

@@ -13,7 +13,7 @@ from mien.mobile_reference.errors import BundleError, ModelError
 from mien.mobile_reference.tflite.half_words import may_ask_for_half
 from mien.mobile_reference.tflite.litert import LiteRTModel, LiteRTTensor
 
-from .threads import torch_threads
+from .threads import computing_threads
 
 Arrays = Mapping[str, NDArray[Any]]
 Model = Callable[[Arrays], dict[str, NDArray[Any]]]
@@ -113,13 +113,13 @@ class CoreMLModel:
         from mien.mobile_reference.coreml import Evaluator, load_package
 
         self._file, self._inputs, self._outputs, self._threads = model, inputs, outputs, threads
-        with torch_threads(threads):
+        with computing_threads(threads):
             self._evaluator = Evaluator(load_package(model))
 
     def __call__(self, inputs: Arrays) -> dict[str, NDArray[Any]]:
         """Run the package once."""
         given = {tensor.name: as_package_has_it(inputs[tensor.name], tensor) for tensor in self._inputs}
-        with torch_threads(self._threads):
+        with computing_threads(self._threads):
             outputs = self._evaluator(state=None, **given)
         return {tensor.name: self._made(np.asarray(outputs[tensor.name]), tensor) for tensor in self._outputs}
 

@@ -1,10 +1,15 @@
-"""How many cores there are, work for all of them, and how many threads PyTorch computes with."""
+"""How many cores there are, work for all of them, and how many threads numpy and PyTorch compute with."""
 
 import os
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from functools import cache
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from threadpoolctl import ThreadpoolController
 
 
 def usable_cores() -> int:
@@ -25,18 +30,26 @@ def side_by_side[T, R](work: Callable[[T], R], items: Iterable[T], jobs: int) ->
 
 
 @contextmanager
-def torch_threads(threads: int) -> Iterator[None]:
-    """Let PyTorch, if it was imported, compute with so many threads, then with as many as before.
+def computing_threads(threads: int) -> Iterator[None]:
+    """Let numpy, and PyTorch if it was imported, compute with so many threads, then with as many as before.
 
-    Left alone it takes every core, and threads that wait for each other cost more than they bring.
+    Left alone both take every core, and threads that wait for each other cost more than they bring.
     """
     torch = sys.modules.get("torch")
-    if torch is None:
-        yield
-        return
-    before = torch.get_num_threads()
-    torch.set_num_threads(threads)
+    before = torch.get_num_threads() if torch else 0
     try:
-        yield
+        with _libraries().limit(limits=threads, user_api="blas"):
+            if torch:
+                torch.set_num_threads(threads)
+            yield
     finally:
-        torch.set_num_threads(before)
+        if torch:
+            torch.set_num_threads(before)
+
+
+@cache
+def _libraries() -> "ThreadpoolController":
+    """Find the libraries that multiply for numpy, once: it reads the names of all that are loaded."""
+    from threadpoolctl import ThreadpoolController
+
+    return ThreadpoolController()

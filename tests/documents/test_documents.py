@@ -69,10 +69,10 @@ def test_commands_exist_with_their_options(page: Path) -> None:
         parse(words)
 
 
-def test_the_readme_shows_every_command() -> None:
-    shown = {words[0] for words in mien_commands((ROOT / "README.md").read_text(encoding="utf-8"))}
-    context = click.Context(root)
-    assert shown >= set(root.list_commands(context)) - {"coreml"}  # which has a page of its own
+def test_one_page_shows_every_command() -> None:
+    page = (ROOT / "docs" / "commands.md").read_text(encoding="utf-8")
+    shown = {words[0] for words in mien_commands(page.split("## Every command")[1].split("\n## ")[0])}
+    assert shown >= set(root.list_commands(click.Context(root))) - {"coreml"}  # which has a page of its own
 
 
 @pytest.mark.parametrize("name", sorted(set(root.list_commands(click.Context(root))) - {"coreml"}))
@@ -212,7 +212,7 @@ def test_pages_are_read_as_markdown_is() -> None:
 
 
 def test_the_readme_is_short() -> None:
-    assert len(prose((ROOT / "README.md").read_text(encoding="utf-8")).split()) <= 600
+    assert len((ROOT / "README.md").read_text(encoding="utf-8").split()) <= 600
 
 
 def test_the_model_card_is_one_page() -> None:

@@ -22,7 +22,7 @@ from PIL import Image
 
 from mien.benchmarks.model_names import SIGNATURE
 from mien.mobile_reference.coreml import Evaluator, load_package
-from mien.mobile_reference.run.threads import torch_threads
+from mien.mobile_reference.run.threads import computing_threads
 
 Header = dict[str, Any]
 Answer = tuple[Header, Sequence[bytes]]
@@ -68,7 +68,7 @@ class ServedCoreML:
     """A Core ML package; pictures come as the bytes of a pixel buffer."""
 
     def __init__(self, package: Path) -> None:
-        with torch_threads(1):
+        with computing_threads(1):
             self._evaluator = Evaluator(load_package(package))
 
     def about(self) -> Header:
@@ -79,7 +79,7 @@ class ServedCoreML:
         """Evaluate the package."""
         forms = dict(zip(question["given"], question["forms"], strict=True))
         arrays = {name: _array(part, **forms[name]) for name, part in given.items()}
-        with torch_threads(1):
+        with computing_threads(1):
             made = self._evaluator(state=None, **arrays)
         found = {name: np.ascontiguousarray(array) for name, array in made.items()}
         about = {

@@ -219,7 +219,7 @@ TABLE = (
     ),
     Elsewhere(
         "it installs packages",
-        ("pip install .", "pip install '.[serve]'", "pip install '.[export]'", "pip install '.[ray]'"),
+        ("pip install .", *(f"pip install '.[{extra}]'" for extra in ("page", "serve", "export", "ray"))),
         ("tests/test_install.py",),
     ),
     Elsewhere(

@@ -57,4 +57,4 @@ def test_a_step_that_fails_is_seen_behind_its_pipe(grader_bundle: Path, tmp_path
 
 def test_the_first_step_installs_the_action_itself() -> None:
     """It runs in ``.ci/check-image``; ``tests/test_install.py`` installs the like."""
-    assert INSTALL.script == 'pip install --quiet "$GITHUB_ACTION_PATH"'
+    assert INSTALL.script == 'pip install --quiet "${GITHUB_ACTION_PATH}[page]"'

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from mien.mobile_reference.report.charts import Dots, Graph, Node, Scatter, Stack, Waterfall
+from mien.mobile_reference.report.charts import Dots, Graph, Node, Scatter, Waterfall
 from mien.mobile_reference.report.page import (
     Gallery,
     Page,
@@ -26,8 +26,7 @@ def page_of(name: str = EVIL) -> Page:
         png(GREY, name, name),
         Gallery([jpeg(GREY, name, name)] * 3),
         Terms([(name, name)]),
-        Stack(name, {name: 1.0, "b": 2.0}, "ms"),
-        Waterfall(name, {name: 0.5, "b": -0.25, "c": 0.0}),
+        Waterfall(name, {name: 0.5, "b": -0.25, "c": 0.0}, "ms"),
         Dots(name, [1.0, 3.0, 2.0], [0, 1, 1], [(name, 1.0), ("p90", 1.01), ("most", 3.0)]),
         Scatter(name, [(name, 50.0, 10.0)], [(name, 0.0)]),
         Graph(
