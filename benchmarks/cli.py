@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import click
-from rich.console import Console
 
 from mien.mobile_reference.bundle.reader import Bundle, open_bundle
 from mien.mobile_reference.bundle.shipped import shipped_bundle
@@ -23,7 +22,7 @@ from mien.mobile_reference.report.charts import page_of_charts
 from mien.mobile_reference.report.junit import Case
 from mien.mobile_reference.report.junit import junit as junit_text
 from mien.mobile_reference.report.progress import bar_of_parts
-from mien.mobile_reference.report.steps import Part
+from mien.mobile_reference.report.steps import Part, counted
 from mien.mobile_reference.run.models import TFLITE
 
 from .apps import android_package, android_results, apple_package, apple_results
@@ -210,9 +209,9 @@ def run(
         return
     file, verdicts, drawn = OutputFile.maybe(output), OutputFile.maybe(junit), page_of_charts(page)
     with bar_of_parts("measuring") as show:
-        targets = _TARGETS[options["target"]](options, show)
         opened = open_bundle(bundle or shipped_bundle())
         specs = _specs(opened, variants, photo, options)
+        targets = _TARGETS[options["target"]](options, show, len(specs))
         results = _run_all(targets, specs)
     made = make_report(opened, _settings(specs[0]), results)
     report = json_text(made, indent=1) + "\n"
@@ -299,7 +298,7 @@ def _generate(
     if not measured(spec, folder, apple_package.PLACE):
         apple_package.write_package(opened, spec, platform, folder)
         if apple_results.can_measure(platform):
-            with Console(stderr=True).status("measuring on this Mac"):
+            with bar_of_parts("measuring on this Mac"):
                 apple_results.measure(folder)
     if measured(spec, folder, apple_package.PLACE):
         results = apple_results.read_results(opened, spec, folder)
@@ -373,36 +372,30 @@ def _refuse_foreign_options(context: click.Context, target: str) -> None:
                 raise UsageError(f"--{flag} was given, but it is for --target {other}; leave it out")
 
 
-def _in_words(show: Show) -> Callable[[str], None]:
-    """Return what shows work that nobody counts."""
-    return lambda text: show(Part(text))
-
-
-def _host_targets(_: Options, show: Show) -> list[Target]:
+def _host_targets(_: Options, show: Show, _runs: int) -> list[Target]:
     return [HostTarget(show)]
 
 
-def _arm64_targets(options: Options, show: Show) -> list[Target]:
-    cache = options["cache"] or default_cache()
-    sysroot = open_sysroot(cache)
-    return [
-        Arm64Target(preset, sysroot, _in_words(show)) for preset in options["presets"] or (DEFAULT_PRESET,)
-    ]
+def _arm64_targets(options: Options, show: Show, runs: int) -> list[Target]:
+    presets = options["presets"] or (DEFAULT_PRESET,)
+    sysroot = open_sysroot(options["cache"] or default_cache())
+    tell = counted(show, runs * len(presets))
+    return [Arm64Target(preset, sysroot, tell) for preset in presets]
 
 
-def _android_targets(options: Options, show: Show) -> list[Target]:
+def _android_targets(options: Options, show: Show, _runs: int) -> list[Target]:
     cache = options["cache"] or default_cache()
     if options["unit"] != CPU and not options["benchmark_model"]:
         raise UsageError(f"--unit is {options['unit']}, which mien's runner does not reach; {_GET}")
     adb = choose_device(find_adb(options["adb"]), options["serial"])
     phone = probe(adb)
-    session = Session(adb, phone, MODES[options["mode"]], _in_words(show))
+    session = Session(adb, phone, MODES[options["mode"]], show)
     if program := options["benchmark_model"]:
         return [BenchmarkModelTarget(session, program, options["unit"])]
     return [AndroidTarget(session, open_phone_runner(cache, phone.abi))]
 
 
-_TARGETS: dict[str, Callable[[Options, Show], list[Target]]] = {
+_TARGETS: dict[str, Callable[[Options, Show, int], list[Target]]] = {
     HOST: _host_targets,
     ARM64: _arm64_targets,
     ANDROID: _android_targets,

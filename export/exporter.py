@@ -152,7 +152,7 @@ def make_bundle(request: ExportRequest, progress: Progress) -> ExportReport:
         judged = _as_verified(work, pipeline, goldens, head, judged, progress)
         watch.lap("verifying")
         failing = not_held(judged, pipeline.spec) + not_left_early(judged)
-        pack(folder, work, pipeline, goldens, head, judged)
+        pack(folder, work, pipeline, goldens, head, judged, progress)
         watch.lap("packing")
         warnings = calibration.warnings + not_known(pipeline) + read_warnings(work) + failing
         if known and not lost:

@@ -11,6 +11,7 @@ from mien.mobile_reference.installed import entry_points
 
 GROUP = "mien.setups"
 Progress = Callable[[str], None]
+"""Told in words what is under way: how long a fetch or a compiler takes is not known before."""
 
 
 @dataclass(frozen=True)

@@ -1,8 +1,11 @@
 """What a release is made of: equal bytes, and the files that belong into it."""
 
+import ast
 import io
 import re
+import runpy
 import subprocess
+import sys
 import tarfile
 import time
 import tomllib
@@ -11,6 +14,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 import pytest
+import setuptools
 
 from .dist import ROOT, build, normalised
 
@@ -71,7 +75,7 @@ def _packaged(name: str) -> str:
 def test_the_archive_holds_what_a_build_needs(built: tuple[Path, Path]):
     with tarfile.open(built[1]) as made:
         held = {name.partition("/")[2] for name in made.getnames()}
-    assert {"pyproject.toml", "README.md", "LICENSE", "NOTICE", "PKG-INFO"} <= held
+    assert {"pyproject.toml", "setup.py", "README.md", "LICENSE", "NOTICE", "PKG-INFO"} <= held
     assert not [name for name in held if name.startswith(("tests/", "docs/", ".ci/"))]
 
 
@@ -96,6 +100,30 @@ def test_the_version_stands_in_one_place():
     ]
     said = re.compile(rf"__version__ *=|version *= *['\"]{re.escape(stated)}['\"]")
     assert not [file for file in files if file.suffix == ".py" and said.search(file.read_text())]
+
+
+@pytest.mark.parametrize("version", [(3, 8), (3, 11), (3, 15)])
+def test_another_python_is_told_in_one_line_what_to_do(
+    version: tuple[int, int], monkeypatch: pytest.MonkeyPatch
+):
+    """By the file that pip runs before it compares versions; a Python that old can read it."""
+    file = ROOT / "setup.py"
+    ast.parse(file.read_text(), feature_version=(3, 8))
+    monkeypatch.setattr(sys, "version_info", (*version, 0, "final", 0))
+    with pytest.raises(SystemExit) as end:
+        runpy.run_path(str(file))
+    assert str(end.value).startswith(f"mien: this is Python {version[0]}.{version[1]}, and mien needs ")
+    assert "\n" not in str(end.value)
+
+
+def test_the_pythons_that_are_let_through_are_those_of_the_metadata(monkeypatch: pytest.MonkeyPatch):
+    ran: list[None] = []
+    monkeypatch.setattr(setuptools, "setup", lambda: ran.append(None))
+    bounds = runpy.run_path(str(ROOT / "setup.py"))
+    assert len(ran) == 1
+    (least, beyond) = (".".join(map(str, bounds[name])) for name in ("LEAST", "BEYOND"))
+    stated = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["requires-python"]
+    assert stated == f">={least},<{beyond}"
 
 
 def test_metadata_is_complete(built: tuple[Path, Path]):

@@ -20,6 +20,7 @@ from mien.mobile_reference.bundle.reader import Bundle, open_bundle
 from mien.mobile_reference.commands.console import run
 from mien.mobile_reference.contract import TensorSpec
 from mien.mobile_reference.output.json_text import json_text
+from mien.mobile_reference.report.progress import bar_of_parts
 from mien.mobile_reference.run.models import as_package_has_it, load_model
 
 from .apple_package import core_ml_variants
@@ -88,7 +89,7 @@ def _read(file: Path, count: int, dtype: str) -> NDArray[np.float64]:
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object a line.")
 def main(bundle: Path, package: Path, as_json: bool) -> None:  # noqa: FBT001 - click passes flags so
     """Show how far mien's evaluator is from what Apple's runtime gave; nothing is judged."""
-    with Console(stderr=True).status("evaluating"):
+    with bar_of_parts("evaluating"):
         found = compare_outputs(open_bundle(bundle), package)
     if as_json:
         for agreement in found:

@@ -21,6 +21,8 @@ from mien.mobile_reference.commands.console import run
 from mien.mobile_reference.errors import BundleError, UsageError
 from mien.mobile_reference.files import default_cache
 from mien.mobile_reference.output.json_text import json_text
+from mien.mobile_reference.report.progress import bar_of_parts
+from mien.mobile_reference.report.steps import counted
 
 from .emulator import DEFAULT_PRESET, Emulator
 from .sysroot import open_sysroot
@@ -100,8 +102,11 @@ def main(
     """
     _check_inputs(inputs)
     emulator = Emulator(DEFAULT_PRESET, open_sysroot(cache or default_cache()))
-    with Console(stderr=True).status("counting"):
-        found = list(count(emulator, models, inputs))
+    with bar_of_parts("counting") as show:
+        tell, found = counted(show, len(models)), list[Counted]()
+        for model in models:
+            tell(model.name)
+            found += count(emulator, [model], inputs)
     if as_json:
         click.echo(json_text([asdict(one) for one in found], indent=1))
     else:

@@ -32,6 +32,8 @@ from mien.mobile_reference.errors import UsageError
 from mien.mobile_reference.files import default_cache
 from mien.mobile_reference.output.file import OutputFile
 from mien.mobile_reference.output.json_text import json_text
+from mien.mobile_reference.report.progress import bar_of_parts
+from mien.mobile_reference.report.steps import Part, counted
 from mien.mobile_reference.tflite.model_file import DEPTHWISE, TFLiteFile, read_tflite
 
 VARIANT = "tflite-int8"
@@ -108,12 +110,10 @@ def changes(stored: Mapping[str, Any], found: Mapping[str, Any]) -> list[str]:
 def count(bundle: Bundle, cache: Path, presets: Sequence[str]) -> list[Result]:
     """Appraise the first golden photograph once on each emulated processor."""
     spec = BenchSpec(bundle, VARIANT, first_given(bundle), 1, 0, 1, 1)
-    with Console(stderr=True).status("counting") as status:
-        sysroot = set_up(cache, status.update)
-        return [
-            Arm64Target(preset, sysroot, lambda text: status.update(f"counting {text}")).run(spec)
-            for preset in presets
-        ]
+    with bar_of_parts("counting") as show:
+        sysroot = set_up(cache, lambda text: show(Part(text)))
+        tell = counted(show, len(presets))
+        return [Arm64Target(preset, sysroot, tell).run(spec) for preset in presets]
 
 
 def goals(stored: Mapping[str, Any], found: Mapping[str, Any]) -> Iterator[Goal]:
@@ -153,9 +153,9 @@ def print_counts(stored: Mapping[str, Any], found: Mapping[str, Any]) -> None:
     for heading in ("processor", "graph", "stored", "counted", "change"):
         table.add_column(heading, justify="left" if heading in ("processor", "graph") else "right")
     for preset, counts in found["instructions"].items():
-        for graph, counted in counts.items():
+        for graph, now in counts.items():
             before = stored["instructions"][preset][graph]
-            table.add_row(preset, graph, f"{before:,}", f"{counted:,}", f"{counted / before - 1:+.2%}")
+            table.add_row(preset, graph, f"{before:,}", f"{now:,}", f"{now / before - 1:+.2%}")
     Console().print(table)
 
 

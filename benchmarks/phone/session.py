@@ -10,6 +10,7 @@ from mien.benchmarks.errors import DeviceError, DeviceLost, ProgramTimeout
 from mien.benchmarks.programs import Answer
 from mien.benchmarks.results.records import UNSTABLE_NOTE, Condition
 from mien.mobile_reference.bundle.reader import sha256
+from mien.mobile_reference.report.steps import Part
 
 from .adb import Adb
 from .phone import CONDITION, Phone, read_condition
@@ -68,7 +69,7 @@ class Measured[T]:
 class Session:
     """One phone while it is measured. ``progress`` hears of every block."""
 
-    def __init__(self, adb: Adb, phone: Phone, mode: Mode, progress: Callable[[str], None]) -> None:
+    def __init__(self, adb: Adb, phone: Phone, mode: Mode, progress: Callable[[Part], None]) -> None:
         self.adb = adb
         self.phone = phone
         self.mode = mode
@@ -85,7 +86,7 @@ class Session:
         Raises:
             DeviceError: the phone takes no files, or they arrive changed.
         """
-        self._progress(f"{name}: copying to the phone")
+        self._progress(Part(f"{name}: copying to the phone"))
         wanted = {
             f"{FOLDER}/{folder}/{file.name}": file for folder, files in folders.items() for file in files
         }
@@ -123,8 +124,8 @@ class Session:
         missing: tuple[str, ...] = ()
         try:
             for block, job in enumerate(jobs):
-                self._progress(f"{job.name}: block {block + 1} of {len(jobs)}")
-                trace.append(self._cool(block, trace))
+                self._progress(Part(f"{job.name}: block {block + 1} of {len(jobs)}", block, len(jobs)))
+                trace.append(self._cool(job.name, block, len(jobs), trace))
                 answer, after = self._run(job)
                 answers.append(read(job, answer))
                 trace.append(read_condition(after, block, "after"))
@@ -135,7 +136,7 @@ class Session:
             missing = (f"blocks missing: {lost} of {len(jobs)}; {error}",)
         return Measured(tuple(answers), tuple(trace), missing)
 
-    def _cool(self, block: int, trace: Sequence[Condition]) -> Condition:
+    def _cool(self, name: str, block: int, blocks: int, trace: Sequence[Condition]) -> Condition:
         """Wait until the phone is as cool as at the start, or the wait is over.
 
         What was read right after the last block is how the phone is before this one.
@@ -143,7 +144,7 @@ class Session:
         end = time.monotonic() + self.mode.cool
         now = replace(trace[-1], block=block, when="before") if trace else self._condition(block)
         while is_hot(now, trace) and time.monotonic() < end:
-            self._progress(f"block {block + 1}: waiting for the phone to cool")
+            self._progress(Part(f"{name}: waiting for the phone to cool", block, blocks))
             time.sleep(min(_POLL_S, max(end - time.monotonic(), 0)))
             now = self._condition(block)
         return now

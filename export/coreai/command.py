@@ -32,11 +32,10 @@ def coreai(
     Every golden input goes through them, through float32 TFLite and through the Core ML package in mien's
     evaluator; the gates are those of float32. Exit 1 when one fails; then no package is written.
     """
-    from rich.console import Console
-
     from mien.mobile_reference.bundle.reader import open_bundle
     from mien.mobile_reference.files import default_cache
     from mien.mobile_reference.output.folder import Kind, OutputFolder
+    from mien.mobile_reference.report.progress import bar_of_parts
     from mien.models.sources import open_pipeline
 
     from .apple import Apple
@@ -47,18 +46,12 @@ def coreai(
     source = open_pipeline(pipeline, opened.spec.front)
     check_origin(opened, source, pipeline)
     with (
-        Console(stderr=True).status("starting Apple's runtime") as status,
+        bar_of_parts("Core AI:") as show,
         Apple(default_cache()) as apple,
         tempfile.TemporaryDirectory() as scratch,
     ):
-        packages = make_packages(apple, source, Path(scratch), status.update)
-        judged, found = judge(
-            apple,
-            opened,
-            packages,
-            lambda one: status.update(f"{one.variant}: {one.face}, {one.stage}"),
-            source,
-        )
+        packages = make_packages(apple, source, Path(scratch), show)
+        judged, found = judge(apple, opened, packages, show, source)
         if target and not found.failures:
             with target.staged() as staging:
                 shutil.copytree(scratch, staging, dirs_exist_ok=True)

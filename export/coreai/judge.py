@@ -12,8 +12,9 @@ from mien.export.component import components
 from mien.export.variants import variant_named
 from mien.mobile_reference.bundle.reader import Bundle, Variant
 from mien.mobile_reference.errors import UsageError
+from mien.mobile_reference.report.steps import Part, counted
 from mien.mobile_reference.run.models import Model, load_model
-from mien.mobile_reference.verify.stages import Deviation, Verification, verify
+from mien.mobile_reference.verify.stages import Deviation, Verification, comparisons, verify
 from mien.models.pipeline import Pipeline
 
 from .apple import NAME, SUFFIX, Apple
@@ -21,22 +22,26 @@ from .apple import NAME, SUFFIX, Apple
 _BESIDE = ("tflite-fp32", "coreml-fp32")
 
 
-def make_packages(apple: Apple, pipeline: Pipeline, folder: Path, progress: Callable[[str], None]) -> Variant:
+def make_packages(
+    apple: Apple, pipeline: Pipeline, folder: Path, progress: Callable[[Part], None]
+) -> Variant:
     """Make a package of every model of a pipeline in ``folder``, and return them as a variant.
 
     Raises:
         ConversionError: a module does not reach Core AI.
     """
     files = {}
-    for component in components(pipeline):
-        progress(f"converting {component.name}")
+    made = components(pipeline)
+    tell = counted(progress, len(made))
+    for component in made:
+        tell(f"converting {component.name}")
         files[component.name] = folder / f"{component.name}{SUFFIX}"
         apple.convert(component, files[component.name])
     return Variant(NAME, NAME.partition("-")[0], variant_named("coreml-fp32").tolerance, files)
 
 
 def judge(
-    apple: Apple, bundle: Bundle, packages: Variant, progress: Callable[[Deviation], None], pipeline: Pipeline
+    apple: Apple, bundle: Bundle, packages: Variant, progress: Callable[[Part], None], pipeline: Pipeline
 ) -> tuple[Bundle, Verification]:
     """Judge packages by every gate for float32 and every golden input of a bundle.
 
@@ -55,7 +60,12 @@ def judge(
         model, spec = bundle.spec.model(name), bundle.spec
         return apple.model(variant.files[name], spec.tensors_of(model.inputs), spec.tensors_of(model.outputs))
 
-    return judged, verify(judged, progress, metrics=pipeline.metrics, load=load)
+    tell = counted(progress, comparisons(judged))
+
+    def show(one: Deviation) -> None:
+        tell(f"{one.variant}: {one.face}, {one.stage}")
+
+    return judged, verify(judged, show, metrics=pipeline.metrics, load=load)
 
 
 def check_origin(bundle: Bundle, pipeline: Pipeline, source: Path | None) -> None:

@@ -20,8 +20,10 @@ def unfit(bundle: Bundle, metrics: Mapping[str, Metric], progress: Progress) -> 
 
     Of two variants that are too far apart the looser one is named, unless one of them is named already.
     """
-    step = Step("verifying", comparisons(bundle), progress)
+    # The last part is what verify does after its comparisons: weights, and stages left out.
+    step = Step("verifying", comparisons(bundle) + 1, progress)
     found = verify(bundle, lambda _: step.done(), metrics=metrics, jobs=usable_cores())
+    step.done()
     told: dict[str, tuple[str, ...]] = {}
     for name, reason in _failing(found):
         told[name] = (*told.get(name, ()), reason)

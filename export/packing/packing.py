@@ -19,6 +19,7 @@ from mien.mobile_reference.bundle.reader import FORMAT, MANIFEST, manifest_schem
 from mien.mobile_reference.contract import PipelineSpec
 from mien.mobile_reference.output.folder import files_of
 from mien.mobile_reference.output.json_text import json_text
+from mien.mobile_reference.report.steps import Progress, Step, quietly
 from mien.models.pipeline import Golden, Pipeline
 
 from .commit import source_commit
@@ -116,6 +117,7 @@ def pack(
     goldens: Sequence[Golden],
     head: Mapping[str, Any],
     judged: Sequence[Judgement],
+    progress: Progress = quietly,
 ) -> None:
     """Fill ``folder`` with what the conversions ``made``, the golden inputs and the manifest.
 
@@ -128,9 +130,10 @@ def pack(
         if is_complete(made, one.name, pipeline.spec)
         and (one.passed or (one.holds and variant_named(one.name).bits is None))
     ]
-    variants = [_pack_variant(folder, made, pipeline.spec, judgement) for judgement in complete]
+    step = Step("packing", len(complete) + len(goldens), progress)
+    variants = [_pack_variant(folder, made, pipeline.spec, judgement) for judgement in step.over(complete)]
     shutil.copytree(made / "ranges", folder / "ranges")
-    for golden in goldens:
+    for golden in step.over(goldens):
         _pack_golden(folder, golden)
     manifest = dict(head) | {
         "variants": variants,

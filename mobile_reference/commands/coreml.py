@@ -165,10 +165,10 @@ def _probed(evaluator: "Evaluator", source: "SourceModel", seed: int) -> tuple[s
 
 
 def _busy(what: str) -> AbstractContextManager[Any]:
-    """A sign of life on a terminal's error stream; nothing elsewhere."""
-    from rich.console import Console
+    """Show that it goes on, and for how long; nothing where the error stream is not a terminal."""
+    from mien.mobile_reference.report.progress import bar_of_parts
 
-    return Console(stderr=True).status(what)
+    return bar_of_parts(what)
 
 
 def _compared(results: dict[str, Any], expected: list[Any]) -> list["Difference"]:

@@ -1,6 +1,7 @@
 """The command ``mien setup``."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 
 import click
@@ -10,6 +11,8 @@ from rich.table import Table
 from mien.mobile_reference.errors import UsageError
 from mien.mobile_reference.files import default_cache
 from mien.mobile_reference.output.json_text import json_text
+from mien.mobile_reference.report.progress import bar_of_parts
+from mien.mobile_reference.report.steps import Part
 from mien.mobile_reference.setups import Setup, setups
 
 from .options import examples
@@ -35,14 +38,19 @@ def setup(
     for name in names:
         if name not in known:
             raise UsageError(f"there is no set-up {name!r}; choose from {', '.join(known)}")
-    with Console(stderr=True).status("setting up") as status:
-        for name in names:
-            known[name].make(folder, lambda text: status.update(f"setting up: {text}"))
+    with bar_of_parts("setting up") as show:
+        for number, name in enumerate(names, 1):
+            begun = f"{number} of {len(names)}: " if len(names) > 1 else ""
+            known[name].make(folder, partial(_show, show, begun))
     found = [known[name] for name in names] or list(known.values())
     if as_json:
         click.echo(json_text({"setups": [_row(one, folder) for one in found]}, indent=1))
     else:
         Console().print(_table(found, folder))
+
+
+def _show(show: Callable[[Part], None], begun: str, text: str) -> None:
+    show(Part(f"{begun}{text}"))
 
 
 def _row(one: Setup, folder: Path) -> dict[str, object]:

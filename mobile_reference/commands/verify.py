@@ -286,17 +286,19 @@ def _judge_all(bundle: Bundle, asked: _Request, others: Sequence[Child[HeldOut]]
     def say_what(text: str) -> None:
         tell(Part(text))
 
+    if asked.needs_pipeline:
+        say_what("opening the float pipeline")
     pipeline = _opened(bundle, asked.source) if asked.needs_pipeline else None
     labelled = pipeline.inputs.labelled(pipeline, asked.labels) if pipeline and asked.labels else None
     metrics = pipeline.metrics if pipeline else METRICS
     found, on_gpu = _judge_goldens(bundle, asked, metrics, tell)
-    errors = layer_errors(bundle, bundle.most_exact, say_what) if asked.folder or asked.layers else ()
+    errors = layer_errors(bundle, bundle.most_exact, tell) if asked.folder or asked.layers else ()
     held_out = HeldOut((), ())
     if asked.folder:
         first = _judge_held_out(bundle, pipeline, asked, _share(0, asked), tell)
         held_out = replace(
             merged([first, *(other.wait() for other in others)]),
-            repeats=tuple(repeats(bundle, say_what)),
+            repeats=tuple(repeats(bundle, tell)),
             poor_layers=first_poor_layers(errors),
         )
     by_labels = judge_labels(bundle, labelled, lambda name: say_what(f"input {name}")) if labelled else None

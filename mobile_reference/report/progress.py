@@ -30,6 +30,22 @@ SECONDS_PER_LINE = 30.0
 """A log of hours stays readable, and whoever looks into it sees within half a minute that work goes on."""
 
 
+class _CountColumn(MofNCompleteColumn):
+    """How many parts are done, and of how many; nothing where nobody counts them."""
+
+    def render(self, task: Task) -> Text:
+        return Text() if task.total is None else super().render(task)
+
+
+class _ClockColumn(TimeRemainingColumn):
+    """How much time is left, or where nobody counts parts, how much has passed."""
+
+    def render(self, task: Task) -> Text:
+        if task.total is None:
+            return Text(str(timedelta(seconds=int(task.elapsed or 0))))
+        return Text.assemble(super().render(task), " left")
+
+
 class _RateColumn(ProgressColumn):
     def render(self, task: Task) -> Text:
         return Text(rate(task.finished_speed or task.speed))
@@ -70,14 +86,17 @@ def bar_per_step() -> Iterator[Report]:
 
 @contextmanager
 def bar_of_parts(what: str) -> Iterator[Callable[[Part], None]]:
-    """Show on a terminal what is under way, and where it is counted how much remains; nothing in a log."""
+    """Show on a terminal what is under way, for how long, and where it is counted how much remains.
+
+    In a log there is nothing.
+    """
     columns = (
         SpinnerColumn(),
         TextColumn("{task.description}", table_column=Column(ratio=1, no_wrap=True, overflow="ellipsis")),
         BarColumn(20),
-        MofNCompleteColumn(),
+        _CountColumn(),
         _RateColumn(),
-        TimeRemainingColumn(),
+        _ClockColumn(),
     )
     console = Console(stderr=True)
     with Progress(

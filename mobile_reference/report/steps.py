@@ -1,6 +1,7 @@
 """Long work told in parts: what is under way, how many of its parts are done, and of how many."""
 
 from collections.abc import Callable, Iterable, Iterator
+from itertools import count
 from threading import Lock
 from typing import NamedTuple
 
@@ -14,6 +15,12 @@ class Part(NamedTuple):
     text: str
     done: int = 0
     total: int | None = None
+
+
+def counted(show: Callable[[Part], None], total: int) -> Callable[[str], None]:
+    """Return what is told in words of each of so many parts as it begins, and shows how many are done."""
+    done = count()
+    return lambda text: show(Part(text, next(done), total))
 
 
 def quietly(_title: str, _done: int, _total: int) -> None:

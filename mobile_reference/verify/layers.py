@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from mien.mobile_reference.bundle.reader import Bundle, Variant
 from mien.mobile_reference.contract import StageSpec
+from mien.mobile_reference.report.steps import Part, counted
 from mien.mobile_reference.run.models import TFLITE
 from mien.mobile_reference.tflite.litert import Kernels, LiteRTModel
 
@@ -54,7 +55,7 @@ def comparable(bundle: Bundle, exact: Variant) -> tuple[Variant, ...]:
     return tuple(one for one in bundle.variants if one.platform == TFLITE and one.name != exact.name)
 
 
-def layer_errors(bundle: Bundle, exact: Variant, progress: Callable[[str], None]) -> tuple[LayerErrors, ...]:
+def layer_errors(bundle: Bundle, exact: Variant, progress: Callable[[Part], None]) -> tuple[LayerErrors, ...]:
     """Compare the models of every TFLite variant with those of ``exact``, layer by layer.
 
     The end-to-end model is looked into; of a pipeline without one, that of every stage, which is given what
@@ -62,7 +63,8 @@ def layer_errors(bundle: Bundle, exact: Variant, progress: Callable[[str], None]
     """
     graphs = (bundle.spec.whole,) if bundle.spec.whole else bundle.spec.stages
     variants = comparable(bundle, exact)
-    found = [_of_graph(bundle, exact, variants, graph, progress) for graph in graphs if variants]
+    tell = counted(progress, len(graphs) * len(bundle.goldens))
+    found = [_of_graph(bundle, exact, variants, graph, tell) for graph in graphs if variants]
     return tuple(one for variant in variants for some in found for one in some if one.variant == variant.name)
 
 
@@ -71,14 +73,14 @@ def _of_graph(
     exact: Variant,
     variants: Sequence[Variant],
     graph: StageSpec,
-    progress: Callable[[str], None],
+    tell: Callable[[str], None],
 ) -> list[LayerErrors]:
     inputs = [[golden.read(name) for name in graph.inputs] for golden in bundle.goldens]
     reference = Layers(exact.files[graph.name])
     others = {variant.name: Layers(variant.files[graph.name]) for variant in variants}
     least: dict[str, dict[str, float]] = {name: {} for name in others}
     for number, given in enumerate(inputs, start=1):
-        progress(f"layers of golden input {number} of {len(inputs)}, {graph.name}")
+        tell(f"layers of golden input {number} of {len(inputs)}, {graph.name}")
         reference.run(given)
         for name, layers in others.items():
             layers.run(given)

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from mien.mobile_reference.bundle.reader import Bundle
 from mien.mobile_reference.contract import PipelineSpec
 from mien.mobile_reference.metrics import error_of
+from mien.mobile_reference.report.steps import Part, counted
 from mien.mobile_reference.run.models import TFLITE
 from mien.mobile_reference.tflite.litert import Kernels, LiteRTModel
 
@@ -35,18 +36,19 @@ class Repeat:
     limit: float
 
 
-def repeats(bundle: Bundle, progress: Callable[[str], None]) -> list[Repeat]:
+def repeats(bundle: Bundle, progress: Callable[[Part], None]) -> list[Repeat]:
     """Rate the golden inputs of every TFLite variant in five ways, and compare with the plain one."""
     whole, found = bundle.spec.whole, []
     if whole is None:
         return []
     inputs = [[golden.read(name) for name in whole.inputs] for golden in bundle.goldens]
     place = whole.outputs.index(bundle.spec.rating.tensor)
-    for variant in bundle.variants:
-        if variant.platform == TFLITE:
-            progress(f"{variant.name}: kernels, threads, order, processes")
-            rated = partial(ratings, variant.files[whole.name], place=place)
-            found += _variant_repeats(bundle.spec, variant.name, variant.tolerance, rated, inputs)
+    judged = [variant for variant in bundle.variants if variant.platform == TFLITE]
+    tell = counted(progress, len(judged))
+    for variant in judged:
+        tell(f"{variant.name}: kernels, threads, order, processes")
+        rated = partial(ratings, variant.files[whole.name], place=place)
+        found += _variant_repeats(bundle.spec, variant.name, variant.tolerance, rated, inputs)
     return found
 
 

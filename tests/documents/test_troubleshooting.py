@@ -16,9 +16,8 @@ MESSAGES = re.findall(r"^### `(.+)`$", PAGE.read_text(encoding="utf-8"), re.MULT
 @pytest.fixture(scope="module")
 def said() -> str:
     """All texts of the code, one a line; what a name or a number stands in for parts them."""
-    trees = (
-        ast.parse(file.read_text(encoding="utf-8")) for room in ROOMS for file in (ROOT / room).rglob("*.py")
-    )
+    files = [ROOT / "setup.py", *(file for room in ROOMS for file in (ROOT / room).rglob("*.py"))]
+    trees = (ast.parse(file.read_text(encoding="utf-8")) for file in files)
     nodes = (node for tree in trees for node in ast.walk(tree))
     return "\n".join(
         node.value for node in nodes if isinstance(node, ast.Constant) and isinstance(node.value, str)

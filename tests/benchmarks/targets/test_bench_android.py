@@ -30,6 +30,7 @@ from mien.benchmarks.targets.host import gate_parity
 from mien.mobile_reference.bundle.reader import open_bundle
 from mien.mobile_reference.commands.console import main
 from mien.mobile_reference.contract import PipelineSpec
+from mien.mobile_reference.report.steps import Part
 from tests.benchmarks.phone.double import phone as double_phone
 from tests.benchmarks.phone.double.phone import (
     INSTALL,
@@ -81,7 +82,7 @@ def connected(root: Path, **settings: Any) -> AbstractContextManager[tuple[str, 
     return double_phone.connected(root, SHELL, **settings)
 
 
-def quiet(_: str) -> None:
+def quiet(_: Part) -> None:
     return None
 
 
@@ -91,7 +92,7 @@ def spec_of(bundle: Path, mode: Mode = MODE) -> BenchSpec:
 
 
 def measure(
-    bundle: Path, runner: PhoneRunner, progress: Callable[[str], None] = quiet, mode: Mode = MODE
+    bundle: Path, runner: PhoneRunner, progress: Callable[[Part], None] = quiet, mode: Mode = MODE
 ) -> Result:
     adb = choose_device(find_adb(None), None)
     return AndroidTarget(Session(adb, probe(adb), mode, progress), runner).run(spec_of(bundle, mode))
@@ -256,7 +257,7 @@ def test_a_block_has_its_runs_and_its_seconds(bundle: Path, runner: PhoneRunner,
     with connected(root):
         begun: dict[str, float] = {}
         result = measure(
-            bundle, runner, lambda text: begun.update({text: time.monotonic()}), replace(MODE, seconds=1)
+            bundle, runner, lambda part: begun.update({part.text: time.monotonic()}), replace(MODE, seconds=1)
         )
         ended = time.monotonic()
     assert result.latency is not None
@@ -319,8 +320,8 @@ def test_the_double_gives_back_what_was_copied_to_it(root: Path, tmp_path: Path)
 def test_an_unplugged_phone_leaves_its_finished_blocks(bundle: Path, runner: PhoneRunner, root: Path) -> None:
     with connected(root) as (_, process):
 
-        def unplug(text: str) -> None:
-            if "block 2" in text:
+        def unplug(part: Part) -> None:
+            if "block 2" in part.text:
                 subprocess.run(["kill", "-9", str(process)], check=True)
 
         result = measure(bundle, runner, unplug)
@@ -429,8 +430,8 @@ def test_a_job_without_an_alarm_is_killed_by_the_host(
 
 @needs_double
 def test_a_phone_that_throttles_is_noted(bundle: Path, runner: PhoneRunner, root: Path) -> None:
-    def heat(text: str) -> None:
-        if "block 2" in text:
+    def heat(part: Part) -> None:
+        if "block 2" in part.text:
             write_heat(root, 3, 48.0)
             (root / "sys/devices/system/cpu/cpu1/cpufreq/scaling_max_freq").write_text("1200000\n")
 
@@ -453,7 +454,7 @@ def test_it_waits_for_a_hot_phone(
         result = measure(
             bundle,
             runner,
-            lambda text: timer.start() if "block 1 of" in text else None,
+            lambda part: timer.start() if "block 1 of" in part.text else None,
             replace(MODE, cool=30),
         )
     assert [condition.thermal_status for condition in result.conditions] == [0] * 4

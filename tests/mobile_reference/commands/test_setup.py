@@ -27,7 +27,7 @@ def _touch(cache: Path, progress: Progress) -> None:
 @pytest.fixture
 def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     one = Setup("one", "count", "1 MB", lambda cache: (cache / "one").exists(), _touch)
-    other = Setup("other", "sing", "2 MB", lambda _: False, _touch)
+    other = Setup("other", "sing", "2 MB", lambda _: False, lambda cache, progress: progress("singing"))
     monkeypatch.setattr(command, "setups", lambda: iter((one, other)))
     return tmp_path
 
@@ -43,6 +43,17 @@ def test_a_name_is_set_up_and_alone(cache: Path) -> None:
     rows = json.loads(_said("one", "--cache", str(cache), "--json"))["setups"]
     assert rows == [{"name": "one", "ready": True, "serves": "count", "size": "1 MB"}]
     assert [path.name for path in cache.iterdir()] == ["one"]
+
+
+def test_a_terminal_sees_which_of_how_many_is_made_and_a_log_nothing(
+    cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for compatible, shown in (("1", True), ("0", False)):
+        monkeypatch.setenv("TTY_COMPATIBLE", compatible)
+        monkeypatch.setenv("COLUMNS", "120")
+        done = CliRunner().invoke(command.setup, ["other", "one", "--cache", str(cache)])
+        for text in ("setting up 1 of 2: singing", "setting up 2 of 2: touching", "0:00:0"):
+            assert (text in done.stderr) == shown
 
 
 def test_an_unknown_name_is_refused_before_anything_is_made(cache: Path) -> None:

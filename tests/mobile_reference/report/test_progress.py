@@ -81,5 +81,12 @@ def test_parts_have_a_bar_where_they_are_counted_and_a_log_has_nothing(
         show(Part("tflite-fp16: face", 3, 8))
         show(Part("layers"))
     shown = told(capsys)
-    for text in ("verifying preparing", "verifying tflite-fp16: face", "3/8", "verifying layers"):
+    for text in (
+        "verifying preparing",
+        "0:00:00",
+        "verifying tflite-fp16: face",
+        "3/8",
+        "left",
+        "verifying layers",
+    ):
         assert (text in shown) == terminal

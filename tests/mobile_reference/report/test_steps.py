@@ -2,7 +2,7 @@
 
 from concurrent.futures import ThreadPoolExecutor
 
-from mien.mobile_reference.report.steps import Step
+from mien.mobile_reference.report.steps import Part, Step, counted
 
 
 def test_a_step_tells_its_start_and_every_part_once_it_is_done() -> None:
@@ -18,3 +18,11 @@ def test_parts_that_threads_do_are_counted_one_by_one() -> None:
     with ThreadPoolExecutor(4) as threads:
         list(threads.map(lambda _: list(step.over(range(100))), range(4)))
     assert told == list(range(401))
+
+
+def test_parts_that_are_told_in_words_as_they_begin_are_counted() -> None:
+    told: list[Part] = []
+    tell = counted(told.append, 2)
+    tell("one")
+    tell("two")
+    assert told == [Part("one", 0, 2), Part("two", 1, 2)]

@@ -7,6 +7,7 @@ from unittest.mock import Mock
 import numpy as np
 import pytest
 
+from mien.mobile_reference.report.steps import Part
 from mien.mobile_reference.verify import layers as layers_module
 from mien.mobile_reference.verify.layers import POOR_DB, Layers, compare, first_below
 from mien.mobile_reference.verify.model_explorer import NOT_FINITE, node_data
@@ -68,7 +69,7 @@ class _Stand:
         return np.array([0.0, 10.0]) + self.error if name == "layer" else np.ones(2)
 
 
-def _first_poor_layers(monkeypatch: pytest.MonkeyPatch, errors: dict[int, float]) -> tuple[Any, list[str]]:
+def _first_poor_layers(monkeypatch: pytest.MonkeyPatch, errors: dict[int, float]) -> tuple[Any, list[Part]]:
     """Compare a variant that is off by ``errors`` on the faces 1, 2, 3 with one that is exact."""
     models = {"exact": _Stand({1: 0, 2: 0, 3: 0}), "other": _Stand(errors)}
     monkeypatch.setattr(layers_module, "Layers", models.__getitem__)
@@ -82,7 +83,7 @@ def _first_poor_layers(monkeypatch: pytest.MonkeyPatch, errors: dict[int, float]
     for name, variant in variants.items():
         variant.name = name
     bundle.variants, bundle.most_exact = list(variants.values()), variants["tflite-fp32"]
-    told: list[str] = []
+    told: list[Part] = []
     errors_of_layers = layers_module.layer_errors(bundle, bundle.most_exact, told.append)
     return layers_module.first_poor_layers(errors_of_layers), told
 
@@ -93,7 +94,9 @@ def test_every_tflite_variant_is_judged_by_its_worst_face(
 ) -> None:
     (found,), told = _first_poor_layers(monkeypatch, errors)
     assert (found.variant, found.layer, found.decibels) == ("tflite-int8", "layer", pytest.approx(20))
-    assert told == [f"layers of golden input {number} of 3, appraisal" for number in (1, 2, 3)]
+    assert told == [
+        Part(f"layers of golden input {number} of 3, appraisal", number - 1, 3) for number in (1, 2, 3)
+    ]
 
 
 def test_a_variant_that_diverges_nowhere_has_the_least_decibels(monkeypatch: pytest.MonkeyPatch) -> None:
