@@ -1,5 +1,6 @@
 """Models on LiteRT's ``CompiledModel``, which a stand-in plays: what it is asked, what its words become."""
 
+import json
 import os
 import sys
 from collections.abc import Callable, Sequence
@@ -13,6 +14,7 @@ import pytest
 from numpy.typing import NDArray
 
 from mien.mobile_reference.errors import ModelError, VulkanError
+from mien.mobile_reference.run import vulkan as vulkan_module
 from mien.mobile_reference.tflite import gpu
 from mien.mobile_reference.tflite.gpu import Arithmetic, GPUModel, Placement, has_half_floats
 from mien.mobile_reference.tflite.half import HalfModel
@@ -217,3 +219,32 @@ def test_a_model_that_litert_refuses_in_half_floats_says_why(litert: SimpleNames
     litert.refusals = ["no\nkernels"]
     with pytest.raises(ModelError, match=r"LiteRT cannot load .* in half floats: no kernels"):
         HalfModel(model)
+
+
+def test_what_libraries_say_meanwhile_is_kept_and_what_comes_after_is_not(
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    def refuse() -> Any:
+        os.write(2, b"from inside")
+        raise RuntimeError("refused")
+
+    made, said = gpu._with_native_words(refuse)
+    os.write(2, b"after")
+    assert made is None
+    assert said == "from inside\nrefused"
+    assert capfd.readouterr().err == "after"
+
+
+def test_a_process_finds_the_vulkan_that_was_set_up_and_no_other(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / vulkan_module.READY).write_text(json.dumps({vulkan_module.LIBRARIES: []}))
+    names = ("VK_DRIVER_FILES", "VK_ICD_FILENAMES", "MESA_SHADER_CACHE_DIR")
+    for name in names:
+        monkeypatch.setenv(name, "another")
+    vulkan_module.SoftwareVulkan(tmp_path, "gpu").find()
+    driver = str(tmp_path / vulkan_module.DRIVER)
+    assert [os.environ[name] for name in names] == [driver, driver, str(tmp_path / "shaders")]
+    (tmp_path / vulkan_module.READY).write_text(json.dumps({vulkan_module.LIBRARIES: ["none.so"]}))
+    with pytest.raises(VulkanError, match=r"none\.so does not load"):
+        vulkan_module.SoftwareVulkan(tmp_path, "gpu").find()

@@ -1,7 +1,16 @@
 """What a TFLite file is said to hold: work by operator, integers, stored numbers, and its two halves."""
 
-import pytest
+from pathlib import Path
+from unittest.mock import Mock
 
+import numpy as np
+import pytest
+from ai_edge_litert import schema_py_generated as schema
+
+from mien.mobile_reference.errors import BundleError
+from mien.mobile_reference.tflite import half as half_module
+from mien.mobile_reference.tflite import model_file as model_file_module
+from mien.mobile_reference.tflite.flatbuffer import parse, serialise
 from mien.mobile_reference.tflite.model_file import DEPTHWISE, Operator, TensorOf, TFLiteFile
 
 
@@ -116,3 +125,64 @@ def test_a_model_is_cut_where_half_of_the_values_are_written() -> None:
     assert (len(first.operators), len(second.operators)) == (1, 2)
     first, second = TFLiteFile((small, small, large)).halves
     assert (len(first.operators), len(second.operators)) == (2, 1)
+
+
+@pytest.mark.parametrize(
+    ("asks", "computes", "said"),
+    [(False, True, None), (True, True, half_module.FORCED), (True, False, half_module.FLOAT32)],
+)
+def test_a_model_of_half_floats_says_what_it_is_computed_in(
+    monkeypatch: pytest.MonkeyPatch, *, asks: bool, computes: bool, said: str | None
+) -> None:
+    monkeypatch.setattr(half_module, "asks_for_half", lambda _: asks)
+    monkeypatch.setattr(half_module, "computes_in_half", lambda: computes)
+    assert half_module.arithmetic(Path("model")) == said
+
+
+def test_half_floats_are_forced_on_a_model_without_signatures() -> None:
+    parsed = parse(half_module._doubling())
+    signature = schema.SignatureDefT()
+    signature.signatureKey, signature.inputs, signature.outputs = b"serving", [], []
+    parsed.signatureDefs = [signature]
+    signed = serialise(parsed)
+    assert parse(signed).signatureDefs
+    assert not parse(half_module._unsigned(signed)).signatureDefs
+
+
+def test_products_of_a_volume_are_counted() -> None:
+    made, read = (Mock(elements=10, shape=(1, 1, 1, 2, 5)), Mock(elements=12, shape=(2, 3, 3, 4, 5)))
+    plain = Mock(outputs=[made], inputs=[None, read])
+    assert model_file_module._volume_macs(plain) == 10 * 2 * 3 * 3 * 4
+    turned = Mock(outputs=[made], inputs=[None, read, Mock(elements=7)])
+    assert model_file_module._transposed_volume_macs(turned) == 7 * 2 * 3 * 3 * 4
+
+
+def test_a_file_may_be_as_large_as_is_said(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    file = tmp_path / "model.tflite"
+    file.write_bytes(half_module._doubling())
+    monkeypatch.setattr(model_file_module, "_MAX_BYTES", file.stat().st_size)
+    assert model_file_module.read_tflite(file).operators
+    monkeypatch.setattr(model_file_module, "_MAX_BYTES", file.stat().st_size - 1)
+    with pytest.raises(BundleError, match="is larger than"):
+        model_file_module.read_tflite(file)
+
+
+@pytest.mark.parametrize("behind", [False, True])
+def test_float_constants_are_read_inside_the_tables_and_behind_them(tmp_path: Path, *, behind: bool) -> None:
+    """Those of large models lie behind; an input that is left out, -1, is none."""
+    values = np.array([1.5, -2.0], np.float32)
+    parsed = parse(half_module._doubling())
+    graph, buffer, tensor = parsed.subgraphs[0], schema.BufferT(), schema.TensorT()
+    tensor.name, tensor.shape, tensor.type, tensor.buffer = b"w", [2], schema.TensorType.FLOAT32, 1
+    graph.tensors.append(tensor)
+    graph.operators[0].inputs = [0, 2, -1]
+    parsed.buffers.append(buffer)
+    if behind:
+        buffer.offset, buffer.size = 1 << 20, values.nbytes
+        buffer.offset = len(serialise(parsed))
+    else:
+        buffer.data = np.frombuffer(values.tobytes(), np.uint8)
+    (tmp_path / "m.tflite").write_bytes(serialise(parsed) + (values.tobytes() if behind else b""))
+    ((name, found),) = model_file_module.float_constants(tmp_path / "m.tflite")
+    assert name == "w"
+    assert found.tolist() == values.tolist()

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from mien.export.tflite import ranges as ranges_module
 from mien.export.tflite.ranges import (
     Histogram,
     Method,
@@ -102,3 +103,29 @@ def test_the_room_holds_what_a_million_values_take(monkeypatch: pytest.MonkeyPat
         held += found.low < -4 and found.high > 4
     # Of a normal distribution's values one of 15,800 lies outside of 4 deviations, one of a million of 4.9.
     assert held > 80
+
+
+def test_values_that_float32_hardly_tells_apart_have_a_histogram() -> None:
+    """Of numbers so close that float32 has no borders for all bins."""
+    low = np.float32(1e6)
+    values = np.array([low, np.nextafter(low, np.float32(2e6))], np.float32)
+    found = ranges_module._histogram(values)
+    assert (found.low, found.high) == (float(values[0]), float(values[1]))
+    assert (found.counts[0], found.counts[-1]) == (0.5, 0.5)
+
+
+def test_least_squares_weighs_what_is_cut_off_against_a_step_s_rounding() -> None:
+    """A step of uniform error has a mean square of its twelfth part."""
+    values = np.random.default_rng(0).normal(0, 1, 20_000).astype(np.float32)
+    histogram = ranges_module._histogram(np.append(values, np.float32(9)))
+
+    def error(low: float, high: float) -> float:
+        step = (high - low) / 255
+        outside = histogram.centres - histogram.centres.clip(low, high)
+        return float(step * step / 12 + (histogram.counts * outside**2).sum())
+
+    low, high = ranges_module._least_squares(histogram)
+    shrinks = np.linspace(0.3, 1.0, 36)
+    best = min(shrinks, key=lambda shrink: error(histogram.low * shrink, histogram.high * shrink))
+    assert (low, high) == pytest.approx((histogram.low * best, histogram.high * best))
+    assert 0.3 < best < 1.0

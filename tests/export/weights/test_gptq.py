@@ -19,6 +19,8 @@ from mien.export.weights.gptq import (
     round_convolution,
     round_convolutions,
     same_weights,
+    scaled,
+    scales,
     write_roundings,
 )
 from mien.models.appraisal.checkpoint import REFERENCE
@@ -149,3 +151,26 @@ def test_convolutions_are_rounded_with_batch_normalisation_folded_and_the_net_is
     np.testing.assert_allclose(rounded.source, folded.numpy(), rtol=1e-5)
     step = np.abs(rounded.source).max(axis=(1, 2, 3), keepdims=True) / 127
     assert (np.abs(rounded.weight - rounded.source) <= step * 1.5).all()
+
+
+def test_rows_that_are_multiples_of_others_say_of_how_much() -> None:
+    source = np.array([[1.0, 2.0], [3.0, -1.0]], np.float32)
+    factors = np.array([2.0, 0.5], np.float32)
+    found = scales(source * factors[:, None], source)
+    assert found is not None
+    assert found.tolist() == factors.tolist()
+    assert scales(source, source[::-1]) is None
+    # A row of one weight is a multiple of any other.
+    assert scales(np.array([[2], [3]], np.float32), np.array([[1], [1]], np.float32)) is None
+    same = scales(np.array([[2], [3]], np.float32), np.array([[2], [3]], np.float32))
+    assert same is not None
+    assert same.tolist() == [1.0, 1.0]
+
+
+def test_every_output_channel_is_multiplied_by_its_factor() -> None:
+    weight, bias = np.ones((2, 3, 1, 1), np.float32), np.array([1.0, 2.0], np.float32)
+    made = scaled(Rounded(weight, bias, 2 * weight, 3 * bias), np.array([2.0, 5.0], np.float32))
+    assert made.weight[:, 0, 0, 0].tolist() == [2.0, 5.0]
+    assert made.source[:, 2, 0, 0].tolist() == [4.0, 10.0]
+    assert made.bias.tolist() == [2.0, 10.0]
+    assert made.source_bias.tolist() == [6.0, 30.0]

@@ -8,7 +8,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mien.mobile_reference.bundle.app_bundle import chosen_variant, served_pipeline, write_app_bundle
+from mien.mobile_reference.bundle.app_bundle import (
+    _copy,
+    chosen_variant,
+    served_pipeline,
+    write_app_bundle,
+)
 from mien.mobile_reference.bundle.reader import MANIFEST, Bundle, open_bundle, sha256
 from mien.mobile_reference.commands.console import main
 from mien.mobile_reference.contract import PipelineSpec, problems
@@ -161,3 +166,16 @@ def test_the_choice_is_the_default(grader: Path, tmp_path: Path) -> None:
     manifest = json.loads((grader / MANIFEST).read_text()) | {"choice": {"tflite": "tflite-fp16"}}
     opened = replace(open_bundle(grader), manifest=manifest)
     assert chosen_variant(opened, "android", None).name == "tflite-fp16"
+
+
+def test_a_model_that_is_a_folder_is_copied_whole(tmp_path: Path) -> None:
+    source = tmp_path / "heat.mlpackage"
+    (source / "Data").mkdir(parents=True)
+    (source / "Manifest.json").write_text("{}")
+    (source / "Data" / "weight.bin").write_bytes(b"\0\1")
+    _copy(source, tmp_path / "app" / "models" / "heat.mlpackage")
+    made = tmp_path / "app" / "models" / "heat.mlpackage"
+    assert [(file.relative_to(made).as_posix(), file.read_bytes()) for file in files(made)] == [
+        ("Data/weight.bin", b"\0\1"),
+        ("Manifest.json", b"{}"),
+    ]

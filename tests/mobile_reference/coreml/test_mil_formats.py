@@ -1,6 +1,7 @@
 """The wire format, packed numbers and weight files: whatever is written is read back."""
 
 from contextlib import suppress
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -9,6 +10,7 @@ from hypothesis import strategies as st
 
 import tests.mobile_reference.coreml.mil_packages as build
 from mien.mobile_reference.coreml import dtypes
+from mien.mobile_reference.coreml import wire as wire_module
 from mien.mobile_reference.coreml.blob import BlobFile
 from mien.mobile_reference.coreml.wire import Message, raw_fields, signed, varint
 from mien.mobile_reference.errors import PackageError
@@ -76,3 +78,36 @@ def test_no_code_is_used_twice():
 def test_unknown_names_of_types():
     with pytest.raises(PackageError, match="'fp12' is unknown"):
         dtypes.from_name("fp12")
+
+
+def test_no_two_types_share_a_code():
+    stored = [kind.blob_code for kind in dtypes.TYPES if kind.blob_code is not None]
+    assert len(stored) == len(set(stored))
+    assert len(dtypes.BY_CODE) == len(dtypes.BY_NAME) == len(dtypes.TYPES)
+    # From coremltools' MILBlob: the narrow types stand in one row.
+    narrow = ("int4", "uint1", "uint2", "uint4", "uint3", "uint6")
+    assert [dtypes.BY_NAME[name].blob_code for name in narrow] == [8, 9, 10, 11, 12, 13]
+
+
+def test_messages_nest_as_deep_as_is_said_and_no_deeper():
+    deepest = b""
+    for _ in range(wire_module.MAX_DEPTH):
+        deepest = b"\x0a" + _varint(len(deepest)) + deepest
+    found = Message.read(deepest)
+    for _ in range(wire_module.MAX_DEPTH):
+        (found,) = found.messages(1)
+    with pytest.raises(PackageError, match="deeper than"):
+        Message.read(b"", wire_module.MAX_DEPTH + 1)
+    with pytest.raises(PackageError, match="deeper than"):
+        replace(found, payloads={1: (memoryview(b""),)}).messages(1)
+
+
+def _varint(number: int) -> bytes:
+    low, rest = number & 127, number >> 7
+    return bytes([low | 128]) + _varint(rest) if rest else bytes([low])
+
+
+def test_a_real_number_has_all_its_bytes():
+    with pytest.raises(PackageError, match=r"field 1 of .* is not a real number"):
+        Message.read(b"\x0a\x03abc").real(1, "<f", 0.0)
+    assert Message.read(b"\x0a\x04\x00\x00\x80?").real(1, "<f", 0.0) == 1.0

@@ -2,12 +2,14 @@
 
 from collections.abc import Callable
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
 from mien.mobile_reference.errors import FaceError
+from mien.mobile_reference.front import alignment as alignment_module
 from mien.mobile_reference.front.alignment import (
     AlignmentRule,
     Square,
@@ -264,3 +266,20 @@ def test_a_turned_candidate_comes_back_to_its_square() -> None:
 def test_a_face_that_the_second_look_does_not_see_has_no_score() -> None:
     assert align(photograph(), answers([candidate(0.9)], []), RULE).score == 0
     assert align(photograph(), answers([candidate(0.6)], [candidate(0.9)]), RULE).score == pytest.approx(0.9)
+
+
+@pytest.mark.parametrize(("times", "said"), [(1.0, "too small a part"), (0.9, "36 pixels wide")])
+def test_a_face_that_is_seen_in_a_part_alone_is_said_to_be_too_small(
+    monkeypatch: pytest.MonkeyPatch, times: float, said: str
+) -> None:
+    """In pixels, or beside the photograph: the smallest that can be rated is large enough for the latter."""
+    rule = SimpleNamespace(smallest=40.0)
+    found = np.zeros((1, 17))
+    found[0, 3:5] = rule.smallest * times
+    monkeypatch.setattr(alignment_module, "detections", lambda *_: found)
+    error = alignment_module._nothing_found(np.zeros((800, 800, 3), np.uint8), None, rule)  # type: ignore[arg-type]
+    assert said in str(error)
+    assert ("a part of the photograph" in str(error)) == (times == 1.0)
+    monkeypatch.setattr(alignment_module, "detections", lambda *_: found[:0])
+    error = alignment_module._nothing_found(np.zeros((800, 800, 3), np.uint8), None, rule)  # type: ignore[arg-type]
+    assert str(error).startswith("no face found")

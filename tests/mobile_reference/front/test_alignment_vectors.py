@@ -12,7 +12,8 @@ import torch
 from numpy.typing import NDArray
 
 from mien.mobile_reference.front import alignment as numpy_side
-from mien.mobile_reference.front.vectors import RULE, vectors
+from mien.mobile_reference.front.alignment import SNAP
+from mien.mobile_reference.front.vectors import RULE, _from_border, vectors
 from mien.models.appraisal import alignment as torch_side
 from mien.models.appraisal.checkpoint import Checkpoint
 from tests.mobile_reference.front.harness import compiled
@@ -190,3 +191,10 @@ def test_the_c_runner_turns_a_photograph_as_the_runner_does(scores: tuple[float,
     upright = np.array(case["alignment"]["matrix"])
     tilt = np.degrees(np.arctan2(upright[1, 0], upright[0, 0]))
     assert (roll - tilt + 90 * turn + 180) % 360 - 180 == pytest.approx(0, abs=1)
+
+
+def test_how_near_a_place_is_to_the_border_of_a_step() -> None:
+    """On a step it is half of one away from where the next begins."""
+    for steps, near in ((0.0, 0.5), (3.0, 0.5), (0.5, 0.0), (2.75, 0.25), (2.25, 0.25)):
+        assert _from_border(np.array([steps * SNAP])) == pytest.approx(near)
+    assert _from_border(np.array([0.0, 0.5 * SNAP])) == 0.0

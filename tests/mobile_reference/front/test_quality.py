@@ -20,6 +20,8 @@ from mien.mobile_reference.front.quality import (
     REFUSE,
     Finding,
     RefusedError,
+    _patch,
+    _shown,
     face_region,
     judge,
     measure,
@@ -290,3 +292,27 @@ def test_the_region_is_the_superellipse():
     assert region[4, [1, 2, 6, 7]].tolist() == [False, True, True, False]
     assert region[[0, 1, 7, 8], 4].tolist() == [False, True, True, False]
     assert not region[2, 2]
+
+
+def test_eyes_and_mouth_are_looked_for_where_the_manifest_says() -> None:
+    """With 76 pixels between the eyes: what lies beneath an eye, the nose, the cheeks, the mouth."""
+    goal = np.array([[90.0, 100.0], [166.0, 100.0], [128.0, 145.0], [128.0, 180.0]])
+    rng = np.random.default_rng(0)
+    picture = rng.uniform(0, 255, (256, 256))
+
+    def patch(x: int, y: int, across: int, tall: int) -> NDArray[Any]:
+        return picture[y - tall : y + tall + 1, x - across : x + across + 1]
+
+    beneath = max(patch(x, 117, 12, 5).mean() for x in (90, 166))
+    skin = (patch(128, 130, 8, 10).mean() + patch(84, 150, 8, 8).mean() + patch(172, 150, 8, 8).mean()) / 3
+    found = _shown(picture, goal)
+    assert found["eyes_shown"] == pytest.approx(beneath / skin)
+    assert found["mouth_shown"] == pytest.approx(
+        patch(128, 183, 40, 14).std() / patch(128, 100, 48, 30).std()
+    )
+
+
+def test_a_patch_has_a_pixel_wherever_it_lies() -> None:
+    picture = np.arange(16.0).reshape(4, 4)
+    assert _patch(picture, np.array([9.0, 9.0]), (0.0, 0.0)).tolist() == [[15.0]]
+    assert _patch(picture, np.array([-9.0, 1.0]), (0.0, 1.0)).tolist() == [[0.0], [4.0], [8.0]]

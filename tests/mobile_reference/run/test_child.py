@@ -15,8 +15,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from mien.mobile_reference.errors import ChildError, FaceError, MienError
-from mien.mobile_reference.run.child import Child, Limits, Tell, calm, in_child, keep_below
+from mien.mobile_reference.errors import ChildError, FaceError, MienError, UsageError
+from mien.mobile_reference.run.child import Child, Limits, Tell, _sendable, calm, in_child, keep_below
 
 LIMITS = Limits()
 
@@ -252,3 +252,13 @@ def test_native_words_are_kept_off_where_python_prints_into_memory(
     with calm():
         sys.stderr.write("in Python\n")
     assert capsys.readouterr().err == "in Python\n"
+
+
+def test_a_defect_is_sent_with_its_traceback_and_an_error_of_ours_as_it_is() -> None:
+    for error, notes in ((UsageError("one line"), 0), (ValueError("a defect"), 1)):
+        try:
+            raise error
+        except Exception as caught:
+            sent = _sendable(caught)
+        assert sent is error
+        assert len(getattr(sent, "__notes__", [])) == notes

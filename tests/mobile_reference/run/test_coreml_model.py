@@ -2,6 +2,7 @@
 
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
@@ -10,7 +11,7 @@ from numpy.typing import NDArray
 from mien.mobile_reference import coreml
 from mien.mobile_reference.contract import PICTURE, TensorSpec
 from mien.mobile_reference.errors import BundleError
-from mien.mobile_reference.run.models import CoreMLModel
+from mien.mobile_reference.run.models import CoreMLModel, as_package_has_it
 
 PHOTO = TensorSpec("photo", (1, 2, 4, 3), "uint8", 255, "", layout=PICTURE)
 MAP = TensorSpec("map", (1, 2, 4, 5), "float32", 1, "", layout=PICTURE)
@@ -53,3 +54,12 @@ def test_maps_are_channels_second_inside_and_last_outside(monkeypatch: pytest.Mo
 def test_an_output_of_another_shape_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(BundleError, match=r"makes heat of shape \(1, 2, 4, 1\).*export the bundle again"):
         run(monkeypatch, np.zeros((1, 2, 4, 1), np.float16))
+
+
+def test_a_picture_is_given_to_a_package_without_its_batch_and_grey_without_its_channel() -> None:
+    grey, colour = np.arange(6, dtype=np.uint8).reshape(1, 2, 3, 1), np.zeros((1, 2, 3, 3), np.uint8)
+    picture = Mock(layout=PICTURE, image=True)
+    assert as_package_has_it(grey, picture).tolist() == grey[0, :, :, 0].tolist()
+    assert as_package_has_it(colour, picture).shape == (2, 3, 3)
+    assert as_package_has_it(colour, Mock(layout=PICTURE, image=False)).shape == (1, 3, 2, 3)
+    assert as_package_has_it(grey, Mock(layout="any")) is grey

@@ -26,7 +26,7 @@ from mien.mobile_reference.verify.held_out_tables import figure_tables
 from mien.mobile_reference.verify.layers import FirstPoorLayer
 from mien.mobile_reference.verify.limits import failures, figures, held_out_record
 from mien.mobile_reference.verify.page import verify_page
-from mien.mobile_reference.verify.stages import StageResult, Verification
+from mien.mobile_reference.verify.stages import PAIR, StageResult, Verification
 from tests.mobile_reference.conftest import FUNCTIONS, SPEC, faithful
 from tests.mobile_reference.fakebundles import run_functions
 
@@ -355,3 +355,12 @@ def test_inputs_of_another_shape_are_refused(fake: Any):
     sample.name = "someone"
     with pytest.raises(UsageError, match=r"someone gives \w+ of shape \[1, 2, 3\] of float32, the"):
         list(fitting(bundle, [sample]))
+
+
+def test_how_far_platforms_are_apart_is_told_of_the_pair(disturbed: Any):
+    judged = [one for one in figures(*disturbed(faithful)) if PAIR in one.variant]
+    assert {one.variant for one in judged} == {
+        f"{one}{PAIR}coreml-fp16" for one in ("tflite-fp32", "tflite-fp16")
+    }
+    names = [one.name for one in judged if one.variant.startswith("tflite-fp32")]
+    assert names[:2] == ["score apart, mean", "score apart, worst"]

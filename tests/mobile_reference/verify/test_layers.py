@@ -7,10 +7,11 @@ from unittest.mock import Mock
 import numpy as np
 import pytest
 
+from mien.mobile_reference.bundle.reader import open_bundle
 from mien.mobile_reference.report.steps import Part
 from mien.mobile_reference.verify import layers as layers_module
 from mien.mobile_reference.verify.layers import POOR_DB, Layers, compare, first_below
-from mien.mobile_reference.verify.model_explorer import NOT_FINITE, node_data
+from mien.mobile_reference.verify.model_explorer import NOT_FINITE, layers_folder, node_data
 from tests.benchmarks.tinymodels import appraisal
 
 FACE = np.random.default_rng(0).integers(0, 256, (1, 256, 256, 3), np.uint8)
@@ -134,3 +135,8 @@ def test_model_explorer_gets_the_error_of_each_layer_in_per_cent_of_its_span() -
 
 def test_an_error_beyond_all_measure_is_drawn_as_the_worst() -> None:
     assert node_data("g", "v", {"a": -400.0})["g"]["results"]["a"]["value"] == NOT_FINITE
+
+
+def test_layers_are_written_where_they_were_asked_for(fake: Any, tmp_path: Path) -> None:
+    bundle = open_bundle(fake.path)
+    assert layers_folder(tmp_path / "layers", bundle, bundle.most_exact).place == tmp_path / "layers"

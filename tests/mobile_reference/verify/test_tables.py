@@ -23,6 +23,7 @@ from mien.mobile_reference.verify.stages_tables import (
     stages_table,
     title,
 )
+from mien.mobile_reference.verify.weights import WeightsResult
 
 NAN, INF = math.nan, math.inf
 GATE = GateSpec("score", SCALAR, {ANY: 2.0})
@@ -190,3 +191,12 @@ def test_pairs_have_a_table_of_their_own_and_nothing_failed_means_no_note() -> N
     (unlimited,) = figure_tables([JudgedFigure(pair, "mean", 0.5)], 3).renderables
     assert isinstance(unlimited, Table)
     assert unlimited.title == "TFLite and Core ML beside each other"
+
+
+@pytest.mark.parametrize(("count", "more"), [(2, ""), (3, ""), (5, " and 2 more")])
+def test_the_three_weights_that_are_farthest_off_are_named(count: int, more: str) -> None:
+    differing = {f"w{place}": float(place) for place in range(1, count + 1)}
+    line = failure_line(WeightsResult("coreml-fp16", "rate", "coreml-fp32", 9, differing, ()))
+    named = [f"w{place} by {place} of its largest" for place in range(count, max(count - 3, 0), -1)]
+    said = f"{count} of 9 stored weights are not those of coreml-fp32 in float16: {', '.join(named)}{more};"
+    assert said in line
