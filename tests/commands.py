@@ -11,10 +11,16 @@ ROOT = Path(__file__).parent.parent
 PROGRAMS = Path(sysconfig.get_path("scripts"))
 
 
-def run_mien(*arguments: object, expect: int = 0) -> subprocess.CompletedProcess[str]:
-    """Run the installed command line in a process of its own and check its exit code."""
+def run_mien(
+    *arguments: object, expect: int = 0, cache: Path | None = None
+) -> subprocess.CompletedProcess[str]:
+    """Run the installed command line in a process of its own and check its exit code.
+
+    ``cache`` keeps what an export makes; without it nothing is taken from another run.
+    """
     command = [str(PROGRAMS / "mien"), *map(str, arguments)]
     environment = os.environ | {"COLUMNS": "100", "PYTHONWARNINGS": "ignore"}
+    environment |= {"MIEN_CACHE": str(cache)} if cache else {}
     done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
     assert done.returncode == expect, f"exit {done.returncode}\n{done.stdout}\n{done.stderr}"
     assert "Traceback" not in done.stderr

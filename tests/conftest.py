@@ -10,7 +10,7 @@ from filelock import FileLock
 from hypothesis import settings
 
 import mien.models.appraisal
-from tests.commands import run_mien
+from tests.commands import ROOT, run_mien
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -24,8 +24,9 @@ for number, handler in ((signal.SIGINT, signal.default_int_handler), (signal.SIG
     if signal.getsignal(number) is signal.SIG_IGN:
         signal.signal(number, handler)
 
-# No test takes a bundle that another run made, nor leaves one in the user's folder.
+# No test leaves a bundle in the user's folder, nor takes one that another run made, but ``exported``.
 os.environ["MIEN_CACHE"] = "off"
+CACHE = ROOT / "build" / "tests" / "cache"
 
 SAMPLES = Path(mien.models.appraisal.__file__).parent / "samples"
 
@@ -57,12 +58,15 @@ def shared(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def exported(shared: Path) -> Path:
-    """A bundle of the shipped checkpoint, made once by the real command and the real converters."""
+    """A bundle of the shipped checkpoint, made once by the real command and the real converters.
+
+    A later run takes it out of a cache of this checkout if nothing that it follows from has changed since.
+    """
     output = shared / "exported" / "bundle"
     output.parent.mkdir(exist_ok=True)
     with FileLock(shared / "exported.lock"):
         if not output.exists():
-            run_mien("export", "-o", output)
+            run_mien("export", "-o", output, cache=CACHE)
     return output
 
 
