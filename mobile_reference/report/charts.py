@@ -37,11 +37,15 @@ class Dots:
 
 @dataclass(frozen=True)
 class Scatter:
-    """Named points (x, y) in a square of 0..100 by -100..100, with lines across at some values of y."""
+    """Named points (x, y) in a square of 0..100 by -100..100, with lines across at some values of y.
+
+    ``axes`` say what x and y are.
+    """
 
     title: str
     points: Sequence[tuple[str, float, float]]
     guides: Sequence[tuple[str, float]]
+    axes: tuple[str, str]
 
 
 @dataclass(frozen=True)

@@ -37,6 +37,7 @@ _SETTINGS: dict[Any, Any] = {
     "font.size": _TEXT,
     "text.color": _INK,
     "axes.edgecolor": _QUIET,
+    "axes.labelcolor": _INK,
     "axes.spines.top": False,
     "axes.spines.right": False,
     "axes.formatter.useoffset": False,
@@ -116,7 +117,7 @@ def _scatter(chart: Scatter) -> Figure:
     figure = _sheet(_SQUARE)
     axes = figure.subplots()
     axes.scatter([x for _, x, _ in chart.points], [y for _, _, y in chart.points], s=28, c=_COLOURS[0])
-    axes.set(xlim=(0, 100), ylim=(-100, 100))
+    axes.set(xlim=(0, 100), ylim=(-100, 100), xlabel=shown(chart.axes[0]), ylabel=shown(chart.axes[1]))
     levels = [value for _, value in chart.guides]
     for level in levels:
         axes.axhline(level, color=_QUIET, linestyle="--", linewidth=1, zorder=0)

@@ -72,7 +72,8 @@ def _bland_altman(part: Part) -> Scatter:
     levels = {f.key.measure: f.value.estimate for f in part.figures if f.key.group == EVERYONE}
     drawn = [levels[measure] for measure in ("bias", "limit_low", "limit_high")]
     guides = [(f"{level:.1f}", level) for level in drawn if math.isfinite(level)]
-    return Scatter("Bland-Altman plot", points, guides)
+    axes = "mean of score and mean rating", "score less mean rating"
+    return Scatter("Bland-Altman plot", points, guides, axes)
 
 
 def _case(report: Report, miss: Miss, picture: Picture) -> PagePicture:

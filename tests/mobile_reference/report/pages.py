@@ -28,7 +28,7 @@ def page_of(name: str = EVIL) -> Page:
         Terms([(name, name)]),
         Waterfall(name, {name: 0.5, "b": -0.25, "c": 0.0}, "ms"),
         Dots(name, [1.0, 3.0, 2.0], [0, 1, 1], [(name, 1.0), ("p90", 1.01), ("most", 3.0)]),
-        Scatter(name, [(name, 50.0, 10.0)], [(name, 0.0)]),
+        Scatter(name, [(name, 50.0, 10.0)], [(name, 0.0)], (name, name)),
         Graph(
             name, [Node(name, [name, "x"], []), Node("b", [name], [0]), Node("c", [], [0, 1], dashed=True)]
         ),

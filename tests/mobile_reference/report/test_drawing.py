@@ -15,7 +15,7 @@ GRAPH = Graph("graph", [Node("a", ["x", "y"], []), Node("b", [], [0]), Node("c",
 CHARTS: list[Chart] = [
     Waterfall("fall", {"a": 0.5, "b": -0.25}, "ms"),
     Dots("dots", [3.0, 1.0, 2.0], [0, 1, 6], [("most", 3.0)]),
-    Scatter("scatter", [("a", 50.0, 10.0)], [("0.0", 0.0)]),
+    Scatter("scatter", [("a", 50.0, 10.0)], [("0.0", 0.0)], ("x", "y")),
     GRAPH,
 ]
 
@@ -114,12 +114,12 @@ def test_how_often_each_value_is_stands_beside_the_dots_where_asked_for():
 
 
 def test_a_point_tells_its_name_where_it_stands():
-    root = drawn(Scatter("", [("a", 0.0, -100.0), ("b", 100.0, 100.0)], [("-3.0", -3.0)]))
+    root = drawn(Scatter("", [("a", 0.0, -100.0), ("b", 100.0, 100.0)], [("-3.0", -3.0)], ("mean", "less")))
     named = {use[0].text: use for use in root.iter("use") if len(use)}
     assert set(named) == {"a", "b"}
     assert float(named["a"].attrib["x"]) < float(named["b"].attrib["x"])
     assert float(named["a"].attrib["y"]) > float(named["b"].attrib["y"])
-    assert "-3.0" in texts(root)
+    assert {"-3.0", "mean", "less"} < set(texts(root))
 
 
 def test_a_graph_draws_every_connection_once_and_boxes_from_top_to_bottom():
@@ -138,7 +138,7 @@ def test_any_name_is_text(name: str):
         for chart in (
             Waterfall(name, {name: 1.0}),
             Dots(name, [1.0, 2.0], [0, 0], [(name, 1.0)]),
-            Scatter(name, [(name, 1.0, 1.0)], [(name, 0.0)]),
+            Scatter(name, [(name, 1.0, 1.0)], [(name, 0.0)], (name, name)),
             Graph(name, [Node(name, [name], [])]),
         ):
             root = drawn(chart)
