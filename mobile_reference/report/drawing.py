@@ -3,7 +3,6 @@
 A unit of a drawing is a pixel of the page. Its colours are the page's, which is light, dark or printed.
 """
 
-import logging
 import warnings
 from collections.abc import Sequence
 from functools import singledispatch
@@ -53,7 +52,6 @@ def draw(chart: Chart) -> Markup:
         mpl.rcParams.update(_SETTINGS | {"svg.hashsalt": repr(chart)})
         # matplotlib measures by a font that a browser need not have, and that lacks most scripts.
         warnings.filterwarnings("ignore", message="Glyph .* missing")
-        logging.getLogger("matplotlib").setLevel(logging.ERROR)
         file = StringIO()
         _drawn(chart).savefig(file, format="svg", transparent=True)
     root = ElementTree.fromstring(file.getvalue())  # noqa: S314 - matplotlib's own, with foreign text escaped
