@@ -9,6 +9,8 @@ from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
 PROGRAMS = Path(sysconfig.get_path("scripts"))
+_BEFORE = dict(os.environ)
+"""Without what libraries that tests import add later: it would change the keys of caches."""
 
 
 def run_mien(
@@ -19,8 +21,8 @@ def run_mien(
     ``cache`` keeps what an export makes; without it nothing is taken from another run.
     """
     command = [str(PROGRAMS / "mien"), *map(str, arguments)]
-    environment = os.environ | {"COLUMNS": "100", "PYTHONWARNINGS": "ignore"}
-    environment |= {"MIEN_CACHE": str(cache)} if cache else {}
+    kept = _BEFORE | {"MIEN_CACHE": str(cache)} if cache else dict(os.environ)
+    environment = kept | {"COLUMNS": "100", "PYTHONWARNINGS": "ignore"}
     done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
     assert done.returncode == expect, f"exit {done.returncode}\n{done.stdout}\n{done.stderr}"
     assert "Traceback" not in done.stderr
