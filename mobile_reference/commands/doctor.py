@@ -24,6 +24,8 @@ _EXPORT = "pip install '.[export]'"
 _EXPORT_BYTES = 8e9
 _PACKAGES = (
     ("LiteRT", "ai-edge-litert", "run TFLite models", _LIGHT),
+    ("matplotlib", "matplotlib", "draw the charts of pages", "pip install '.[page]'"),
+    ("uvicorn", "uvicorn", "serve a page", "pip install '.[serve]'"),
     ("PyTorch", "torch", "export, train and evaluate", _EXPORT),
     ("ai-edge-quantizer", "ai-edge-quantizer", "export to int8 TFLite", _EXPORT),
     ("coremltools", "coremltools", "export to Core ML", _EXPORT),

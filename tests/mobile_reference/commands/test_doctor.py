@@ -32,7 +32,8 @@ def test_what_is_missing_comes_with_the_line_that_installs_it(monkeypatch: pytes
     monkeypatch.setattr(command.shutil, "which", lambda _: None)
     assert _found()["PyTorch"] is None
     said = _said()
-    assert "missing: pip install '.[export]'" in said
+    for extra in ("export", "page", "serve"):
+        assert f"missing: pip install '.[{extra}]'" in said
     assert "missing: apt-get install adb" in said
 
 
