@@ -13,6 +13,7 @@ import pytest
 from click.testing import CliRunner
 from hypothesis import given
 from hypothesis import strategies as st
+from markupsafe import escape
 from rich.console import Console
 from scipy.stats import spearmanr
 
@@ -275,6 +276,19 @@ def test_rank_agreement_is_spearmans(pairs: list[tuple[int, int]]):
         assert ours == pytest.approx(spearmanr(*zip(*pairs, strict=True)).statistic)
     else:
         assert np.isnan(ours)
+
+
+def test_a_page_notes_every_limit_that_failed(disturbed: Any):
+    def disturb(variant: str, model: str, outputs: Arrays) -> Arrays:
+        spoilt = (variant, model) == ("tflite-fp16", "appraisal")
+        return {name: value + 3.0 if spoilt else value for name, value in outputs.items()}
+
+    bundle, found = disturbed(disturb)
+    judged = figures(bundle, found)
+    page, lines = verify_page(bundle, Verification(()), found, judged), failures(judged)
+    assert lines
+    assert f"{len(lines)} gates failed" in page
+    assert [line for line in lines if f'<p class="note">{escape(line)}</p>' not in page] == []
 
 
 def test_record_is_json_and_page_shows_every_worst_face(disturbed: Any):
