@@ -18,7 +18,6 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.export.graph_signature import InputKind, OutputKind, TensorArgument
-from torch.export.pt2_archive._package import load_pt2
 
 from mien.mobile_reference.run.child import Limits, in_child
 
@@ -109,6 +108,9 @@ def open_trusted_program(file: Path) -> ProgramModule:
 
 
 def _load_checked(content: io.BytesIO) -> torch.export.ExportedProgram:
+    # It brings PyTorch's compiler, whose import takes as long as the rest of PyTorch's.
+    from torch.export.pt2_archive._package import load_pt2
+
     # Not torch.export.load: after an error it logs a traceback, and reads the file as one of an older format.
     return load_pt2(content).exported_programs["model"]
 

@@ -29,6 +29,8 @@ _USAGE = ".usage"
 _REASON = ".reason"
 _PROC = Path("/proc")
 _PRELOAD = "mien.export.running.preload"
+_COMPILER = "torch._dynamo"
+"""PyTorch's compiler, which takes two seconds to import, and without which a ``.pt2`` file is not read."""
 _LOOK_EVERY = 1.0
 _TO_SAY_WHERE = 1.0
 """Seconds that a process gets to write where it is."""
@@ -65,7 +67,8 @@ class Usage:
 def converter_context() -> ForkServerContext:
     """Return the context in which converters run, its imports under way."""
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload([_PRELOAD])
+    # Whatever needed the compiler to be opened will need it in every converter.
+    context.set_forkserver_preload([_PRELOAD, *({_COMPILER} & sys.modules.keys())])
     return context
 
 

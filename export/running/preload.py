@@ -19,11 +19,14 @@ import torch  # noqa: E402, F401, I001 - torch goes first: coremltools has crash
 import onnx  # noqa: E402, F401
 import ai_edge_quantizer  # noqa: E402, F401
 
-# coremltools loads TensorFlow where there is one, and Triton, which PyTorch loads later, then crashes.
-sys.modules["tensorflow"] = None  # type: ignore[assignment]
+# coremltools loads TensorFlow where there is one, and Triton, which PyTorch loads later, then crashes. It
+# loads torchvision too, which it needs for training alone, and which brings PyTorch's compiler: two seconds.
+_NOT_LOADED = ("tensorflow", "torchvision")
+sys.modules.update(dict.fromkeys(_NOT_LOADED))  # type: ignore[arg-type]
 import coremltools  # noqa: E402, F401
 
-del sys.modules["tensorflow"]
+for name in _NOT_LOADED:
+    del sys.modules[name]
 logging.disable(logging.NOTSET)
 warnings.resetwarnings()
 

@@ -10,13 +10,23 @@ import subprocess
 import sys
 import time
 from functools import partial
+from multiprocessing.context import ForkServerContext
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
 from mien.export.errors import ConversionError
 from mien.export.plan import plan
-from mien.export.running.isolation import Conversion, Limits, Watch, finished, run_isolated, where
+from mien.export.running.isolation import (
+    Conversion,
+    Limits,
+    Watch,
+    converter_context,
+    finished,
+    run_isolated,
+    where,
+)
 from mien.export.running.jobs import Job, all_lost, run_jobs
 from mien.export.running.work_folder import work_folder
 from mien.mobile_reference.errors import UsageError
@@ -50,6 +60,20 @@ def _start_and_hang(file: Path) -> None:
     program = subprocess.Popen(["sleep", "600"])
     file.write_text(str(program.pid))
     time.sleep(600)
+
+
+@pytest.mark.parametrize("imported", [True, False])
+def test_what_needed_the_compiler_to_be_opened_has_it_imported_for_every_converter(
+    monkeypatch: pytest.MonkeyPatch, *, imported: bool
+) -> None:
+    monkeypatch.delitem(sys.modules, "torch._dynamo", raising=False)
+    if imported:
+        monkeypatch.setitem(sys.modules, "torch._dynamo", ModuleType("torch._dynamo"))
+    asked: list[list[str]] = []
+    monkeypatch.setattr(ForkServerContext, "set_forkserver_preload", lambda _, names: asked.append(names))
+    converter_context()
+    (names,) = asked
+    assert ("torch._dynamo" in names) == imported
 
 
 def ends(process: int) -> bool:

@@ -305,13 +305,16 @@ def test_what_is_missing_says_how_to_install_it(tmp_path: Path, monkeypatch: pyt
 
 
 def test_the_server_of_conversions_ends_with_the_export_and_loads_no_tensorflow() -> None:
-    # coremltools would load it, and Triton then crashes the server that every conversion is forked from.
+    # coremltools would load it, and Triton then crashes the server that every conversion is forked from. It
+    # would load torchvision too, and that PyTorch's compiler, which takes two seconds.
     seen = """
-import ctypes, sys, mien.export.running.preload
-print({"tensorflow", "onnx2tf"} & set(sys.modules))
+import ctypes, sys, mien.export.exporter
+print({"torch._dynamo"} & set(sys.modules))
+import mien.export.running.preload
+print({"tensorflow", "onnx2tf", "torchvision", "torch._dynamo"} & set(sys.modules))
 signal = ctypes.c_int()
 ctypes.CDLL(None).prctl(2, ctypes.byref(signal))  # PR_GET_PDEATHSIG
 print(signal.value)
 """
     done = subprocess.run([sys.executable, "-c", seen], capture_output=True, text=True, check=True)
-    assert done.stdout.split() == ["set()", str(int(SIGKILL))]
+    assert done.stdout.split() == ["set()", "set()", str(int(SIGKILL))]
