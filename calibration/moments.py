@@ -4,6 +4,7 @@ Weights are rounded by them, see ``mien.export.weights.gptq``. PyTorch itself is
 convolution is seen with the stride, the dilation and the padded input that it really has.
 """
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -17,6 +18,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 # Of a larger map some places are taken: they are alike, and inputs are many.
 _PLACES = 1024
+_NUMBERS = 1 << 20
+"""At most so many are looked at together, in double precision: eight megabytes."""
 
 
 @dataclass(frozen=True)
@@ -33,6 +36,11 @@ class Moments:
     def groups(self) -> list["Moments"]:
         """Those of each group of inputs, of moments [groups, n]."""
         return [Moments(*group) for group in zip(self.mean, self.covariance, strict=True)]
+
+
+def _joined(parts: Sequence[Moments]) -> Moments:
+    """Return the moments of all groups from those of some after others."""
+    return Moments(*(np.concatenate([getattr(p, f) for p in parts]) for f in ("mean", "covariance")))
 
 
 @dataclass
@@ -76,11 +84,11 @@ def convolution_moments(net: nn.Module, samples: Iterable[Sequence[Tensor]]) -> 
         of both runs.
     """
     watch = _Watch({module.weight.data_ptr(): name for name, module in convolutions(net).items()})
-    # Without gradients, and not in inference mode, where PyTorch would not say what a convolution is made of.
+    # Without gradients, and not in inference mode, where it is not said what a convolution is made of.
     with torch.no_grad(), watch:
         for sample in samples:
             net(*(tensor.float() for tensor in sample))
-    return {name: found.moments() for name, found in watch.sums.items()}
+    return {name: _joined([one.moments() for one in found.values()]) for name, found in watch.sums.items()}
 
 
 def convolutions(net: nn.Module) -> dict[str, nn.Conv2d]:
@@ -94,7 +102,7 @@ class _Watch(TorchDispatchMode):  # type: ignore[no-untyped-call]
     def __init__(self, names: Mapping[int, str]) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self.names = names
-        self.sums: dict[str, Sums] = {}
+        self.sums: dict[str, dict[int, Sums]] = {}
 
     def __torch_dispatch__(
         self, function: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
@@ -106,9 +114,17 @@ class _Watch(TorchDispatchMode):  # type: ignore[no-untyped-call]
                 rows, columns = padding
                 around = (columns, columns, rows, rows)
                 window = Window(tuple(weight.shape[2:]), tuple(stride), tuple(dilation), around)
-                values = seen(x, window)
-                self.sums.setdefault(name, Sums()).add(values.reshape(groups, -1, values.shape[-1]))
+                self._add(self.sums.setdefault(name, {}), x, window, groups)
         return function(*args, **(kwargs or {}))
+
+    def _add(self, sums: dict[int, Sums], x: Tensor, window: Window, groups: int) -> None:
+        """Add what is seen of some groups at a time: memory for all at once costs more than the sums."""
+        each = x.shape[1] // groups
+        most = max(1, _NUMBERS // (each * math.prod(window.kernel) * _PLACES))
+        for first in range(0, groups, most):
+            values = seen(x[:, first * each : (first + most) * each], window)
+            count = min(most, groups - first)
+            sums.setdefault(first, Sums()).add(values.reshape(count, -1, values.shape[-1]))
 
 
 def seen(x: Tensor, window: Window) -> NDArray[np.float64]:
@@ -129,8 +145,9 @@ def seen(x: Tensor, window: Window) -> NDArray[np.float64]:
     corners = corners[:: _step(len(corners))]
     rows, columns = (torch.arange(n) * d for n, d in zip(window.kernel, window.dilation, strict=True))
     taps = (rows[:, None] * width + columns).ravel()
-    read = padded.reshape(channels, -1).index_select(1, (taps[:, None] + corners).ravel())
-    return read.reshape(channels * len(taps), -1).double().numpy()
+    # numpy takes them faster than PyTorch does.
+    read = padded.reshape(channels, -1).numpy().take((taps[:, None] + corners).ravel(), axis=1)
+    return read.reshape(channels * len(taps), -1).astype(np.float64)
 
 
 def some_places(values: Tensor) -> Tensor:

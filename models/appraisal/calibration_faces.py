@@ -1,11 +1,13 @@
 """The faces that ranges are made from: portraits checked, aligned, and drawn on."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
+from itertools import chain
 
 import numpy as np
 
 from mien.mobile_reference.errors import PhotographError
 from mien.mobile_reference.report.steps import Progress, Step, quietly
+from mien.mobile_reference.run.threads import side_by_side, usable_cores
 from mien.models.errors import NoFaceError
 from mien.models.pipeline import RUNNING, Arrays, Calibration, Pipeline, Sample
 
@@ -63,7 +65,7 @@ def gather(
     used = tuple(portrait for portrait, _ in found)
     warnings += check_numbers(used)
     warnings += check_duplicates([p.image.name for p in used], [face.pixels for _, face in found])
-    samples = tuple(_samples([face for _, face in found], checkpoint, pipeline, progress))
+    samples = _samples([face for _, face in found], checkpoint, pipeline, progress)
     files = tuple(sorted(image_hash(portrait) for portrait in used))
     return Calibration(samples, files, tuple(warnings))
 
@@ -83,18 +85,22 @@ def _examined(
 
 def _samples(
     faces: Sequence[AlignedFace], checkpoint: Checkpoint, pipeline: Pipeline, progress: Progress
-) -> Iterator[Sample]:
+) -> tuple[Sample, ...]:
     """Run every face as it is and with as many drawings as make some 48 faces in all."""
     kinds = list(ANOMALIES)
     drawings = max(1, min(len(kinds), _FACES // len(faces) - 1))
     step = Step(RUNNING, len(faces) * (1 + drawings), progress)
-    for place, face in enumerate(faces):
-        plain = trace_aligned(face, pipeline)
+
+    def of_face(place: int) -> list[Sample]:
+        plain = trace_aligned(faces[place], pipeline)
         step.done()
-        yield Sample(f"{place}", plain.tensors)
+        made = [Sample(f"{place}", plain.tensors)]
         for index in step.over(range(place * drawings, (place + 1) * drawings)):
             kind = kinds[index % len(kinds)]
-            yield Sample(f"{place} {kind}", _drawn(plain, kind, index, checkpoint, pipeline))
+            made.append(Sample(f"{place} {kind}", _drawn(plain, kind, index, checkpoint, pipeline)))
+        return made
+
+    return tuple(chain.from_iterable(side_by_side(of_face, range(len(faces)), usable_cores())))
 
 
 def _drawn(plain: Trace, kind: str, index: int, checkpoint: Checkpoint, pipeline: Pipeline) -> Arrays:

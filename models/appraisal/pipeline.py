@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import asdict
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -26,6 +27,7 @@ from mien.mobile_reference.contract import (
 )
 from mien.mobile_reference.front.alignment import SNAP
 from mien.mobile_reference.report.steps import Progress, Step
+from mien.mobile_reference.run.threads import side_by_side, usable_cores
 from mien.models.gates import correlation, iou, scalar
 from mien.models.pipeline import (
     Calibration,
@@ -166,11 +168,15 @@ class Portraits(Inputs):
     def judging(self, pipeline: Pipeline, goldens: Sequence[Golden], progress: Progress) -> Sequence[Sample]:
         """Draw every kind of anomaly, and none, on each golden face."""
         step = Step("inputs to judge by", len(goldens) * (1 + len(ANOMALIES)), progress)
-        return [
-            Sample(f"{golden.sample.name} {kind}", pipeline.run({"face": pixels}))
-            for place, golden in enumerate(goldens)
-            for kind, pixels in step.over(varied(golden.sample.tensors["face"], place, self.checkpoint))
-        ]
+
+        def of_face(place: int) -> list[Sample]:
+            sample = goldens[place].sample
+            return [
+                Sample(f"{sample.name} {kind}", pipeline.run({"face": pixels}))
+                for kind, pixels in step.over(varied(sample.tensors["face"], place, self.checkpoint))
+            ]
+
+        return list(chain.from_iterable(side_by_side(of_face, range(len(goldens)), usable_cores())))
 
     def held_out(self, pipeline: Pipeline, folder: Path) -> HeldOut:
         """Cut the faces of a folder that neither weights nor ranges were made from, plain and drawn upon."""

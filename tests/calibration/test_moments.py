@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
+from mien.calibration import moments
 from mien.calibration.moments import Window, convolution_moments, seen
 from mien.models.appraisal.networks.layers import SameConv
 
@@ -41,6 +42,17 @@ def windows(face: np.ndarray, kernel: int, stride: int, before: int, after: int)
     rows = range(0, padded.shape[1] - kernel + 1, stride)
     columns = range(0, padded.shape[2] - kernel + 1, stride)
     return np.stack([padded[:, y : y + kernel, x : x + kernel].ravel() for y in rows for x in columns])
+
+
+def test_groups_looked_at_one_by_one_have_the_bits_of_all_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    net = nn.Conv2d(6, 9, 3, groups=3)
+    face = torch.rand(1, 6, 40, 50, generator=torch.manual_seed(1))
+    once = convolution_moments(nn.Sequential(net), [[face]])["0"]
+    monkeypatch.setattr(moments, "_NUMBERS", 1)
+    one_by_one = convolution_moments(nn.Sequential(net), [[face]])["0"]
+    assert once.covariance.shape == (3, 18, 18)
+    assert np.array_equal(once.covariance, one_by_one.covariance)
+    assert np.array_equal(once.mean, one_by_one.mean)
 
 
 @pytest.mark.parametrize(
