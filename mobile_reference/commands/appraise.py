@@ -194,7 +194,7 @@ def _show_all(
     alone = len(names) == 1 and not units[0].is_shard and not as_json
     pictures = drawn_rating if folder else drawn_panel if alone else _draw_nothing
     draw = Drawing(pictures, _thumbnail if sheet else _no_thumbnail)
-    rated = shared_rows(open_rater, units, partial(rated_row, draw), jobs or _usual_jobs(units))
+    rated = shared_rows(open_rater, units, partial(rated_row, draw), _processes(jobs, units))
     # What is wrong with the bundle is said before the table begins.
     rows = chain([next(rated)], rated)
     show = _print_json if as_json else _say_one if alone else _table_printer(names)
@@ -259,7 +259,7 @@ def _written_here(
     open_rater: _OpenRater, bundle: Path, units: Sequence[Unit], jobs: int | None, folder: ShardFolder
 ) -> Iterator[Written]:
     """Rate on this machine, and write each shard when it is complete."""
-    rows = shared_rows(partial(open_rater, bundle), units, _row_for(folder), jobs or _usual_jobs(units))
+    rows = shared_rows(partial(open_rater, bundle), units, _row_for(folder), _processes(jobs, units))
     with closing(rows):
         yield from folder.write_all(rows)
 
@@ -365,11 +365,15 @@ def _output_folder(output: Path | None, units: Sequence[Unit]) -> OutputFolder |
     return OutputFolder.at(output, APPRAISALS)
 
 
-def _usual_jobs(units: Sequence[Unit]) -> int:
-    """Return a process for each core, and for few photographs less; nobody knows how many a shard has."""
+def _processes(asked: int | None, units: Sequence[Unit]) -> int:
+    """Return how many processes rate: never more than photographs, but nobody knows how many a shard has.
+
+    Where no number was asked for it is one for each core, and for few photographs less.
+    """
+    if any(unit.is_shard for unit in units):
+        return asked or usable_cores()
     photographs = sum(len(unit.places) for unit in units)
-    many = any(unit.is_shard for unit in units)
-    return usable_cores() if many else max(min(usable_cores(), photographs // FEW), 1)
+    return max(1, min(asked, photographs) if asked else min(usable_cores(), photographs // FEW))
 
 
 def _draw_nothing(rating: Rating, stem: str) -> Mapping[str, bytes]:

@@ -163,14 +163,14 @@ class _Subject:
         self.likeness: list[Likeness] = []
         self.crossings: list[Crossings] = []
         self.stage_errors: list[StageErrors] = []
-        self.worst: Pixels = np.zeros((0, 0, 3), np.uint8)
+        self.worst: tuple[Arrays, Arrays] = ({}, {})
 
     def judge(self, face: ReferenceFace, exact: BundleRunner) -> Arrays:
         """Rate an input, keep what is to be said of it, and return the tensors."""
         outputs = self.runner.rate({name: face.tensors[name] for name in self.spec.inputs})
         self.likeness.append(likeness(face.name, self.spec, face.tensors, outputs, self.metrics))
-        if _badness(self.likeness[-1]) >= max(map(_badness, self.likeness)):
-            self.worst = _side_by_side(self.spec, face.tensors, outputs)
+        if worst_of(self.likeness) is self.likeness[-1]:
+            self.worst = face.tensors, outputs
         for gate in self.spec.gates_by(IOU):
             self.crossings.append(_crossings(gate.tensor, face.tensors, outputs[gate.tensor], exact))
         self.stage_errors.append(self._stage_errors(face, exact))
@@ -192,7 +192,7 @@ class _Subject:
             likeness=tuple(self.likeness),
             crossings=tuple(self.crossings),
             stage_errors=tuple(self.stage_errors),
-            worst=self.worst,
+            worst=_side_by_side(self.spec, *self.worst),
         )
 
 
@@ -202,16 +202,16 @@ def _badness(one: Likeness) -> tuple[bool, float]:
 
 
 def worst_of(likeness: Sequence[Likeness]) -> Likeness:
-    """Return the one with the largest error by the first gate."""
+    """Return the one with the largest error by the first gate, of several the first."""
     return max(likeness, key=_badness)
 
 
 def _side_by_side(spec: PipelineSpec, float_: Arrays, outputs: Arrays) -> Pixels:
     """Show the input and its views, above in float and below in the variant.
 
-    Nothing, [0, 0, 3], is shown of a pipeline that takes no RGB picture.
+    Nothing, [0, 0, 3], is shown without an input, and of a pipeline that takes no RGB picture.
     """
-    pictures = [tensor.name for tensor in spec.tensors_of(spec.inputs) if tensor.rgb]
+    pictures = [one.name for one in spec.tensors_of(spec.inputs) if one.rgb and one.name in float_]
     if not pictures:
         return np.zeros((0, 0, 3), np.uint8)
     picture = float_[pictures[0]][0]
@@ -282,7 +282,7 @@ def merged(shares: Sequence[HeldOut]) -> HeldOut:
 
 def _merged_variant(*parts: VariantHeldOut) -> VariantHeldOut:
     likeness = _in_order([part.likeness for part in parts])
-    worst = max(range(len(likeness)), key=lambda place: (_badness(likeness[place]), place), default=0)
+    worst = max(range(len(likeness)), key=lambda place: _badness(likeness[place]), default=0)
     return VariantHeldOut(
         variant=parts[0].variant,
         likeness=likeness,

@@ -22,7 +22,8 @@ from mien.mobile_reference.commands.appraise import RECORDS
 from mien.mobile_reference.commands.console import main
 from mien.mobile_reference.errors import PhotographError
 from mien.mobile_reference.output.folder import LISTING
-from tests.mobile_reference.conftest import FakeBundle
+from mien.mobile_reference.run.child import Child
+from tests.mobile_reference.conftest import SIDE, FakeBundle
 
 REFERENCE = Path(mien.models.appraisal.__file__).parent / "reference"
 KEYS = {"photo", "score", "variant", "faces", "alignment", "findings", "error"}
@@ -213,7 +214,7 @@ def test_one_photograph_is_told_in_words_and_by_a_picture(
     assert re.fullmatch(rf"{untouched}: \d+\.\d \(of a test\)", said)
     assert note.startswith("note: the face is small")
     assert picture == f"picture: {untouched.stem}.mien.png"
-    assert Image.open(tmp_path / f"{untouched.stem}.mien.png").size == (4 * 256, 256)
+    assert Image.open(tmp_path / f"{untouched.stem}.mien.png").size == (4 * SIDE, SIDE)
 
 
 def test_one_photograph_without_a_score_has_no_picture(
@@ -279,6 +280,20 @@ def test_processes_share_photographs_and_change_no_row(
     assert alone == shared == more
 
 
+def test_no_more_processes_are_started_than_there_are_photographs(
+    call: Call, bundle: Path, samples: Sequence[Path], monkeypatch: Any
+):
+    started = []
+
+    def counted(*arguments: Any) -> Any:
+        started.append(arguments)
+        return Child(*arguments)
+
+    monkeypatch.setattr("mien.mobile_reference.rating.rows.Child", counted)
+    assert len(call("appraise", "--bundle", bundle, "--jobs", 50, "--json", *samples[:3]).records) == 3
+    assert len(started) == 3
+
+
 def test_a_photograph_by_which_a_process_dies_costs_one_row(
     call: Call, bundle: Path, untouched: Path, monkeypatch: Any, tmp_path: Path
 ):
@@ -334,8 +349,8 @@ def test_pictures_and_heatmap_are_written(call: Call, bundle: Path, untouched: P
         *(f"{stem}.{kind}" for kind in kinds),
     }
     heatmap = np.load(folder / f"{stem}.heatmap.npy", allow_pickle=False)
-    assert (heatmap.shape, heatmap.dtype) == ((256, 256), np.float32)
-    assert Image.open(folder / f"{stem}.overlay.png").size == (256, 256)
+    assert (heatmap.shape, heatmap.dtype) == ((SIDE, SIDE), np.float32)
+    assert Image.open(folder / f"{stem}.overlay.png").size == (SIDE, SIDE)
     assert (folder / RECORDS).read_text() == answer.out
 
 

@@ -4,6 +4,7 @@ import io
 import json
 import math
 from dataclasses import dataclass, replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 from unittest.mock import Mock
@@ -22,13 +23,13 @@ from mien.mobile_reference.commands import verify as cli
 from mien.mobile_reference.errors import UsageError
 from mien.mobile_reference.metrics import METRICS, rank_agreement
 from mien.mobile_reference.report.steps import Part
-from mien.mobile_reference.verify.held_out import HeldOut, fitting, judge_held_out, likeness, merged
+from mien.mobile_reference.verify.held_out import HeldOut, fitting, judge_held_out, likeness, merged, worst_of
 from mien.mobile_reference.verify.held_out_tables import figure_tables
 from mien.mobile_reference.verify.layers import FirstPoorLayer
 from mien.mobile_reference.verify.limits import failures, figures, held_out_record
 from mien.mobile_reference.verify.page import verify_page
 from mien.mobile_reference.verify.stages import PAIR, StageResult, Verification
-from tests.mobile_reference.conftest import FUNCTIONS, SPEC, faithful
+from tests.mobile_reference.conftest import FUNCTIONS, SIDE, SPEC, faithful
 from tests.mobile_reference.fakebundles import run_functions
 
 Arrays = dict[str, Any]
@@ -40,15 +41,15 @@ class Face:
     tensors: Arrays
 
 
-def faces(count: int = 24) -> list[Face]:
-    made = []
-    for seed in range(count):
-        rng = np.random.default_rng(seed)
-        blocks = rng.integers(0, 256, (1, 8, 8, 3), dtype=np.uint8)
-        inputs: Arrays = {"face": blocks.repeat(32, axis=1).repeat(32, axis=2)}
-        known = run_functions(FUNCTIONS, SPEC.stages, inputs)
-        made.append(Face(f"face-{seed}", known))
-    return made
+@cache
+def made_face(seed: int) -> Face:
+    blocks = np.random.default_rng(seed).integers(0, 256, (1, 8, 8, 3), dtype=np.uint8)
+    inputs: Arrays = {"face": blocks.repeat(SIDE // 8, axis=1).repeat(SIDE // 8, axis=2)}
+    return Face(f"face-{seed}", run_functions(FUNCTIONS, SPEC.stages, inputs))
+
+
+def faces(count: int = 20) -> list[Face]:
+    return [made_face(seed) for seed in range(count)]
 
 
 @pytest.fixture
@@ -69,7 +70,7 @@ def test_a_faithful_bundle_passes_every_limit(disturbed: Any):
     assert failures(judged) == []
     # Five limits for each of three variants, one for each of two pairs of platforms; all were judged.
     assert [f.passed for f in judged if f.limit is not None] == [True] * 17
-    assert found.faces == 24
+    assert found.faces == 20
     assert {crossings.crossed for one in found.variants for crossings in one.crossings} == {0}
 
 
@@ -291,6 +292,17 @@ def test_a_page_notes_every_limit_that_failed(disturbed: Any):
     assert [line for line in lines if f'<p class="note">{escape(line)}</p>' not in page] == []
 
 
+@pytest.mark.parametrize("jobs", [1, 3])
+def test_of_equal_errors_the_first_input_is_named_and_shown(fake: Any, stand_in: Any, jobs: int):
+    stand_in(faithful)
+    bundle, given = open_bundle(fake.path), faces(3)
+    shares = [judge_held_out(bundle, given[first::jobs], lambda name: None) for first in range(jobs)]
+    for one in merged(shares).variants:
+        assert {alike.error for alike in one.likeness} == {0.0}
+        assert worst_of(one.likeness).face == "face-0"
+        assert np.array_equal(one.worst[:SIDE, :SIDE], given[0].tensors["face"][0])
+
+
 def test_record_is_json_and_page_shows_every_worst_face(disturbed: Any):
     bundle, found = disturbed(faithful)
     judged = figures(bundle, found)
@@ -303,7 +315,7 @@ def test_record_is_json_and_page_shows_every_worst_face(disturbed: Any):
     assert page.count("what each stage adds to it</figcaption>") == 3
     assert "<name>" not in page
     assert "&lt;name&gt;" in page
-    assert {one.worst.shape for one in found.variants} == {(512, 1024, 3)}
+    assert {one.worst.shape for one in found.variants} == {(2 * SIDE, 4 * SIDE, 3)}
 
 
 def test_the_tables_fit_a_terminal_and_mark_what_fails(disturbed: Any):
