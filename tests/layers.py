@@ -35,6 +35,7 @@ LAYER_OF: Mapping[str, str] = {
     "tests/benchmarks/reporting": "unit",
     "tests/benchmarks/reporting/test_bench_summary.py": "converters",
     "tests/benchmarks/results": "unit",
+    "tests/benchmarks/results/test_bench_goals.py": "device",
     "tests/benchmarks/targets": "device",
     "tests/benchmarks/test_bench_pipelines.py": "device",
     "tests/calibration": "unit",

@@ -248,10 +248,10 @@ CONTRADICTIONS: dict[str, dict[str, Any]] = {
         "whole": replace(WHOLE, outputs=("score", "heatmap", "normalised")),
         "gates": SPEC.gates[:-1],
     },
-    "scalar is of one value, heatmap has 65536; ask for relative of it": {
+    "scalar is of one value, heatmap has 4096; ask for relative of it": {
         "gates": (*SPEC.gates, GateSpec("heatmap", SCALAR, {ANY: 1.0}))
     },
-    "rank is of one value, heatmap has 65536; ask for relative of it": {
+    "rank is of one value, heatmap has 4096; ask for relative of it": {
         "gates": (*SPEC.gates, GateSpec("heatmap", RANK, {ANY: 0.1}, SET))
     },
     "iou is of several values, score has one; ask for scalar of it": {
@@ -387,7 +387,7 @@ def test_the_contract_answers_for_its_stages():
     assert [one.name for one in SPEC.after("mask")] == ["inpaint", "compare"]
     assert [SPEC.maker(name) for name in ("face", "heat", "score")] == [None, "heatmap", "compare"]
     assert SPEC.map_of(WHOLE).name == "heatmap"
-    assert SPEC.tensor("heat").channels_second == (1, 1, 64, 64)
+    assert SPEC.tensor("heat").channels_second == (1, 1, 16, 16)
     assert SPEC.tensor("candidates").channels_second == (1, 896, 17)
 
 

@@ -16,7 +16,7 @@ from mien.mobile_reference.errors import BundleError, MienError, ModelError, Usa
 from mien.mobile_reference.run.models import TFLiteModel, load_model, timed
 from mien.mobile_reference.verify import on_gpu
 from mien.mobile_reference.verify.limits import choice_lines
-from tests.mobile_reference.conftest import SPEC
+from tests.mobile_reference.conftest import SIDE, SPEC
 
 MODEL = "models/tflite-fp32/mask.tflite"
 
@@ -36,12 +36,12 @@ def test_a_whole_bundle_opens(fake: Any):
     assert [variant.name for variant in bundle.variants] == ["tflite-fp32", "tflite-fp16", "coreml-fp16"]
     assert bundle.spec == SPEC
     assert bundle.spec.tensors_of(bundle.spec.model("compare").inputs)[1] == TensorSpec(
-        "normalised", (1, 256, 256, 3), "float32", 1, "of a test", PICTURE
+        "normalised", (1, SIDE, SIDE, 3), "float32", 1, "of a test", PICTURE
     )
     assert [variant.tolerance for variant in bundle.variants] == [0.01, 0.1, 0.1]
     (golden,) = bundle.goldens
     assert golden.read_photograph().shape == (512, 512, 3)
-    assert {golden.read(name).shape for name in ("mask", "heatmap")} == {(1, 256, 256, 1)}
+    assert {golden.read(name).shape for name in ("mask", "heatmap")} == {(1, SIDE, SIDE, 1)}
     assert golden.read("score")[0] == pytest.approx(golden.rating)
     assert list(golden.inputs()) == ["face"]
 
@@ -176,7 +176,10 @@ CHANGES: dict[str, tuple[Callable[[dict[str, Any]], object], str]] = {
         "picture of 192 x 192 RGB pixels",
     ),
     "face of another size": (lambda m: m["front"]["rule"].update(size=128), "face of 128 x 128 RGB pixels"),
-    "face of floats": (lambda m: m["tensors"][2].update(dtype="float32"), "face of 256 x 256 RGB pixels"),
+    "face of floats": (
+        lambda m: m["tensors"][2].update(dtype="float32"),
+        f"face of {SIDE} x {SIDE} RGB pixels",
+    ),
     "candidates of another kind": (
         lambda m: m["tensors"][1].update(shape=[1, 896, 16]),
         "the front reads rows of 17 numbers, candidates is [1, 896, 16]",
@@ -396,7 +399,7 @@ VECTORS = {
     "pickle": pickle.dumps([1, 2, 3]),
     "pickled objects": pickled(),
     "archive": archive(),
-    "no data": npy("{'descr': '<f4', 'fortran_order': False, 'shape': (1, 256, 256, 1), }"),
+    "no data": npy(f"{{'descr': '<f4', 'fortran_order': False, 'shape': {(1, SIDE, SIDE, 1)}, }}"),
     "huge shape": npy(f"{{'descr': '<f4', 'fortran_order': False, 'shape': ({1 << 60},), }}"),
     "overflowing shape": npy(
         f"{{'descr': '<f4', 'fortran_order': False, 'shape': ({1 << 40}, {1 << 40}), }}"
@@ -418,7 +421,7 @@ def test_a_vector_that_is_no_array_is_refused(fake: Any, case: str):
 
 @pytest.mark.parametrize(
     "array",
-    [np.zeros((1, 256, 256), np.float32), np.zeros((1, 256, 256, 1)), np.float32(1)],
+    [np.zeros((1, SIDE, SIDE), np.float32), np.zeros((1, SIDE, SIDE, 1)), np.float32(1)],
     ids=["dimensions", "type", "scalar"],
 )
 def test_a_vector_of_another_shape_or_type_is_refused(fake: Any, array: np.ndarray):
@@ -426,7 +429,7 @@ def test_a_vector_of_another_shape_or_type_is_refused(fake: Any, array: np.ndarr
     np.save(stream, array)
     fake.put("golden/someone/mask.npy", stream.getvalue())
     (golden,) = open_bundle(fake.path).goldens
-    with pytest.raises(BundleError, match=r"its manifest says \(1, 256, 256, 1\) of float32"):
+    with pytest.raises(BundleError, match=rf"its manifest says \(1, {SIDE}, {SIDE}, 1\) of float32"):
         golden.read("mask")
 
 

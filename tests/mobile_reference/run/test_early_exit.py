@@ -14,15 +14,15 @@ from mien.mobile_reference.errors import BundleError
 from mien.mobile_reference.run.early_exit import outputs_without
 from mien.mobile_reference.run.runner import BundleRunner
 from mien.mobile_reference.verify.stages import check_early_exit, verify
-from tests.mobile_reference.conftest import SPEC, FakeBundle
+from tests.mobile_reference.conftest import SIDE, SPEC, FakeBundle
 from tests.mobile_reference.fakebundles import Arrays
 
 SKIP = SkipSpec("mask", {"normalised": "face"})
 INPAINT = replace(SPEC.model("inpaint"), skip_when=SKIP)
 SHOWN = {"inputs": 3, "left": 1}
 # The functions of the fake bundle mask what is bright: nothing of a black face, and something of any other.
-BLACK = {"face": np.zeros((1, 256, 256, 3), np.uint8)}
-GREY = {"face": np.full((1, 256, 256, 3), 100, np.uint8)}
+BLACK = {"face": np.zeros((1, SIDE, SIDE, 3), np.uint8)}
+GREY = {"face": np.full((1, SIDE, SIDE, 3), 100, np.uint8)}
 Ran = list[str]
 
 
@@ -106,8 +106,8 @@ def test_the_models_that_may_run_are_known_before(fake: FakeBundle, ran: Ran) ->
     ("value", "leaves"), [(0.0, True), (-0.0, True), (1e-45, False), (np.nan, False), (-1.0, False)]
 )
 def test_a_single_value_that_is_not_zero_keeps_the_stage(value: float, *, leaves: bool) -> None:
-    mask = np.zeros((1, 256, 256, 1), np.float32)
-    mask[0, 255, 255, 0] = value
+    mask = np.zeros((1, SIDE, SIDE, 1), np.float32)
+    mask[0, -1, -1, 0] = value
     made = outputs_without(INPAINT, SPEC, {**GREY, "mask": mask})
     assert (made is not None) == leaves
     if made is not None:
@@ -117,9 +117,9 @@ def test_a_single_value_that_is_not_zero_keeps_the_stage(value: float, *, leaves
 
 def test_a_number_fills_the_tensor() -> None:
     filled = replace(INPAINT, skip_when=SkipSpec("mask", {"normalised": 2.5}))
-    made = outputs_without(filled, SPEC, {"mask": np.zeros((1, 256, 256, 1), np.float32)})
+    made = outputs_without(filled, SPEC, {"mask": np.zeros((1, SIDE, SIDE, 1), np.float32)})
     assert made is not None
-    np.testing.assert_array_equal(made["normalised"], np.full((1, 256, 256, 3), 2.5, np.float32))
+    np.testing.assert_array_equal(made["normalised"], np.full((1, SIDE, SIDE, 3), 2.5, np.float32))
 
 
 def test_a_stage_that_says_nothing_is_never_left_out() -> None:
