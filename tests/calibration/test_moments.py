@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from mien.calibration import moments
+from mien.calibration import moments as watching
 from mien.calibration.moments import Window, convolution_moments, seen
 from mien.models.appraisal.networks.layers import SameConv
 
@@ -48,7 +48,7 @@ def test_groups_looked_at_one_by_one_have_the_bits_of_all_at_once(monkeypatch: p
     net = nn.Conv2d(6, 9, 3, groups=3)
     face = torch.rand(1, 6, 40, 50, generator=torch.manual_seed(1))
     once = convolution_moments(nn.Sequential(net), [[face]])["0"]
-    monkeypatch.setattr(moments, "_NUMBERS", 1)
+    monkeypatch.setattr(watching, "_NUMBERS", 1)
     one_by_one = convolution_moments(nn.Sequential(net), [[face]])["0"]
     assert once.covariance.shape == (3, 18, 18)
     assert np.array_equal(once.covariance, one_by_one.covariance)
