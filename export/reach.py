@@ -6,8 +6,8 @@ runs them on the inputs that an export would take of each folder. ``mien.export.
 
 import tempfile
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
-from typing import Any
 
 import click
 import numpy as np
@@ -15,16 +15,20 @@ import numpy as np
 from mien.mobile_reference.commands.console import run
 from mien.mobile_reference.output.file import OutputFile
 from mien.mobile_reference.output.text import tell
-from mien.models.pipeline import Arrays, Pipeline
-from mien.models.sources import as_origin, open_pipeline
+from mien.mobile_reference.report.progress import one_bar
+from mien.mobile_reference.report.steps import Progress, Step
+from mien.models.pipeline import RUNNING, Arrays, Pipeline
+from mien.models.sources import Source, as_origin, open_pipeline
 
-from .component import Component, components
-from .plan import float_model
+from .component import Component, component, components
+from .plan import float_file, float_model
+from .running.isolation import Limits, run_isolated
 from .running.threads import one_thread
 from .tflite.blocks import find_blocks
 from .tflite.passes.scale_inputs import dense_inputs
 from .tflite.quantise import read_by_products
 from .tflite.reach import NOTHING, KnownReach, Reach, extents, write_reach
+from .tflite.samples import load_samples, save_samples
 
 # Proves a converted model; more samples prove no more.
 _PROOFS = 4
@@ -38,38 +42,57 @@ _PATH = click.Path(path_type=Path)
 def main(source: Path | None, calibration: Sequence[Path], output: Path) -> None:
     """Write down how far the tensors of SOURCE (default: what ships) reach on inputs that are not kept."""
     file = OutputFile.at(output)
-    with one_thread():
-        found = reach_of(source, open_pipeline(source), calibration)
+    with one_thread(), one_bar(RUNNING) as progress:
+        found = reach_of(source, open_pipeline(source), calibration, progress)
     write_reach(found, file)
     tell(f"{output}: {found.inputs} inputs, {sum(len(one.ranges) for one in found.models.values())} tensors")
 
 
-def reach_of(source: Path | None, pipeline: Pipeline, folders: Sequence[Path]) -> KnownReach:
+def reach_of(
+    source: Path | None, pipeline: Pipeline, folders: Sequence[Path], progress: Progress
+) -> KnownReach:
     """Run the float models of a pipeline on the inputs that an export would take of each folder."""
-    sets = [pipeline.inputs.gather(pipeline, (folder,), ()).calibration for folder in folders]
+    gathered = [pipeline.inputs.gather(pipeline, (folder,), (), progress) for folder in folders]
+    # Shapes may be known only now, by the inputs.
+    pipeline, sets = gathered[0].pipeline, [one.calibration for one in gathered]
     samples = [sample.tensors for one in sets for sample in one.samples]
+    origin = as_origin(source).of(pipeline)
     models = {
-        one.name: _reach(one, source, pipeline, samples) for one in components(pipeline) if one.quantise
+        one.name: _reach(one, origin, pipeline, samples, progress)
+        for one in components(pipeline)
+        if one.quantise
     }
     files = sorted({file for one in sets for file in one.files})
     return KnownReach(pipeline.weights, len(samples), tuple(files), models)
 
 
-def _reach(one: Component, source: Path | None, pipeline: Pipeline, samples: Sequence[Arrays]) -> Reach:
+def _reach(
+    one: Component, origin: Source, pipeline: Pipeline, samples: Sequence[Arrays], progress: Progress
+) -> Reach:
     """Watch what int8 blocks may read and make, and what products read."""
-    with tempfile.TemporaryDirectory(prefix="mien-reach-") as folder:
-        proofs: list[dict[str, Any]] = [dict(sample) for sample in samples[:_PROOFS]]
-        model = float_model(one, as_origin(source).of(pipeline), proofs, Path(folder) / "work").read_bytes()
+    step = Step(f"converting and watching {one.name}", len(samples), progress)
+    with tempfile.TemporaryDirectory(prefix="mien-reach-") as name:
+        folder = Path(name)
+        save_samples([{**sample} for sample in samples[:_PROOFS]], folder / "proofs")
+        task = partial(_convert, one.name, origin, folder / "proofs", folder)
+        run_isolated(task, folder / f"{one.name}.log", Limits(), f"tflite {one.name}")
+        model = float_file(folder, one.name).read_bytes()
     blocks = find_blocks(model)
     made = {name for block in blocks for name in block.outputs}
     read = {name for block in blocks for name in block.inputs}
-    seen = extents(one, model, samples, made | read | read_by_products(model))
+    seen = extents(one, model, step.over(samples), made | read | read_by_products(model))
     if not seen:
         return NOTHING
     ranges = {name: (float(low.min()), float(high.max())) for name, (low, high) in seen.items()}
     uneven = dense_inputs(model, read - made)
     channels = {name: np.maximum(-seen[name][0], seen[name][1]).astype(np.float64) for name in uneven}
     return Reach(ranges, channels)
+
+
+def _convert(name: str, source: Source, proofs: Path, folder: Path) -> None:
+    """Convert a model in a process of its own."""
+    one = component(open_pipeline(source), name)
+    float_model(one, source, load_samples(proofs), float_file(folder, name).parent)
 
 
 if __name__ == "__main__":
