@@ -48,10 +48,9 @@ from .evaluation.anomalies import ANOMALIES
 from .evaluation.held_out import held_out_faces, varied
 from .networks.appraisal import FACE_SIZE
 from .networks.detector import INPUT_SIZE, KEYPOINTS
-from .portraits import read_image, read_portraits
+from .portraits import SAMPLES, read_image, read_portraits
 from .stages import Appraise, Compare, Detect, Heatmap, Inpaint, Mask, Rate
 from .traces import trace
-from .training.sample_portraits import SAMPLES
 
 _TOLERANCES = {"fp32": 0.01, "fp16": 0.1, "int8": 1.0, "int8w": 0.5, "pal6": 0.5, "pal4": 0.5, "w8a8": 1.0}
 GATES = (

@@ -19,6 +19,8 @@ from .alignment import AlignedFace, align
 from .checkpoint import Checkpoint
 from .errors import ImageSetError
 
+SAMPLES = Path(__file__).parent / "samples"
+"""The portraits that ship with mien: of nobody, see ``training.sample_portraits``."""
 INDEX = "index.csv"
 TRAINING = ("", "train")
 """Splits of portraits that may be trained on: the one of that name, and none."""

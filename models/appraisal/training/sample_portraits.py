@@ -21,7 +21,6 @@ from mien.models.appraisal.portraits import FaceSet, Portrait, cut_faces, read_i
 
 from .morphs import morph, moved, read_landmarks
 
-SAMPLES = Path(__file__).parent.parent / "samples"
 PEOPLE = 4
 """How many people one sample is the average of."""
 _SIZE = 512

@@ -23,7 +23,7 @@ from mien.mobile_reference.front.quality import NOTE, REFUSE
 from mien.mobile_reference.output.file import OutputFile
 from mien.mobile_reference.run.runner import BundleRunner
 from mien.models.appraisal.evaluation.spoilt import SPOILERS, Spoiler
-from mien.models.appraisal.training.sample_portraits import SAMPLES
+from mien.models.appraisal.portraits import SAMPLES
 
 _SIDE, _TEXT, _COLUMNS = 220, 74, 4
 _LETTERS, _LINES = 38, 5
