@@ -306,7 +306,10 @@ def _by_prepare(pipeline: Pipeline, source: Path, file: Path) -> Arrays:
     try:
         arrays = pipeline.prepare(file)
     except RAISED as error:
-        raise InputError(f"prepare cannot read {file}: {shortened(source, error)}") from error
+        raise InputError(
+            f"prepare cannot read {file}: {shortened(source, error)}; take it out of what is given, or "
+            "export with --skip-unreadable"
+        ) from error
     if not isinstance(arrays, Mapping) or not all(isinstance(a, np.ndarray) for a in arrays.values()):
         kinds = {k: type(a).__name__ for k, a in arrays.items()} if isinstance(arrays, Mapping) else arrays
         raise InputError(f"prepare made {kinds!r:.200} of {file}, expected numpy arrays by name")

@@ -83,7 +83,7 @@ def number_of(what: str, function: Callable[..., float], *given: Any) -> float:
 
 
 def shortened(file: Path, error: BaseException) -> str:
-    """Say what a user's code raised: one line, then one for each of its own places, the innermost last."""
+    """Say on one line what a user's code raised, and each of its own places, the innermost last."""
     folder = file.resolve().parent
     said = f"{file.name} raised {raised(error)}"
     frames = [
@@ -91,7 +91,7 @@ def shortened(file: Path, error: BaseException) -> str:
         for frame in traceback.extract_tb(error.__traceback__)
         if Path(frame.filename).is_relative_to(folder) and "site-packages" not in frame.filename
     ]
-    places = [f"  {f.filename}, line {f.lineno}, in {f.name}: {f.line}" for f in frames[-_MOST_FRAMES:]]
+    places = [f"{f.filename}, line {f.lineno}, in {f.name}: {f.line}" for f in frames[-_MOST_FRAMES:]]
     if isinstance(error, SyntaxError) and error.lineno is not None:
-        places = [f"  {error.filename}, line {error.lineno}: {(error.text or '').strip()}"]
-    return "\n".join([said, *places])
+        places = [f"{error.filename}, line {error.lineno}: {(error.text or '').strip()}"]
+    return "; ".join([said, *places])
