@@ -3,6 +3,7 @@
 import json
 import shutil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -15,7 +16,7 @@ from mien.mobile_reference.run.runner import BundleRunner
 from mien.mobile_reference.tflite.flatbuffer import LAYOUT_OPERATIONS, operation_names
 from mien.mobile_reference.tflite.gpu import GPUModel, Placement
 from mien.mobile_reference.verify.on_gpu import UNITS
-from mien.mobile_reference.verify.stages import deviations, verify
+from mien.mobile_reference.verify.stages import deviations
 from mien.models.appraisal.appraiser import open_checkpoint
 from mien.models.appraisal.pipeline import REACH
 from tests.commands import run_mien
@@ -105,15 +106,25 @@ def test_int8_weights_are_stored_in_a_byte(bundle: Bundle) -> None:
     assert sizes[0] > 1.8 * sizes[1] > 1.8 * sizes[2]
 
 
-def test_every_gate_holds(bundle: Bundle) -> None:
-    found = verify(bundle, lambda deviation: None)
-    assert found.failures == ()
-    assert {result.variant for result in found.results} >= {*TFLITE, *COREML}
+@pytest.fixture(scope="module")
+def verified(exported: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[str, dict[str, Any]]:
+    """What ``mien verify`` prints of the whole bundle, and its report."""
+    report = tmp_path_factory.mktemp("verified") / "parity.json"
+    done = run_mien("verify", exported, "-o", report)
+    return " ".join(done.stdout.split()), json.loads(report.read_text())
+
+
+def test_every_gate_holds(verified: tuple[str, dict[str, Any]]) -> None:
+    _, report = verified
+    assert report["passed"]
+    assert {result["variant"] for result in report["results"]} >= {*TFLITE, *COREML}
+    assert not [result for result in report["results"] if result["passed"] is False]
 
 
 def test_stages_in_a_row_give_what_the_one_graph_gives(bundle: Bundle) -> None:
-    cascade = {d.face: d for d in deviations(bundle, "tflite-fp32") if d.stage == "cascade"}
-    one_graph = {d.face: d for d in deviations(bundle, "tflite-fp32") if d.stage == "appraisal"}
+    found = list(deviations(bundle, "tflite-fp32"))
+    cascade = {d.face: d for d in found if d.stage == "cascade"}
+    one_graph = {d.face: d for d in found if d.stage == "appraisal"}
     assert cascade.keys() == one_graph.keys() == {golden.name for golden in bundle.goldens}
     for face, deviation in cascade.items():
         np.testing.assert_allclose(deviation.rated, one_graph[face].rated, rtol=0, atol=1e-3)
@@ -170,9 +181,8 @@ def test_an_int8_model_in_the_place_of_float32_fails_by_the_mask(exported: Path,
     assert "tflite-fp32: stage appraisal: mask IoU" in done.stderr
 
 
-def test_verify_says_what_executed_core_ml(exported: Path) -> None:
-    done = run_mien("verify", exported, "--variant", "coreml-fp16", "--variant", "coreml-int8w")
-    said = " ".join(done.stdout.split())
+def test_verify_says_what_executed_core_ml(verified: tuple[str, dict[str, Any]]) -> None:
+    said, _ = verified
     assert "not validated on Apple hardware" in said
     assert "smallest of coreml that kept to a third of its tolerance at export: coreml-" in said
 
