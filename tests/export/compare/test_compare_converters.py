@@ -15,9 +15,9 @@ from mien.export.compare.command import Comparison, converter_table, show_json
 from mien.export.compare.converters import FAILED, MISSING, WORKS, Attempt, compare_converters
 from mien.export.component import Component
 from mien.export.running.isolation import Limits
-from mien.export.tflite.converters import CONVERTERS, DEFAULT, Convert, Converter
+from mien.export.tflite.converters import DEFAULT, Convert, Converter
 from mien.models.appraisal.checkpoint import REFERENCE
-from tests.commands import call_mien, run_mien
+from tests.commands import call_mien
 from tests.export.components import shipped, with_larger_constant
 from tests.schemas import schema
 
@@ -122,17 +122,6 @@ def test_table_and_json_hold_every_converter(
         name: attempt.state for name, attempt in attempts.items()
     }
     assert schema("export-compare-converters").problems(printed) == []
-
-
-def test_the_command_reports_each_converter_and_writes_nothing(tmp_path: Path) -> None:
-    missing = [one for one in CONVERTERS if not one.installed()]
-    done = run_mien("export", "--compare-converters", "--graph", "mask", "--json")
-    found = {one["converter"]: one for one in json.loads(done.stdout)}
-    assert list(found) == [one.name for one in CONVERTERS]
-    assert found[DEFAULT.name]["state"] == WORKS
-    for one in missing:
-        assert found[one.name]["state"] == MISSING
-        assert one.install in done.stderr
 
 
 @pytest.mark.parametrize(

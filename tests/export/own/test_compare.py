@@ -1,13 +1,16 @@
 """The comparisons of converters and quantisers, of a pipeline of one's own."""
 
+import json
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from mien.export.compare import command
+from mien.export.compare.converters import MISSING, WORKS
+from mien.export.tflite.converters import CONVERTERS, DEFAULT
 from mien.models import sources
-from tests.commands import call_mien
+from tests.commands import call_mien, run_mien
 
 from .conftest import GRADER
 
@@ -33,3 +36,19 @@ def test_a_comparison_opens_its_pipeline_once(
     options = ("--calibration", pictures, *(("--held-out", pictures) if name == "quantisers" else ()))
     call_mien("export", GRADER, f"--compare-{name}", *options, expect=0)
     assert len(opened) == 1
+
+
+def test_the_command_reports_each_converter_and_writes_nothing(
+    pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    missing = [one for one in CONVERTERS if not one.installed()]
+    options = ("--graph", "segment", "--calibration", pictures, "--json")
+    done = run_mien("export", GRADER, "--compare-converters", *options)
+    found = {one["converter"]: one for one in json.loads(done.stdout)}
+    assert list(found) == [one.name for one in CONVERTERS]
+    assert found[DEFAULT.name]["state"] == WORKS
+    for one in missing:
+        assert found[one.name]["state"] == MISSING
+        assert one.install in done.stderr
+    assert list(tmp_path.iterdir()) == []
