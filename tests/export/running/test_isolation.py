@@ -62,20 +62,6 @@ def _start_and_hang(file: Path) -> None:
     time.sleep(600)
 
 
-@pytest.mark.parametrize("imported", [True, False])
-def test_what_needed_the_compiler_to_be_opened_has_it_imported_for_every_converter(
-    monkeypatch: pytest.MonkeyPatch, *, imported: bool
-) -> None:
-    monkeypatch.delitem(sys.modules, "torch._dynamo", raising=False)
-    if imported:
-        monkeypatch.setitem(sys.modules, "torch._dynamo", ModuleType("torch._dynamo"))
-    asked: list[list[str]] = []
-    monkeypatch.setattr(ForkServerContext, "set_forkserver_preload", lambda _, names: asked.append(names))
-    converter_context()
-    (names,) = asked
-    assert ("torch._dynamo" in names) == imported
-
-
 def ends(process: int) -> bool:
     """Tell whether a process is gone, or soon will be."""
     for _ in range(100):
@@ -90,6 +76,20 @@ def ends(process: int) -> bool:
 
 def _devour() -> None:
     assert [bytearray(os.urandom(1) * (64 << 20)) for _ in range(200)]
+
+
+@pytest.mark.parametrize("imported", [True, False])
+def test_what_needed_the_compiler_to_be_opened_has_it_imported_for_every_converter(
+    monkeypatch: pytest.MonkeyPatch, *, imported: bool
+) -> None:
+    monkeypatch.delitem(sys.modules, "torch._dynamo", raising=False)
+    if imported:
+        monkeypatch.setitem(sys.modules, "torch._dynamo", ModuleType("torch._dynamo"))
+    asked: list[list[str]] = []
+    monkeypatch.setattr(ForkServerContext, "set_forkserver_preload", lambda _, names: asked.append(names))
+    converter_context()
+    (names,) = asked
+    assert ("torch._dynamo" in names) == imported
 
 
 def test_a_good_task_runs(tmp_path: Path) -> None:
