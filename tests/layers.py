@@ -5,6 +5,7 @@ of the layer ``device``, which share adb's server. Times are user CPU seconds of
 it waited for: they hardly depend on what else the machine does, as seconds on the clock would.
 """
 
+import gc
 import os
 import re
 import sys
@@ -134,6 +135,14 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         # While one worker exports the bundle that many tests need, the others do what needs none.
         needing = {item.path for item in items if "exported" in getattr(item, "fixturenames", ())}
         items.sort(key=lambda item: (_place(item), item.path in needing))
+
+
+def pytest_collection_finish() -> None:
+    """Have what was collected looked through no more: every conversion of coremltools looks for garbage.
+
+    A forked process would get a copy of each page that is looked at, too.
+    """
+    gc.freeze()
 
 
 def _place(item: pytest.Item) -> int:

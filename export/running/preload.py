@@ -1,5 +1,6 @@
 """Imported once by the server that converters are forked from; see ``isolation``."""
 
+import gc
 import logging
 import sys
 import time
@@ -29,6 +30,9 @@ for name in _NOT_LOADED:
     del sys.modules[name]
 logging.disable(logging.NOTSET)
 warnings.resetwarnings()
+
+# Every conversion of coremltools looks for garbage, several times, and need not look among what is imported.
+gc.freeze()
 
 SECONDS = time.process_time()
 """What the imports took, in processor seconds."""

@@ -8,7 +8,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from mien.models.appraisal.checkpoint import REFERENCE
-from tests.commands import call_mien, run_mien
+from tests.commands import call_mien
 
 
 def _refused(tmp_path: Path, *arguments: object) -> str:
@@ -114,4 +114,4 @@ def test_says_when_a_checkpoint_does_not_exist(tmp_path: Path) -> None:
 def test_refuses_a_file_as_output(tmp_path: Path, output: str) -> None:
     target = tmp_path / output
     target.write_text("")
-    assert "is not a folder" in run_mien("export", "-o", target, expect=2).stderr
+    assert "is not a folder" in call_mien("export", "-o", target, expect=2).stderr

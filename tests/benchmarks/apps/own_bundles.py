@@ -15,7 +15,7 @@ import torch
 from PIL import Image
 
 from tests.benchmarks.apps.running import CLASSIFIER, PAINTER, with_more_photographs
-from tests.commands import run_mien
+from tests.commands import call_mien
 from tests.export.own.painter import DARK, SIZE
 from tests.export.own.test_front import RGB, classifier
 
@@ -35,12 +35,12 @@ def make(folder: Path) -> None:
         brightest = DARK if number % 3 else 255
         noise = rng.integers(0, brightest + 1, (SIZE, SIZE, 3), np.uint8)
         Image.fromarray(noise).save(pictures / f"{number:02}.png")
-    run_mien("export", PIPELINE, "-o", folder / PAINTER, "--calibration", pictures, *variants)
+    call_mien("export", PIPELINE, "-o", folder / PAINTER, "--calibration", pictures, *variants)
     model, example = folder / "classifier.pt2", (torch.rand(1, 3, 16, 16),)
     torch.export.save(torch.export.export(classifier(3).eval(), example), model)
     exported = folder / "exported"
     size = ("--front", "resize:16x16", *RGB)
-    run_mien("export", model, "-o", exported, "--calibration", pictures, *size, *variants)
+    call_mien("export", model, "-o", exported, "--calibration", pictures, *size, *variants)
     rng = np.random.default_rng(99)
     photographs = {
         name: rng.integers(0, 256, (height, width, 3), np.uint8)

@@ -8,7 +8,7 @@ import torch
 from filelock import FileLock
 from PIL import Image
 
-from tests.commands import run_mien
+from tests.commands import call_mien
 from tests.export.own.grader import SIZE, UNet
 
 GRADER, CHANGE = (Path(__file__).with_name(name) for name in ("grader.py", "change.py"))
@@ -87,7 +87,7 @@ def export(
     chosen = [word for variant in variants for word in ("--variant", variant)]
     judged = () if labels is None else ("--labels", labels)
     page = output.with_suffix(".html")
-    done = run_mien("export", source, "-o", output, *given, *chosen, *judged, "--page", page)
+    done = call_mien("export", source, "-o", output, *given, *chosen, *judged, "--page", page)
     assert page.read_text().startswith("<!doctype html>")
     assert ("mean IoU" in done.stdout) == (labels is not None)
     return output

@@ -10,7 +10,7 @@ from PIL import Image
 
 from mien.mobile_reference.bundle.reader import open_bundle
 from mien.mobile_reference.run.runner import BundleRunner
-from tests.commands import run_mien
+from tests.commands import call_mien
 from tests.export.own.conftest import export
 from tests.export.own.painter import DARK, SIZE
 
@@ -35,7 +35,7 @@ def test_the_export_shows_that_the_stage_may_be_left_out(painter: Path) -> None:
     for variant in manifest["variants"]:
         found = variant["early_exit"]
         assert 1 <= found["left"] <= found["inputs"], variant["name"]
-    run_mien("verify", painter)
+    call_mien("verify", painter)
 
 
 @pytest.mark.parametrize("variant", ["tflite-fp32", "tflite-fp16"])
@@ -54,7 +54,7 @@ def test_every_bit_is_that_of_the_end_to_end_model(painter: Path, variant: str, 
 
 def test_what_an_app_ships_leaves_nothing_out(painter: Path, tmp_path: Path) -> None:
     app = tmp_path / "app"
-    run_mien("pack", painter, "--for", "android", "--variant", "tflite-fp16", "-o", app)
+    call_mien("pack", painter, "--for", "android", "--variant", "tflite-fp16", "-o", app)
     (variant,) = json.loads((app / "manifest.json").read_text())["variants"]
     assert "early_exit" not in variant
     assert open_bundle(app).variants[0].early_exit is False

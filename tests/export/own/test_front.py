@@ -15,7 +15,7 @@ from mien.mobile_reference.errors import UsageError
 from mien.mobile_reference.front.colour import COLOUR_RULE
 from mien.mobile_reference.front.resize import ResizeRule
 from mien.models.sources import Origin
-from tests.commands import run_mien
+from tests.commands import call_mien
 
 RGB = ("--mean", "0.485,0.456,0.406", "--std", "0.229,0.224,0.225")
 GREY = ("--mean", "0.45", "--std", "0.22")
@@ -51,14 +51,14 @@ def test_a_model_file_is_exported_by_pictures_and_verified(
 ) -> None:
     bundle = tmp_path / "bundle"
     asked = ("--calibration", pictures, "--front", "resize:16x16", *normalised, "--variant", "tflite-int8")
-    run_mien("export", models / name, "-o", bundle, *asked)
+    call_mien("export", models / name, "-o", bundle, *asked)
     manifest = json.loads((bundle / "manifest.json").read_text())
     assert manifest["front"]["rule"]["colour"] == colour
     assert manifest["front"]["colour"] == COLOUR_RULE
     assert [variant["name"] for variant in manifest["variants"]] == ["tflite-fp32", "tflite-int8"]
     # One of both by held-out pictures, for the time it takes.
     held_out = ("--held-out", models / "held", "--pipeline", models / name) if colour == "rgb" else ()
-    record = json.loads(run_mien("verify", bundle, *held_out, "--json").stdout)
+    record = json.loads(call_mien("verify", bundle, *held_out, "--json").stdout)
     assert record["passed"]
     assert not held_out or record["held_out"]["faces"] == 3
 
@@ -77,6 +77,6 @@ def test_a_script_says_how_pictures_become_the_input(monkeypatch: pytest.MonkeyP
 
 def test_a_mean_without_a_front_leaves_nothing(models: Path, pictures: Path, tmp_path: Path) -> None:
     asked = ("--calibration", pictures, "-o", tmp_path / "bundle", *RGB)
-    done = run_mien("export", models / "rgb.pt2", *asked, expect=2)
+    done = call_mien("export", models / "rgb.pt2", *asked, expect=2)
     assert done.stderr.startswith("mien: --mean was given without --front")
     assert not list(tmp_path.iterdir())

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from tests.commands import run_mien
+from tests.commands import call_mien
 from tests.export.own.conftest import CHANGE
 
 
@@ -42,7 +42,7 @@ def twice(tmp_path: Path) -> tuple[Path, ...]:
 
 def test_the_other_platform_stays_and_what_is_lost_is_said(twice: tuple[Path, ...], tmp_path: Path) -> None:
     for _ in range(2):  # what lacks something is made anew
-        done = run_mien("export", *twice)
+        done = call_mien("export", *twice)
         said = " ".join(done.stderr.split())
         assert (
             "warning: conversions: coreml-fp32, coreml-fp16, coreml-int8w left out, for a conversion" in said
@@ -53,11 +53,11 @@ def test_the_other_platform_stays_and_what_is_lost_is_said(twice: tuple[Path, ..
     made = [one["name"] for one in json.loads((tmp_path / "b" / "manifest.json").read_text())["variants"]]
     assert made[:2] == ["tflite-fp32", "tflite-fp16"]
     assert not [name for name in made if name.startswith("coreml")]
-    run_mien("verify", tmp_path / "b")
+    call_mien("verify", tmp_path / "b")
 
 
 def test_where_nothing_else_was_asked_for_there_is_no_bundle(twice: tuple[Path, ...], tmp_path: Path) -> None:
-    done = run_mien("export", *twice, "--variant", "coreml-fp16", expect=1)
+    done = call_mien("export", *twice, "--variant", "coreml-fp16", expect=1)
     assert "1 of 2 conversions lost, no bundle is made: coreml twice: output 1 is" in done.stderr
     assert not (tmp_path / "b").exists()
 
@@ -69,7 +69,7 @@ def test_a_float_model_that_its_gate_refuses_is_one_line_though_models_ran(tmp_p
     for number, (before, after) in enumerate(zip(*drawn, strict=True)):
         np.savez(tmp_path / f"{number}.npz", before=before, after=after)
     given = [word for number in range(12) for word in ("--calibration", tmp_path / f"{number}.npz")]
-    done = run_mien("export", strict, "-o", tmp_path / "b", *given, "--variant", "tflite-fp16", expect=1)
+    done = call_mien("export", strict, "-o", tmp_path / "b", *given, "--variant", "tflite-fp16", expect=1)
     lines = done.stderr.splitlines()
     progress = [line for line in lines if line.startswith("0:")]
     assert {line.partition(" ")[2] for line in progress} >= {

@@ -16,7 +16,7 @@ from PIL import Image
 from mien.mobile_reference.bundle.reader import open_bundle, sha256
 from mien.mobile_reference.tflite.flatbuffer import parse, serialise
 from mien.mobile_reference.verify.weights import weight_results
-from tests.commands import run_mien
+from tests.commands import call_mien, run_mien
 from tests.export.own.conftest import CHANGE, GRADER, VARIANTS, export
 from tests.export.own.grader import SIZE
 
@@ -38,7 +38,7 @@ def test_a_pipeline_of_ones_own_is_verified_and_measured(grader_bundle: Path, tm
 
 
 def test_every_layer_of_ones_own_is_found_in_its_model(grader_bundle: Path, tmp_path: Path) -> None:
-    run_mien("verify", grader_bundle, "--variant", "tflite-int8", "--layers", tmp_path / "layers")
+    call_mien("verify", grader_bundle, "--variant", "tflite-int8", "--layers", tmp_path / "layers")
     written = sorted(path.name for path in (tmp_path / "layers").glob("*-*.json"))
     spec = open_bundle(grader_bundle).spec
     graphs = [spec.whole] if spec.whole else spec.stages
@@ -57,7 +57,7 @@ def test_layers_of_the_exact_variant_alone_have_nothing_to_be_held_against(
     grader_bundle: Path, tmp_path: Path
 ) -> None:
     asked = ("--variant", "tflite-fp32", "--layers", tmp_path / "layers")
-    done = run_mien("verify", grader_bundle, *asked, expect=2)
+    done = call_mien("verify", grader_bundle, *asked, expect=2)
     assert "no TFLite variant to hold against tflite-fp32" in done.stderr
     assert not (tmp_path / "layers").exists()
 
@@ -83,14 +83,14 @@ def test_held_out_inputs_are_rated_by_the_float_pipeline(
     grader_bundle: Path, other_pictures: Path, tmp_path: Path
 ) -> None:
     asked = ("verify", grader_bundle, "--held-out", other_pictures, "--pipeline", GRADER)
-    done = run_mien(*asked, "--json")
+    done = call_mien(*asked, "--json")
     record = json.loads(done.stdout)
     assert record["passed"]
     assert record["held_out"]["faces"] == 3
     # It is not the golden inputs alone that judge.
     largest = _largest(lambda values: values * 1.5)
     broken = _spoilt(grader_bundle, tmp_path / "broken", "models/tflite-fp32/whole.tflite", largest)
-    assert run_mien("verify", broken, *asked[2:], expect=1)
+    assert call_mien("verify", broken, *asked[2:], expect=1)
 
 
 def test_labels_judge_float_and_every_variant(
@@ -104,7 +104,7 @@ def test_labels_judge_float_and_every_variant(
         lines.append(f"{picture},{number}.png")
     labels = tmp_path / "labels.csv"
     labels.write_text("\n".join(lines))
-    done = run_mien("verify", grader_bundle, "--labels", labels, "--pipeline", GRADER, "--json")
+    done = call_mien("verify", grader_bundle, "--labels", labels, "--pipeline", GRADER, "--json")
     record = json.loads(done.stdout)["labels"]
     assert (record["metric"], record["tensor"], record["inputs"]) == ("mean IoU", "mask", 3)
     by_name = {one["name"]: one for one in record["figures"]}
@@ -112,38 +112,39 @@ def test_labels_judge_float_and_every_variant(
     assert by_name["float"]["interval"][0] <= by_name["float"]["value"] <= by_name["float"]["interval"][1]
     assert abs(by_name["tflite-int8"]["change"]) < 0.05
     labels.write_text("file,label\n" + lines[1] + "\n" + lines[1])
-    done = run_mien("verify", grader_bundle, "--labels", labels, "--pipeline", GRADER, expect=2)
+    done = call_mien("verify", grader_bundle, "--labels", labels, "--pipeline", GRADER, expect=2)
     assert "labelled again" in done.stderr
 
 
 def test_a_gate_that_is_a_function_is_judged_by_its_pipeline_alone(
     grader_bundle: Path, tmp_path: Path
 ) -> None:
-    assert "not judged here" in " ".join(run_mien("verify", grader_bundle).stdout.split())
-    judged = run_mien("verify", grader_bundle, "--pipeline", GRADER)
+    assert "not judged here" in " ".join(call_mien("verify", grader_bundle).stdout.split())
+    judged = call_mien("verify", grader_bundle, "--pipeline", GRADER)
     assert "not judged here" not in " ".join(judged.stdout.split())
 
 
 def test_a_pipeline_of_other_weights_is_not_the_reference(grader_bundle: Path, tmp_path: Path) -> None:
     other = tmp_path / "grader.py"
     other.write_text(GRADER.read_text().replace("manual_seed(0)", "manual_seed(1)"))
-    done = run_mien("verify", grader_bundle, "--pipeline", other, expect=2)
+    done = call_mien("verify", grader_bundle, "--pipeline", other, expect=2)
     assert "give the bundle's own with --pipeline" in done.stderr
 
 
 def test_inputs_that_gave_the_ranges_do_not_judge(grader_bundle: Path, pictures: Path) -> None:
-    done = run_mien("verify", grader_bundle, "--held-out", pictures, "--pipeline", GRADER, expect=2)
+    done = call_mien("verify", grader_bundle, "--held-out", pictures, "--pipeline", GRADER, expect=2)
     assert "gave the bundle its ranges" in done.stderr
 
 
 def test_a_new_file_is_exported_as_it_is(pictures: Path, tmp_path: Path) -> None:
     file = tmp_path / "my_grader.py"
+    bundle = tmp_path / "bundle"
     run_mien("init", file)
-    bundle = export(file, tmp_path / "bundle", pictures, variants=("tflite-fp16",))
+    run_mien("export", file, "-o", bundle, "--calibration", pictures, "--variant", "tflite-fp16")
     assert json.loads((bundle / "manifest.json").read_text())["name"] == "my_grader"
     run_mien("verify", bundle)
-    assert "exists; give a name that is free" in run_mien("init", file, expect=2).stderr
-    assert "does not end in .py" in run_mien("init", tmp_path / "x.txt", expect=2).stderr
+    assert "exists; give a name that is free" in call_mien("init", file, expect=2).stderr
+    assert "does not end in .py" in call_mien("init", tmp_path / "x.txt", expect=2).stderr
 
 
 def _spoilt(bundle: Path, target: Path, name: str, edit: Callable[[bytes], bytes]) -> Path:
@@ -183,7 +184,7 @@ SPOILT: dict[str, Callable[[Values], Values]] = {
 def test_a_spoilt_tflite_model_fails(grader_bundle: Path, tmp_path: Path, model: str, what: str) -> None:
     name = f"models/tflite-fp32/{model}.tflite"
     broken = _spoilt(grader_bundle, tmp_path / "broken", name, _largest(SPOILT[what]))
-    done = run_mien("verify", broken, expect=1)
+    done = call_mien("verify", broken, expect=1)
     assert f"tflite-fp32: stage {model}: " in done.stderr
 
 
@@ -195,7 +196,7 @@ def test_a_spoilt_core_ml_package_fails(grader_bundle: Path, tmp_path: Path) -> 
 
     name = "models/coreml-fp16/rate.mlpackage/Data/com.apple.CoreML/weights/weight.bin"
     broken = _spoilt(grader_bundle, tmp_path / "broken", name, zeroed)
-    done = run_mien("verify", broken, expect=1)
+    done = call_mien("verify", broken, expect=1)
     assert "coreml-fp16: stage rate: " in done.stderr
 
 
@@ -204,7 +205,7 @@ def test_golden_inputs_that_are_swapped_fail(grader_bundle: Path, tmp_path: Path
     first, second = (golden["vectors"]["image"] for golden in manifest["goldens"][:2])
     other = (grader_bundle / second).read_bytes()
     broken = _spoilt(grader_bundle, tmp_path / "broken", first, lambda _: other)
-    run_mien("verify", broken, expect=1)
+    call_mien("verify", broken, expect=1)
 
 
 FILES = {
@@ -223,16 +224,16 @@ def test_a_component_from_a_file_is_exported_and_seen_when_it_is_spoilt(
     assert {gate["metric"] for gate in manifest["gates"]} == {"relative", "correlation"}
     eight = next(one for one in manifest["variants"] if one["name"] == "tflite-int8")
     assert eight["products_int8"] > 0.9
-    run_mien("verify", bundle)
-    run_mien("bench", bundle, "--target", "host")
+    call_mien("verify", bundle)
+    call_mien("bench", bundle, "--target", "host")
     scaled = _largest(lambda values: values * 2)
     broken = _spoilt(bundle, tmp_path / "broken", "models/tflite-fp32/unet.tflite", scaled)
-    assert "tflite-fp32: stage unet" in run_mien("verify", broken, expect=1).stderr
+    assert "tflite-fp32: stage unet" in call_mien("verify", broken, expect=1).stderr
 
 
 def test_an_onnx_file_is_refused_for_core_ml_before_anything_runs(unet: Path, tmp_path: Path) -> None:
     asked = ("--calibration", unet / "inputs.npz", "--variant", "coreml-fp16", "-o", tmp_path / "bundle")
-    done = run_mien("export", unet / "unet.onnx", *asked, expect=2)
+    done = call_mien("export", unet / "unet.onnx", *asked, expect=2)
     assert "unet is an ONNX file, which nothing here converts to coreml-fp16" in done.stderr
     assert not list(tmp_path.iterdir())
 
@@ -255,7 +256,7 @@ def test_every_layer_that_is_a_tenth_too_large_fails_in_float16(grader_bundle: P
         assert (failed.stage, len(failed.differing)) == ("segment", 1)
     # The last one may be one that no gate sees.
     (layer,) = failed.differing
-    done = run_mien("verify", broken, "--variant", "tflite-fp16", expect=1)
+    done = call_mien("verify", broken, "--variant", "tflite-fp16", expect=1)
     assert f"stored weights are not those of tflite-fp32 in float16: {layer} by 0." in done.stderr
 
 
@@ -269,7 +270,7 @@ def test_a_layer_of_core_ml_that_is_a_tenth_too_large_fails_in_float16(
 
     name = "models/coreml-fp16/segment.mlpackage/Data/com.apple.CoreML/weights/weight.bin"
     broken = _spoilt(grader_bundle, tmp_path / "broken", name, tenth)
-    done = run_mien("verify", broken, "--variant", "coreml-fp16", expect=1)
+    done = call_mien("verify", broken, "--variant", "coreml-fp16", expect=1)
     assert "coreml-fp16: stage segment: 1 of " in done.stderr
     assert "those of coreml-fp32 in float16" in done.stderr
 
@@ -289,12 +290,12 @@ def test_tensors_alone_and_inputs_that_are_swapped(tmp_path: Path) -> None:
         np.savez(tmp_path / f"{number}.npz", **signals)
     inputs = [tmp_path / f"{number}.npz" for number in range(8)]
     bundle = export(CHANGE, tmp_path / "bundle", *inputs, variants=("tflite-fp16", "coreml-fp16"))
-    run_mien("verify", bundle)
+    call_mien("verify", bundle)
     golden = json.loads((bundle / "manifest.json").read_text())["goldens"][0]["vectors"]
     before, after = ((bundle / golden[name]).read_bytes() for name in ("before", "after"))
     broken = _spoilt(bundle, tmp_path / "broken", golden["before"], lambda _: after)
     swapped = _spoilt(broken, tmp_path / "swapped", golden["after"], lambda _: before)
-    assert "stage change" in run_mien("verify", swapped, expect=1).stderr
+    assert "stage change" in call_mien("verify", swapped, expect=1).stderr
 
 
 @pytest.mark.parametrize(
@@ -307,7 +308,7 @@ def test_tensors_alone_and_inputs_that_are_swapped(tmp_path: Path) -> None:
 )
 def test_a_file_that_cannot_be_executed_leaves_nothing(tmp_path: Path, text: str, said: str) -> None:
     (tmp_path / "broken.py").write_text(text)
-    done = run_mien(
+    done = call_mien(
         "export", tmp_path / "broken.py", "--calibration", tmp_path, "-o", tmp_path / "bundle", expect=2
     )
     assert said in done.stderr
@@ -318,7 +319,7 @@ def test_pictures_for_tensors_are_refused_naming_the_inputs(
     unet: Path, pictures: Path, tmp_path: Path
 ) -> None:
     asked = ("--calibration", pictures, "-o", tmp_path / "bundle")
-    done = run_mien("export", unet / "unet.pt2", *asked, expect=2)
+    done = call_mien("export", unet / "unet.pt2", *asked, expect=2)
     assert "00.png is not an .npz file" in done.stderr
     assert "picture [1, 3, 16, 16]" in done.stderr
     assert "prepare" in done.stderr

@@ -13,6 +13,7 @@ Only tests whose package reaches the evaluator are counted; the others check typ
 """
 
 import argparse
+import gc
 import hashlib
 import json
 import os
@@ -76,6 +77,10 @@ class Conformance:
         kept = [i for i in items if i.nodeid in chosen and self.only in i.nodeid]
         number, parts = self.part
         items[:] = kept[number - 1 :: parts]
+
+    def pytest_collection_finish(self):
+        """Have what was collected looked through no more: every conversion of coremltools looks for garbage."""
+        gc.freeze()
 
     def pytest_runtest_setup(self, item):
         self.current = item.nodeid
