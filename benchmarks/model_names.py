@@ -1,13 +1,13 @@
 """The names that a TFLite file gives its tensors, which a runtime on a phone finds them by."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from mien.mobile_reference.bundle.reader import Variant
 from mien.mobile_reference.contract import StageSpec
 from mien.mobile_reference.errors import BundleError, ModelError
-from mien.mobile_reference.run.child import Limits, in_child
+from mien.mobile_reference.run.child import Limits, each_in_child
 from mien.mobile_reference.tflite.litert import LiteRTModel
 
 SIGNATURE = "serving_default"
@@ -23,9 +23,9 @@ def check_names(variant: Variant, models: Iterable[StageSpec]) -> None:
     Raises:
         BundleError: a file has other names, or has them elsewhere.
     """
-    for model in models:
-        file = variant.files[model.name]
-        inputs, outputs = _told(file).names
+    by_file = {variant.files[model.name]: model for model in models}
+    for file, told in zip(by_file, _told([*by_file]), strict=True):
+        model, (inputs, outputs) = by_file[file], told.names
         for side, found, wanted in (("inputs", inputs, model.inputs), ("outputs", outputs, model.outputs)):
             if found != list(wanted):
                 raise BundleError(
@@ -40,11 +40,12 @@ def check_signatures(variant: Variant, models: Iterable[StageSpec]) -> None:
     Raises:
         BundleError: a file has none, or calls it otherwise.
     """
-    for model in models:
-        found = sorted(_told(variant.files[model.name]).signatures)
+    files = [variant.files[model.name] for model in models]
+    for file, told in zip(files, _told(files), strict=True):
+        found = sorted(told.signatures)
         if SIGNATURE not in found:
             raise BundleError(
-                f"{variant.files[model.name]} has the signatures {', '.join(found) or 'none'}, apps ask for "
+                f"{file} has the signatures {', '.join(found) or 'none'}, apps ask for "
                 f"{SIGNATURE}; export the bundle again"
             )
 
@@ -57,19 +58,19 @@ class _Told:
     signatures: tuple[str, ...]
 
 
-def _told(file: Path) -> _Told:
-    """Read a file in a process of its own: LiteRT may die of what is damaged.
+def _told(files: Sequence[Path]) -> list[_Told]:
+    """Read files in a process of their own: LiteRT may die of what is damaged.
 
     Raises:
-        BundleError: it cannot be loaded.
+        BundleError: one cannot be loaded.
         ChildError: the process died.
     """
 
-    def read() -> _Told:
+    def read(file: Path) -> _Told:
         model = LiteRTModel(file)
         return _Told(model.names, model.signatures)
 
     try:
-        return in_child(read, Limits(), file)
+        return each_in_child(read, files, Limits())
     except ModelError as error:
         raise BundleError(f"{error}; export the bundle again") from error

@@ -138,7 +138,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 def pytest_collection_finish() -> None:
-    """Have what was collected looked through no more: every conversion of coremltools looks for garbage.
+    """Keep what was collected out of the searches for garbage that every conversion of coremltools makes.
 
     A forked process would get a copy of each page that is looked at, too.
     """

@@ -13,7 +13,7 @@ import signal
 import sys
 import tempfile
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from contextvars import copy_context
@@ -135,10 +135,31 @@ def in_child[R](work: Callable[[], R], limits: Limits, subject: object) -> R:
     Raises:
         ChildError: the process died or passed a limit. Errors of ``work`` are raised too.
     """
+    return each_in_child(lambda _: work(), [subject], limits)[0]
+
+
+def each_in_child[S, R](work: Callable[[S], R], subjects: Sequence[S], limits: Limits) -> list[R]:
+    """Do ``work`` for each subject in one child; ``limits`` are for each of them.
+
+    Raises:
+        ChildError: the process died or passed a limit, at the subject that it names. Errors of ``work`` are
+            raised too.
+    """
+
+    def do_each(tell: Tell) -> list[R]:
+        made = []
+        for place, subject in enumerate(subjects):
+            tell(place)
+            made.append(work(subject))
+        return made
+
+    child, place = Child(do_each, limits), 0
     try:
-        return Child(lambda _: work(), limits).wait()
+        for place in child:  # noqa: B007 - the last one is named
+            pass
     except ChildError as error:
-        raise ChildError(f"{subject}: {error}; it is damaged or too large, make it again") from error
+        raise ChildError(f"{subjects[place]}: {error}; it is damaged or too large, make it again") from error
+    return child.result
 
 
 def confine(limits: Limits) -> int:

@@ -16,7 +16,16 @@ import numpy as np
 import pytest
 
 from mien.mobile_reference.errors import ChildError, FaceError, MienError, UsageError
-from mien.mobile_reference.run.child import Child, Limits, Tell, _sendable, calm, in_child, keep_below
+from mien.mobile_reference.run.child import (
+    Child,
+    Limits,
+    Tell,
+    _sendable,
+    calm,
+    each_in_child,
+    in_child,
+    keep_below,
+)
 
 LIMITS = Limits()
 
@@ -202,6 +211,17 @@ def test_a_death_names_what_was_opened() -> None:
     ):
         in_child(lambda: os._exit(3), LIMITS, "face.jpg")
     assert in_child(lambda: 7, LIMITS, "face.jpg") == 7
+
+
+def test_of_several_subjects_the_one_that_is_opened_is_named() -> None:
+    def opened(name: str) -> int:
+        return os._exit(3) if name == "second" else os.getpid()
+
+    with pytest.raises(ChildError, match=r"^second: .*exit 3"):
+        each_in_child(opened, ["first", "second", "third"], LIMITS)
+    first, third = each_in_child(opened, ["first", "third"], LIMITS)
+    assert first == third != os.getpid()
+    assert each_in_child(opened, [], LIMITS) == []
 
 
 AFTER_PYTORCH = """

@@ -79,7 +79,7 @@ class Conformance:
         items[:] = kept[number - 1 :: parts]
 
     def pytest_collection_finish(self):
-        """Have what was collected looked through no more: every conversion of coremltools looks for garbage."""
+        """Keep what was collected out of the searches for garbage, which every conversion makes."""
         gc.freeze()
 
     def pytest_runtest_setup(self, item):
