@@ -5,7 +5,7 @@ import sys
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from functools import cache
+from functools import cache, partial
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -20,9 +20,13 @@ def usable_cores() -> int:
 def side_by_side[T, R](work: Callable[[T], R], items: Iterable[T], jobs: int) -> list[R]:
     """Do ``work`` for every item by so many threads, which pays where native code does most of it.
 
-    The results have the order of the items. An interrupt does not wait for what is being done.
+    The results have the order of the items. PyTorch computes there with as many threads as here: left alone
+    another thread takes every core for a convolution, and may add in another order. An interrupt does not
+    wait for what is being done.
     """
-    pool = ThreadPoolExecutor(jobs)
+    torch = sys.modules.get("torch")
+    as_here = partial(torch.set_num_threads, torch.get_num_threads()) if torch else None
+    pool = ThreadPoolExecutor(jobs, initializer=as_here)
     try:
         return list(pool.map(work, items))
     finally:

@@ -7,6 +7,7 @@ import numpy as np
 
 from mien.mobile_reference.errors import PhotographError
 from mien.mobile_reference.report.steps import Progress, Step, quietly
+from mien.mobile_reference.run.threads import side_by_side, usable_cores
 from mien.models.errors import NoFaceError
 from mien.models.pipeline import RUNNING, Arrays, Calibration, Pipeline, Sample
 
@@ -23,7 +24,7 @@ from .portrait_checks import (
     image_hash,
 )
 from .portraits import Portrait, read_image
-from .traces import Trace, over_faces, trace_aligned
+from .traces import Trace, trace_aligned
 
 OWN_SPLITS = frozenset({"", "train", "calibration"})
 """Portraits of another split are held out: a bundle may be judged by them."""
@@ -99,7 +100,7 @@ def _samples(
             made.append(Sample(f"{place} {kind}", _drawn(plain, kind, index, checkpoint, pipeline)))
         return made
 
-    return tuple(chain.from_iterable(over_faces(of_face, len(faces))))
+    return tuple(chain.from_iterable(side_by_side(of_face, range(len(faces)), usable_cores())))
 
 
 def _drawn(plain: Trace, kind: str, index: int, checkpoint: Checkpoint, pipeline: Pipeline) -> Arrays:

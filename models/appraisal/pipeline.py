@@ -27,6 +27,7 @@ from mien.mobile_reference.contract import (
 )
 from mien.mobile_reference.front.alignment import SNAP
 from mien.mobile_reference.report.steps import Progress, Step
+from mien.mobile_reference.run.threads import side_by_side, usable_cores
 from mien.models.gates import correlation, iou, scalar
 from mien.models.pipeline import (
     Calibration,
@@ -49,7 +50,7 @@ from .networks.appraisal import FACE_SIZE
 from .networks.detector import INPUT_SIZE, KEYPOINTS
 from .portraits import SAMPLES, read_image, read_portraits
 from .stages import Appraise, Compare, Detect, Heatmap, Inpaint, Mask, Rate
-from .traces import over_faces, trace
+from .traces import trace
 
 _TOLERANCES = {"fp32": 0.01, "fp16": 0.1, "int8": 1.0, "int8w": 0.5, "pal6": 0.5, "pal4": 0.5, "w8a8": 1.0}
 GATES = (
@@ -174,7 +175,7 @@ class Portraits(Inputs):
                 for kind, pixels in step.over(varied(sample.tensors["face"], place, self.checkpoint))
             ]
 
-        return list(chain.from_iterable(over_faces(of_face, len(goldens))))
+        return list(chain.from_iterable(side_by_side(of_face, range(len(goldens)), usable_cores())))
 
     def held_out(self, pipeline: Pipeline, folder: Path) -> HeldOut:
         """Cut the faces of a folder that neither weights nor ranges were made from, plain and drawn upon."""

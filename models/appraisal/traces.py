@@ -1,6 +1,5 @@
 """What the float pipeline makes of a photograph, stage by stage: for golden inputs and for calibration."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -8,7 +7,6 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from mien.mobile_reference.run.threads import side_by_side, usable_cores
 from mien.models.pipeline import Arrays, Pipeline
 
 from .alignment import AlignedFace, align
@@ -43,20 +41,6 @@ def trace_aligned(aligned: AlignedFace, pipeline: Pipeline) -> Trace:
     detector = pipeline.front.models if pipeline.front else ()
     seen = pipeline.run_models(detector, {"picture": _channels_last(aligned.picture[None])})
     return Trace(aligned, seen | pipeline.run({"face": _channels_last(aligned.pixels[None])}))
-
-
-def over_faces[R](work: Callable[[int], R], count: int) -> list[R]:
-    """Do ``work`` for each of so many faces by its place, side by side, as this thread would do it.
-
-    Left alone, another thread computes a convolution with every core, and may add in another order.
-    """
-    threads = torch.get_num_threads()
-
-    def as_here(place: int) -> R:
-        torch.set_num_threads(threads)
-        return work(place)
-
-    return side_by_side(as_here, range(count), usable_cores())
 
 
 def _channels_last(pixels: Tensor) -> NDArray[np.uint8]:
