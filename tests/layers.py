@@ -84,6 +84,7 @@ LAYER_OF: Mapping[str, str] = {
     "tests/mutants": "unit",
     "tests/replay": "unit",
     "tests/replay/test_replay_files.py": "converters",
+    "tests/replay/test_replay_sides.py::test_json_says_all_of_it_and_is_kept": "converters",
 }
 """Folders, files and single tests; the longest of these that a test lies in tells its layer."""
 LONGEST_FIRST = ("device", "conformance", "converters", "unit")
@@ -113,6 +114,16 @@ def pytest_configure(config: pytest.Config) -> None:
     for layer, what in LAYERS.items():
         config.addinivalue_line("markers", f"{layer}: {what}")
     config.pluginmanager.register(_Times(), "layer times")
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """Leave out files without a test of the one layer that is asked for: imports take long."""
+    asked = config.option.markexpr
+    if asked not in LAYERS or collection_path.suffix != ".py" or not collection_path.is_relative_to(TESTS):
+        return None
+    file = f"tests/{collection_path.relative_to(TESTS).as_posix()}"
+    singles = {layer for place, layer in LAYER_OF.items() if place.startswith(f"{file}::")}
+    return True if asked not in {layer_of(file), *singles} else None
 
 
 @pytest.hookimpl(tryfirst=True)

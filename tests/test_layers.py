@@ -83,6 +83,26 @@ def test_the_group_that_xdist_adds_to_a_name_is_not_part_of_it() -> None:
 
 
 @pytest.mark.parametrize(
+    ("asked", "file", "ignored"),
+    [
+        ("unit", "replay/test_replay_records.py", None),
+        ("unit", "export/test_bundle.py", True),
+        ("converters", "export/test_bundle.py", None),
+        ("converters", "export/weights/test_gptq.py", None),  # one of its tests is
+        ("device", "export/weights/test_gptq.py", True),
+        ("unit or device", "export/test_bundle.py", None),
+        ("", "export/test_bundle.py", None),
+        ("unit", "export", None),
+    ],
+)
+def test_files_without_a_test_of_the_layer_that_is_asked_for_are_not_imported(
+    asked: str, file: str, *, ignored: bool | None
+) -> None:
+    config: Any = SimpleNamespace(option=SimpleNamespace(markexpr=asked))
+    assert layers.pytest_ignore_collect(layers.TESTS / file, config) is ignored
+
+
+@pytest.mark.parametrize(
     ("one", "said"),
     [
         (item("tests/new/test_a.py::test_b"), "has no layer; give its folder one"),
