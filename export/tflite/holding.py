@@ -5,6 +5,7 @@ few as are needed: nothing behind them evens their errors out.
 """
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -28,9 +29,10 @@ _ERROR, _LACKING, _CHANGED = 0.05, 0.01, 0.05
 # How much of that inputs may err by ranges of their own, since the golden ones are others, and by ranges of
 # others, which are half as many as the ranges that ship come from.
 _BY_OWN, _BY_OTHERS = 0.9, 2.0
+_ALL = slice(None)
 _HALVES = (slice(0, None, 2), slice(1, None, 2))
-_Part = tuple[Sequence[Arrays], Sequence[Arrays], Sequence[Arrays]]
-"""Samples that give ranges, the same behind the stages before, and the samples to judge."""
+_TOO_MUCH = "in int8 it costs the outputs too much"
+_CUT_OFF = "ranges of half of the inputs cut the others off too much, so more calibration inputs may help"
 
 
 def holding_assignment(
@@ -48,10 +50,9 @@ def holding_assignment(
     """
     if not component.quantise:
         return {REST: HALF}, []
-    tried = {}
+    trial, tried = _Trial(component, model, rounded, samples, downstream), {}
     for method in Method:
-        alike = {REST: Choice(Precision.INT8, method)}
-        tried[method] = _excess(component, model, alike, rounded, samples, downstream)
+        tried[method] = trial.excess({REST: Choice(Precision.INT8, method)})
         if tried[Method.MIN_MAX] <= 1:
             break
     best = min(tried, key=lambda method: tried[method])
@@ -62,9 +63,10 @@ def holding_assignment(
     for count in _doubled(len(weighted)):
         floats = weighted[-count:]
         assignment = {**everywhere, **dict.fromkeys(floats, HALF)}
-        if _excess(component, model, assignment, rounded, samples, downstream) <= 1:
+        if trial.excess(assignment) <= 1:
             break
-    return assignment, [f"{name} stays float: in int8 it costs the outputs too much" for name in floats]
+    why = _CUT_OFF if trial.by_own(everywhere) <= 1 else _TOO_MUCH
+    return assignment, [f"{name} stays float: {why}" for name in floats]
 
 
 def _doubled(most: int) -> Iterator[int]:
@@ -75,47 +77,57 @@ def _doubled(most: int) -> Iterator[int]:
     yield most
 
 
-def _excess(
-    component: Component,
-    model: Path,
-    assignment: Assignment,
-    rounded: Roundings,
-    samples: Sequence[Arrays],
-    downstream: Sequence[Arrays],
-) -> float:
-    """Return the largest error of any output in units of what is allowed; infinity if it is not a number.
+@dataclass(frozen=True)
+class _Trial:
+    """A model, and what its assignments are tried with; ``downstream`` belongs to ``samples`` one by one."""
 
-    By ranges of its own no sample is ever cut off. So each half is judged by those of the other half too.
-    """
-    own = _far(component, model, assignment, rounded, [(samples, downstream, samples)]) / _BY_OWN
-    if own > 1 or len(samples) < len(_HALVES):
-        return own
-    halves = [(samples[one], downstream[one], samples[other]) for one, other in (_HALVES, _HALVES[::-1])]
-    return max(own, _far(component, model, assignment, rounded, halves) / _BY_OTHERS)
+    component: Component
+    model: Path
+    rounded: Roundings
+    samples: Sequence[Arrays]
+    downstream: Sequence[Arrays]
 
+    def excess(self, assignment: Assignment) -> float:
+        """Return the largest error of any output in units of what is allowed; infinity if it is no number.
 
-def _far(
-    component: Component, model: Path, assignment: Assignment, rounded: Roundings, parts: Sequence[_Part]
-) -> float:
-    """Return how far the outputs of all parts are from float's, in units of what gates allow."""
-    exact: dict[str, list[NDArray[Any]]] = {name: [] for name in component.outputs}
-    made: dict[str, list[NDArray[Any]]] = {name: [] for name in component.outputs}
-    for given, downstream, judged in parts:
-        seen = seen_by_converted(component, model, assignment, rounded, given, downstream)
-        found = room_for_others(seen, model.read_bytes(), len(given))
-        runner = Runner(quantise(model, assignment, found, rounded))
-        for sample in judged:
-            outputs = runner.run([sample[name] for name in component.inputs])
-            for name, output in zip(component.outputs, outputs, strict=True):
-                exact[name].append(sample[name].ravel())
-                made[name].append(output.ravel())
-    errors = []
-    for name in component.outputs:
-        ours, other = np.concatenate(exact[name]), np.concatenate(made[name])
-        far = _error(ours.astype(np.float64), other.astype(np.float64))
-        errors.append(min(far, share_changed(ours, other) / _CHANGED))
-    worst = max(errors)
-    return worst if np.isfinite(worst) else np.inf
+        By ranges of its own no sample is ever cut off. So each half is judged by those of the other half too.
+        """
+        own = self.by_own(assignment)
+        if own > 1 or len(self.samples) < len(_HALVES):
+            return own
+        return max(own, self._far(assignment, [_HALVES, _HALVES[::-1]]) / _BY_OTHERS)
+
+    def by_own(self, assignment: Assignment) -> float:
+        """Return the excess of the samples by the ranges that they give themselves."""
+        return self._far(assignment, [(_ALL, _ALL)]) / _BY_OWN
+
+    def _far(self, assignment: Assignment, parts: Sequence[tuple[slice, slice]]) -> float:
+        """Return how far outputs are from float's, in units of what gates allow.
+
+        Of each part the first samples give the ranges, and the others are judged.
+        """
+        exact: dict[str, list[NDArray[Any]]] = {name: [] for name in self.component.outputs}
+        made: dict[str, list[NDArray[Any]]] = {name: [] for name in self.component.outputs}
+        for ranging, judged in parts:
+            runner = self._quantised(assignment, ranging)
+            for sample in self.samples[judged]:
+                outputs = runner.run([sample[name] for name in self.component.inputs])
+                for name, output in zip(self.component.outputs, outputs, strict=True):
+                    exact[name].append(sample[name].ravel())
+                    made[name].append(output.ravel())
+        errors = []
+        for name in self.component.outputs:
+            ours, other = np.concatenate(exact[name]), np.concatenate(made[name])
+            far = _error(ours.astype(np.float64), other.astype(np.float64))
+            errors.append(min(far, share_changed(ours, other) / _CHANGED))
+        worst = max(errors)
+        return worst if np.isfinite(worst) else np.inf
+
+    def _quantised(self, assignment: Assignment, ranging: slice) -> Runner:
+        given, downstream = self.samples[ranging], self.downstream[ranging]
+        seen = seen_by_converted(self.component, self.model, assignment, self.rounded, given, downstream)
+        found = room_for_others(seen, self.model.read_bytes(), len(given))
+        return Runner(quantise(self.model, assignment, found, self.rounded))
 
 
 def _error(exact: NDArray[np.float64], other: NDArray[np.float64]) -> float:

@@ -241,8 +241,10 @@ def test_inputs_that_reach_beyond_the_ranges_of_others_are_not_judged_by_their_o
     for samples, expected in ((alike, True), (uneven, False)):
         for sample in samples:
             (sample["y"],) = Runner(model).run([sample["x"]])
-        assignment, _ = holding_assignment(one, file, round_graph(one, model, samples), samples, samples)
+        assignment, notes = holding_assignment(one, file, round_graph(one, model, samples), samples, samples)
         assert all(one.ranged for one in choices(find_blocks(model), assignment).values()) is expected
+        assert bool(notes) is not expected
+        assert all(note.endswith("so more calibration inputs may help") for note in notes)
 
 
 def residual() -> bytes:
