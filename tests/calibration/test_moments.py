@@ -129,3 +129,21 @@ def test_what_is_seen_at_some_places_is_what_all_windows_have_there(
     every = F.unfold(F.pad(x, window.padding), window.kernel, window.dilation, 0, window.stride)[0]
     step = every.shape[1] // 1024 | 1
     assert np.array_equal(seen(x, window), every[:, ::step].double().numpy())
+
+
+class Overwriting(nn.Module):
+    """Writes into what its convolution has read."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.dense = nn.Conv2d(1, 1, 1)
+
+    def forward(self, face: Tensor) -> Tensor:
+        x = face * 2
+        y = self.dense(x)
+        return torch.as_tensor(y + x.zero_())
+
+
+def test_what_is_overwritten_later_counts_as_it_was_read() -> None:
+    face = torch.full((1, 1, 8, 8), 3.0)
+    assert convolution_moments(Overwriting(), [[face]])["dense"].mean[0] == pytest.approx([6.0])
