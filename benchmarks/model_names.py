@@ -14,14 +14,15 @@ SIGNATURE = "serving_default"
 """What converters call a model's one signature, and the generated Kotlin asks for."""
 
 
-def check_names(variant: Variant, models: Iterable[StageSpec]) -> None:
+def check_names(variant: Variant, models: Iterable[StageSpec], signature: str | None = None) -> None:
     """Check that every tensor is found by its name where the contract says that it stands.
 
     The reference runner takes tensors by position. What finds them by name, as phones do, must find the same
-    ones: those of the file's signature, or of its tensors where it has none.
+    ones: those of the file's signature, or of its tensors where it has none. Apps ask for a ``signature`` by
+    its name, which every model must have then.
 
     Raises:
-        BundleError: a file has other names, or has them elsewhere.
+        BundleError: a file has other names, has them elsewhere, or lacks the signature.
     """
     by_file = {variant.files[model.name]: model for model in models}
     for file, told in zip(by_file, _told([*by_file]), strict=True):
@@ -32,21 +33,10 @@ def check_names(variant: Variant, models: Iterable[StageSpec]) -> None:
                     f"{file} has the {side} {', '.join(found)}, its manifest says {', '.join(wanted)}; "
                     "export the bundle again"
                 )
-
-
-def check_signatures(variant: Variant, models: Iterable[StageSpec]) -> None:
-    """Check that every model has the signature that an app asks for by its name.
-
-    Raises:
-        BundleError: a file has none, or calls it otherwise.
-    """
-    files = [variant.files[model.name] for model in models]
-    for file, told in zip(files, _told(files), strict=True):
-        found = sorted(told.signatures)
-        if SIGNATURE not in found:
+        if signature is not None and signature not in told.signatures:
             raise BundleError(
-                f"{file} has the signatures {', '.join(found) or 'none'}, apps ask for "
-                f"{SIGNATURE}; export the bundle again"
+                f"{file} has the signatures {', '.join(sorted(told.signatures)) or 'none'}, apps ask for "
+                f"{signature}; export the bundle again"
             )
 
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from mien.benchmarks.model_names import check_names, check_signatures
+from mien.benchmarks.model_names import SIGNATURE, check_names
 from mien.benchmarks.pipeline import judged_limits, outputs_of
 from mien.mobile_reference.bundle.reader import MANIFEST, Bundle, Golden, Variant, sha256
 from mien.mobile_reference.run.models import TFLITE
@@ -45,9 +45,7 @@ def tflite_variants(bundle: Bundle, names: Sequence[str]) -> list[Variant]:
     """
     variants = variants_for(bundle, names, TFLITE, "LiteRT takes TFLite models")
     for variant in variants:
-        models = models_of(bundle.spec, variant)
-        check_names(variant, models)
-        check_signatures(variant, models)
+        check_names(variant, models_of(bundle.spec, variant), SIGNATURE)
     return variants
 
 

@@ -88,7 +88,7 @@ class _Trial:
     downstream: Sequence[Arrays]
 
     def excess(self, assignment: Assignment) -> float:
-        """Return the largest error of any output in units of what is allowed; infinity if it is no number.
+        """Return the largest error of any output in units of what is allowed, infinity for NaN.
 
         By ranges of its own no sample is ever cut off. So each half is judged by those of the other half too.
         """
