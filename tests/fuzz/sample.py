@@ -8,6 +8,7 @@ import os
 import tempfile
 from collections.abc import Mapping, Sequence
 from multiprocessing.connection import Connection
+from multiprocessing.context import ForkProcess
 from pathlib import Path
 
 import click
@@ -30,17 +31,21 @@ def sample(prepared: Sequence[Prepared]) -> Ends:
     """
     parts = [[one] for one in prepared if one.name in FEWER]
     parts.append([one for one in prepared if one.name not in FEWER])
-    beside = [_beside(part) for part in parts]
-    return {case: kind for ends in beside for case, kind in ends.recv().items()}
+    found: dict[tuple[str, int], str] = {}
+    for process, ends in [_beside(part) for part in parts]:
+        found |= ends.recv()
+        process.join()
+    return found
 
 
-def _beside(part: Sequence[Prepared]) -> Connection:
+def _beside(part: Sequence[Prepared]) -> tuple[ForkProcess, Connection]:
     """Try a part in a forked process, which sends its ends."""
     context = multiprocessing.get_context("fork")
     ours, theirs = context.Pipe(duplex=False)
-    context.Process(target=lambda: theirs.send(_tried(part))).start()
+    process = context.Process(target=lambda: theirs.send(_tried(part)))
+    process.start()
     theirs.close()  # or nobody would see that the process died
-    return ours
+    return process, ours
 
 
 def _tried(prepared: Sequence[Prepared]) -> Ends:
