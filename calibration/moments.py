@@ -16,8 +16,6 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from mien.mobile_reference.run.threads import computing_threads, side_by_side, usable_cores
-
 # Of a larger map some places are taken: they are alike, and inputs are many.
 _PLACES = 1024
 _NUMBERS = 1 << 20
@@ -86,26 +84,16 @@ def convolution_moments(net: nn.Module, samples: Iterable[Sequence[Tensor]]) -> 
         of both runs.
     """
     watch = _Watch({module.weight.data_ptr(): name for name, module in convolutions(net).items()})
-    for sample in samples:
-        # Without gradients, and not in inference mode, where it is not said what a convolution is made of.
-        with torch.no_grad(), watch:
+    # Without gradients, and not in inference mode, where it is not said what a convolution is made of.
+    with torch.no_grad(), watch:
+        for sample in samples:
             net(*(tensor.float() for tensor in sample))
-        watch.sum_up()
     return {name: _joined([one.moments() for one in found.values()]) for name, found in watch.sums.items()}
 
 
 def convolutions(net: nn.Module) -> dict[str, nn.Conv2d]:
     """Find the convolutions: dense, grouped and depthwise."""
     return {name: module for name, module in net.named_modules() if isinstance(module, nn.Conv2d)}
-
-
-@dataclass(frozen=True)
-class _Read:
-    """What a convolution read [1, C, H, W], how, and in how many groups."""
-
-    x: Tensor
-    window: Window
-    groups: int
 
 
 class _Watch(TorchDispatchMode):  # type: ignore[no-untyped-call]
@@ -115,7 +103,6 @@ class _Watch(TorchDispatchMode):  # type: ignore[no-untyped-call]
         super().__init__()  # type: ignore[no-untyped-call]
         self.names = names
         self.sums: dict[str, dict[int, Sums]] = {}
-        self._read: dict[str, list[_Read]] = {}
 
     def __torch_dispatch__(
         self, function: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
@@ -127,32 +114,17 @@ class _Watch(TorchDispatchMode):  # type: ignore[no-untyped-call]
                 rows, columns = padding
                 around = (columns, columns, rows, rows)
                 window = Window(tuple(weight.shape[2:]), tuple(stride), tuple(dilation), around)
-                # A copy: a network may write to what it has read.
-                self._read.setdefault(name, []).append(_Read(x.clone(), window, groups))
+                self._add(self.sums.setdefault(name, {}), x, window, groups)
         return function(*args, **(kwargs or {}))
 
-    def sum_up(self) -> None:
-        """Add what was read since the last time, some convolutions at a time, each in its own order."""
-
-        def add(name: str) -> None:
-            for read in self._read[name]:
-                _add(self.sums[name], read)
-
-        for name in self._read:
-            self.sums.setdefault(name, {})
-        with computing_threads(1):  # in each: products that share the cores wait for each other
-            side_by_side(add, self._read, usable_cores())
-        self._read.clear()
-
-
-def _add(sums: dict[int, Sums], read: _Read) -> None:
-    """Add what is seen of some groups at a time: memory for all at once costs more than the sums."""
-    each = read.x.shape[1] // read.groups
-    most = max(1, _NUMBERS // (each * math.prod(read.window.kernel) * _PLACES))
-    for first in range(0, read.groups, most):
-        values = seen(read.x[:, first * each : (first + most) * each], read.window)
-        count = min(most, read.groups - first)
-        sums.setdefault(first, Sums()).add(values.reshape(count, -1, values.shape[-1]))
+    def _add(self, sums: dict[int, Sums], x: Tensor, window: Window, groups: int) -> None:
+        """Add what is seen of some groups at a time: memory for all at once costs more than the sums."""
+        each = x.shape[1] // groups
+        most = max(1, _NUMBERS // (each * math.prod(window.kernel) * _PLACES))
+        for first in range(0, groups, most):
+            values = seen(x[:, first * each : (first + most) * each], window)
+            count = min(most, groups - first)
+            sums.setdefault(first, Sums()).add(values.reshape(count, -1, values.shape[-1]))
 
 
 def seen(x: Tensor, window: Window) -> NDArray[np.float64]:
