@@ -24,9 +24,9 @@ def check_names(variant: Variant, models: Iterable[StageSpec], signature: str | 
     Raises:
         BundleError: a file has other names, has them elsewhere, or lacks the signature.
     """
-    by_file = {variant.files[model.name]: model for model in models}
-    for file, told in zip(by_file, _told([*by_file]), strict=True):
-        model, (inputs, outputs) = by_file[file], told.names
+    files = [(model, variant.files[model.name]) for model in models]
+    for (model, file), told in zip(files, _told([file for _, file in files]), strict=True):
+        inputs, outputs = told.names
         for side, found, wanted in (("inputs", inputs, model.inputs), ("outputs", outputs, model.outputs)):
             if found != list(wanted):
                 raise BundleError(

@@ -149,6 +149,15 @@ def test_names_are_those_of_the_contract(tmp_path: Path) -> None:
     check_names(opened.variant("tflite-fp32"), opened.spec.served)
 
 
+def test_models_of_one_file_are_each_checked(tmp_path: Path) -> None:
+    opened = open_bundle(make_bundle(tmp_path / "bundle", EDGES))
+    variant, stages = opened.variant("tflite-fp32"), opened.spec.stages
+    one = dict.fromkeys((stage.name for stage in stages), variant.files[stages[-1].name])
+    check_names(variant, stages)
+    with pytest.raises(BundleError, match="its manifest says"):
+        check_names(replace(variant, files=one), stages)
+
+
 def test_a_model_that_kills_litert_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """What is damaged is opened in a process of its own."""
     monkeypatch.setattr(model_names, "LiteRTModel", lambda _: os.kill(os.getpid(), signal.SIGSEGV))
